@@ -1,0 +1,19 @@
+"""genopt: optimizers for PyTorch, composed of small shared parts.
+
+    >>> import genopt
+    >>> opt = genopt.Adam(model.parameters(), lr=3e-4)                                            # a recipe
+    >>> opt = genopt.Optimizer(model.parameters(), [genopt.average_grad, genopt.momentum_step], lr=.1)   # or compose on the spot
+"""
+from .part import ContractError, Part, PartError, scalar, stat, step, transform
+from .composition import Composition
+from .optimizer import Optimizer
+from .recipe import Recipe, recipe
+from .parts import *  # noqa: F403
+from .parts import __all__ as _parts
+from .zoo import *    # noqa: F403
+from .zoo import __all__ as _zoo
+from .interop.torch import to_torch
+
+__version__ = '0.1.0'
+__all__ = ['stat', 'scalar', 'transform', 'step', 'recipe', 'Optimizer', *_zoo, *_parts,
+           'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']

@@ -1,0 +1,61 @@
+"Checks a state_dict against the groups that are to take it, and copies it, before anything changes."
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING: from .optimizer import Group
+
+__all__ = ['checked', 'refusal']
+
+
+def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
+
+
+def checked(saved: Mapping[str, Any],     # What `Optimizer.state_dict` returned, here or elsewhere
+            groups: Sequence[Group]       # What is to take it
+           ) -> tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]:  # Each group's items, without `params`; the state. Copies
+    "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
+    if missing := {'state', 'param_groups'} - {*saved}: raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
+    if len(saved['param_groups']) != len(groups):
+        raise refusal(f'it has {len(saved["param_groups"])} parameter groups, and this optimizer has {len(groups)}')
+    items = [_items(old, group) for old, group in zip(saved['param_groups'], groups)]
+    keys = [k for old in saved['param_groups'] for k in old['params']]
+    if extra := [k for k in saved['state'] if k not in keys]: raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
+    state: defaultdict[Tensor, Any] = defaultdict(dict)
+    for (group, p), key in zip([(g, p) for g in groups for p in g['params']], keys):
+        if saved['state'] and key not in saved['state']: raise refusal(f'it has no state for {group.describe(p)}, so it was cut short')
+        if entry := saved['state'].get(key): state[p] = _entry(entry, group, p)
+    return items, state
+
+
+def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
+    it = f'its group {group.index}'
+    if 'parts' not in old or 'params' not in old: raise refusal(f'{it} does not say its `parts` and `params`')
+    if old['parts'] != group['parts']: raise refusal(f'{it} was made by {" → ".join(old["parts"])}, and here it is {group.composition}')
+    if len(old['params']) != len(group['params']):
+        raise refusal(f'{it} has {len(old["params"])} parameters, and here it has {len(group["params"])}')
+    if lost := [k for k in group.composition.hypers if k not in old]: raise refusal(f'{it} lacks `{lost[0]}`')
+    new = group.copy()
+    try: new.update({k: deepcopy(v) for k, v in old.items() if k not in ('params', 'parts')})
+    except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
+    return {k: v for k, v in new.items() if k != 'params'}
+
+
+def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
+    stats = group.composition.stats
+    if {*entry} != {*stats}: raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
+    for k, like in group.composition.init(p).items():
+        if getattr(entry[k], 'shape', None) != getattr(like, 'shape', None):
+            raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
+    return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in entry.items()}
+
+
+def _list(names: Iterable[str]) -> str: return ', '.join(f'`{n}`' for n in sorted(names)) or 'nothing'
+
+
+def _kind(x: Any) -> str: return f'a tensor of shape {tuple(x.shape)}' if isinstance(x, Tensor) else f'{x!r}'

@@ -1,0 +1,153 @@
+"""Hyperparameters: the one table of their names, and a dict that answers to all of them.
+
+One hyperparameter has one name in every recipe, fastai's: `lr`, `mom`, `sqr_mom`, `eps`, `wd` ... torch's spellings are
+accepted wherever ours are, and this file is the only place that knows them:
+
+    >>> canonical(dict(lr=.1, betas=(.9, .99)))
+    {'lr': 0.1, 'mom': 0.9, 'sqr_mom': 0.99}
+
+    >>> group = Hypers(dict(lr=.1, mom=.9, sqr_mom=.99))
+    >>> group['betas']
+    (0.9, 0.99)
+    >>> group['momentum'] = .8            # as a scheduler would
+    >>> group['mom']
+    0.8
+"""
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ['Hyper', 'TABLE', 'Hypers', 'canonical', 'check', 'did_you_mean', 'is_note']
+
+
+class Hyper(NamedTuple):
+    "One row of the table. Values lie in [`low`, `high`), and are finite."
+    name: str                     # ours, fastai's
+    symbol: str                   # in equations
+    torch: tuple[str, ...] = ()   # torch's spellings; `betas[0]` is the first item of `betas`
+    low: float = -math.inf        # the smallest value allowed
+    high: float = math.inf        # the smallest value too large
+    doc: str = ''
+
+
+TABLE = {h.name: h for h in (
+    Hyper('lr',        'η',  (),                       0.,    doc='learning rate'),
+    Hyper('mom',       'β₁', ('momentum', 'betas[0]'), 0., 1., doc='decay of the average of gradients'),
+    Hyper('sqr_mom',   'β₂', ('alpha', 'betas[1]'),    0., 1., doc='decay of the average of squared gradients'),
+    Hyper('eps',       'ε',  (),                       0.,    doc='keeps a denominator away from zero'),
+    Hyper('wd',        'λ',  ('weight_decay',),        0.,    doc='weight decay'),
+    Hyper('dampening', 'τ',                                   doc='what a momentum buffer takes off each new gradient'))}
+
+# torch's spelling -> our names: one for `momentum`, two for `betas`. A recipe's options are translated here as well.
+SPELLINGS: dict[str, tuple[str, ...]] = {'decoupled_weight_decay': ('decouple_wd',)}
+for _h in TABLE.values():
+    for _s in _h.torch: SPELLINGS[_s.split('[')[0]] = (*SPELLINGS.get(_s.split('[')[0], ()), _h.name)
+
+# Words that tell torch how to run a rule, not what the rule is.
+ENGINE_WORDS = dict.fromkeys(('foreach', 'fused'), 'how a rule runs is the engine\'s business here: leave it out') | {
+    'capturable': 'CUDA graph capture is the engine\'s business here: leave it out',
+    'differentiable': 'to differentiate through a step, call `Composition.update`, which is a pure function'}
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    "The end of an error's sentence: the nearest of `choices`, or all of them."
+    choices = list(dict.fromkeys(choices))
+    near = get_close_matches(name, choices, 1, .7)
+    if near: return f'did you mean `{near[0]}`?'
+    return 'there ' + ('is ' if len(choices) == 1 else 'are ') + ', '.join(f'`{c}`' for c in choices) if choices else 'there are none'
+
+
+def _split(key: str, value: Any) -> list[tuple[str, Any]]:
+    "What `key`, in either spelling, says of our names: `betas=(.9, .99)` speaks of two."
+    names = SPELLINGS.get(key, (key,))
+    if len(names) == 1: return [(names[0], value)]
+    if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
+        raise ValueError(f'`{key}` = {value!r}: give {len(names)} numbers, for ' + ' and '.join(f'`{n}`' for n in names))
+    return list(zip(names, value))
+
+
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    "`values` under our names. Raises TypeError where two spellings of one name meet."
+    res: dict[str, Any] = {}
+    for key, value in values.items():
+        for name, v in _split(key, value):
+            if name in res: raise TypeError(f'`{name}` is given twice, once as `{key}`: give it once')
+            res[name] = v
+    return res
+
+
+def check(name: str,       # One of our names, or a part's own
+          value: Any,      # A number, or a tensor with one element
+          slack: float=0.  # How far below `low` still counts as rounding
+         ) -> Any:         # `value`, as a plain number where it was NumPy's
+    "Refuses a value that is no number, is not finite or lies out of the table's range, with TypeError or ValueError."
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1 or value.is_complex():
+            raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, or a tensor with one element')
+    elif hasattr(value, 'item'): value = value.item()
+    if not isinstance(value, (Real, torch.Tensor)):
+        raise TypeError(f'`{name}` = {value!r}: give a number, not a {type(value).__name__}')
+    row, x = TABLE.get(name, Hyper(name, name)), float(value)
+    if not (math.isfinite(x) and row.low - slack <= x < row.high):
+        bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
+        raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
+    return value
+
+
+def is_note(key: str) -> bool:
+    "Is it what schedulers and trainers write beside a hyperparameter: `initial_lr`, `max_momentum`, `lr_scale` ...?"
+    found = re.fullmatch('(?:initial|max|min|base)_(.+)|(.+)_(?:scale|mult)', key)
+    return bool(found) and (found[1] or found[2]) in {*TABLE, *SPELLINGS}  # type: ignore[index]
+
+
+class Hypers(dict[str, Any]):
+    """A dict of hyperparameters under our names that reads and writes torch's spellings too.
+
+    Iteration shows our names only. A new value is checked against the table; schedulers' own notes (`initial_lr`,
+    `max_momentum` ...) are taken as they come. Writing a hyperparameter that is not there raises KeyError.
+    """
+    rounding = 1e-9  # torch's LinearLR ends at -9e-18 where it means 0
+
+    def __getitem__(self, key: str) -> Any:
+        names = SPELLINGS.get(key, (key,))
+        if not all(dict.__contains__(self, n) for n in names): raise KeyError(self._no(key))
+        values = tuple(dict.__getitem__(self, n) for n in names)
+        return values if len(names) > 1 else values[0]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        pairs = [(n, check(n, v, self.rounding) if self.is_hyper(n) else v) for n, v in _split(key, value)]
+        new = [n for n, _ in pairs if not dict.__contains__(self, n)]
+        if any(n in TABLE for n in new) or new and self._is_typo(key): raise KeyError(self._no(key))
+        for n, v in pairs: super().__setitem__(n, v)
+
+    def __contains__(self, key: object) -> bool:
+        return all(dict.__contains__(self, n) for n in SPELLINGS.get(key, (key,)))  # type: ignore[call-overload]
+
+    def get(self, key: str, default: Any = None) -> Any: return self[key] if key in self else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self: self[key] = default
+        return self[key]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for k, v in dict(*args, **kwargs).items(): self[k] = v
+
+    def __reduce__(self) -> tuple[Any, ...]: return type(self), (dict(self),)
+
+    def is_hyper(self, name: str) -> bool: return name in TABLE
+
+    def hypers(self) -> dict[str, Any]:
+        "Only the hyperparameters."
+        return {n: v for n, v in self.items() if self.is_hyper(n)}
+
+    def _is_typo(self, key: str) -> bool:
+        return not is_note(key) and bool(get_close_matches(key, [*self.hypers(), *SPELLINGS], 1, .8))
+
+    def _no(self, key: str) -> str: return f'`{key}` is no hyperparameter of this group: {did_you_mean(key, self.hypers())}'

@@ -1,0 +1,1 @@
+"How genopt speaks with others: their names, their state."

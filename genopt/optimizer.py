@@ -1,0 +1,168 @@
+"""The Optimizer: parts, parameters in groups, and their state. A `torch.optim.Optimizer`: whatever takes one takes this.
+
+    >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)
+    >>> opt.step()
+
+The algorithm is the parts; what is here is bookkeeping. `step` hands each group to an engine, which runs the parts.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from .checkpoint import checked
+from .composition import Bound, Composition, unknown
+from .engines import eager
+from .hypers import Hypers, canonical, is_note
+from .interop.torch import from_torch, made_by_torch
+from .params import Params, as_groups, check_param, describe, named
+from .part import Part
+
+__all__ = ['Optimizer', 'Group']
+
+
+class Source(Protocol):
+    "Where a group's parts come from: a Composition, or a Recipe, which has options too."
+    def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound: ...
+
+
+class Group(Hypers):
+    "A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Answers to torch's spellings."
+    def __init__(self, items: Mapping[str, Any], composition: Composition, options: dict[str, Any], index: int):
+        super().__init__(items)
+        self.composition, self.options, self.index = composition, options, index
+
+    def is_hyper(self, name: str) -> bool: return name in self.composition.hypers
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == 'parts': raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer')
+        super().__setitem__(key, value)
+
+    def describe(self, param: Tensor) -> str:
+        "How errors call one of its parameters."
+        i = next(i for i, p in enumerate(self['params']) if p is param)
+        return describe(param, i, self.index, self.get('param_names'))
+
+    def copy(self) -> Group: return Group(dict(self), self.composition, self.options, self.index)
+    def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.composition, self.options, self.index)
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Runs `parts` on `params`. Everything is checked here, before the first step.
+
+    Raises ContractError if the parts do not make an optimizer, PartError if one breaks its contract on a trial run, and TypeError
+    or ValueError for parameters and hyperparameters that are wrong.
+    """
+    param_groups: list[Any]
+
+    def __init__(self,
+        params: Params,        # Tensors, (name, tensor) pairs, dicts of a group each, or lists of a group each
+        parts: Iterable[Part] | Source | None=None,  # In order; or a recipe. Not needed if each group has its own, as `parts=`
+        *,
+        maximize: bool=False,  # Climb instead of descending?
+        **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's
+    ):
+        self.recipe = None if parts is None else _as_source(parts)
+        self._given, self._maximize = canonical(hypers), maximize
+        super().__init__(as_groups(params), {})
+        taken = {k for g in self.param_groups for k in (*g.composition.hypers, *g.options)}
+        for name in self._given:
+            if name not in taken: raise unknown(name, sorted(taken))
+        self.defaults = Hypers({**self.param_groups[0].hypers(), **{k: v for k, v in self._given.items() if k in taken}})
+
+    @property
+    def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group: a dict with `params`, and its own hyperparameters, options and `parts` if they differ from the optimizer's.
+
+        Raises what the constructor raises; then nothing has changed.
+        """
+        if not isinstance(param_group, Mapping): raise TypeError(f'a group is a dict with `params`, but this one is {param_group!r}')
+        index = len(self.param_groups)
+        names, params = named(param_group, index)
+        seen = {p for g in self.param_groups for p in g['params']}
+        for i, p in enumerate(params):
+            check_param(p, where := describe(p, i, index, names))
+            if p in seen: raise ValueError(f'{where} is given twice: some parameters appear in more than one parameter group, or place')
+            seen.add(p)
+        if index and bool(names) != ('param_names' in self.param_groups[0]):
+            raise ValueError(f'group {index}: all groups should be given with names, or all without')
+        own = {k: v for k, v in param_group.items() if k not in ('params', 'param_names', 'parts', 'maximize')}
+        notes = {k: own.pop(k) for k in list(own) if is_note(k) or isinstance(own[k], str)}
+        source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
+        if source is None: raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
+        composition, values, options = source.bind(canonical(own), self._given)
+        composition.rehearse(values)
+        items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
+                 'maximize': param_group.get('maximize', self._maximize), 'parts': [p.label for p in composition.parts]}
+        self.param_groups.append(Group(items, composition, options, index))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None=None) -> Any:
+        """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
+
+        Raises TypeError for a sparse gradient, before anything has moved, and PartError if a part fails.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad(): loss = closure()
+        work = [(group, [p for p in group['params'] if p.grad is not None]) for group in self.param_groups]
+        for group, params in work:
+            for p in params:
+                if p.grad.layout != torch.strided:
+                    raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense ones: '
+                                    'make its layer with sparse=False')
+        for group, params in work:
+            numbers, states = {k: float(v) for k, v in group.hypers().items()}, [self._state_of(group, p) for p in params]
+            eager.run(group.composition, numbers, params, states, group.describe, group['maximize'])
+        return loss
+
+    def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
+        state = cast('dict[str, Any]', self.state[p])
+        if not state: state.update(group.composition.init(p))
+        return state
+
+    def init_state(self) -> None:
+        "Makes the state of every parameter that has none now, instead of on its first step."
+        for group in self.param_groups:
+            for p in group['params']: self._state_of(group, p)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to the live state.
+
+        Each group names its `parts`. If any parameter has a state, each has an entry, so that what is cut short is noticed.
+        """
+        if any(self.state.values()):
+            for p in (p for group in self.param_groups for p in group['params']): self.state.setdefault(p, {})
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes a copy of what `state_dict` returned here, or what a torch.optim twin of this recipe returned.
+
+        Everything is checked first: raises ValueError if it is of other parts, groups or shapes, or incomplete, and nothing has
+        changed. State keeps the dtype that it was saved in, and goes to its parameter's device.
+        """
+        state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values(): state_dict = hook(self, state_dict) or state_dict
+        if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
+        groups, self.state = checked(state_dict, self.param_groups)
+        for group, items in zip(self.param_groups, groups): dict.update(group, items)
+        for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), 'recipe': self.recipe, '_given': self._given, '_maximize': self._maximize}
+
+    def __repr__(self) -> str:
+        res = f'{self.name}(\n'
+        for group in self.param_groups:
+            hypers = ', '.join(f'{k}={float(v):g}' for k, v in group.hypers().items()) + ', maximize' * group['maximize']
+            res += (f'  group {group.index}: {len(group["params"])} parameters, {sum(p.numel() for p in group["params"]):,} elements\n'
+                    f'    {group.composition}\n    {hypers}\n')
+        return res + ')'
+
+
+def _as_source(parts: Any) -> Source: return cast(Source, parts) if hasattr(parts, 'bind') else Composition(parts)

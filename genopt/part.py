@@ -1,0 +1,242 @@
+"""Parts: what an optimizer is made of, each a pure function whose signature says what it needs.
+
+    >>> @stat
+    ... def average_grad(grad_avg, grad, *, mom=0.9):
+    ...     "m ← β₁·m + (1−β₁)·g"
+    ...     return grad_avg.lerp(grad, 1 - mom)
+
+Positional arguments name what the part reads. Keyword-only arguments are its hyperparameters, with their defaults (none: the
+user must give it). The decorator says what the result means:
+
+| decorator    | returns                                     | known afterwards as      |
+|--------------|---------------------------------------------|--------------------------|
+| `@stat`      | the new value of its first argument         | that argument's name     |
+| `@transform` | the new `grad`, or the new `update`         | `grad`, `update`         |
+| `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
+| `@scalar`    | a number, once for many parameters          | the function's own name  |
+
+Names with a meaning of their own: `param`, `grad`, `update`, `new_param` (the parameter with the update so far), and `prev_x`
+(the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a default names the
+scalar it depends on, so scalars need not be listed:
+
+    >>> @scalar
+    ... def debias(count, *, mom): return 1 - mom**count
+    >>> @step
+    ... def debiased_step(grad_avg, bias=debias, *, lr): return -lr / bias * grad_avg
+    >>> debiased_step
+    debiased_step(grad_avg, bias=debias, *, lr): a step
+    >>> debiased_step.rename(grad_avg='slow_avg', mom='slow_mom')      # its scalar follows
+    debiased_step[grad_avg=slow_avg, mom=slow_mom](slow_avg, bias=debias[mom=slow_mom], *, lr): a step
+
+A part stays a function: `average_grad(m, g, mom=.9)` is m·0.9 + g·0.1.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from numbers import Real
+from operator import attrgetter
+from pickle import PicklingError
+from typing import Any, TypeAlias, overload
+
+import torch
+
+from .hypers import did_you_mean
+
+__all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'REQUIRED']
+
+RESERVED = ('param', 'grad', 'update', 'new_param')
+
+
+class ContractError(TypeError):
+    "A function that cannot be a part, or parts that do not make an optimizer. Raised before the first step."
+
+
+class PartError(RuntimeError):
+    "A part failed while it ran, or returned what it must not. Its `__cause__` is the original exception, if there was one."
+
+
+class _Required:
+    "The default of a hyperparameter that has none."
+    def __repr__(self) -> str: return 'REQUIRED'
+    def __reduce__(self) -> str: return 'REQUIRED'
+REQUIRED = _Required()
+
+
+class Part:
+    """A pure function, and what its signature says: `out` (the name of its result), `reads` and `hypers`.
+
+    Made by `@stat`, `@scalar`, `@transform` and `@step`. Raises ContractError if the signature breaks the contract.
+    """
+    known_stats: dict[str, str] = {}  # the name of a stat -> the first part that keeps it: for errors' advice
+
+    def __init__(self,
+        fn: Callable[..., Any],               # The function
+        kind: str,                            # stat, scalar, transform or step
+        init: Any=None,                       # A stat before its first step: None (zeros), a number, or a function of `param`
+        whole: bool=False,                    # Does it need the tensor's own shape, as a norm does?
+        names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
+    ):
+        self.fn, self.kind, self.init, self.whole, self.names = fn, kind, init, whole, dict(names or {})
+        self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
+        self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
+        self._read_signature()
+        if kind == 'stat' and not self.names: self.known_stats.setdefault(self.out, self.__name__)
+
+    def _read_signature(self) -> None:
+        new, args = self.names.get, list(inspect.signature(self.fn).parameters.values())
+        pos = [a for a in args if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+        for a in args:
+            if a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD):
+                raise self._broken(f'`{a}` hides what it needs: name every argument')
+        for a in pos:
+            if a.default is not a.empty and not (isinstance(a.default, Part) and a.default.kind == 'scalar'):
+                raise self._broken(f'`{a.name}={a.default!r}` stands before the `*`, where a default must be a @scalar part; '
+                                   f'a hyperparameter stands after it: `*, {a.name}={a.default!r}`')
+        self.links = {a.name: a.default.rename(**{k: v for k, v in self.names.items() if k in a.default.knows})
+                      for a in pos if a.default is not a.empty}
+        self.args = [new(a.name, a.name) for a in pos if a.name not in self.links]
+        self.hypers = {new(a.name, a.name): REQUIRED if a.default is a.empty else a.default
+                       for a in args if a.kind == a.KEYWORD_ONLY}
+        for k, v in self.hypers.items():
+            if v is not REQUIRED and not isinstance(v, Real):
+                raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
+        if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
+            raise self._broken(f'{_pairs(self.names)} gives one name to two of its arguments')
+        getattr(self, f'_read_{self.kind}')(self.args)
+        # What to call the function with: the names of its arguments; and (its keyword, the name of the hyperparameter)
+        self.reads = self.args + [link.out for link in self.links.values()]
+        if self.kind == 'stat': self.reads[0] = f'prev_{self.out}'
+        self._keywords = [(a.name, new(a.name, a.name)) for a in args if a.kind == a.KEYWORD_ONLY]
+
+    def _read_stat(self, args: list[str]) -> None:
+        if not args or args[0] in RESERVED or args[0].startswith('prev_'):
+            raise self._broken('a stat\'s first argument is the name of what it remembers, and it returns the new value of that'
+                               + (f'; `{args[0]}` has a meaning of its own' if args else ''))
+        if not (self.init is None or callable(self.init) or isinstance(self.init, Real)):
+            raise self._broken(f'init={self.init!r}: give a number, or a function of `param` that returns a tensor')
+        self.out = args[0]
+
+    def _read_transform(self, args: list[str]) -> None:
+        if not args or args[0] not in ('grad', 'update'):
+            raise self._broken('a transform\'s first argument is `grad` or `update`, and it returns the new one')
+        self.out = args[0]
+
+    def _read_step(self, args: list[str]) -> None: self.out = 'update'
+
+    def _read_scalar(self, args: list[str]) -> None:
+        for a in args:
+            if a in RESERVED: raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
+        self.out = self.names.get(self.__name__, self.label)
+
+    def _broken(self, why: str) -> ContractError:
+        code = getattr(self.fn, '__code__', None)
+        where = f' ({code.co_filename.rsplit("/", 1)[-1]}, line {code.co_firstlineno})' if code else ''
+        return ContractError(f'`{self.__name__}` cannot be a @{self.kind}{where}: {why}')
+
+    @property
+    def is_number(self) -> bool:
+        "Does it run in plain Python, once for all parameters that share the numbers?"
+        return self.kind == 'scalar' or isinstance(self.init, Real)
+
+    @property
+    def knows(self) -> set[str]:
+        "The names that `rename` can change: its arguments, those of the scalars it depends on, and a scalar's own."
+        own = {*self.args, *self.hypers} | ({self.out} if self.kind == 'scalar' else set())
+        return own.union(*(s.knows for s in self.links.values()))
+
+    @property
+    def label(self) -> str: return self.__name__ + (f'[{_pairs(self.names)}]' if self.names else '')
+
+    def rename(self, **names: str) -> Part:
+        """The same part under other names: `average_grad.rename(grad_avg='slow_avg', mom='slow_mom')`.
+
+        Reaches the scalars that the part depends on. Raises ContractError for a name that the part does not have.
+        """
+        for n in names:
+            if n not in self.knows: raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
+        merged = {k: names.get(v, v) for k, v in self.names.items()} | {k: v for k, v in names.items() if k not in self.names.values()}
+        return self if not names else Part(self.fn, self.kind, self.init, self.whole, {k: v for k, v in merged.items() if k != v})
+
+    def start(self, param: torch.Tensor) -> Any:
+        "The value of a stat before its first step: a number, or a tensor (zeros of `param`'s shape and dtype by default)."
+        if self.init is None: return torch.zeros_like(param, memory_format=torch.preserve_format)
+        return self.init(param.detach()) if callable(self.init) else self.init
+
+    def run(self, env: Mapping[str, Any]) -> Any:
+        "Calls the function on what it reads from `env`. Raises PartError if it fails."
+        try: return self.fn(*[env[n] for n in self.reads], **{k: env[n] for k, n in self._keywords})
+        except Exception as e: raise PartError(f'`{self.label}` failed: {type(e).__name__}: {e}') from e
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        args = [*self.args, *(f'{k}={s.label}' for k, s in self.links.items())]
+        hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
+        return f'{self.label}({", ".join(args + ["*"] * bool(hypers) + hypers)}): a {self.kind}'
+
+    def _key(self) -> tuple[Any, ...]: return self.fn, self.kind, tuple(sorted(self.names.items()))
+    def __eq__(self, other: object) -> bool: return isinstance(other, Part) and self._key() == other._key()
+    def __hash__(self) -> int: return hash(self._key())
+    def __copy__(self) -> Part: return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if '<locals>' in self.__qualname__:
+            raise PicklingError(f'`{self.label}` is defined inside a function, where another process cannot find it: '
+                                'move it to the top of its module')
+        return _find, (self.__module__, self.__qualname__, self.names)
+
+
+def _pairs(names: Mapping[str, str]) -> str: return ', '.join(f'{k}={v}' for k, v in sorted(names.items()))
+
+
+def _find(module: str, qualname: str, names: dict[str, str]) -> Part:
+    "Unpickles a part by the name it was defined under."
+    part: Part = attrgetter(qualname)(import_module(module))
+    return part.rename(**names)
+
+
+_Fn: TypeAlias = Callable[..., Any]
+_Decorator: TypeAlias = Callable[[_Fn], Part]
+
+
+def _decorator(fn: _Fn | None, kind: str, **kwargs: Any) -> Part | _Decorator:
+    return (lambda f: Part(f, kind, **kwargs)) if fn is None else Part(fn, kind, **kwargs)
+
+
+@overload
+def stat(fn: _Fn) -> Part: ...
+@overload
+def stat(*, init: float | Callable[[torch.Tensor], torch.Tensor] | None=None, whole: bool=False) -> _Decorator: ...
+def stat(fn: Any=None, *, init: Any=None, whole: bool=False) -> Any:
+    """A part that remembers: returns the new value of its first argument.
+
+    Before a parameter's first step that is zeros of its shape and dtype; or the number `init`, which makes it a number that
+    runs in plain Python; or the tensor `init(param)`. `whole=True`: it needs the tensor's own shape.
+    """
+    return _decorator(fn, 'stat', init=init, whole=whole)
+
+
+def scalar(fn: _Fn) -> Part:
+    "A part that returns a number, made of numbers: computed in plain Python, once for all parameters that share them."
+    return Part(fn, 'scalar')
+
+
+@overload
+def transform(fn: _Fn) -> Part: ...
+@overload
+def transform(*, whole: bool=False) -> _Decorator: ...
+def transform(fn: Any=None, *, whole: bool=False) -> Any:
+    "A part that returns the new `grad`, or the new `update`: whichever is its first argument."
+    return _decorator(fn, 'transform', whole=whole)
+
+
+@overload
+def step(fn: _Fn) -> Part: ...
+@overload
+def step(*, whole: bool=False) -> _Decorator: ...
+def step(fn: Any=None, *, whole: bool=False) -> Any:
+    "A part that returns a change of the parameter. The update is the sum of the steps: θ ← θ + Σ steps."
+    return _decorator(fn, 'step', whole=whole)

@@ -1,0 +1,44 @@
+"""Adam and its friends, in order of increasing complexity. Options, default values and results are torch.optim's.
+
+What they share is what they name alike: Momentum remembers the gradient, RMSprop its square, and Adam both.
+"""
+from ..parts import (adam_step, average_grad, average_sqr_grad, centered_rms_scale, dampened_momentum, l2_reg, max_sqr_grad,
+                     momentum_buffer, momentum_step, nesterov_step, rms_scale, sgd_step, step_count, weight_decay)
+from ..recipe import recipe
+
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
+
+
+@recipe(lr=1e-3)
+def Momentum(dampening=0., nesterov=False):
+    "Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013)."
+    if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
+    buffer = [step_count, dampened_momentum] if dampening else [momentum_buffer]
+    return l2_reg, *buffer, nesterov_step if nesterov else momentum_step
+
+
+@recipe(lr=1e-3)
+def SGD(mom=0., dampening=0., nesterov=False):
+    "Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."
+    if (nesterov or dampening) and not mom: raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
+    return Momentum.parts(dampening=dampening, nesterov=nesterov) if mom else (l2_reg, sgd_step)
+
+
+@recipe(lr=1e-2, sqr_mom=0.99)
+def RMSprop(mom=0., centered=False):
+    "Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."
+    scale = [average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale] if centered else [average_sqr_grad, rms_scale]
+    return l2_reg, *scale, *([p.rename(grad_avg='scaled_avg') for p in (momentum_buffer, momentum_step)] if mom else [sgd_step])
+
+
+@recipe(lr=1e-3, wd=0.)
+def Adam(amsgrad=False, decouple_wd=False):
+    "The average gradient over the root of the average squared gradient (Kingma & Ba, arXiv:1412.6980; AMSGrad: arXiv:1904.09237)."
+    last = [max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')] if amsgrad else [adam_step]
+    return weight_decay if decouple_wd else l2_reg, average_grad, average_sqr_grad, step_count, *last
+
+
+@recipe(lr=1e-3, wd=1e-2)
+def AdamW(amsgrad=False):
+    "Adam whose weight decay stays out of the averages (Loshchilov & Hutter, arXiv:1711.05101)."
+    return Adam.parts(amsgrad=amsgrad, decouple_wd=True)
