@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -50,7 +51,7 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
     if {*entry} != {*stats}: raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
     for k, like in group.composition.init(p).items():
-        if getattr(entry[k], 'shape', None) != getattr(like, 'shape', None):
+        if not _alike(entry[k], like):
             raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
     return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in entry.items()}
 
@@ -59,3 +60,8 @@ def _list(names: Iterable[str]) -> str: return ', '.join(f'`{n}`' for n in sorte
 
 
 def _kind(x: Any) -> str: return f'a tensor of shape {tuple(x.shape)}' if isinstance(x, Tensor) else f'{x!r}'
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if isinstance(b, Tensor): return isinstance(a, Tensor) and a.shape == b.shape
+    return isinstance(a, Real)

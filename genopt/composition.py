@@ -179,14 +179,14 @@ class Composition:
 
     # -- the rehearsal -------------------------------------------------------------------------------------------------
 
-    def rehearse(self, hypers: Mapping[str, Any]) -> None:
+    def rehearse(self, hypers: Mapping[str, Any], dtype: torch.dtype=torch.float32) -> None:
         """Runs every part on six numbers, so that one which breaks the contract is named now and not at the first step.
 
         A part must return a tensor of the right shape, or a number; must not write to what it reads; and must give for a slice
         of a tensor the slice of what it gives for the whole, unless it says `whole=True`: parts behind such a one are not tried,
         as the six numbers may not have a shape that it can use. Raises PartError.
         """
-        param, grad = (torch.linspace(a, b, 6, dtype=torch.float64).view(3, 2) for a, b in ((-1., 2.), (.3, -.4)))
+        param, grad = (torch.linspace(a, b, 6, dtype=dtype).view(3, 2) for a, b in ((-1., 2.), (.3, -.4)))
         def number(part: Part, env: Mapping[str, Any]) -> Any:
             out = part.run(env)
             if not isinstance(out, Real): raise PartError(f'`{part.label}` returned {_kind(out)}: a {part.kind} returns a number')

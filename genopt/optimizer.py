@@ -68,9 +68,9 @@ class Optimizer(torch.optim.Optimizer):
         self.recipe = None if parts is None else _as_source(parts)
         self._given, self._maximize = canonical(hypers), maximize
         super().__init__(as_groups(params), {})
-        taken = {k for g in self.param_groups for k in (*g.composition.hypers, *g.options)}
+        taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
         for name in self._given:
-            if name not in taken: raise unknown(name, sorted(taken))
+            if name not in taken: raise unknown(name, taken)
         self.defaults = Hypers({**self.param_groups[0].hypers(), **{k: v for k, v in self._given.items() if k in taken}})
 
     @property
@@ -96,7 +96,7 @@ class Optimizer(torch.optim.Optimizer):
         source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
         if source is None: raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
         composition, values, options = source.bind(canonical(own), self._given)
-        composition.rehearse(values)
+        composition.rehearse(values, eager.working(params[0].new_empty(0)).dtype if params else torch.float32)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
                  'maximize': param_group.get('maximize', self._maximize), 'parts': [p.label for p in composition.parts]}
         self.param_groups.append(Group(items, composition, options, index))
@@ -136,7 +136,7 @@ class Optimizer(torch.optim.Optimizer):
 
         Each group names its `parts`. If any parameter has a state, each has an entry, so that what is cut short is noticed.
         """
-        if any(self.state.values()):
+        if self.state:
             for p in (p for group in self.param_groups for p in group['params']): self.state.setdefault(p, {})
         return super().state_dict()
 

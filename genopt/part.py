@@ -37,6 +37,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from numbers import Real
 from operator import attrgetter
+from pathlib import Path
 from pickle import PicklingError
 from typing import Any, TypeAlias, overload
 
@@ -132,7 +133,7 @@ class Part:
 
     def _broken(self, why: str) -> ContractError:
         code = getattr(self.fn, '__code__', None)
-        where = f' ({code.co_filename.rsplit("/", 1)[-1]}, line {code.co_firstlineno})' if code else ''
+        where = f' ({Path(code.co_filename).name}, line {code.co_firstlineno})' if code else ''
         return ContractError(f'`{self.__name__}` cannot be a @{self.kind}{where}: {why}')
 
     @property

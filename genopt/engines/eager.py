@@ -14,7 +14,7 @@ from torch import Tensor
 from ..composition import Composition
 from ..part import PartError
 
-__all__ = ['run']
+__all__ = ['run', 'working']
 
 
 def run(
@@ -29,8 +29,8 @@ def run(
     shared: dict[tuple[float, ...], dict[str, Any]] = {}  # parameters with the same counts share their scalars
     for p, state in zip(params, states):
         counts = tuple(state[k] for k in composition.number_stats)
-        param, grad = _working(p), _working(p.grad)  # type: ignore[arg-type]
-        old = {k: _working(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+        param, grad = working(p), working(p.grad)  # type: ignore[arg-type]
+        old = {k: working(v) if isinstance(v, Tensor) else v for k, v in state.items()}
         try:
             if counts not in shared: shared[counts] = composition.numbers(state, hypers)
             change, new = composition.update(param, -grad if maximize else grad, old, shared[counts])
@@ -47,8 +47,8 @@ def run(
 def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x
 
 
-def _working(x: Tensor) -> Tensor:
-    "As the parts see it: real, and of at least float32."
+def working(x: Tensor) -> Tensor:
+    "A tensor as the parts see it: real, and of at least float32."
     x = _real(x.resolve_conj())
     return x.float() if x.dtype.itemsize < 4 else x
 
