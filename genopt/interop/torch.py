@@ -96,6 +96,9 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
     for i, (group, g) in enumerate(zip(opt.param_groups, saved['param_groups'])):
         if {*group.options} != {*recipe.options} or group.composition.parts != recipe.parts(**group.options):
             raise ValueError(f'group {i} has parts of its own, which torch.optim.{cls.__name__} does not')
+        taken = {name for k in inspect.signature(cls).parameters for name in SPELLINGS.get(k, (k,))}
+        if lost := [k for k, v in group.options.items() if v != recipe.options[k] and k not in taken]:
+            raise ValueError(f'group {i} has {lost[0]}={group.options[lost[0]]}, which this torch.optim.{cls.__name__} does not know')
         hypers = {k: v if isinstance(v, Tensor) else float(v) for k, v in group.hypers().items()}
         values = Hypers({**group.options, **hypers, 'maximize': group['maximize']})
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},

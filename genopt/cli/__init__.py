@@ -1,0 +1,52 @@
+"""The command line, `python -m genopt COMMAND`.
+
+A command is a function of its own name in a module of its own name here: its docstring and its arguments' comments are its
+help. It returns its exit status, and raises Stop with one sentence where it cannot go on.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from fastcore.script import anno_parser
+
+from .. import __version__
+from ..hypers import did_you_mean
+
+__all__ = ['main', 'Stop', 'COMMANDS']
+
+COMMANDS = ['race']
+
+
+class Stop(Exception): "A command cannot go on; the message says why, and what to do."
+
+
+def main(argv: Sequence[str] | None=None) -> int:
+    "Runs the command that `argv` (the process's own arguments by default) names. Returns the exit status."
+    name, *args = list(sys.argv[1:] if argv is None else argv) or ['--help']
+    if name in ('-h', '--help'): print(_help()); return 0
+    if name == '--version': print(f'genopt {__version__}'); return 0
+    if name not in COMMANDS: return _fail(f'genopt has no command `{name}`: {did_you_mean(name, COMMANDS)}', 2)
+    command = _command(name)
+    options = vars(anno_parser(command, prog=f'python -m genopt {name}').parse_args(args))
+    for k in ('pdb', 'xtra'): options.pop(k, None)  # fastcore's own
+    try: return command(**options) or 0
+    except Stop as e: return _fail(f'{name}: {e}')
+    except KeyboardInterrupt: return _fail(f'{name}: interrupted', 130)
+
+
+def _command(name: str) -> Callable[..., Any]:
+    command: Callable[..., Any] = getattr(import_module(f'{__name__}.{name}'), name)
+    return command
+
+
+def _help() -> str:
+    lines = [f'  {n:8} {(_command(n).__doc__ or "").splitlines()[0]}' for n in COMMANDS]
+    return '\n'.join(['usage: python -m genopt COMMAND [options]', '', 'commands:', *lines, '', 'python -m genopt COMMAND --help says more.'])
+
+
+def _fail(sentence: str, status: int=1) -> int:
+    print(sentence, file=sys.stderr)
+    return status

@@ -1,0 +1,92 @@
+"Promise: one command shows that the optimizers agree with torch's; it fails when they do not, and says in one sentence what is wrong."
+import json
+import sys
+
+import genopt
+import pytest
+from genopt import Optimizer
+from genopt.cli import main
+
+
+def fails(capsys, *argv):
+    assert main(['race', *map(str, argv)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith('race: ') and err.count('\n') == 1  # one sentence, no traceback
+    return err[len('race: '):-1]
+
+
+def test_the_race(tmp_path, capsys):
+    assert main(['race', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
+    out = capsys.readouterr().out
+    for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'  {name} ' in out
+    result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
+    assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
+    for r in result['optimizers']:
+        assert 0 <= r['weight_difference'] < 1e-10 and r['time_ratio'] > 0 and r['accuracy'][0] == pytest.approx(r['accuracy'][1])
+        curve = result['curves'][r['optimizer']]
+        assert len(curve['genopt']) == len(curve['torch']) == 2 * 23 and curve['genopt'] == pytest.approx(curve['torch'], rel=1e-10)
+        assert curve['genopt'][-1] < curve['genopt'][0]
+    assert (tmp_path/'deep'/'er'/'race.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_options(tmp_path, capsys):
+    args = ['race', '--epochs', '1', '--out', str(tmp_path), '--optimizers', 'adamw, sgd', '--lrs', '.01,.5', '--batch', '400']
+    results = []
+    for seed in (1, 1, 2):
+        assert main([*args, '--seed', str(seed)]) == 0
+        results.append(json.loads((tmp_path/'race.json').read_text()))
+    assert [(r['optimizer'], r['lr']) for r in results[0]['optimizers']] == [('AdamW', .01), ('SGD', .5)]
+    assert results[0]['curves'] == results[1]['curves'] != results[2]['curves'] and len(results[0]['curves']['SGD']['torch']) == 4
+
+
+def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
+    def AlmostAdam(params, lr): return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.999001)
+    AlmostAdam.parts = genopt.Adam.parts
+    monkeypatch.setattr(genopt, 'Adam', AlmostAdam)
+    sentence = fails(capsys, '--epochs', 1, '--optimizers', 'Adam', '--out', tmp_path)
+    assert sentence.startswith('Adam and torch.optim.Adam drifted apart: their weights differ by up to ')
+    assert (tmp_path/'race.png').exists()  # to see what went wrong
+
+
+def test_help(capsys):
+    assert main([]) == main(['--help']) == 0
+    assert 'race' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as e: main(['race', '--help'])
+    out = capsys.readouterr().out
+    assert e.value.code == 0 and all(f'--{o} ' in out for o in ('epochs', 'seed', 'optimizers', 'lrs', 'batch', 'out'))
+    assert main(['--version']) == 0 and capsys.readouterr().out == f'genopt {genopt.__version__}\n'
+    assert main(['rice']) == 2 and capsys.readouterr().err == 'genopt has no command `rice`: did you mean `race`?\n'
+    with pytest.raises(SystemExit) as e: main(['race', '--epochs', 'many'])
+    assert e.value.code == 2 and "invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argv, sentence', [
+    (['--optimizers', 'SGD,adm'], '`adm` is not in the race: there are `SGD`, `Momentum`, `RMSprop`, `Adam`, `AdamW`'),
+    (['--optimizers', 'SGD,sgd'], '--optimizers SGD,sgd: name each one once'),
+    (['--lrs', '.1,fast,.1,.1'], '--lrs .1,fast,.1,.1: give numbers with commas between'),
+    (['--lrs', '.1'], '--lrs .1: give 4 numbers, one for each of SGD, Momentum, RMSprop, Adam'),
+    (['--lrs', '.1,.1,.1,nan'], '--lrs .1,.1,.1,nan: nan is no learning rate'),
+    (['--epochs', 0], '--epochs 0: give at least 1'), (['--batch', -3], '--batch -3: give at least 1'),
+    (['--optimizers', 'SGD', '--lrs', '1e200', '--epochs', 1], 'SGD diverged in step 2 with lr=1e+200: give a smaller one with --lrs')])
+def test_options_that_make_no_sense(argv, sentence, tmp_path, capsys):
+    assert fails(capsys, *argv, '--out', tmp_path) == sentence
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path/'file').write_text('')
+    assert fails(capsys, '--out', tmp_path/'file'/'folder') == f'cannot write {tmp_path/"file"/"folder"}: Not a directory'
+    assert fails(capsys, '--out', '/proc/genopt') == 'cannot write /proc/genopt: No such file or directory'
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /dev/full')
+@pytest.mark.parametrize('file', ['race.json', 'race.png'])
+def test_a_full_disk(file, tmp_path, capsys):
+    (tmp_path/file).symlink_to('/dev/full')
+    assert fails(capsys, '--epochs', 1, '--optimizers', 'SGD', '--out', tmp_path) == f'cannot write {tmp_path/file}: No space left on device'
+
+
+@pytest.mark.parametrize('package', ['sklearn', 'matplotlib', 'rich'])
+def test_a_missing_extra(package, tmp_path, capsys, monkeypatch):
+    for name in [n for n in sys.modules if n.split('.')[0] == package]: monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert fails(capsys, '--out', tmp_path) == f'{package} is not installed, and the race needs it: pip install "genopt[race]"'

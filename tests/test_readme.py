@@ -1,0 +1,35 @@
+"Promise: what README shows is what happens: its code runs, its printed results and its errors are the real ones."
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / 'README.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'```python\n(.*?)```', README, re.S)
+
+
+def run_session(block, names):
+    "Runs a block of `>>>` lines, and checks what each one prints, or the error that it ends in."
+    for code, want in re.findall(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', block, re.M):
+        code, printed = code.replace('\n... ', '\n'), []
+        try: exec(compile(code, 'README.md', 'exec'), names | {'print': lambda *a: printed.extend(map(str, a))}, names)
+        except Exception as e: printed.append(''.join(traceback.format_exception_only(e)).strip().split('genopt.', 1)[-1].removeprefix('part.'))
+        assert '\n'.join(printed).strip() == want.strip(), code
+
+
+def test_the_code_in_readme():
+    names = {}
+    for block in BLOCKS:
+        if block.startswith('>>>'): run_session(block, names)
+        else: exec(compile(block, 'README.md', 'exec'), names)
+    assert len(BLOCKS) >= 7 and 'Lion' in names and names['change'][0].item() == pytest.approx(-.1)
+
+
+def test_the_two_commands():
+    commands = re.findall(r'^    (python3 .*)$', README, re.M)
+    assert len(commands) == 2 and commands[0].endswith('-m genopt race') and commands[1].endswith('-m pytest')
+
+
+def test_the_links():
+    for link in re.findall(r'\]\(([^)#:]+)\)', README): assert (Path(__file__).parent.parent / link).is_file(), link
