@@ -12,8 +12,8 @@ values for them. `Adam(params, amsgrad=True, eps=1e-6)` takes both, under our na
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, overload
 
 from torch import Tensor
 
@@ -25,12 +25,14 @@ from .part import REQUIRED, ContractError, Part
 
 __all__ = ['Recipe', 'recipe']
 
+Options: TypeAlias = Callable[..., Iterable[Part]]
+
 
 class Recipe:
     "An optimizer by name: call it with parameters. Made by `@recipe`."
     def __init__(self,
-        fn: Callable[..., tuple[Part, ...]],  # From options to parts
-        defaults: Mapping[str, float]         # Default values of hyperparameters, where they are not the parts'
+        fn: Options,                   # From options to parts
+        defaults: Mapping[str, float]  # Default values of hyperparameters, where they are not the parts'
     ):
         self.fn, self.defaults = fn, canonical(defaults)
         self.__name__, self.__doc__, self.__module__, self.__qualname__ = fn.__name__, fn.__doc__, fn.__module__, fn.__qualname__
@@ -76,6 +78,10 @@ class Recipe:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-def recipe(**defaults: float) -> Callable[[Callable[..., tuple[Part, ...]]], Recipe]:
+@overload
+def recipe(fn: Options, /) -> Recipe: ...
+@overload
+def recipe(**defaults: float) -> Callable[[Options], Recipe]: ...
+def recipe(fn: Options | None=None, /, **defaults: float) -> Recipe | Callable[[Options], Recipe]:
     "Makes a recipe from a function that returns parts. `defaults` are the recipe's own default values of hyperparameters."
-    return lambda fn: Recipe(fn, defaults)
+    return Recipe(fn, defaults) if fn else lambda fn: Recipe(fn, defaults)

@@ -189,6 +189,15 @@ def test_several_dtypes_in_one_optimizer():
         assert opt.state[q]['grad_avg'].dtype == q.dtype
 
 
+def test_several_devices_in_one_optimizer():
+    a, b = p(grad=1.), nn.Parameter(torch.zeros(3, device='meta'))
+    b.grad = torch.zeros(3, device='meta')
+    opt = genopt.Adam([a, b], lr=.1); opt.step()
+    assert opt.state[a]['grad_avg'].device.type == 'cpu' and opt.state[b]['grad_avg'].device.type == 'meta'
+    opt.load_state_dict(opt.state_dict())
+    assert opt.state[b]['grad_avg'].device.type == 'meta' and torch.allclose(a, torch.full((2,), .9).double())
+
+
 def test_a_gradient_with_a_graph_and_a_conjugate_one():
     w = p(); w.grad = (p() * 2)
     z = nn.Parameter(torch.ones(2, dtype=torch.complex64)); z.grad = torch.full((2,), 1 + 2j).conj()

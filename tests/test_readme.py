@@ -1,6 +1,7 @@
 "Promise: what README shows is what happens: its code runs, its printed results and its errors are the real ones."
+import contextlib
+import io
 import re
-import traceback
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ BLOCKS = re.findall(r'```python\n(.*?)```', README, re.S)
 def run_session(block, names):
     "Runs a block of `>>>` lines, and checks what each one prints, or the error that it ends in."
     for code, want in re.findall(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', block, re.M):
-        code, printed = code.replace('\n... ', '\n'), []
-        try: exec(compile(code, 'README.md', 'exec'), names | {'print': lambda *a: printed.extend(map(str, a))}, names)
-        except Exception as e: printed.append(''.join(traceback.format_exception_only(e)).strip().split('genopt.', 1)[-1].removeprefix('part.'))
-        assert '\n'.join(printed).strip() == want.strip(), code
+        code, printed = code.replace('\n... ', '\n'), io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            try: exec(compile(code, 'README.md', 'exec'), names)
+            except Exception as e: print(f'{type(e).__name__}: {e}')
+        assert printed.getvalue().strip() == want.strip(), code
 
 
 def test_the_code_in_readme():
