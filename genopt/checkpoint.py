@@ -1,12 +1,14 @@
 "Checks a state_dict against the groups that are to take it, and copies it, before anything changes."
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING: from .optimizer import Group
@@ -21,6 +23,11 @@ def checked(saved: Mapping[str, Any],     # What `Optimizer.state_dict` returned
             groups: Sequence[Group]       # What is to take it
            ) -> tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]:  # Each group's items, without `params`; the state. Copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
+    try: return _checked(saved, groups)
+    except (TypeError, KeyError, AttributeError) as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
+
+
+def _checked(saved: Mapping[str, Any], groups: Sequence[Group]) -> tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]:
     if missing := {'state', 'param_groups'} - {*saved}: raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     if len(saved['param_groups']) != len(groups):
         raise refusal(f'it has {len(saved["param_groups"])} parameter groups, and this optimizer has {len(groups)}')
@@ -29,39 +36,47 @@ def checked(saved: Mapping[str, Any],     # What `Optimizer.state_dict` returned
     if extra := [k for k in saved['state'] if k not in keys]: raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
     state: defaultdict[Tensor, Any] = defaultdict(dict)
     for (group, p), key in zip([(g, p) for g in groups for p in g['params']], keys):
-        if saved['state'] and key not in saved['state']: raise refusal(f'it has no state for {group.describe(p)}, so it was cut short')
+        if saved['state'] and key not in saved['state'] and p.requires_grad:
+            raise refusal(f'it has no state for {group.describe(p)}, so it was cut short')
         if entry := saved['state'].get(key): state[p] = _entry(entry, group, p)
     return items, state
 
 
 def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
     it = f'its group {group.index}'
-    if 'parts' not in old or 'params' not in old: raise refusal(f'{it} does not say its `parts` and `params`')
-    if old['parts'] != group['parts']: raise refusal(f'{it} was made by {" → ".join(old["parts"])}, and here it is {group.composition}')
+    def need(*keys: str) -> None:
+        for k in keys:
+            if k not in old: raise refusal(f'{it} lacks `{k}`')
+    need('parts', 'params', 'maximize')
+    if old['parts'] != group['parts']:
+        raise refusal(f'{it} was made by {" → ".join(old["parts"])}, and here it is {group.composition}')
     if len(old['params']) != len(group['params']):
         raise refusal(f'{it} has {len(old["params"])} parameters, and here it has {len(group["params"])}')
-    if lost := [k for k in group.composition.hypers if k not in old]: raise refusal(f'{it} lacks `{lost[0]}`')
+    need(*group.composition.hypers)
+    theirs, ours = old.get('param_names', ()), group.get('param_names', ())
+    if {*theirs} == {*ours} and (moved := [(a, b) for a, b in zip(theirs, ours) if a != b]):
+        raise refusal(f'{it} has its parameters in another order: `{moved[0][0]}` stands where `{moved[0][1]}` is here')
     new = group.copy()
-    try: new.update({k: deepcopy(v) for k, v in old.items() if k not in ('params', 'parts')})
+    try: new.update({k: deepcopy(v) for k, v in old.items() if k not in ('params', 'param_names', 'parts')})
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
     return {k: v for k, v in new.items() if k != 'params'}
 
 
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
-    if {*entry} != {*stats}: raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
+    if {*entry} != {*stats}:
+        raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
     for k, like in group.composition.init(p).items():
-        if not _alike(entry[k], like):
+        if _kind(entry[k]) != _kind(like):
             raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
     return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in entry.items()}
 
 
+def _kind(x: Any) -> str:
+    "What must be the same here and there: not the precision of a tensor, and not the value of a number."
+    if not isinstance(x, Tensor): return 'a number' if isinstance(x, Real) and math.isfinite(x) else repr(x)
+    kind = 'complex ' if x.is_complex() else '' if x.is_floating_point() else f'{x.dtype} '.removeprefix('torch.')
+    return f'a {kind}{"sparse " * (x.layout != torch.strided)}tensor of shape {tuple(x.shape)}'
+
+
 def _list(names: Iterable[str]) -> str: return ', '.join(f'`{n}`' for n in sorted(names)) or 'nothing'
-
-
-def _kind(x: Any) -> str: return f'a tensor of shape {tuple(x.shape)}' if isinstance(x, Tensor) else f'{x!r}'
-
-
-def _alike(a: Any, b: Any) -> bool:
-    if isinstance(b, Tensor): return isinstance(a, Tensor) and a.shape == b.shape
-    return isinstance(a, Real)

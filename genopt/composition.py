@@ -12,14 +12,16 @@ before it made.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
-from .hypers import ENGINE_WORDS, TABLE, check, did_you_mean
+from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, check, did_you_mean
 from .part import REQUIRED, RESERVED, ContractError, Part, PartError
 
 __all__ = ['Composition', 'Bound']
@@ -39,12 +41,11 @@ class Composition:
     """
     def __init__(self, parts: Iterable[Part]):
         if isinstance(parts, Part) or not isinstance(parts, Iterable):
-            raise ContractError(f'the parts of an optimizer are a list: [{getattr(parts, "label", parts)}]')
+            raise ContractError(f'the parts of an optimizer are a list: [{getattr(parts, "label", type(parts).__name__)}]')
+        if isinstance(parts, (set, frozenset)): raise ContractError('a set of parts has no order: give a list')
         self.parts = tuple(parts)
         for p in self.parts:
-            if not isinstance(p, Part):
-                raise ContractError(f'{getattr(p, "__name__", repr(p))} is not a part: decorate it with '
-                                    '@stat, @scalar, @transform or @step')
+            if not isinstance(p, Part): raise ContractError(f'{_not_a_part(p)}')
         self.stats: dict[str, Part] = {}
         for p in self.parts:
             if p.kind == 'stat' and p.out in self.stats:
@@ -57,6 +58,8 @@ class Composition:
         self.number_stats = [n for n, p in self.stats.items() if p.is_number]
         self._clashes: dict[str, str] = {}  # hyperparameters whose parts have different defaults: the user must say which
         self.hypers = self._defaults()
+        self.origins = {new: old for p in self.ordered for old, new in p.keywords}  # what a part calls a hyperparameter
+        self._rehearsed: set[Any] = set()
         self._reads_new_param = any('new_param' in p.reads for p in self.ordered)
 
     # -- checks --------------------------------------------------------------------------------------------------------
@@ -81,6 +84,9 @@ class Composition:
             ordered.append(part)
 
         for part in self.parts:
+            if part.kind == 'scalar' and part.out in self.stats:
+                raise ContractError(f'`{part.label}` and `{self.stats[part.out].label}` are both known as `{part.out}`: '
+                                    f'give one another name, `{part.__name__}.rename({part.out}=...)`')
             if part not in ordered or part.kind != 'scalar': add(part)
         self._check_new_param_is_last(ordered)
         return ordered
@@ -95,15 +101,21 @@ class Composition:
                                 f'or read `prev_{name}`, its value before this step')
         elif any(p.kind == 'scalar' and p.out == name for p in self.parts):
             raise ContractError(f'{reads} before it is computed: put `{part.label}` later')
+        elif name in TABLE or name in SPELLINGS:
+            raise ContractError(f'{reads}, a hyperparameter: those stand behind a `*`, as in `def {part.__name__}(..., *, {name})`')
+        elif made_by := [k for k, p in Part.known_stats.items() if p == name]:
+            raise ContractError(f'{reads}, which is a part: what it keeps is called `{made_by[0]}`')
         elif stat in Part.known_stats:
             raise ContractError(f'{reads}: add a stat that keeps it, such as `{Part.known_stats[stat]}`'
                                 + (', before it' if stat == name else ''))
+        elif stat in RESERVED: raise ContractError(f'{reads}, and only stats have a value before this step: keep `{stat}` in a stat')
         else:
             names = [*RESERVED, *self.stats, *Part.known_stats, *(p.out for p in self.parts if p.kind == 'scalar')]
             raise ContractError(f'{reads}, which no part keeps: add a @stat whose first argument is `{stat}` before it, '
                                 f'or correct the name: {did_you_mean(stat, names)}')
         if part.is_number and not (maker and maker.is_number):
-            raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in plain Python and reads only numbers')
+            raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in plain Python and reads only '
+                                'numbers' + (', so give it a tensor to begin with: init=torch.zeros_like' if part.kind == 'stat' else ''))
 
     def _check_new_param_is_last(self, ordered: list[Part]) -> None:
         "What reads the new parameter must see all of the update; only what it asks for itself (Lookahead) may come later."
@@ -120,7 +132,7 @@ class Composition:
         res: dict[str, Any] = {}
         for p in self.ordered:
             for name, default in p.hypers.items():
-                if name in self.stats or name in RESERVED or any(name == q.out for q in self.ordered):
+                if name in self.stats or any(name == q.out for q in self.ordered):
                     raise ContractError(f'`{p.label}` calls a hyperparameter `{name}`, which is already a stat, a scalar or a tensor')
                 known = res.setdefault(name, default)
                 if known is REQUIRED: res[name] = default
@@ -143,7 +155,7 @@ class Composition:
                 who = next(p.label for p in self.ordered if name in p.hypers)
                 why = f'its parts disagree on the default, {self._clashes[name]}' if name in self._clashes else f'`{who}` needs it'
                 raise TypeError(f'`{name}` is missing: {why}, so give {name}=...')
-        return Bound(self, {k: check(k, v) for k, v in values.items()}, {})
+        return Bound(self, {k: check(k, v, self.origins[k]) for k, v in values.items()}, {})
 
     # -- the mathematics -----------------------------------------------------------------------------------------------
 
@@ -154,11 +166,14 @@ class Composition:
     def numbers(self,
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
         hypers: Mapping[str, Any],  # A value for each of `self.hypers`
-        run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> dict[str, Any]:            # Hyperparameters, scalars, and the stats that are numbers: old (`prev_count`) and new (`count`)
         "The half of a step that is plain numbers: the same for all parameters with the same numbers in their state."
+        if missing := [k for k in self.hypers if k not in hypers]: raise TypeError(f'`{missing[0]}` is missing: give all of {[*self.hypers]}')
         env = {**{k: hypers[k] for k in self.hypers}, **{f'prev_{k}': state[k] for k in self.number_stats}}
-        for part in self.number_parts: env[part.out] = run(part, env)
+        for part in self.number_parts:
+            env[part.out] = out = part.run(env)
+            if not isinstance(out, (Real, Tensor)):
+                raise PartError(f'`{part.label}` returned {_kind(out)}: a {part.kind} returns a number')
         return env
 
     def update(self,
@@ -179,36 +194,30 @@ class Composition:
 
     # -- the rehearsal -------------------------------------------------------------------------------------------------
 
-    def rehearse(self, hypers: Mapping[str, Any], dtype: torch.dtype=torch.float32) -> None:
-        """Runs every part on six numbers, so that one which breaks the contract is named now and not at the first step.
+    def rehearse(self,
+        hypers: Mapping[str, Any],  # A value for each of `self.hypers`
+        params: Sequence[Tensor]    # What it is for: only their shapes and dtypes are read
+    ) -> None:
+        """Runs every part on a few numbers, so that one which breaks the contract is named now and not at the first step.
 
-        A part must return a tensor of the right shape, or a number; must not write to what it reads; and must give for a slice
-        of a tensor the slice of what it gives for the whole, unless it says `whole=True`: parts behind such a one are not tried,
-        as the six numbers may not have a shape that it can use. Raises PartError.
+        A part must return a tensor of the right shape, or a number; must not write to what it reads; and must give for a
+        slice of a tensor the slice of what it gives for the whole, unless it says `whole=True`. If one does, the numbers
+        have the shape of the smallest parameter. A hyperparameter that is 0 is tried as 0.1. Raises PartError.
         """
-        param, grad = (torch.linspace(a, b, 6, dtype=dtype).view(3, 2) for a, b in ((-1., 2.), (.3, -.4)))
-        def number(part: Part, env: Mapping[str, Any]) -> Any:
-            out = part.run(env)
-            if not isinstance(out, Real): raise PartError(f'`{part.label}` returned {_kind(out)}: a {part.kind} returns a number')
-            return out
-        def tensor(part: Part, env: Mapping[str, Any]) -> Any:
-            if part.whole: raise _Enough
-            read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
-            before = {k: v.clone() for k, v in read.items()}
-            out = part.run(env)
-            for k in read:
-                if not torch.equal(read[k].nan_to_num(), before[k].nan_to_num()):
-                    raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it reads')
-            if isinstance(out, Tensor) and out.shape == param.shape:
-                row = part.run({**env, **{k: v[:1] for k, v in read.items() if v.shape == param.shape}})
-                if not (getattr(row, 'shape', None) == (1, 2) and torch.allclose(row, out[:1], equal_nan=True)):
-                    raise PartError(f'`{part.label}` does not treat each element alone: for a part of a tensor it gives other values '
-                                    f'than for the whole. If it needs the tensor\'s own shape, say @{part.kind}(whole=True)')
-            return out
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        whole = any(p.whole for p in self.parts)
+        shape = min((p.shape for p in params if p.numel()), key=math.prod, default=(1,)) if whole else (5, 4)
+        wide = any(p.dtype in (torch.float64, torch.complex128) for p in params)
+        hypers = {k: v or .1 if k in TABLE else v for k, v in hypers.items()}
+        if (key := (*hypers.items(), shape, wide)) in self._rehearsed: return
+        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            draw = torch.Generator().manual_seed(0)
+            def random(scale: float) -> Tensor:
+                return scale * torch.randn(shape, generator=draw, dtype=torch.float64 if wide else torch.float32, device='cpu')
+            param = random(1.)
             state = self.init(param)
-            try: self.update(param, grad, state, self.numbers(state, {k: float(v) for k, v in hypers.items()}, number), tensor)
-            except _Enough: pass
+            for scale in (.1, 1000.):  # small and large, for parts that clip
+                _, state = self.update(param, random(scale), state, self.numbers(state, hypers), _rehearsed)
+        self._rehearsed.add(key)
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool: return isinstance(other, Composition) and self.parts == other.parts
@@ -217,7 +226,29 @@ class Composition:
     def __deepcopy__(self, memo: dict[int, Any]) -> Composition: return self
 
 
-class _Enough(Exception): "The rehearsal cannot say more."
+def _not_a_part(x: Any) -> str:
+    if hasattr(x, 'bind'): return f'{x.__name__} is a recipe, not a part: give its parts, *{x.__name__}.parts()'
+    if isinstance(x, Tensor): return 'a tensor is not a part: the parameters come first, and then the list of parts'
+    if isinstance(x, (list, tuple)): return 'a list is not a part: put a `*` before it, to have its parts in this list'
+    return f'{getattr(x, "__name__", repr(x))} is not a part: decorate it with @stat, @scalar, @transform or @step'
+
+
+def _rehearsed(part: Part, env: Mapping[str, Any]) -> Any:
+    "Runs a part, and checks what it did."
+    read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
+    versions = {k: v._version for k, v in read.items()}
+    out, like = part.run(env), env['param' if part.kind == 'step' else part.reads[0]]
+    for k, v in read.items():
+        if v._version != versions[k]:
+            raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it reads')
+    if not (isinstance(out, Tensor) and out.is_floating_point() == like.is_floating_point()): raise _bad_result(part, out, like)
+    for cut in () if part.whole or out.dim() == 0 or out.shape != env['param'].shape else (slice(1, 2), (..., slice(1, 2))):
+        again = part.run({**env, **{k: v[cut] for k, v in read.items() if v.shape == out.shape}})
+        near = 1e-5 * out.abs().max().item()  # vector and scalar instructions round differently
+        if not (getattr(again, 'shape', None) == out[cut].shape and torch.allclose(again, out[cut], 1e-3, near, equal_nan=True)):
+            raise PartError(f'`{part.label}` does not treat each element alone: for a part of a tensor it gives other values '
+                            f'than for the whole. If it needs the tensor\'s own shape, or is random, say @{part.kind}(whole=True)')
+    return out
 
 
 def unknown(name: str, choices: Iterable[str]) -> TypeError:
@@ -228,7 +259,7 @@ def unknown(name: str, choices: Iterable[str]) -> TypeError:
 
 
 def _kind(x: Any) -> str:
-    if isinstance(x, Tensor): return f'a tensor of shape {tuple(x.shape)}'
+    if isinstance(x, Tensor): return f'a tensor of shape {tuple(x.shape)}' + ('' if x.is_floating_point() else f' and dtype {x.dtype}')
     return repr(x) if x is None or isinstance(x, Real) else f'a {type(x).__name__}'
 
 

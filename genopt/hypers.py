@@ -50,6 +50,9 @@ SPELLINGS: dict[str, tuple[str, ...]] = {'decoupled_weight_decay': ('decouple_wd
 for _h in TABLE.values():
     for _s in _h.torch: SPELLINGS[_s.split('[')[0]] = (*SPELLINGS.get(_s.split('[')[0], ()), _h.name)
 
+# What other libraries say, for advice only.
+SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
+
 # Words that tell torch how to run a rule, not what the rule is.
 ENGINE_WORDS = dict.fromkeys(('foreach', 'fused'), 'how a rule runs is the engine\'s business here: leave it out') | {
     'capturable': 'CUDA graph capture is the engine\'s business here: leave it out',
@@ -57,9 +60,10 @@ ENGINE_WORDS = dict.fromkeys(('foreach', 'fused'), 'how a rule runs is the engin
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    "The end of an error's sentence: the nearest of `choices`, or all of them."
+    "The end of an error's sentence: the nearest of `choices`, in our spelling or torch's, or all of them."
     choices = list(dict.fromkeys(choices))
-    near = get_close_matches(name, choices, 1, .7)
+    spelled = choices + [s for s, ours in SPELLINGS.items() if {*ours} <= {*choices}]
+    near = [s for s in (SYNONYMS.get(name.lower()),) if s in choices] or get_close_matches(name.lower(), spelled, 1, .7)
     if near: return f'did you mean `{near[0]}`?'
     return 'there ' + ('is ' if len(choices) == 1 else 'are ') + ', '.join(f'`{c}`' for c in choices) if choices else 'there are none'
 
@@ -85,16 +89,17 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(name: str,       # One of our names, or a part's own
           value: Any,      # A number, or a tensor with one element
+          origin: str='',  # What a part calls it, if it was renamed
           slack: float=0.  # How far below `low` still counts as rounding
          ) -> Any:         # `value`, as a plain number where it was NumPy's
     "Refuses a value that is no number, is not finite or lies out of the table's range, with TypeError or ValueError."
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.is_complex():
             raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, or a tensor with one element')
-    elif hasattr(value, 'item'): value = value.item()
+    elif getattr(value, 'shape', None) == (): value = value.item()  # NumPy's
     if not isinstance(value, (Real, torch.Tensor)):
         raise TypeError(f'`{name}` = {value!r}: give a number, not a {type(value).__name__}')
-    row, x = TABLE.get(name, Hyper(name, name)), float(value)
+    row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
     if not (math.isfinite(x) and row.low - slack <= x < row.high):
         bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
         raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
@@ -102,30 +107,38 @@ def check(name: str,       # One of our names, or a part's own
 
 
 def is_note(key: str) -> bool:
-    "Is it what schedulers and trainers write beside a hyperparameter: `initial_lr`, `max_momentum`, `lr_scale` ...?"
-    found = re.fullmatch('(?:initial|max|min|base)_(.+)|(.+)_(?:scale|mult)', key)
-    return bool(found) and (found[1] or found[2]) in {*TABLE, *SPELLINGS}  # type: ignore[index]
+    "Is it what schedulers and trainers write beside a hyperparameter: `initial_lr`, `max_momentum`, `lr_scale`; or a group's `name`?"
+    found = re.fullmatch('(?:initial|max|min|base|swa)_(.+)|(.+)_(?:scale|mult)', key)
+    return key == 'name' or bool(found and (found[1] or found[2]) in {*TABLE, *SPELLINGS})
 
 
 class Hypers(dict[str, Any]):
     """A dict of hyperparameters under our names that reads and writes torch's spellings too.
 
     Iteration shows our names only. A new value is checked against the table; schedulers' own notes (`initial_lr`,
-    `max_momentum` ...) are taken as they come. Writing a hyperparameter that is not there raises KeyError.
+    `max_momentum` ...) are taken as they come. Writing a hyperparameter that is not there, and removing one, raises KeyError.
     """
     rounding = 1e-9  # torch's LinearLR ends at -9e-18 where it means 0
 
+    def is_hyper(self, name: str) -> bool: return name in TABLE
+
+    def check(self, name: str, value: Any) -> Any: return check(name, value, slack=self.rounding)
+
+    def hypers(self) -> dict[str, Any]:
+        "Only the hyperparameters."
+        return {n: v for n, v in self.items() if self.is_hyper(n)}
+
     def __getitem__(self, key: str) -> Any:
         names = SPELLINGS.get(key, (key,))
-        if not all(dict.__contains__(self, n) for n in names): raise KeyError(self._no(key))
+        if not all(dict.__contains__(self, n) for n in names): raise self._no(key)
         values = tuple(dict.__getitem__(self, n) for n in names)
         return values if len(names) > 1 else values[0]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        pairs = [(n, check(n, v, self.rounding) if self.is_hyper(n) else v) for n, v in _split(key, value)]
+        pairs = [(n, self.check(n, v) if self.is_hyper(n) else v) for n, v in _split(key, value)]
         new = [n for n, _ in pairs if not dict.__contains__(self, n)]
-        if any(n in TABLE for n in new) or new and self._is_typo(key): raise KeyError(self._no(key))
-        for n, v in pairs: super().__setitem__(n, v)
+        if any(n in TABLE for n in new) or new and self._is_typo(key): raise self._no(key)
+        dict.update(self, pairs)
 
     def __contains__(self, key: object) -> bool:
         return all(dict.__contains__(self, n) for n in SPELLINGS.get(key, (key,)))  # type: ignore[call-overload]
@@ -139,15 +152,24 @@ class Hypers(dict[str, Any]):
     def update(self, *args: Any, **kwargs: Any) -> None:
         for k, v in dict(*args, **kwargs).items(): self[k] = v
 
+    def __ior__(self, other: Any) -> Hypers:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def __delitem__(self, key: str) -> None:
+        if key in SPELLINGS or self.is_hyper(key): raise KeyError(f'`{key}` cannot be removed: the group\'s parts need it')
+        super().__delitem__(key)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key not in self and default: return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
     def __reduce__(self) -> tuple[Any, ...]: return type(self), (dict(self),)
 
-    def is_hyper(self, name: str) -> bool: return name in TABLE
-
-    def hypers(self) -> dict[str, Any]:
-        "Only the hyperparameters."
-        return {n: v for n, v in self.items() if self.is_hyper(n)}
-
     def _is_typo(self, key: str) -> bool:
-        return not is_note(key) and bool(get_close_matches(key, [*self.hypers(), *SPELLINGS], 1, .8))
+        names = [*self.hypers(), *SPELLINGS, 'maximize']
+        return not is_note(key) and (key.lower() in SYNONYMS or bool(get_close_matches(key.lower(), names, 1, .7)))
 
-    def _no(self, key: str) -> str: return f'`{key}` is no hyperparameter of this group: {did_you_mean(key, self.hypers())}'
+    def _no(self, key: str) -> KeyError: return KeyError(f'`{key}` is no hyperparameter of this group: {did_you_mean(key, self.hypers())}')

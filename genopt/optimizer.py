@@ -13,13 +13,13 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from .checkpoint import checked
+from .checkpoint import checked, refusal
 from .composition import Bound, Composition, unknown
 from .engines import eager
-from .hypers import Hypers, canonical, is_note
+from .hypers import SPELLINGS, Hypers, canonical, check, is_note
 from .interop.torch import from_torch, made_by_torch
-from .params import Params, as_groups, check_param, describe, named
-from .part import Part
+from .params import Params, as_groups, describe, named, what_is_wrong
+from .part import Part, PartError
 
 __all__ = ['Optimizer', 'Group']
 
@@ -30,24 +30,50 @@ class Source(Protocol):
 
 
 class Group(Hypers):
-    "A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Answers to torch's spellings."
-    def __init__(self, items: Mapping[str, Any], composition: Composition, options: dict[str, Any], index: int):
+    """A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Answers to torch's spellings.
+
+    Options can be read and written too: `group['momentum'] = .9` gives SGD a buffer, as in torch.
+    """
+    def __init__(self, items: Mapping[str, Any], source: Source, composition: Composition, options: dict[str, Any], index: int):
         super().__init__(items)
-        self.composition, self.options, self.index = composition, options, index
+        self.source, self.composition, self.options, self.index = source, composition, options, index
 
     def is_hyper(self, name: str) -> bool: return name in self.composition.hypers
 
+    def check(self, name: str, value: Any) -> Any: return check(name, value, self.composition.origins[name], self.rounding)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.options[_option(key)] if key not in self and _option(key) in self.options else super().__getitem__(key)
+
     def __setitem__(self, key: str, value: Any) -> None:
-        if key == 'parts': raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer')
-        super().__setitem__(key, value)
+        if key == 'parts' and value != self['parts']:
+            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer')
+        if key == 'maximize': _check_flag(key, value)
+        if changed := {n: v for n, v in canonical({key: value}).items() if self.options.get(n, v) != v}: self._choose(changed)
+        if key in self or _option(key) not in self.options: super().__setitem__(key, value)
+
+    def _choose(self, options: dict[str, Any]) -> None:
+        "Takes other options. If they choose other parts, state that is still needed stays."
+        composition, values, self.options = self.source.bind(options, {**self.options, **self.hypers()})
+        if composition is self.composition: return
+        for k in self.composition.hypers: dict.pop(self, k)
+        self.composition = composition
+        dict.update(self, values, parts=[p.label for p in composition.parts])
 
     def describe(self, param: Tensor) -> str:
         "How errors call one of its parameters."
         i = next(i for i, p in enumerate(self['params']) if p is param)
         return describe(param, i, self.index, self.get('param_names'))
 
-    def copy(self) -> Group: return Group(dict(self), self.composition, self.options, self.index)
-    def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.composition, self.options, self.index)
+    def copy(self) -> Group: return Group(dict(self), self.source, self.composition, self.options, self.index)
+    def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.source, self.composition, self.options, self.index)
+
+
+def _option(key: str) -> str: return SPELLINGS.get(key, (key,))[0]
+
+
+def _check_flag(key: str, value: Any) -> None:
+    if not isinstance(value, bool): raise TypeError(f'`{key}` = {value!r}: give True or False')
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -67,11 +93,14 @@ class Optimizer(torch.optim.Optimizer):
     ):
         self.recipe = None if parts is None else _as_source(parts)
         self._given, self._maximize = canonical(hypers), maximize
+        _check_flag('maximize', maximize)
         super().__init__(as_groups(params), {})
         taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
         for name in self._given:
             if name not in taken: raise unknown(name, taken)
-        self.defaults = Hypers({**self.param_groups[0].hypers(), **{k: v for k, v in self._given.items() if k in taken}})
+        try: _, values, options = (self.recipe or self.param_groups[0].source).bind({}, self._given)
+        except TypeError: values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
+        self.defaults = Hypers({**options, **values, **self._given})
 
     @property
     def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
@@ -86,20 +115,20 @@ class Optimizer(torch.optim.Optimizer):
         names, params = named(param_group, index)
         seen = {p for g in self.param_groups for p in g['params']}
         for i, p in enumerate(params):
-            check_param(p, where := describe(p, i, index, names))
-            if p in seen: raise ValueError(f'{where} is given twice: some parameters appear in more than one parameter group, or place')
+            if wrong := what_is_wrong(p, seen): raise type(wrong)(f'{describe(p, i, index, names)}{wrong}')
             seen.add(p)
         if index and bool(names) != ('param_names' in self.param_groups[0]):
             raise ValueError(f'group {index}: all groups should be given with names, or all without')
         own = {k: v for k, v in param_group.items() if k not in ('params', 'param_names', 'parts', 'maximize')}
-        notes = {k: own.pop(k) for k in list(own) if is_note(k) or isinstance(own[k], str)}
+        notes = {k: own.pop(k) for k in list(own) if is_note(k)}
+        _check_flag('maximize', maximize := param_group.get('maximize', self._maximize))
         source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
         if source is None: raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
         composition, values, options = source.bind(canonical(own), self._given)
-        composition.rehearse(values, eager.working(params[0].new_empty(0)).dtype if params else torch.float32)
+        composition.rehearse(_plain(values), params)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
-                 'maximize': param_group.get('maximize', self._maximize), 'parts': [p.label for p in composition.parts]}
-        self.param_groups.append(Group(items, composition, options, index))
+                 'maximize': maximize, 'parts': [p.label for p in composition.parts]}
+        self.param_groups.append(Group(items, source, composition, options, index))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
@@ -117,13 +146,17 @@ class Optimizer(torch.optim.Optimizer):
                     raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense ones: '
                                     'make its layer with sparse=False')
         for group, params in work:
-            numbers, states = {k: float(v) for k, v in group.hypers().items()}, [self._state_of(group, p) for p in params]
-            eager.run(group.composition, numbers, params, states, group.describe, group['maximize'])
+            states = [self._state_of(group, p) for p in params]
+            eager.run(group.composition, _plain(group.hypers()), params, states, group.describe, group['maximize'])
         return loss
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
-        state = cast('dict[str, Any]', self.state[p])
-        if not state: state.update(group.composition.init(p))
+        state, stats = cast('dict[str, Any]', self.state[p]), group.composition.stats
+        if state.keys() != stats.keys():  # none yet; or the group has other options than before
+            kept = {k: v for k, v in state.items() if k in stats}
+            try: new = {k: kept[k] if k in kept else part.start(p) for k, part in stats.items()}
+            except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
+            state.clear(); state.update(new)
         return state
 
     def init_state(self) -> None:
@@ -146,8 +179,10 @@ class Optimizer(torch.optim.Optimizer):
         Everything is checked first: raises ValueError if it is of other parts, groups or shapes, or incomplete, and nothing has
         changed. State keeps the dtype that it was saved in, and goes to its parameter's device.
         """
-        state_dict = state_dict.copy()
-        for hook in self._optimizer_load_state_dict_pre_hooks.values(): state_dict = hook(self, state_dict) or state_dict
+        if not isinstance(state_dict, Mapping): raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
+        state_dict = dict(state_dict)
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            if (changed := hook(self, state_dict)) is not None: state_dict = changed
         if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
         groups, self.state = checked(state_dict, self.param_groups)
         for group, items in zip(self.param_groups, groups): dict.update(group, items)
@@ -158,11 +193,15 @@ class Optimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         res = f'{self.name}(\n'
-        for group in self.param_groups:
+        for i, group in enumerate(self.param_groups):
             hypers = ', '.join(f'{k}={float(v):g}' for k, v in group.hypers().items()) + ', maximize' * group['maximize']
-            res += (f'  group {group.index}: {len(group["params"])} parameters, {sum(p.numel() for p in group["params"]):,} elements\n'
+            res += (f'  group {i}: {len(group["params"])} parameters, {sum(p.numel() for p in group["params"]):,} elements\n'
                     f'    {group.composition}\n    {hypers}\n')
         return res + ')'
+
+
+def _plain(hypers: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v.item() if isinstance(v, Tensor) else v for k, v in hypers.items()}
 
 
 def _as_source(parts: Any) -> Source: return cast(Source, parts) if hasattr(parts, 'bind') else Composition(parts)

@@ -1,13 +1,13 @@
 "Parameters in every form that people give them, as groups; and how errors speak of one."
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ['Params', 'as_groups', 'named', 'check_param', 'describe']
+__all__ = ['Params', 'as_groups', 'named', 'what_is_wrong', 'describe']
 
 Params: TypeAlias = 'Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]] | Iterable[Iterable[Tensor]]'
 
@@ -18,13 +18,17 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     Raises TypeError for what is none of these or has no order, ValueError if there is nothing in it.
     """
     if isinstance(params, Tensor): raise TypeError('params is one tensor: give a list of them, [tensor]')
-    if isinstance(params, Mapping): raise TypeError('params is a dict: give a list of its values, or of dicts with `params`')
+    if isinstance(params, torch.nn.Module): raise TypeError(f'params is a {type(params).__name__}, a module: give its parameters()')
+    if isinstance(params, Mapping): raise TypeError('params is a dict: give a list of parameters, or of dicts with `params`')
     if isinstance(params, (set, frozenset)): raise TypeError('params is a set, which has no order: give a list')
     if not isinstance(params, Iterable): raise TypeError(f'params is a {type(params).__name__}: give model.parameters(), for example')
     items = list(params)
-    if items and isinstance(items[0], Mapping): groups = [dict(g) for g in items]
-    elif items and _is_list(items[0]):          groups = [{'params': g} for g in items]
-    else:                                       groups = [{'params': items}]
+    if items and isinstance(items[0], Mapping):
+        for g in items:
+            if not isinstance(g, Mapping): raise TypeError(f'the first group is a dict, and a later one is a {type(g).__name__}')
+        groups = [dict(g) for g in items]
+    elif items and _is_list(items[0]): groups = [{'params': g} for g in items]
+    else:                              groups = [{'params': items}]
     for g in groups: g['params'] = list(g['params']) if _is_list(g.get('params')) else g.get('params')
     if all(g['params'] == [] for g in groups):
         raise ValueError('optimizer got an empty parameter list: has the model parameters, or was the generator already used up?')
@@ -34,7 +38,7 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
 def _is_pair(o: Any) -> bool: return isinstance(o, tuple) and len(o) == 2 and isinstance(o[0], str)
 
 
-def _is_list(o: Any) -> bool: return isinstance(o, Iterable) and not isinstance(o, (Tensor, str, set, Mapping)) and not _is_pair(o)
+def _is_list(o: Any) -> bool: return isinstance(o, Iterable) and not isinstance(o, (Tensor, torch.nn.Module, str, set, Mapping)) and not _is_pair(o)
 
 
 def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
@@ -45,20 +49,25 @@ def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
     items = list(params)  # type: ignore[arg-type]
     names = [o[0] for o in items if _is_pair(o)]
     if names and len(names) < len(items): raise ValueError(f'group {index}: some of its parameters have names and some do not')
-    return names or list(group.get('param_names', ())), [o[1] if _is_pair(o) else o for o in items]
+    names = names or list(group.get('param_names', ()))
+    if names and len(names) != len(items): raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} parameters')
+    return names, [o[1] if _is_pair(o) else o for o in items]
 
 
-def check_param(p: Any,     # What may be a parameter
-                where: str  # How to call it
-               ) -> None:
-    "Raises TypeError or ValueError if `p` cannot be optimized."
-    if not isinstance(p, Tensor): raise TypeError(f'{where}: an optimizer takes tensors, and this is a {type(p).__name__}')
+def what_is_wrong(p: Any,              # What may be a parameter
+                  seen: Container[Any]  # The parameters that are there already
+                 ) -> Exception | None:  # The error, without its subject
+    "Why `p` cannot be optimized, if so."
+    if isinstance(p, torch.nn.Module): return TypeError(f': an optimizer takes tensors, and this is a {type(p).__name__}: give its parameters()')
+    if not isinstance(p, Tensor): return TypeError(f': an optimizer takes tensors, and this is a {type(p).__name__}')
     if not (p.is_leaf or p.retains_grad):
-        raise ValueError(f'{where} can\'t be optimized, as it is a non-leaf tensor, computed from others: give those, or its detach()')
-    if not (p.is_floating_point() or p.is_complex()): raise TypeError(f'{where} is not of a floating-point or complex dtype: leave it out')
-    if p.layout != torch.strided: raise TypeError(f'{where} is of layout {p.layout}: a parameter must be dense')
+        return ValueError(' can\'t be optimized, as it is a non-leaf tensor, computed from others: give those, or its detach()')
+    if not (p.is_floating_point() or p.is_complex()): return TypeError(' is not of a floating-point or complex dtype: leave it out')
+    if p.layout != torch.strided: return TypeError(f' is of layout {p.layout}: a parameter must be dense')
     if not (p.requires_grad or isinstance(p, torch.nn.Parameter) or p.grad is not None):
-        raise ValueError(f'{where} needs no gradient, so it would never move: call requires_grad_() on it, or leave it out')
+        return ValueError(' needs no gradient, so it would never move: call requires_grad_() on it, or leave it out')
+    if p in seen: return ValueError(' is given twice: some parameters appear in more than one parameter group, or place')
+    return None
 
 
 def describe(p: Any, i: int, group: int, names: Sequence[str] | None) -> str:

@@ -33,7 +33,7 @@ A part stays a function: `average_grad(m, g, mom=.9)` is m·0.9 + g·0.1.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from numbers import Real
 from operator import attrgetter
@@ -42,12 +42,14 @@ from pickle import PicklingError
 from typing import Any, TypeAlias, overload
 
 import torch
+from torch import Tensor
 
-from .hypers import did_you_mean
+from .hypers import SPELLINGS, did_you_mean, is_note
 
 __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'REQUIRED']
 
 RESERVED = ('param', 'grad', 'update', 'new_param')
+GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 
 
 class ContractError(TypeError):
@@ -79,6 +81,7 @@ class Part:
         whole: bool=False,                    # Does it need the tensor's own shape, as a norm does?
         names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
     ):
+        if not inspect.isfunction(fn): raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
         self.fn, self.kind, self.init, self.whole, self.names = fn, kind, init, whole, dict(names or {})
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
@@ -86,55 +89,64 @@ class Part:
         if kind == 'stat' and not self.names: self.known_stats.setdefault(self.out, self.__name__)
 
     def _read_signature(self) -> None:
-        new, args = self.names.get, list(inspect.signature(self.fn).parameters.values())
-        pos = [a for a in args if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+        args = list(inspect.signature(self.fn).parameters.values())
+        def now(a: inspect.Parameter) -> str: return self.names.get(a.name, a.name)
         for a in args:
-            if a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD):
-                raise self._broken(f'`{a}` hides what it needs: name every argument')
-        for a in pos:
-            if a.default is not a.empty and not (isinstance(a.default, Part) and a.default.kind == 'scalar'):
-                raise self._broken(f'`{a.name}={a.default!r}` stands before the `*`, where a default must be a @scalar part; '
-                                   f'a hyperparameter stands after it: `*, {a.name}={a.default!r}`')
-        self.links = {a.name: a.default.rename(**{k: v for k, v in self.names.items() if k in a.default.knows})
-                      for a in pos if a.default is not a.empty}
-        self.args = [new(a.name, a.name) for a in pos if a.name not in self.links]
-        self.hypers = {new(a.name, a.name): REQUIRED if a.default is a.empty else a.default
-                       for a in args if a.kind == a.KEYWORD_ONLY}
-        for k, v in self.hypers.items():
-            if v is not REQUIRED and not isinstance(v, Real):
-                raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
+            if a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD): raise self._broken(f'`{a}` hides what it needs: name every argument')
+        pos, kw = [a for a in args if a.kind != a.KEYWORD_ONLY], [a for a in args if a.kind == a.KEYWORD_ONLY]
+        linked = {a.name: a.default for a in pos if a.default is not a.empty}
+        for name, default in linked.items():
+            if not (isinstance(default, Part) and default.kind == 'scalar'):
+                raise self._broken(f'`{name}={default!r}` stands before the `*`, where a default must be a @scalar part; '
+                                   f'a hyperparameter stands after it: `*, {name}={default!r}`')
+        # Names as they were defined: of what it reads, of its hyperparameters, of those of its scalars, and a scalar's own
+        own = [a.name for a in args if a.name not in linked] + [self.__name__] * (self.kind == 'scalar')
+        self._defined = {*own}.union(*(link.knows for link in linked.values()))
+        self.links = {name: link.rename(**{k: v for k, v in self.names.items() if k in link.knows}) for name, link in linked.items()}
+        self.args = [now(a) for a in pos if a.name not in linked]
+        self.hypers = {now(a): REQUIRED if a.default is a.empty else a.default for a in kw}
+        self._check_hypers()
         if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
             raise self._broken(f'{_pairs(self.names)} gives one name to two of its arguments')
-        getattr(self, f'_read_{self.kind}')(self.args)
+        self.out = getattr(self, f'_out_of_{self.kind}')(self.args)
         # What to call the function with: the names of its arguments; and (its keyword, the name of the hyperparameter)
         self.reads = self.args + [link.out for link in self.links.values()]
         if self.kind == 'stat': self.reads[0] = f'prev_{self.out}'
-        self._keywords = [(a.name, new(a.name, a.name)) for a in args if a.kind == a.KEYWORD_ONLY]
+        self.keywords = [(a.name, now(a)) for a in kw]
 
-    def _read_stat(self, args: list[str]) -> None:
-        if not args or args[0] in RESERVED or args[0].startswith('prev_'):
+    def _check_hypers(self) -> None:
+        for k, v in self.hypers.items():
+            if k in SPELLINGS: raise self._broken(f'`{k}` is how torch spells {_code(SPELLINGS[k])}: say that, or choose another name')
+            if k in GROUP_KEYS or is_note(k): raise self._broken(f'a group may have its own `{k}`: give the hyperparameter another name')
+            if _is_reserved(k): raise self._broken(f'`{k}` has a meaning of its own: give the hyperparameter another name')
+            if v is not REQUIRED and not isinstance(v, Real):
+                raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
+
+    def _out_of_stat(self, args: list[str]) -> str:
+        if not args or _is_reserved(args[0]):
             raise self._broken('a stat\'s first argument is the name of what it remembers, and it returns the new value of that'
                                + (f'; `{args[0]}` has a meaning of its own' if args else ''))
         if not (self.init is None or callable(self.init) or isinstance(self.init, Real)):
             raise self._broken(f'init={self.init!r}: give a number, or a function of `param` that returns a tensor')
-        self.out = args[0]
+        return args[0]
 
-    def _read_transform(self, args: list[str]) -> None:
+    def _out_of_transform(self, args: list[str]) -> str:
         if not args or args[0] not in ('grad', 'update'):
             raise self._broken('a transform\'s first argument is `grad` or `update`, and it returns the new one')
-        self.out = args[0]
+        return args[0]
 
-    def _read_step(self, args: list[str]) -> None: self.out = 'update'
+    def _out_of_step(self, args: list[str]) -> str: return 'update'
 
-    def _read_scalar(self, args: list[str]) -> None:
+    def _out_of_scalar(self, args: list[str]) -> str:
         for a in args:
             if a in RESERVED: raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
-        self.out = self.names.get(self.__name__, self.label)
+        if _is_reserved(self.__name__): raise self._broken(f'`{self.__name__}` has a meaning of its own: give it another name')
+        return self.names.get(self.__name__, self.label)
 
     def _broken(self, why: str) -> ContractError:
-        code = getattr(self.fn, '__code__', None)
-        where = f' ({Path(code.co_filename).name}, line {code.co_firstlineno})' if code else ''
-        return ContractError(f'`{self.__name__}` cannot be a @{self.kind}{where}: {why}')
+        code = self.fn.__code__
+        return ContractError(f'`{self.__name__}` cannot be a @{self.kind} '
+                             f'({Path(code.co_filename).name}, line {code.co_firstlineno}): {why}')
 
     @property
     def is_number(self) -> bool:
@@ -144,8 +156,7 @@ class Part:
     @property
     def knows(self) -> set[str]:
         "The names that `rename` can change: its arguments, those of the scalars it depends on, and a scalar's own."
-        own = {*self.args, *self.hypers} | ({self.out} if self.kind == 'scalar' else set())
-        return own.union(*(s.knows for s in self.links.values()))
+        return {self.names.get(n, n) for n in self._defined}
 
     @property
     def label(self) -> str: return self.__name__ + (f'[{_pairs(self.names)}]' if self.names else '')
@@ -155,42 +166,76 @@ class Part:
 
         Reaches the scalars that the part depends on. Raises ContractError for a name that the part does not have.
         """
-        for n in names:
-            if n not in self.knows: raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
-        merged = {k: names.get(v, v) for k, v in self.names.items()} | {k: v for k, v in names.items() if k not in self.names.values()}
-        return self if not names else Part(self.fn, self.kind, self.init, self.whole, {k: v for k, v in merged.items() if k != v})
+        for n, new in names.items():
+            if not (isinstance(new, str) and new.isidentifier()):
+                raise ContractError(f'`{self.label}` cannot call `{n}` {new!r}: give a name')
+            if n not in self.knows:
+                raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
+        now = {n: self.names.get(n, n) for n in self._defined}
+        changed = {n: new for n, old in now.items() if (new := names.get(old, old)) != n}
+        return Part(self.fn, self.kind, self.init, self.whole, changed)
 
-    def start(self, param: torch.Tensor) -> Any:
-        "The value of a stat before its first step: a number, or a tensor (zeros of `param`'s shape and dtype by default)."
+    def start(self, param: Tensor) -> Any:
+        """The value of a stat before its first step: a number, or a tensor (zeros of `param`'s shape and dtype by default).
+
+        Raises PartError if its `init` fails. As every part, `init` sees a complex parameter as pairs of reals.
+        """
         if self.init is None: return torch.zeros_like(param, memory_format=torch.preserve_format)
-        return self.init(param.detach()) if callable(self.init) else self.init
+        if not callable(self.init): return self.init
+        param = torch.view_as_real(param.detach()) if param.is_complex() else param.detach()
+        try: value = self.init(param)
+        except Exception as e: raise PartError(f'`{self.label}`: its init failed: {type(e).__name__}: {e}') from e
+        if not isinstance(value, Tensor): raise PartError(f'`{self.label}`: its init returned {value!r}, and not a tensor')
+        return value.clone(memory_format=torch.contiguous_format) if _shares(value, param) or not value.is_contiguous() else value
 
     def run(self, env: Mapping[str, Any]) -> Any:
         "Calls the function on what it reads from `env`. Raises PartError if it fails."
-        try: return self.fn(*[env[n] for n in self.reads], **{k: env[n] for k, n in self._keywords})
+        try: return self.fn(*[env[n] for n in self.reads], **{k: env[n] for k, n in self.keywords})
         except Exception as e: raise PartError(f'`{self.label}` failed: {type(e).__name__}: {e}') from e
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: return self.fn(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        "The function itself, with the names that the part has now."
+        back = {new: old for old, new in self.names.items()}
+        kwargs = {back.get(k, k): v for k, v in kwargs.items()}
+        if missing := [k for k in [*self.links][max(len(args) - len(self.args), 0):] if k not in kwargs]:
+            raise TypeError(f'`{self.label}`, called alone, needs a number for {_code(missing)}')
+        return self.fn(*args, **kwargs)
 
     def __repr__(self) -> str:
         args = [*self.args, *(f'{k}={s.label}' for k, s in self.links.items())]
         hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
         return f'{self.label}({", ".join(args + ["*"] * bool(hypers) + hypers)}): a {self.kind}'
 
-    def _key(self) -> tuple[Any, ...]: return self.fn, self.kind, tuple(sorted(self.names.items()))
+    def _key(self) -> tuple[Any, ...]: return self.fn, self.kind, self.init, self.whole, tuple(sorted(self.names.items()))
     def __eq__(self, other: object) -> bool: return isinstance(other, Part) and self._key() == other._key()
     def __hash__(self) -> int: return hash(self._key())
     def __copy__(self) -> Part: return self
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if '<locals>' in self.__qualname__:
-            raise PicklingError(f'`{self.label}` is defined inside a function, where another process cannot find it: '
-                                'move it to the top of its module')
-        return _find, (self.__module__, self.__qualname__, self.names)
+        return _find, (*where(self), self.names)
 
 
 def _pairs(names: Mapping[str, str]) -> str: return ', '.join(f'{k}={v}' for k, v in sorted(names.items()))
+
+
+def _is_reserved(name: str) -> bool: return name in RESERVED or name.startswith('prev_')
+
+
+def _shares(a: Tensor, b: Tensor) -> bool: return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _code(names: Iterable[str]) -> str: return ' and '.join(f'`{n}`' for n in names)
+
+
+def where(obj: Any) -> tuple[str, str]:
+    "The module and the name under which another process finds a part or a recipe. Raises PicklingError if it cannot."
+    try: found = attrgetter(obj.__qualname__)(import_module(obj.__module__))
+    except (AttributeError, ImportError): found = None
+    if type(found) is not type(obj):
+        raise PicklingError(f'`{obj.__name__}` cannot be found as {obj.__module__}.{obj.__qualname__} by another process: define it at '
+                            'the top of a module, under its own name')
+    return obj.__module__, obj.__qualname__
 
 
 def _find(module: str, qualname: str, names: dict[str, str]) -> Part:
@@ -210,7 +255,7 @@ def _decorator(fn: _Fn | None, kind: str, **kwargs: Any) -> Part | _Decorator:
 @overload
 def stat(fn: _Fn) -> Part: ...
 @overload
-def stat(*, init: float | Callable[[torch.Tensor], torch.Tensor] | None=None, whole: bool=False) -> _Decorator: ...
+def stat(*, init: float | Callable[[Tensor], Tensor] | None=None, whole: bool=False) -> _Decorator: ...
 def stat(fn: Any=None, *, init: Any=None, whole: bool=False) -> Any:
     """A part that remembers: returns the new value of its first argument.
 
@@ -220,9 +265,13 @@ def stat(fn: Any=None, *, init: Any=None, whole: bool=False) -> Any:
     return _decorator(fn, 'stat', init=init, whole=whole)
 
 
-def scalar(fn: _Fn) -> Part:
+@overload
+def scalar(fn: _Fn) -> Part: ...
+@overload
+def scalar() -> _Decorator: ...
+def scalar(fn: Any=None) -> Any:
     "A part that returns a number, made of numbers: computed in plain Python, once for all parameters that share them."
-    return Part(fn, 'scalar')
+    return _decorator(fn, 'scalar')
 
 
 @overload

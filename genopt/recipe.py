@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeAlias, overload
 
 from torch import Tensor
 
 from .composition import Bound, Composition, unknown
-from .hypers import TABLE, canonical
+from .hypers import SPELLINGS, TABLE, canonical, check
 from .optimizer import Optimizer
 from .params import Params
-from .part import REQUIRED, ContractError, Part
+from .part import REQUIRED, ContractError, Part, where
 
 __all__ = ['Recipe', 'recipe']
 
@@ -34,14 +35,17 @@ class Recipe:
         fn: Options,                   # From options to parts
         defaults: Mapping[str, float]  # Default values of hyperparameters, where they are not the parts'
     ):
-        self.fn, self.defaults = fn, canonical(defaults)
+        self.fn, self.defaults = fn, {k: check(k, v) for k, v in canonical(defaults).items()}
+        self._compositions: dict[tuple[Part, ...], Composition] = {}
         self.__name__, self.__doc__, self.__module__, self.__qualname__ = fn.__name__, fn.__doc__, fn.__module__, fn.__qualname__
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         for k, v in self.options.items():
+            if k in SPELLINGS: raise ContractError(f'recipe `{self.__name__}`: `{k}` is torch\'s spelling: call its option '
+                                                   f'`{SPELLINGS[k][0]}`, or choose another name')
             if v is inspect.Parameter.empty: raise ContractError(f'recipe `{self.__name__}`: give its option `{k}` a default')
         hypers = self._compose({}).hypers
         for k in self.defaults:
-            if k not in hypers and k not in TABLE: raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
+            if k not in hypers and not (self.options and k in TABLE): raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
         kw, empty, own = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty, self.defaults
         values = {k: own.get(k, v) for k, v in hypers.items()} | self.options
         self.__signature__ = inspect.Signature([inspect.Parameter('params', inspect.Parameter.POSITIONAL_OR_KEYWORD),
@@ -52,12 +56,17 @@ class Recipe:
         options = canonical(options)
         for k, v in options.items():
             if k not in self.options: raise unknown(k, self.options)
-            if isinstance(self.options[k], bool) and not isinstance(v, bool):
-                raise TypeError(f'`{k}` = {v!r}: give True or False')
-        return tuple(self.fn(**options))
+            default = self.options[k]
+            if isinstance(default, bool) and not isinstance(v, bool): raise TypeError(f'`{k}` = {v!r}: give True or False')
+            if isinstance(default, Real) and not isinstance(default, bool): check(k, v)
+        parts = self.fn(**options)
+        if isinstance(parts, Part) or not isinstance(parts, Iterable):
+            raise ContractError(f'recipe `{self.__name__}` returned {parts!r}: return its parts, with commas between')
+        return tuple(parts)
 
     def _compose(self, options: Mapping[str, Any]) -> Composition:
-        try: return Composition(self.parts(**options))
+        parts = self.parts(**options)
+        try: return self._compositions.get(parts) or self._compositions.setdefault(parts, Composition(parts))
         except ContractError as e: raise ContractError(f'recipe `{self.__name__}`: {e}') from None
 
     def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound:
@@ -69,12 +78,15 @@ class Recipe:
         values = self.defaults | self.options | dict(fallback or {}) | dict(given)
         return composition.bind({}, values)._replace(options=chosen)
 
-    def __call__(self, params: Params, lr: float | Tensor | None=None, **options_and_hypers: Any) -> Optimizer:
-        if lr is not None: options_and_hypers['lr'] = lr
+    def __call__(self, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> Optimizer:
+        if len(lr) > 1: raise TypeError(f'only `params` and `lr` go by place: name the others, as in {self.__name__}(params, lr, wd=0.1)')
+        if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
         return Optimizer(params, self, **options_and_hypers)
 
+    def __instancecheck__(self, opt: Any) -> bool: return isinstance(opt, Optimizer) and opt.recipe is self
+
     def __repr__(self) -> str: return f'{self.__name__}{self.__signature__}\n  {self._compose({})}'
-    def __reduce__(self) -> str: return self.__qualname__
+    def __reduce__(self) -> str: return where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 

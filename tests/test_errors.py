@@ -168,39 +168,39 @@ def takes_a_norm(grad, *, lr): return -lr * grad / grad.norm()
 
 
 @pytest.mark.parametrize('parts, sentence', [
-    ([forgets_to_return], '`forgets_to_return` returned None: a step returns the change of `param`, a tensor of shape (3, 2)'),
-    ([returns_a_number], '`returns_a_number` returned -0.1: a step returns the change of `param`, a tensor of shape (3, 2)'),
-    ([returns_another_shape], '`returns_another_shape` returned a tensor of shape (2,): a step returns the change of `param`, '
-                              'a tensor of shape (3, 2)'),
+    ([forgets_to_return], '`forgets_to_return` returned None: a step returns the change of `param`, a tensor of shape (5, 4)'),
+    ([returns_a_number], '`returns_a_number` returned -0.1: a step returns the change of `param`, a tensor of shape (5, 4)'),
+    ([returns_another_shape], '`returns_another_shape` returned a tensor of shape (4,): a step returns the change of `param`, '
+                              'a tensor of shape (5, 4)'),
     ([keeps_a_norm, momentum_step], '`keeps_a_norm` returned a tensor of shape (): a stat returns the new `grad_avg`, '
-                                    'a tensor of shape (3, 2)'),
+                                    'a tensor of shape (5, 4)'),
     ([step_count, scaled], '`no_number` returned None: a scalar returns a number'),
     ([divides_by_zero], '`divides_by_zero` failed: ZeroDivisionError: division by zero'),
     ([writes], '`writes` writes into `grad`: a part returns a new value and changes nothing it reads'),
     ([takes_a_norm], '`takes_a_norm` does not treat each element alone: for a part of a tensor it gives other values than for the whole. '
-                     'If it needs the tensor\'s own shape, say @step(whole=True)')])
+                     'If it needs the tensor\'s own shape, or is random, say @step(whole=True)')])
 def test_part_that_breaks_its_contract(parts, sentence):
     with says(PartError, sentence): Optimizer([p()], parts, lr=.1)
 
 
 def test_part_that_fails_on_a_parameter_names_both_and_keeps_the_cause():
     @step(whole=True)
-    def matrix_step(grad, *, lr): return -lr * grad @ torch.eye(2)
-    w, b = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    def matrix_step(grad, *, lr): return -lr * grad @ torch.eye(2).double()
+    w, b = torch.nn.Parameter(torch.ones(2, 2).double()), torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
     opt = Optimizer([('w', w), ('b', b)], [average_grad, matrix_step], lr=.1)
-    w.grad, b.grad = torch.ones(2, 2), torch.ones(3, dtype=torch.float64)
-    with pytest.raises(PartError, match=r'^`matrix_step` failed: RuntimeError: .* \(on `b` \(shape \(3,\), float64\)\)$') as e: opt.step()
+    w.grad, b.grad = torch.ones(2, 2).double(), torch.ones(5, dtype=torch.float64)
+    with pytest.raises(PartError, match=r'^`matrix_step` failed: RuntimeError: .* \(on `b` \(shape \(5,\), float64\)\)$') as e: opt.step()
     assert isinstance(e.value.__cause__, RuntimeError) and 'matrix_step' in str(e.value.__cause__.__traceback__.tb_next.tb_frame)
-    assert torch.equal(b, torch.ones(3, dtype=torch.float64)) and not opt.state[b]['grad_avg'].any()
+    assert torch.equal(b, torch.ones(5, dtype=torch.float64)) and not opt.state[b]['grad_avg'].any()
 
 
 def test_part_that_returns_nothing_on_a_parameter():
     @step(whole=True)
     def nothing_for_vectors(grad, *, lr): return -lr * grad if grad.dim() > 1 else None
-    q = p(3); q.grad = torch.ones(3)
+    w, q = p(2, 1), p(3); q.grad = torch.ones(3)
     with says(PartError, '`nothing_for_vectors` returned None: a step returns the change of `param`, a tensor of shape (3,) '
-                         '(on parameter 0 of group 0 (shape (3,), float32))'):
-        Optimizer([q], [nothing_for_vectors], lr=.1).step()
+                         '(on parameter 1 of group 0 (shape (3,), float32))'):
+        Optimizer([w, q], [nothing_for_vectors], lr=.1).step()
 
 
 # -- hyperparameters ----------------------------------------------------------------------------------------------------
@@ -245,8 +245,8 @@ def test_writing_a_hyperparameter():
     group = genopt.SGD([p()], lr=.1).param_groups[0]
     for key, error, sentence in [
             ('lr', ValueError, '`lr` = -1 is out of range: it must be at least 0'),
-            ('momentum', KeyError, "'`momentum` is no hyperparameter of this group: there are `lr`, `wd`'"),
-            ('weight_decy', KeyError, "'`weight_decy` is no hyperparameter of this group: there are `lr`, `wd`'"),
+            ('alpha', KeyError, "'`alpha` is no hyperparameter of this group: there are `lr`, `wd`'"),
+            ('weight_decy', KeyError, "'`weight_decy` is no hyperparameter of this group: did you mean `weight_decay`?'"),
             ('parts', KeyError, "'the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer'")]:
         with says(error, sentence): group[key] = -1
     with says(KeyError, "'`betas` is no hyperparameter of this group: there are `lr`, `wd`'"): group['betas']
@@ -261,7 +261,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
 @pytest.mark.parametrize('params, error, sentence', [
     ([], ValueError, EMPTY), ([[]], ValueError, EMPTY), ([dict(params=[])], ValueError, EMPTY), (iter(()), ValueError, EMPTY),
     (p(), TypeError, 'params is one tensor: give a list of them, [tensor]'),
-    (dict(w=p()), TypeError, 'params is a dict: give a list of its values, or of dicts with `params`'),
+    (dict(w=p()), TypeError, 'params is a dict: give a list of parameters, or of dicts with `params`'),
     ({p()}, TypeError, 'params is a set, which has no order: give a list'),
     (3, TypeError, 'params is a int: give model.parameters(), for example'),
     (['w'], TypeError, 'parameter 0 of group 0: an optimizer takes tensors, and this is a str'),
@@ -328,13 +328,13 @@ CHECKPOINTS = {
     'a stat too many': (lambda: broken(lambda s: s['state'][0].update(more=1)), 'it has `count`, `grad_avg`, `more`, `sqr_avg` for '
         'parameter 0 of group 0 (shape (2, 3), float32), and here it has `count`, `grad_avg`, `sqr_avg`'),
     'a stat of another kind': (lambda: broken(lambda s: s['state'][0].update(count=None)), '`count` of parameter 0 of group 0 '
-        '(shape (2, 3), float32) is None in it, and 0 here'),
+        '(shape (2, 3), float32) is None in it, and a number here'),
     'a hyperparameter missing': (lambda: broken(lambda s: s['param_groups'][0].pop('eps')), 'its group 0 lacks `eps`'),
     'a hyperparameter out of range': (lambda: broken(lambda s: s['param_groups'][0].update(lr=-1.)),
         'its group 0: `lr` = -1 is out of range: it must be at least 0'),
     'a hyperparameter too many': (lambda: broken(lambda s: s['param_groups'][0].update(dampening=.5)),
         'its group 0: `dampening` is no hyperparameter of this group: there are `lr`, `mom`, `sqr_mom`, `eps`, `wd`'),
-    'parts missing': (lambda: broken(lambda s: s['param_groups'][0].pop('parts')), 'its group 0 does not say its `parts` and `params`'),
+    'parts missing': (lambda: broken(lambda s: s['param_groups'][0].pop('parts')), 'its group 0 lacks `parts`'),
     'cut short': (lambda: broken(lambda s: s['state'].pop(1)), 'it has no state for parameter 1 of group 0 (shape (3,), float32), '
         'so it was cut short'),
     'a stranger': (lambda: broken(lambda s: s['state'].update({7: {}})), 'it has a state for `7`, which is in no group')}

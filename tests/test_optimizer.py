@@ -256,8 +256,8 @@ def test_pickle_of_a_local_part_says_what_to_do():
     @step
     def local(grad, *, lr): return -lr * grad
     opt = Optimizer([p()], [local], lr=.1)
-    with pytest.raises(pickle.PicklingError, match='`local` is defined inside a function, where another process cannot find it: '
-                                                   'move it to the top of its module'): pickle.dumps(opt)
+    with pytest.raises(pickle.PicklingError, match='`local` cannot be found as .* by another process: '
+                                                   'define it at the top of a module, under its own name'): pickle.dumps(opt)
     copy.deepcopy(opt)
 
 

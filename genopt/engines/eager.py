@@ -1,7 +1,7 @@
 """The eager engine: calls the parts one after another, one parameter at a time. The reference for every other engine.
 
-Parts see real tensors of at least float32: complex ones as pairs of reals, as in torch, and those of lower precision converted, so
-that a step rounds once, when its results are stored. Parts return new values; only this file writes.
+Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32, or float64 if the parameter or
+its state is. So a step in lower precision rounds once, when its results are stored. Parts return new values; only this file writes.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..composition import Composition
 from ..part import PartError
 
-__all__ = ['run', 'working']
+__all__ = ['run']
 
 
 def run(
@@ -29,8 +29,9 @@ def run(
     shared: dict[tuple[float, ...], dict[str, Any]] = {}  # parameters with the same counts share their scalars
     for p, state in zip(params, states):
         counts = tuple(state[k] for k in composition.number_stats)
-        param, grad = working(p), working(p.grad)  # type: ignore[arg-type]
-        old = {k: working(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+        wide = torch.float64 if any(_real(t).dtype == torch.float64 for t in (p, *_tensors(state))) else torch.float32
+        param, grad = _working(p, wide), _working(p.grad, wide)  # type: ignore[arg-type]
+        old = {k: _working(v, wide) if isinstance(v, Tensor) else v for k, v in state.items()}
         try:
             if counts not in shared: shared[counts] = composition.numbers(state, hypers)
             change, new = composition.update(param, -grad if maximize else grad, old, shared[counts])
@@ -38,22 +39,19 @@ def run(
         # A part may return what it read: that must not change when the parameter, or another stat, is written
         read = [param, grad, *old.values()]
         new = {k: v.clone() if isinstance(v, Tensor) and (v._is_view() or any(v is r for r in read)) else v for k, v in new.items()}
-        _write(p, param, change)
+        if _real(p).dtype == wide: _real(p).add_(change)
+        else:                      _real(p).copy_(param + change)
         for k, v in new.items():
             if isinstance(v, Tensor): _real(state[k]).copy_(v)
-            else: state[k] = v
+            else: state[k] = v.item() if hasattr(v, 'item') else v  # no NumPy numbers in a checkpoint
+
+
+def _tensors(state: Mapping[str, Any]) -> list[Tensor]: return [v for v in state.values() if isinstance(v, Tensor)]
 
 
 def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x
 
 
-def working(x: Tensor) -> Tensor:
-    "A tensor as the parts see it: real, and of at least float32."
+def _working(x: Tensor, dtype: torch.dtype) -> Tensor:
     x = _real(x.resolve_conj())
-    return x.float() if x.dtype.itemsize < 4 else x
-
-
-def _write(p: Tensor, working: Tensor, change: Tensor) -> None:
-    p = _real(p)
-    if p.dtype == working.dtype: p.add_(change)
-    else:                        p.copy_(working + change)
+    return x.to(dtype) if x.is_floating_point() else x

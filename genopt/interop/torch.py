@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import refusal
 from ..composition import Composition
-from ..hypers import ENGINE_WORDS, SPELLINGS, Hypers, canonical, is_note
+from ..hypers import ENGINE_WORDS, SPELLINGS, TABLE, Hypers, canonical, is_note
 
 if TYPE_CHECKING: from ..optimizer import Optimizer
 
@@ -34,7 +34,7 @@ TWINS = {'SGD':     (torch.optim.SGD,     _SGD),
 def twin(recipe: Any) -> tuple[type[torch.optim.Optimizer], dict[str, str]]:
     "A recipe's class in torch.optim, and what its stats are called there. Raises ValueError if it has none."
     name = getattr(recipe, '__name__', None)
-    if name not in TWINS: raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
+    if name not in TWINS or not recipe.__module__.startswith('genopt.'): raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
     return TWINS[name]
 
 
@@ -47,7 +47,8 @@ def made_by_torch(state_dict: Mapping[str, Any]) -> bool:
 def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) -> dict[str, Any]:
     "The group that torch itself makes of `values`, which may hold more than its class takes."
     kwargs = {k: values[k] for k in inspect.signature(cls).parameters if k in values and k != 'params'}
-    group = cls([torch.zeros(1, requires_grad=True)], **kwargs).state_dict()['param_groups'][0]
+    try: group = cls([torch.zeros(1, requires_grad=True)], **kwargs).state_dict()['param_groups'][0]
+    except (TypeError, ValueError) as e: raise ValueError(f'torch.optim.{cls.__name__} does not take this: {e}') from None
     return {k: v for k, v in group.items() if k != 'params'}
 
 
@@ -59,30 +60,31 @@ def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     cls, names = twin(recipe)
     groups, state = [], {}
     for i, saved in enumerate(state_dict['param_groups']):
-        own = _torch_group(cls, saved)
+        try: own = _torch_group(cls, saved)
+        except ValueError as e: raise refusal(f'its group {i}: {e}') from None
         for k, v in saved.items():
-            if k not in own and k not in ('params', 'param_names', *ENGINE_WORDS) and not is_note(k):
+            if k not in own and k in (*SPELLINGS, *TABLE):
                 raise refusal(f'torch.optim.{cls.__name__} has no `{k}`, so another optimizer made its group {i}')
             if k in own and k not in ENGINE_WORDS and own[k] is not v and own[k] != v:
                 raise refusal(f'`{k}` is {v} in its group {i}, and {own[k]} in {recipe.__name__}')
         values = canonical({k: v for k, v in saved.items() if k not in ENGINE_WORDS})
         composition = recipe.bind({}, values).composition
-        groups.append({**{k: v for k, v in values.items() if k not in recipe.options or k in composition.hypers},
-                       'parts': [p.label for p in composition.parts]})
+        rule = {k for k in canonical(own) if k not in composition.hypers and k != 'maximize'}
+        groups.append({**{k: v for k, v in values.items() if k not in rule}, 'parts': [p.label for p in composition.parts]})
         for key in saved['params']:
             if entry := {k: v for k, v in state_dict['state'].get(key, {}).items() if v is not None}:
                 state[key] = _entry_from_torch(entry, names, composition)
-    for g in groups if state else ():
-        for key in g['params']: state.setdefault(key, {})
-    return {'state': state, 'param_groups': groups}
+    keys = [key for g in groups for key in g['params']]
+    strangers = {k: v for k, v in state_dict['state'].items() if k not in keys}
+    return {'state': {**dict.fromkeys(keys if state else (), {}), **state, **strangers}, 'param_groups': groups}
 
 
 def _entry_from_torch(entry: Mapping[str, Any], names: Mapping[str, str], composition: Composition) -> dict[str, Any]:
     ours = {theirs: name for name, theirs in names.items()}
     res = {ours.get(k, k): v for k, v in entry.items()}
-    if 'count' not in composition.stats: res.pop('count', None)            # torch counts RMSprop's steps, and never reads the count
-    else: res['count'] = int(res.get('count', 1))                          # ... but not dampened SGD's, which knows only its first
-    return res
+    if 'count' in names and 'count' not in composition.stats: res.pop('count', None)  # torch counts RMSprop's steps, and never looks
+    if 'count' in composition.stats and 'count' not in names: res['count'] = 1        # ... but not dampened SGD's, only its first one
+    return {k: int(v) if k == 'count' else v for k, v in res.items()}
 
 
 def to_torch(opt: Optimizer) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
         values = Hypers({**group.options, **hypers, 'maximize': group['maximize']})
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},
                                     **_torch_group(cls, values)}
-    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in saved['state'].items() if entry}
+    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in saved['state'].items() if entry and entry.get('count', 1)}
     return saved
 
 

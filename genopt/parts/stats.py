@@ -22,7 +22,7 @@ def average_grad(grad_avg, grad, *, mom=0.9):
 @stat
 def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·g²"
-    return sqr_avg.lerp(grad * grad, 1 - sqr_mom)
+    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # not lerp: v may overflow, and inf − inf is no number
 
 
 @stat

@@ -8,34 +8,42 @@ from ..recipe import recipe
 
 __all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
 
+# Parts that an option brings in. RMSprop's buffer has another name than Momentum's, as the centered variant has a `grad_avg` already.
+CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale
+ALONG_SCALED = momentum_buffer.rename(grad_avg='scaled_avg'), momentum_step.rename(grad_avg='scaled_avg')
+AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
-@recipe(lr=1e-3)
-def Momentum(dampening=0., nesterov=False):
-    "Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013)."
+
+def _along(mom, dampening, nesterov):
+    "The end of SGD: a step along the gradient, or along a buffer of gradients. Not every mixture makes sense, and torch refuses these."
+    if (nesterov or dampening) and not mom: raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
     if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
-    buffer = [step_count, dampened_momentum] if dampening else [momentum_buffer]
-    return l2_reg, *buffer, nesterov_step if nesterov else momentum_step
+    buffer = (step_count, dampened_momentum) if dampening else (momentum_buffer,)
+    return (*buffer, nesterov_step if nesterov else momentum_step) if mom else (sgd_step,)
 
 
 @recipe(lr=1e-3)
 def SGD(mom=0., dampening=0., nesterov=False):
     "Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."
-    if (nesterov or dampening) and not mom: raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
-    return Momentum.parts(dampening=dampening, nesterov=nesterov) if mom else (l2_reg, sgd_step)
+    return l2_reg, *_along(mom, dampening, nesterov)
+
+
+@recipe(lr=1e-3)
+def Momentum(dampening=0., nesterov=False):
+    "Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013)."
+    return l2_reg, *_along(True, dampening, nesterov)
 
 
 @recipe(lr=1e-2, sqr_mom=0.99)
 def RMSprop(mom=0., centered=False):
     "Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."
-    scale = [average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale] if centered else [average_sqr_grad, rms_scale]
-    return l2_reg, *scale, *([p.rename(grad_avg='scaled_avg') for p in (momentum_buffer, momentum_step)] if mom else [sgd_step])
+    return l2_reg, *(CENTERED if centered else (average_sqr_grad, rms_scale)), *(ALONG_SCALED if mom else (sgd_step,))
 
 
 @recipe(lr=1e-3, wd=0.)
 def Adam(amsgrad=False, decouple_wd=False):
     "The average gradient over the root of the average squared gradient (Kingma & Ba, arXiv:1412.6980; AMSGrad: arXiv:1904.09237)."
-    last = [max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')] if amsgrad else [adam_step]
-    return weight_decay if decouple_wd else l2_reg, average_grad, average_sqr_grad, step_count, *last
+    return weight_decay if decouple_wd else l2_reg, average_grad, average_sqr_grad, step_count, *(AMSGRAD if amsgrad else (adam_step,))
 
 
 @recipe(lr=1e-3, wd=1e-2)
