@@ -1,8 +1,9 @@
 """genopt: optimizers for PyTorch, composed of small shared parts.
 
     >>> import genopt
-    >>> opt = genopt.Adam(model.parameters(), lr=3e-4)                                            # a recipe
-    >>> opt = genopt.Optimizer(model.parameters(), [genopt.average_grad, genopt.momentum_step], lr=.1)   # or compose on the spot
+    >>> from genopt import Adam, Optimizer, average_grad, momentum_step
+    >>> opt = Adam(model.parameters(), lr=3e-4)                                      # a recipe makes an Optimizer
+    >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)    # or compose one on the spot
 """
 from .part import ContractError, Part, PartError, scalar, stat, step, transform
 from .composition import Composition

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,21 +19,27 @@ __all__ = ['checked', 'refusal']
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
 
 
-def checked(saved: Mapping[str, Any],     # What `Optimizer.state_dict` returned, here or elsewhere
-            groups: Sequence[Group]       # What is to take it
-           ) -> tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]:  # Each group's items, without `params`; the state. Copies
+Loaded: TypeAlias = 'tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]'  # each group but its `params`; the state
+
+
+def checked(
+    saved: Mapping[str, Any],  # What `Optimizer.state_dict` returned, here or elsewhere
+    groups: Sequence[Group]    # What is to take it
+) -> Loaded:                   # Copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
     try: return _checked(saved, groups)
     except (TypeError, KeyError, AttributeError) as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
 
 
-def _checked(saved: Mapping[str, Any], groups: Sequence[Group]) -> tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]:
-    if missing := {'state', 'param_groups'} - {*saved}: raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
+def _checked(saved: Mapping[str, Any], groups: Sequence[Group]) -> Loaded:
+    if missing := {'state', 'param_groups'} - {*saved}:
+        raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     if len(saved['param_groups']) != len(groups):
         raise refusal(f'it has {len(saved["param_groups"])} parameter groups, and this optimizer has {len(groups)}')
     items = [_items(old, group) for old, group in zip(saved['param_groups'], groups)]
     keys = [k for old in saved['param_groups'] for k in old['params']]
-    if extra := [k for k in saved['state'] if k not in keys]: raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
+    if extra := [k for k in saved['state'] if k not in keys]:
+        raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
     state: defaultdict[Tensor, Any] = defaultdict(dict)
     for (group, p), key in zip([(g, p) for g in groups for p in g['params']], keys):
         if saved['state'] and key not in saved['state'] and p.requires_grad:

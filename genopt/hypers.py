@@ -43,7 +43,7 @@ TABLE = {h.name: h for h in (
     Hyper('sqr_mom',   'β₂', ('alpha', 'betas[1]'),    0., 1., doc='decay of the average of squared gradients'),
     Hyper('eps',       'ε',  (),                       0.,    doc='keeps a denominator away from zero'),
     Hyper('wd',        'λ',  ('weight_decay',),        0.,    doc='weight decay'),
-    Hyper('dampening', 'τ',                                   doc='what a momentum buffer takes off each new gradient'))}
+    Hyper('dampening', 'τ',                                   doc='what a momentum buffer takes off a new gradient'))}
 
 # torch's spelling -> our names: one for `momentum`, two for `betas`. A recipe's options are translated here as well.
 SPELLINGS: dict[str, tuple[str, ...]] = {'decoupled_weight_decay': ('decouple_wd',)}
@@ -65,7 +65,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     spelled = choices + [s for s, ours in SPELLINGS.items() if {*ours} <= {*choices}]
     near = [s for s in (SYNONYMS.get(name.lower()),) if s in choices] or get_close_matches(name.lower(), spelled, 1, .7)
     if near: return f'did you mean `{near[0]}`?'
-    return 'there ' + ('is ' if len(choices) == 1 else 'are ') + ', '.join(f'`{c}`' for c in choices) if choices else 'there are none'
+    if not choices: return 'there are none'
+    return f'there {"is" if len(choices) == 1 else "are"} ' + ', '.join(f'`{c}`' for c in choices)
 
 
 def _split(key: str, value: Any) -> list[tuple[str, Any]]:
@@ -73,7 +74,8 @@ def _split(key: str, value: Any) -> list[tuple[str, Any]]:
     names = SPELLINGS.get(key, (key,))
     if len(names) == 1: return [(names[0], value)]
     if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
-        raise ValueError(f'`{key}` = {value!r}: give {len(names)} numbers, for ' + ' and '.join(f'`{n}`' for n in names))
+        wanted = ' and '.join(f'`{n}`' for n in names)
+        raise ValueError(f'`{key}` = {value!r}: give {len(names)} numbers, for {wanted}')
     return list(zip(names, value))
 
 
@@ -95,7 +97,8 @@ def check(name: str,       # One of our names, or a part's own
     "Refuses a value that is no number, is not finite or lies out of the table's range, with TypeError or ValueError."
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.is_complex():
-            raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, or a tensor with one element')
+            raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, or a tensor with one '
+                             'element')
     elif getattr(value, 'shape', None) == (): value = value.item()  # NumPy's
     if not isinstance(value, (Real, torch.Tensor)):
         raise TypeError(f'`{name}` = {value!r}: give a number, not a {type(value).__name__}')
@@ -107,7 +110,7 @@ def check(name: str,       # One of our names, or a part's own
 
 
 def is_note(key: str) -> bool:
-    "Is it what schedulers and trainers write beside a hyperparameter: `initial_lr`, `max_momentum`, `lr_scale`; or a group's `name`?"
+    "Is it a note that schedulers and trainers make (`initial_lr`, `max_momentum`, `lr_scale` ...), or a `name`?"
     found = re.fullmatch('(?:initial|max|min|base|swa)_(.+)|(.+)_(?:scale|mult)', key)
     return key == 'name' or bool(found and (found[1] or found[2]) in {*TABLE, *SPELLINGS})
 
@@ -116,7 +119,8 @@ class Hypers(dict[str, Any]):
     """A dict of hyperparameters under our names that reads and writes torch's spellings too.
 
     Iteration shows our names only. A new value is checked against the table; schedulers' own notes (`initial_lr`,
-    `max_momentum` ...) are taken as they come. Writing a hyperparameter that is not there, and removing one, raises KeyError.
+    `max_momentum` ...) are taken as they come. Writing a hyperparameter that is not there, or removing one, is a
+    KeyError.
     """
     rounding = 1e-9  # torch's LinearLR ends at -9e-18 where it means 0
 
@@ -157,7 +161,8 @@ class Hypers(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key in SPELLINGS or self.is_hyper(key): raise KeyError(f'`{key}` cannot be removed: the group\'s parts need it')
+        if key in SPELLINGS or self.is_hyper(key):
+            raise KeyError(f'`{key}` cannot be removed: the group\'s parts need it')
         super().__delitem__(key)
 
     def pop(self, key: str, *default: Any) -> Any:
@@ -172,4 +177,5 @@ class Hypers(dict[str, Any]):
         names = [*self.hypers(), *SPELLINGS, 'maximize']
         return not is_note(key) and (key.lower() in SYNONYMS or bool(get_close_matches(key.lower(), names, 1, .7)))
 
-    def _no(self, key: str) -> KeyError: return KeyError(f'`{key}` is no hyperparameter of this group: {did_you_mean(key, self.hypers())}')
+    def _no(self, key: str) -> KeyError:
+        return KeyError(f'`{key}` is no hyperparameter of this group: {did_you_mean(key, self.hypers())}')

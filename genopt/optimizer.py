@@ -1,4 +1,4 @@
-"""The Optimizer: parts, parameters in groups, and their state. A `torch.optim.Optimizer`: whatever takes one takes this.
+"""The Optimizer: parts, parameters in groups, and their state. It is a `torch.optim.Optimizer`.
 
     >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)
     >>> opt.step()
@@ -20,6 +20,7 @@ from .hypers import SPELLINGS, Hypers, canonical, check, is_note
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
 from .part import Part, PartError
+from .rehearsal import rehearse
 
 __all__ = ['Optimizer', 'Group']
 
@@ -30,27 +31,39 @@ class Source(Protocol):
 
 
 class Group(Hypers):
-    """A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Answers to torch's spellings.
+    """A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Knows torch's names.
 
     Options can be read and written too: `group['momentum'] = .9` gives SGD a buffer, as in torch.
     """
-    def __init__(self, items: Mapping[str, Any], source: Source, composition: Composition, options: dict[str, Any], index: int):
+    def __init__(self,
+        items: Mapping[str, Any],
+        source: Source,            # Makes its composition
+        composition: Composition,
+        options: dict[str, Any],   # Those that chose its parts
+        index: int                 # Its place among the groups
+    ):
         super().__init__(items)
         self.source, self.composition, self.options, self.index = source, composition, options, index
 
     def is_hyper(self, name: str) -> bool: return name in self.composition.hypers
 
-    def check(self, name: str, value: Any) -> Any: return check(name, value, self.composition.origins[name], self.rounding)
+    def check(self, name: str, value: Any) -> Any:
+        return check(name, value, self.composition.origins[name], self.rounding)
+
+    def __contains__(self, key: object) -> bool: return super().__contains__(key) or _option(key) in self.options
 
     def __getitem__(self, key: str) -> Any:
-        return self.options[_option(key)] if key not in self and _option(key) in self.options else super().__getitem__(key)
+        if _option(key) in self.options and not super().__contains__(key): return self.options[_option(key)]
+        return super().__getitem__(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == 'parts' and value != self['parts']:
-            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer')
+            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
+                           'Optimizer')
         if key == 'maximize': _check_flag(key, value)
-        if changed := {n: v for n, v in canonical({key: value}).items() if self.options.get(n, v) != v}: self._choose(changed)
-        if key in self or _option(key) not in self.options: super().__setitem__(key, value)
+        if changed := {n: v for n, v in canonical({key: value}).items() if self.options.get(n, v) != v}:
+            self._choose(changed)
+        if super().__contains__(key) or _option(key) not in self.options: super().__setitem__(key, value)
 
     def _choose(self, options: dict[str, Any]) -> None:
         "Takes other options. If they choose other parts, state that is still needed stays."
@@ -66,10 +79,15 @@ class Group(Hypers):
         return describe(param, i, self.index, self.get('param_names'))
 
     def copy(self) -> Group: return Group(dict(self), self.source, self.composition, self.options, self.index)
-    def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.source, self.composition, self.options, self.index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Group, (dict(self), self.source, self.composition, self.options, self.index)
 
 
-def _option(key: str) -> str: return SPELLINGS.get(key, (key,))[0]
+def _option(key: Any) -> Any:
+    "Our name of an option."
+    names = SPELLINGS.get(key, (key,))
+    return names[0] if len(names) == 1 else None
 
 
 def _check_flag(key: str, value: Any) -> None:
@@ -79,14 +97,14 @@ def _check_flag(key: str, value: Any) -> None:
 class Optimizer(torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
-    Raises ContractError if the parts do not make an optimizer, PartError if one breaks its contract on a trial run, and TypeError
-    or ValueError for parameters and hyperparameters that are wrong.
+    Raises ContractError if the parts do not make an optimizer, PartError if one breaks its contract on a trial run, and
+    TypeError or ValueError for parameters and hyperparameters that are wrong.
     """
     param_groups: list[Any]
 
     def __init__(self,
         params: Params,        # Tensors, (name, tensor) pairs, dicts of a group each, or lists of a group each
-        parts: Iterable[Part] | Source | None=None,  # In order; or a recipe. Not needed if each group has its own, as `parts=`
+        parts: Iterable[Part] | Source | None=None,  # In order; or a recipe. Or each group has `parts`
         *,
         maximize: bool=False,  # Climb instead of descending?
         **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's
@@ -99,18 +117,20 @@ class Optimizer(torch.optim.Optimizer):
         for name in self._given:
             if name not in taken: raise unknown(name, taken)
         try: _, values, options = (self.recipe or self.param_groups[0].source).bind({}, self._given)
-        except TypeError: values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
+        except TypeError:
+            values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
         self.defaults = Hypers({**options, **values, **self._given})
 
     @property
     def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group: a dict with `params`, and its own hyperparameters, options and `parts` if they differ from the optimizer's.
+        """Adds a group: a dict with `params`, and with hyperparameters, options and `parts` where it has its own.
 
         Raises what the constructor raises; then nothing has changed.
         """
-        if not isinstance(param_group, Mapping): raise TypeError(f'a group is a dict with `params`, but this one is {param_group!r}')
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f'a group is a dict with `params`, but this one is {param_group!r}')
         index = len(self.param_groups)
         names, params = named(param_group, index)
         seen = {p for g in self.param_groups for p in g['params']}
@@ -123,9 +143,10 @@ class Optimizer(torch.optim.Optimizer):
         notes = {k: own.pop(k) for k in list(own) if is_note(k)}
         _check_flag('maximize', maximize := param_group.get('maximize', self._maximize))
         source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
-        if source is None: raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
+        if source is None:
+            raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
         composition, values, options = source.bind(canonical(own), self._given)
-        composition.rehearse(_plain(values), params)
+        rehearse(composition, _plain(values), params)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
                  'maximize': maximize, 'parts': [p.label for p in composition.parts]}
         self.param_groups.append(Group(items, source, composition, options, index))
@@ -143,8 +164,8 @@ class Optimizer(torch.optim.Optimizer):
         for group, params in work:
             for p in params:
                 if p.grad.layout != torch.strided:
-                    raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense ones: '
-                                    'make its layer with sparse=False')
+                    raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense '
+                                    'ones: make its layer with sparse=False')
         for group, params in work:
             states = [self._state_of(group, p) for p in params]
             eager.run(group.composition, _plain(group.hypers()), params, states, group.describe, group['maximize'])
@@ -165,9 +186,9 @@ class Optimizer(torch.optim.Optimizer):
             for p in group['params']: self._state_of(group, p)
 
     def state_dict(self) -> dict[str, Any]:
-        """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to the live state.
+        """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
 
-        Each group names its `parts`. If any parameter has a state, each has an entry, so that what is cut short is noticed.
+        Each group names its `parts`. If any parameter has a state, each has an entry, so that one cut short is noticed.
         """
         if self.state:
             for p in (p for group in self.param_groups for p in group['params']): self.state.setdefault(p, {})
@@ -176,8 +197,8 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes a copy of what `state_dict` returned here, or what a torch.optim twin of this recipe returned.
 
-        Everything is checked first: raises ValueError if it is of other parts, groups or shapes, or incomplete, and nothing has
-        changed. State keeps the dtype that it was saved in, and goes to its parameter's device.
+        Everything is checked first: raises ValueError if it is of other parts, groups or shapes, or incomplete, and
+        nothing has changed. State keeps the dtype that it was saved in, and goes to its parameter's device.
         """
         if not isinstance(state_dict, Mapping): raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
         state_dict = dict(state_dict)
@@ -194,9 +215,10 @@ class Optimizer(torch.optim.Optimizer):
     def __repr__(self) -> str:
         res = f'{self.name}(\n'
         for i, group in enumerate(self.param_groups):
-            hypers = ', '.join(f'{k}={float(v):g}' for k, v in group.hypers().items()) + ', maximize' * group['maximize']
-            res += (f'  group {i}: {len(group["params"])} parameters, {sum(p.numel() for p in group["params"]):,} elements\n'
-                    f'    {group.composition}\n    {hypers}\n')
+            hypers = [f'{k}={float(v):g}' for k, v in group.hypers().items()] + ['maximize'] * group['maximize']
+            params = group['params']
+            res += (f'  group {i}: {len(params)} parameters, {sum(p.numel() for p in params):,} elements\n'
+                    f'    {group.composition}\n    {", ".join(hypers)}\n')
         return res + ')'
 
 

@@ -9,36 +9,44 @@ from torch import Tensor
 
 __all__ = ['Params', 'as_groups', 'named', 'what_is_wrong', 'describe']
 
-Params: TypeAlias = 'Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]] | Iterable[Iterable[Tensor]]'
+Params: TypeAlias = ('Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]] | '
+                     'Iterable[Iterable[Tensor]]')
 
 
 def as_groups(params: Any) -> list[dict[str, Any]]:
-    """`params` as a list of dicts with `params`: from tensors or (name, tensor) pairs (one group), dicts or lists (a group each).
+    """`params` as a list of dicts: from tensors or (name, tensor) pairs (one group), dicts or lists (a group each).
 
     Raises TypeError for what is none of these or has no order, ValueError if there is nothing in it.
     """
     if isinstance(params, Tensor): raise TypeError('params is one tensor: give a list of them, [tensor]')
-    if isinstance(params, torch.nn.Module): raise TypeError(f'params is a {type(params).__name__}, a module: give its parameters()')
-    if isinstance(params, Mapping): raise TypeError('params is a dict: give a list of parameters, or of dicts with `params`')
+    if isinstance(params, torch.nn.Module):
+        raise TypeError(f'params is a {type(params).__name__}, a module: give its parameters()')
+    if isinstance(params, Mapping):
+        raise TypeError('params is a dict: give a list of parameters, or of dicts with `params`')
     if isinstance(params, (set, frozenset)): raise TypeError('params is a set, which has no order: give a list')
-    if not isinstance(params, Iterable): raise TypeError(f'params is a {type(params).__name__}: give model.parameters(), for example')
+    if not isinstance(params, Iterable):
+        raise TypeError(f'params is a {type(params).__name__}: give model.parameters(), for example')
     items = list(params)
     if items and isinstance(items[0], Mapping):
         for g in items:
-            if not isinstance(g, Mapping): raise TypeError(f'the first group is a dict, and a later one is a {type(g).__name__}')
+            if not isinstance(g, Mapping):
+                raise TypeError(f'the first group is a dict, and a later one is a {type(g).__name__}')
         groups = [dict(g) for g in items]
     elif items and _is_list(items[0]): groups = [{'params': g} for g in items]
     else:                              groups = [{'params': items}]
     for g in groups: g['params'] = list(g['params']) if _is_list(g.get('params')) else g.get('params')
     if all(g['params'] == [] for g in groups):
-        raise ValueError('optimizer got an empty parameter list: has the model parameters, or was the generator already used up?')
+        raise ValueError('optimizer got an empty parameter list: has the model parameters, '
+                         'or was the generator already used up?')
     return groups
 
 
 def _is_pair(o: Any) -> bool: return isinstance(o, tuple) and len(o) == 2 and isinstance(o[0], str)
 
 
-def _is_list(o: Any) -> bool: return isinstance(o, Iterable) and not isinstance(o, (Tensor, torch.nn.Module, str, set, Mapping)) and not _is_pair(o)
+def _is_list(o: Any) -> bool:
+    one = isinstance(o, (Tensor, torch.nn.Module, str, set, Mapping)) or _is_pair(o)
+    return isinstance(o, Iterable) and not one
 
 
 def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
@@ -48,9 +56,11 @@ def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
     if not _is_list(params): raise TypeError(f'group {index}: its `params` are {params!r}: give a list of tensors')
     items = list(params)  # type: ignore[arg-type]
     names = [o[0] for o in items if _is_pair(o)]
-    if names and len(names) < len(items): raise ValueError(f'group {index}: some of its parameters have names and some do not')
+    if names and len(names) < len(items):
+        raise ValueError(f'group {index}: some of its parameters have names and some do not')
     names = names or list(group.get('param_names', ()))
-    if names and len(names) != len(items): raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} parameters')
+    if names and len(names) != len(items):
+        raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} parameters')
     return names, [o[1] if _is_pair(o) else o for o in items]
 
 
@@ -58,15 +68,19 @@ def what_is_wrong(p: Any,              # What may be a parameter
                   seen: Container[Any]  # The parameters that are there already
                  ) -> Exception | None:  # The error, without its subject
     "Why `p` cannot be optimized, if so."
-    if isinstance(p, torch.nn.Module): return TypeError(f': an optimizer takes tensors, and this is a {type(p).__name__}: give its parameters()')
+    if isinstance(p, torch.nn.Module):
+        return TypeError(f': an optimizer takes tensors, and this is a {type(p).__name__}: give its parameters()')
     if not isinstance(p, Tensor): return TypeError(f': an optimizer takes tensors, and this is a {type(p).__name__}')
     if not (p.is_leaf or p.retains_grad):
-        return ValueError(' can\'t be optimized, as it is a non-leaf tensor, computed from others: give those, or its detach()')
-    if not (p.is_floating_point() or p.is_complex()): return TypeError(' is not of a floating-point or complex dtype: leave it out')
+        return ValueError(' can\'t be optimized, as it is a non-leaf tensor, computed from others: '
+                          'give those, or its detach()')
+    if not (p.is_floating_point() or p.is_complex()):
+        return TypeError(' is not of a floating-point or complex dtype: leave it out')
     if p.layout != torch.strided: return TypeError(f' is of layout {p.layout}: a parameter must be dense')
     if not (p.requires_grad or isinstance(p, torch.nn.Parameter) or p.grad is not None):
         return ValueError(' needs no gradient, so it would never move: call requires_grad_() on it, or leave it out')
-    if p in seen: return ValueError(' is given twice: some parameters appear in more than one parameter group, or place')
+    if p in seen:
+        return ValueError(' is given twice: some parameters appear in more than one parameter group, or place')
     return None
 
 

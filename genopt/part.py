@@ -5,8 +5,8 @@
     ...     "m ← β₁·m + (1−β₁)·g"
     ...     return grad_avg.lerp(grad, 1 - mom)
 
-Positional arguments name what the part reads. Keyword-only arguments are its hyperparameters, with their defaults (none: the
-user must give it). The decorator says what the result means:
+Positional arguments name what the part reads. Keyword-only arguments are its hyperparameters, with their defaults
+(none: the user must give it). The decorator says what the result means:
 
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
@@ -15,9 +15,9 @@ user must give it). The decorator says what the result means:
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 
-Names with a meaning of their own: `param`, `grad`, `update`, `new_param` (the parameter with the update so far), and `prev_x`
-(the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a default names the
-scalar it depends on, so scalars need not be listed:
+Names with a meaning of their own: `param`, `grad`, `update`, `new_param` (the parameter with the update so far), and
+`prev_x` (the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a
+default names the scalar it depends on, so scalars need not be listed:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -57,7 +57,7 @@ class ContractError(TypeError):
 
 
 class PartError(RuntimeError):
-    "A part failed while it ran, or returned what it must not. Its `__cause__` is the original exception, if there was one."
+    "A part failed while it ran, or did what it must not. Its `__cause__` is the original exception, if there was one."
 
 
 class _Required:
@@ -75,13 +75,14 @@ class Part:
     known_stats: dict[str, str] = {}  # the name of a stat -> the first part that keeps it: for errors' advice
 
     def __init__(self,
-        fn: Callable[..., Any],               # The function
-        kind: str,                            # stat, scalar, transform or step
-        init: Any=None,                       # A stat before its first step: None (zeros), a number, or a function of `param`
-        whole: bool=False,                    # Does it need the tensor's own shape, as a norm does?
+        fn: Callable[..., Any],  # The function
+        kind: str,               # stat, scalar, transform or step
+        init: Any=None,          # A stat before its first step: None (zeros), a number, or a function of `param`
+        whole: bool=False,       # Does it need the tensor's own shape, as a norm does?
         names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
     ):
-        if not inspect.isfunction(fn): raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
+        if not inspect.isfunction(fn):
+            raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
         self.fn, self.kind, self.init, self.whole, self.names = fn, kind, init, whole, dict(names or {})
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
@@ -92,17 +93,19 @@ class Part:
         args = list(inspect.signature(self.fn).parameters.values())
         def now(a: inspect.Parameter) -> str: return self.names.get(a.name, a.name)
         for a in args:
-            if a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD): raise self._broken(f'`{a}` hides what it needs: name every argument')
+            if a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD):
+                raise self._broken(f'`{a}` hides what it needs: name every argument')
         pos, kw = [a for a in args if a.kind != a.KEYWORD_ONLY], [a for a in args if a.kind == a.KEYWORD_ONLY]
         linked = {a.name: a.default for a in pos if a.default is not a.empty}
         for name, default in linked.items():
             if not (isinstance(default, Part) and default.kind == 'scalar'):
-                raise self._broken(f'`{name}={default!r}` stands before the `*`, where a default must be a @scalar part; '
-                                   f'a hyperparameter stands after it: `*, {name}={default!r}`')
-        # Names as they were defined: of what it reads, of its hyperparameters, of those of its scalars, and a scalar's own
+                raise self._broken(f'`{name}={default!r}` stands before the `*`, where a default must be a @scalar '
+                                   f'part; a hyperparameter stands after it: `*, {name}={default!r}`')
+        # Names as they were defined: of what it reads, of its hyperparameters, those of its scalars, a scalar's own
         own = [a.name for a in args if a.name not in linked] + [self.__name__] * (self.kind == 'scalar')
         self._defined = {*own}.union(*(link.knows for link in linked.values()))
-        self.links = {name: link.rename(**{k: v for k, v in self.names.items() if k in link.knows}) for name, link in linked.items()}
+        self.links = {name: link.rename(**{k: v for k, v in self.names.items() if k in link.knows})
+                      for name, link in linked.items()}
         self.args = [now(a) for a in pos if a.name not in linked]
         self.hypers = {now(a): REQUIRED if a.default is a.empty else a.default for a in kw}
         self._check_hypers()
@@ -112,20 +115,24 @@ class Part:
         # What to call the function with: the names of its arguments; and (its keyword, the name of the hyperparameter)
         self.reads = self.args + [link.out for link in self.links.values()]
         if self.kind == 'stat': self.reads[0] = f'prev_{self.out}'
+        self.like = 'param' if self.kind == 'step' else next(iter(self.reads), '')  # what its result has the shape of
         self.keywords = [(a.name, now(a)) for a in kw]
 
     def _check_hypers(self) -> None:
         for k, v in self.hypers.items():
-            if k in SPELLINGS: raise self._broken(f'`{k}` is how torch spells {_code(SPELLINGS[k])}: say that, or choose another name')
-            if k in GROUP_KEYS or is_note(k): raise self._broken(f'a group may have its own `{k}`: give the hyperparameter another name')
-            if _is_reserved(k): raise self._broken(f'`{k}` has a meaning of its own: give the hyperparameter another name')
+            if k in SPELLINGS:
+                raise self._broken(f'`{k}` is how torch spells {_code(SPELLINGS[k])}: say that, or choose another name')
+            if k in GROUP_KEYS or is_note(k):
+                raise self._broken(f'a group may have its own `{k}`: give the hyperparameter another name')
+            if _is_reserved(k):
+                raise self._broken(f'`{k}` has a meaning of its own: give the hyperparameter another name')
             if v is not REQUIRED and not isinstance(v, Real):
                 raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
 
     def _out_of_stat(self, args: list[str]) -> str:
         if not args or _is_reserved(args[0]):
-            raise self._broken('a stat\'s first argument is the name of what it remembers, and it returns the new value of that'
-                               + (f'; `{args[0]}` has a meaning of its own' if args else ''))
+            raise self._broken('a stat\'s first argument is the name of what it remembers, and it returns the new '
+                               'value of that' + (f'; `{args[0]}` has a meaning of its own' if args else ''))
         if not (self.init is None or callable(self.init) or isinstance(self.init, Real)):
             raise self._broken(f'init={self.init!r}: give a number, or a function of `param` that returns a tensor')
         return args[0]
@@ -139,8 +146,10 @@ class Part:
 
     def _out_of_scalar(self, args: list[str]) -> str:
         for a in args:
-            if a in RESERVED: raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
-        if _is_reserved(self.__name__): raise self._broken(f'`{self.__name__}` has a meaning of its own: give it another name')
+            if a in RESERVED:
+                raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
+        if _is_reserved(self.__name__):
+            raise self._broken(f'`{self.__name__}` has a meaning of its own: give it another name')
         return self.names.get(self.__name__, self.label)
 
     def _broken(self, why: str) -> ContractError:
@@ -176,7 +185,7 @@ class Part:
         return Part(self.fn, self.kind, self.init, self.whole, changed)
 
     def start(self, param: Tensor) -> Any:
-        """The value of a stat before its first step: a number, or a tensor (zeros of `param`'s shape and dtype by default).
+        """The value of a stat before its first step: a number, or a tensor, by default zeros like `param`.
 
         Raises PartError if its `init` fails. As every part, `init` sees a complex parameter as pairs of reals.
         """
@@ -185,8 +194,9 @@ class Part:
         param = torch.view_as_real(param.detach()) if param.is_complex() else param.detach()
         try: value = self.init(param)
         except Exception as e: raise PartError(f'`{self.label}`: its init failed: {type(e).__name__}: {e}') from e
-        if not isinstance(value, Tensor): raise PartError(f'`{self.label}`: its init returned {value!r}, and not a tensor')
-        return value.clone(memory_format=torch.contiguous_format) if _shares(value, param) or not value.is_contiguous() else value
+        if not isinstance(value, Tensor):
+            raise PartError(f'`{self.label}`: its init returned {value!r}, and not a tensor')
+        return value.clone()  # it may be the parameter itself
 
     def run(self, env: Mapping[str, Any]) -> Any:
         "Calls the function on what it reads from `env`. Raises PartError if it fails."
@@ -206,7 +216,8 @@ class Part:
         hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
         return f'{self.label}({", ".join(args + ["*"] * bool(hypers) + hypers)}): a {self.kind}'
 
-    def _key(self) -> tuple[Any, ...]: return self.fn, self.kind, self.init, self.whole, tuple(sorted(self.names.items()))
+    def _key(self) -> tuple[Any, ...]:
+        return self.fn, self.kind, self.init, self.whole, tuple(sorted(self.names.items()))
     def __eq__(self, other: object) -> bool: return isinstance(other, Part) and self._key() == other._key()
     def __hash__(self) -> int: return hash(self._key())
     def __copy__(self) -> Part: return self
@@ -222,9 +233,6 @@ def _pairs(names: Mapping[str, str]) -> str: return ', '.join(f'{k}={v}' for k, 
 def _is_reserved(name: str) -> bool: return name in RESERVED or name.startswith('prev_')
 
 
-def _shares(a: Tensor, b: Tensor) -> bool: return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
 def _code(names: Iterable[str]) -> str: return ' and '.join(f'`{n}`' for n in names)
 
 
@@ -233,8 +241,8 @@ def where(obj: Any) -> tuple[str, str]:
     try: found = attrgetter(obj.__qualname__)(import_module(obj.__module__))
     except (AttributeError, ImportError): found = None
     if type(found) is not type(obj):
-        raise PicklingError(f'`{obj.__name__}` cannot be found as {obj.__module__}.{obj.__qualname__} by another process: define it at '
-                            'the top of a module, under its own name')
+        raise PicklingError(f'`{obj.__name__}` cannot be found as {obj.__module__}.{obj.__qualname__} by another '
+                            'process: define it at the top of a module, under its own name')
     return obj.__module__, obj.__qualname__
 
 
@@ -259,8 +267,8 @@ def stat(*, init: float | Callable[[Tensor], Tensor] | None=None, whole: bool=Fa
 def stat(fn: Any=None, *, init: Any=None, whole: bool=False) -> Any:
     """A part that remembers: returns the new value of its first argument.
 
-    Before a parameter's first step that is zeros of its shape and dtype; or the number `init`, which makes it a number that
-    runs in plain Python; or the tensor `init(param)`. `whole=True`: it needs the tensor's own shape.
+    Before a parameter's first step that is zeros of its shape and dtype; or the number `init`, which makes it a number
+    that runs in plain Python; or the tensor `init(param)`. `whole=True`: it needs the tensor's own shape.
     """
     return _decorator(fn, 'stat', init=init, whole=whole)
 

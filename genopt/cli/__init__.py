@@ -1,7 +1,7 @@
 """The command line, `python -m genopt COMMAND`.
 
-A command is a function of its own name in a module of its own name here: its docstring and its arguments' comments are its
-help. It returns its exit status, and raises Stop with one sentence where it cannot go on.
+A command is a function of its own name in a module of its own name here: its docstring and its arguments' comments are
+its help. It returns its exit status, and raises Stop with one sentence where it cannot go on.
 """
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def _command(name: str) -> Callable[..., Any]:
 
 def _help() -> str:
     lines = [f'  {n:8} {(_command(n).__doc__ or "").splitlines()[0]}' for n in COMMANDS]
-    return '\n'.join(['usage: python -m genopt COMMAND [options]', '', 'commands:', *lines, '', 'python -m genopt COMMAND --help says more.'])
+    return '\n'.join(['usage: python -m genopt COMMAND [options]', '', 'commands:', *lines, '',
+                      'python -m genopt COMMAND --help says more.'])
 
 
 def _fail(sentence: str, status: int=1) -> int:

@@ -1,7 +1,8 @@
 """The eager engine: calls the parts one after another, one parameter at a time. The reference for every other engine.
 
-Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32, or float64 if the parameter or
-its state is. So a step in lower precision rounds once, when its results are stored. Parts return new values; only this file writes.
+Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32, or float64 if the
+parameter or its state is. So a step in lower precision rounds once, when its results are stored. Parts return new
+values; only this file writes.
 """
 from __future__ import annotations
 
@@ -36,9 +37,8 @@ def run(
             if counts not in shared: shared[counts] = composition.numbers(state, hypers)
             change, new = composition.update(param, -grad if maximize else grad, old, shared[counts])
         except PartError as e: raise PartError(f'{e} (on {describe(p)})') from e.__cause__
-        # A part may return what it read: that must not change when the parameter, or another stat, is written
         read = [param, grad, *old.values()]
-        new = {k: v.clone() if isinstance(v, Tensor) and (v._is_view() or any(v is r for r in read)) else v for k, v in new.items()}
+        new = {k: _own(v, read) if isinstance(v, Tensor) else v for k, v in new.items()}
         if _real(p).dtype == wide: _real(p).add_(change)
         else:                      _real(p).copy_(param + change)
         for k, v in new.items():
@@ -47,6 +47,11 @@ def run(
 
 
 def _tensors(state: Mapping[str, Any]) -> list[Tensor]: return [v for v in state.values() if isinstance(v, Tensor)]
+
+
+def _own(x: Tensor, read: list[Any]) -> Tensor:
+    "A part may return what it read: that must not change when the parameter, or another stat, is written."
+    return x.clone() if x._is_view() or any(x is r for r in read) else x
 
 
 def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x

@@ -34,7 +34,8 @@ TWINS = {'SGD':     (torch.optim.SGD,     _SGD),
 def twin(recipe: Any) -> tuple[type[torch.optim.Optimizer], dict[str, str]]:
     "A recipe's class in torch.optim, and what its stats are called there. Raises ValueError if it has none."
     name = getattr(recipe, '__name__', None)
-    if name not in TWINS or not recipe.__module__.startswith('genopt.'): raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
+    if name not in TWINS or not recipe.__module__.startswith('genopt.'):
+        raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
     return TWINS[name]
 
 
@@ -48,7 +49,8 @@ def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) ->
     "The group that torch itself makes of `values`, which may hold more than its class takes."
     kwargs = {k: values[k] for k in inspect.signature(cls).parameters if k in values and k != 'params'}
     try: group = cls([torch.zeros(1, requires_grad=True)], **kwargs).state_dict()['param_groups'][0]
-    except (TypeError, ValueError) as e: raise ValueError(f'torch.optim.{cls.__name__} does not take this: {e}') from None
+    except (TypeError, ValueError) as e:
+        raise ValueError(f'torch.optim.{cls.__name__} does not take this: {e}') from None
     return {k: v for k, v in group.items() if k != 'params'}
 
 
@@ -70,7 +72,8 @@ def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
         values = canonical({k: v for k, v in saved.items() if k not in ENGINE_WORDS})
         composition = recipe.bind({}, values).composition
         rule = {k for k in canonical(own) if k not in composition.hypers and k != 'maximize'}
-        groups.append({**{k: v for k, v in values.items() if k not in rule}, 'parts': [p.label for p in composition.parts]})
+        values = {k: v for k, v in values.items() if k not in rule}
+        groups.append({**values, 'parts': [p.label for p in composition.parts]})
         for key in saved['params']:
             if entry := {k: v for k, v in state_dict['state'].get(key, {}).items() if v is not None}:
                 state[key] = _entry_from_torch(entry, names, composition)
@@ -82,13 +85,15 @@ def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
 def _entry_from_torch(entry: Mapping[str, Any], names: Mapping[str, str], composition: Composition) -> dict[str, Any]:
     ours = {theirs: name for name, theirs in names.items()}
     res = {ours.get(k, k): v for k, v in entry.items()}
-    if 'count' in names and 'count' not in composition.stats: res.pop('count', None)  # torch counts RMSprop's steps, and never looks
-    if 'count' in composition.stats and 'count' not in names: res['count'] = 1        # ... but not dampened SGD's, only its first one
+    if 'count' in names and 'count' not in composition.stats:
+        res.pop('count', None)  # torch counts RMSprop's steps, and never looks
+    if 'count' in composition.stats and 'count' not in names:
+        res['count'] = 1        # ... but not dampened SGD's, only its first one
     return {k: int(v) if k == 'count' else v for k, v in res.items()}
 
 
 def to_torch(opt: Optimizer) -> dict[str, Any]:
-    """A state_dict for the recipe's twin in torch.optim, which goes on where `opt` stopped. It shares no tensors with `opt`.
+    """A state_dict for the recipe's twin in torch.optim, which goes on where `opt` stopped. They share no tensors.
 
     Raises ValueError if the recipe has no twin, or if a group has parts of its own.
     """
@@ -100,15 +105,18 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
             raise ValueError(f'group {i} has parts of its own, which torch.optim.{cls.__name__} does not')
         taken = {name for k in inspect.signature(cls).parameters for name in SPELLINGS.get(k, (k,))}
         if lost := [k for k, v in group.options.items() if v != recipe.options[k] and k not in taken]:
-            raise ValueError(f'group {i} has {lost[0]}={group.options[lost[0]]}, which this torch.optim.{cls.__name__} does not know')
+            raise ValueError(f'group {i} has {lost[0]}={group.options[lost[0]]}, '
+                             f'which this torch.optim.{cls.__name__} does not know')
         hypers = {k: v if isinstance(v, Tensor) else float(v) for k, v in group.hypers().items()}
         values = Hypers({**group.options, **hypers, 'maximize': group['maximize']})
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},
                                     **_torch_group(cls, values)}
-    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in saved['state'].items() if entry and entry.get('count', 1)}
+    begun = {k: entry for k, entry in saved['state'].items() if entry and entry.get('count', 1)}
+    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in begun.items()}
     return saved
 
 
 def _entry_to_torch(entry: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     if 'count' in names: entry = {'count': 0, **entry}                     # RMSprop's, again
-    return {names[k]: v.clone() if isinstance(v, Tensor) else torch.tensor(float(v)) for k, v in entry.items() if k in names}
+    def theirs(v: Any) -> Tensor: return v.clone() if isinstance(v, Tensor) else torch.tensor(float(v))
+    return {names[k]: theirs(v) for k, v in entry.items() if k in names}

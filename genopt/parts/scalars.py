@@ -6,7 +6,7 @@ __all__ = ['debias', 'keep']
 
 @scalar
 def debias(count, *, mom):
-    "1 − β₁ᵗ: the weight that t gradients have in an average which began at 0 (Kingma & Ba, arXiv:1412.6980, section 3)."
+    "1 − β₁ᵗ: the weight of t gradients in an average that began at 0 (Kingma & Ba, arXiv:1412.6980, section 3)."
     return 1 - mom**count
 
 

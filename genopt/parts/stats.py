@@ -22,12 +22,12 @@ def average_grad(grad_avg, grad, *, mom=0.9):
 @stat
 def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·g²"
-    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # not lerp: v may overflow, and inf − inf is no number
+    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # not lerp: if v overflows, inf − inf is no number
 
 
 @stat
 def max_sqr_grad(max_sqr_avg, sqr_avg):
-    "v̂ ← max(v̂, v): AMSGrad's memory of the largest average so far (Reddi et al., arXiv:1904.09237), before debiasing as in torch."
+    "v̂ ← max(v̂, v): AMSGrad's largest average so far (Reddi et al., arXiv:1904.09237), before debiasing as in torch."
     return maximum(max_sqr_avg, sqr_avg)
 
 

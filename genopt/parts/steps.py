@@ -19,13 +19,13 @@ def momentum_step(grad_avg, *, lr):
 
 @step
 def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
-    "Δθ = −η·(g + β₁·m): looks ahead to where the buffer leads (Sutskever et al., ICML 2013, section 2, as rewritten in torch)."
+    "Δθ = −η·(g + β₁·m): looks ahead along the buffer (Sutskever et al., ICML 2013, section 2, as rewritten in torch)."
     return -lr * (grad + mom * grad_avg)
 
 
 @step
 def weight_decay(param, *, lr, wd=0.01):
-    "Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101, with λ scaled by η as in torch)."
+    "Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch)."
     return -lr * wd * param
 
 

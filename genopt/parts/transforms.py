@@ -12,11 +12,11 @@ def l2_reg(grad, param, *, wd=0.):
 
 @transform
 def rms_scale(grad, sqr_avg, *, eps=1e-8):
-    "g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6e)."
+    "g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e)."
     return grad / (sqr_avg.sqrt() + eps)
 
 
 @transform
 def centered_rms_scale(grad, grad_avg, sqr_avg, *, eps=1e-8):
-    "g ← g / (√(v − m²) + ε): in units of its standard deviation (Graves, arXiv:1308.0850, eq. 38–45, with ε outside the root)."
+    "g ← g / (√(v − m²) + ε): in units of its standard deviation (Graves, arXiv:1308.0850, eq. 38–41; ε as in torch)."
     return grad / (sqr_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt() + eps)

@@ -2,21 +2,24 @@
 
 What they share is what they name alike: Momentum remembers the gradient, RMSprop its square, and Adam both.
 """
-from ..parts import (adam_step, average_grad, average_sqr_grad, centered_rms_scale, dampened_momentum, l2_reg, max_sqr_grad,
-                     momentum_buffer, momentum_step, nesterov_step, rms_scale, sgd_step, step_count, weight_decay)
+from ..parts import (adam_step, average_grad, average_sqr_grad, centered_rms_scale, dampened_momentum, l2_reg,
+                     max_sqr_grad, momentum_buffer, momentum_step, nesterov_step, rms_scale, sgd_step, step_count,
+                     weight_decay)
 from ..recipe import recipe
 
 __all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
 
-# Parts that an option brings in. RMSprop's buffer has another name than Momentum's, as the centered variant has a `grad_avg` already.
+# Parts that an option brings in. RMSprop's buffer has a name of its own, as the centered variant has a `grad_avg`.
 CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale
 ALONG_SCALED = momentum_buffer.rename(grad_avg='scaled_avg'), momentum_step.rename(grad_avg='scaled_avg')
+DECAY = {False: l2_reg, True: weight_decay}
 AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
 
 def _along(mom, dampening, nesterov):
-    "The end of SGD: a step along the gradient, or along a buffer of gradients. Not every mixture makes sense, and torch refuses these."
-    if (nesterov or dampening) and not mom: raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
+    "The end of SGD: a step along the gradient, or along a buffer of gradients. What torch refuses makes no sense here."
+    if (nesterov or dampening) and not mom:
+        raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
     if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
     buffer = (step_count, dampened_momentum) if dampening else (momentum_buffer,)
     return (*buffer, nesterov_step if nesterov else momentum_step) if mom else (sgd_step,)
@@ -42,8 +45,8 @@ def RMSprop(mom=0., centered=False):
 
 @recipe(lr=1e-3, wd=0.)
 def Adam(amsgrad=False, decouple_wd=False):
-    "The average gradient over the root of the average squared gradient (Kingma & Ba, arXiv:1412.6980; AMSGrad: arXiv:1904.09237)."
-    return weight_decay if decouple_wd else l2_reg, average_grad, average_sqr_grad, step_count, *(AMSGRAD if amsgrad else (adam_step,))
+    "The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237)."
+    return DECAY[decouple_wd], average_grad, average_sqr_grad, step_count, *(AMSGRAD if amsgrad else (adam_step,))
 
 
 @recipe(lr=1e-3, wd=1e-2)

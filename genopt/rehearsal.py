@@ -1,0 +1,74 @@
+"""The rehearsal: parts are tried when an optimizer is made, so that one which breaks its contract is named now.
+
+A part must return a tensor of the right shape, or a number; must not write to what it reads; and, unless it says
+`whole=True`, must give for a slice of a tensor the slice of what it gives for the whole. That finds norms and means
+which do not declare themselves, and would be silently wrong in an engine that cuts tensors, or joins them.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from .composition import Composition, bad_result
+from .hypers import TABLE
+from .part import Part, PartError
+
+__all__ = ['rehearse']
+
+SHAPE = 5, 4  # no slice of it is its own mirror image
+CUTS = slice(1, 2), (..., slice(1, 2))
+
+
+def rehearse(
+    composition: Composition,
+    hypers: Mapping[str, Any],  # A number for each hyperparameter
+    params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
+) -> None:
+    """Runs two steps on random numbers, with a small gradient and a large one, for parts that clip. Raises PartError.
+
+    If a part says `whole=True`, the numbers have the shape of the smallest parameter. A hyperparameter that is 0 is
+    tried as 0.1, so that it hides nothing. The same composition is tried once for the same hyperparameters.
+    """
+    whole = any(p.whole for p in composition.parts)
+    shape = min((p.shape for p in params if p.numel()), key=math.prod, default=(1,)) if whole else SHAPE
+    dtype = torch.float64 if any(p.dtype in (torch.float64, torch.complex128) for p in params) else torch.float32
+    hypers = {k: v or .1 if k in TABLE else v for k, v in hypers.items()}
+    if (key := (*hypers.items(), shape, dtype)) in composition.tried: return
+    draw = torch.Generator().manual_seed(0)
+    def random(scale: float) -> Tensor: return scale * torch.randn(shape, generator=draw, dtype=dtype, device='cpu')
+    # Whatever mode the caller is in (fake tensors, inference), and without using up random numbers
+    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        param = random(1.)
+        state = composition.init(param)
+        for scale in (.1, 1000.):
+            _, state = composition.update(param, random(scale), state, composition.numbers(state, hypers), _run)
+    composition.tried.add(key)
+
+
+def _run(part: Part, env: Mapping[str, Any]) -> Any:
+    "Runs a part, and checks what it did."
+    read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
+    versions = {k: v._version for k, v in read.items()}
+    result, like = part.run(env), env[part.like]
+    for k, v in read.items():
+        if v._version != versions[k]:
+            raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it '
+                            'reads')
+    if not (isinstance(result, Tensor) and result.is_floating_point() == like.is_floating_point()):
+        raise bad_result(part, result, like)
+    if part.whole or not result.dim() or result.shape != env['param'].shape: return result
+    out = result.double()
+    near = 1e-5 * out.nan_to_num(0., 0., 0.).abs().max().item()  # vector and scalar instructions round differently
+    for cut in CUTS:
+        again = part.run({**env, **{k: v[cut] for k, v in read.items() if v.shape == out.shape}})
+        same = again.shape == out[cut].shape and torch.allclose(again.double(), out[cut], 1e-3, near, equal_nan=True)
+        if not same:
+            raise PartError(f'`{part.label}` does not treat each element alone: for a part of a tensor it gives other '
+                            'values than for the whole. If it needs the tensor\'s own shape, or is random, say '
+                            f'@{part.kind}(whole=True)')
+    return result
