@@ -132,20 +132,23 @@ class Hypers(dict[str, Any]):
         "Only the hyperparameters."
         return {n: v for n, v in self.items() if self.is_hyper(n)}
 
+    def readable(self) -> Mapping[str, Any]:
+        "What can be read, under our names."
+        return {**self}
+
     def __getitem__(self, key: str) -> Any:
-        names = SPELLINGS.get(key, (key,))
-        if not all(dict.__contains__(self, n) for n in names): raise self._no(key)
-        values = tuple(dict.__getitem__(self, n) for n in names)
-        return values if len(names) > 1 else values[0]
+        names, known = SPELLINGS.get(key, (key,)), self.readable()
+        if not all(n in known for n in names): raise self._no(key)
+        return tuple(known[n] for n in names) if len(names) > 1 else known[names[0]]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        pairs = [(n, self.check(n, v) if self.is_hyper(n) else v) for n, v in _split(key, value)]
-        new = [n for n, _ in pairs if not dict.__contains__(self, n)]
-        if any(n in TABLE for n in new) or new and self._is_typo(key): raise self._no(key)
+        pairs = {n: self.check(n, v) if self.is_hyper(n) else v for n, v in _split(key, value)}
+        new = {*pairs} - {*self}
+        if new & {*TABLE} or new and self._is_typo(key): raise self._no(key)
         dict.update(self, pairs)
 
     def __contains__(self, key: object) -> bool:
-        return all(dict.__contains__(self, n) for n in SPELLINGS.get(key, (key,)))  # type: ignore[call-overload]
+        return all(n in self.readable() for n in SPELLINGS.get(key, (key,)))  # type: ignore[call-overload]
 
     def get(self, key: str, default: Any = None) -> Any: return self[key] if key in self else default
 

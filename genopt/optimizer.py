@@ -16,7 +16,7 @@ from torch import Tensor
 from .checkpoint import checked, refusal
 from .composition import Bound, Composition, unknown
 from .engines import eager
-from .hypers import SPELLINGS, Hypers, canonical, check, is_note
+from .hypers import Hypers, canonical, check, is_note
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
 from .part import Part, PartError
@@ -50,20 +50,17 @@ class Group(Hypers):
     def check(self, name: str, value: Any) -> Any:
         return check(name, value, self.composition.origins[name], self.rounding)
 
-    def __contains__(self, key: object) -> bool: return super().__contains__(key) or _option(key) in self.options
-
-    def __getitem__(self, key: str) -> Any:
-        if _option(key) in self.options and not super().__contains__(key): return self.options[_option(key)]
-        return super().__getitem__(key)
+    def readable(self) -> Mapping[str, Any]: return {**self.options, **self}
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == 'parts' and value != self['parts']:
             raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
                            'Optimizer')
         if key == 'maximize': _check_flag(key, value)
-        if changed := {n: v for n, v in canonical({key: value}).items() if self.options.get(n, v) != v}:
-            self._choose(changed)
-        if super().__contains__(key) or _option(key) not in self.options: super().__setitem__(key, value)
+        values = canonical({key: value})
+        if changed := {n: v for n, v in values.items() if self.options.get(n, v) != v}: self._choose(changed)
+        if not {*values} & {*self.options}: return super().__setitem__(key, value)
+        for n in {*values} & {*self}: super().__setitem__(n, values[n])
 
     def _choose(self, options: dict[str, Any]) -> None:
         "Takes other options. If they choose other parts, state that is still needed stays."
@@ -82,12 +79,6 @@ class Group(Hypers):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Group, (dict(self), self.source, self.composition, self.options, self.index)
-
-
-def _option(key: Any) -> Any:
-    "Our name of an option."
-    names = SPELLINGS.get(key, (key,))
-    return names[0] if len(names) == 1 else None
 
 
 def _check_flag(key: str, value: Any) -> None:

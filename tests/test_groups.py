@@ -1,0 +1,204 @@
+"Promise: a group answers as torch's does, in both spellings; and what it cannot do, it says."
+import copy
+
+import genopt
+import pytest
+import torch
+from genopt import Optimizer, average_grad, momentum_step, sgd_step, stat, transform
+from helpers import random
+from torch import nn
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+
+def P(value=1., shape=(2,)): return nn.Parameter(torch.full(shape, value, dtype=torch.float64))
+
+
+def run(pairs, steps, each=lambda step: None, start=0):
+    "Steps optimizers on the same gradients: pairs of (parameter, optimizer)."
+    for i in range(start, start + steps):
+        for p, opt in pairs:
+            p.grad = random(i, p.shape, p.dtype)
+            opt.step()
+        each(i)
+
+
+# -- options, which choose parts, are read and written as in torch ----------------------------------------------------
+
+def test_options_can_be_read():
+    group = genopt.SGD([P()], lr=.1).param_groups[0]
+    assert group['momentum'] == group['mom'] == 0 and group['nesterov'] is False and 'nesterov' in group
+    assert genopt.Adam([P()], amsgrad=True).param_groups[0]['amsgrad'] is True
+    assert genopt.Adam([P()]).param_groups[0]['decoupled_weight_decay'] is False
+
+
+def test_momentum_that_begins_later_is_torchs():
+    p, q = P(), P()
+    opt, twin = genopt.SGD([p], lr=.1), torch.optim.SGD([q], lr=.1)
+    def write(**kw):
+        for o in (opt, twin):
+            for k, v in kw.items(): o.param_groups[0][k] = v
+    run([(p, opt), (q, twin)], 3)
+    assert not opt.state[p]
+    write(momentum=.9); run([(p, opt), (q, twin)], 4, start=3)
+    assert 'momentum_buffer' in opt.param_groups[0]['parts'] and opt.param_groups[0].hypers()['mom'] == .9
+    write(nesterov=True, momentum=.5); run([(p, opt), (q, twin)], 4, start=7)
+    write(nesterov=False, weight_decay=.1); run([(p, opt), (q, twin)], 4, start=11)
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+    write(momentum=0.); run([(p, opt), (q, twin)], 2, start=15)
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+    assert not opt.state[p] and 'mom' not in opt.param_groups[0].hypers()
+
+
+def test_amsgrad_that_begins_later_keeps_the_averages():
+    p = P(); opt = genopt.Adam([p], lr=.1)
+    run([(p, opt)], 3)
+    before = {k: copy.deepcopy(v) for k, v in opt.state[p].items()}
+    opt.param_groups[0]['amsgrad'] = True
+    p.grad = torch.zeros_like(p); opt.step()
+    assert opt.state[p]['count'] == before['count'] + 1
+    assert torch.equal(opt.state[p]['max_sqr_avg'], before['sqr_avg'] * .999)
+
+
+@pytest.mark.parametrize('key, value, error', [('nesterov', True, ValueError), ('momentum', -1, ValueError),
+    ('momentum', 'x', TypeError), ('nesterov', 'yes', TypeError), ('dampening', .5, ValueError)])
+def test_options_that_are_refused_change_nothing(key, value, error):
+    opt = genopt.SGD([P()], lr=.1); group = opt.param_groups[0]
+    with pytest.raises(error): group[key] = value
+    assert group.options == dict(mom=0., dampening=0., nesterov=False) and group['parts'] == ['l2_reg', 'sgd_step']
+
+
+@pytest.mark.parametrize('sched', [lambda o: OneCycleLR(o, .1, total_steps=9), lambda o: CyclicLR(o, .01, .1, 3)])
+@pytest.mark.parametrize('recipe, twin', [(genopt.SGD, torch.optim.SGD), (genopt.RMSprop, torch.optim.RMSprop)],
+                         ids=lambda o: o.__name__)
+def test_schedulers_may_cycle_a_momentum_that_was_0(recipe, twin, sched):
+    p, q = P(), P()
+    opts = recipe([p], lr=.1), twin([q], lr=.1)
+    scheds = list(map(sched, opts))
+    run(list(zip((p, q), opts)), 9, lambda i: [s.step() for s in scheds] if i < 8 else None)
+    torch.testing.assert_close(p, q, rtol=1e-13, atol=0)
+
+
+# -- a dict, with checks ----------------------------------------------------------------------------------------------
+
+def test_every_way_to_write_is_checked():
+    group = genopt.Adam([P()]).param_groups[0]
+    group |= dict(momentum=.5, weight_decay=.1)
+    assert (group['mom'], group['wd']) == (.5, .1) and 'momentum' not in set(group)
+    for write in (lambda: group.update(lr=-1), lambda: group.__ior__(dict(lr=-1)), lambda: group.setdefault('dampening', .1),
+                  lambda: group.update(maximize='no'), lambda: group.update(momemtum=.9),
+                  lambda: group.update(learning_rate=.1), lambda: group.update(LR=.1), lambda: group.update(maximise=True)):
+        with pytest.raises((ValueError, KeyError, TypeError)): write()
+    for remove in (lambda: group.pop('momentum'), lambda: group.__delitem__('lr'), lambda: group.pop('betas')):
+        with pytest.raises(KeyError, match='cannot be removed'): remove()
+    group['initial_lr'] = group['swa_lr'] = .1; group['layer'] = 3
+    assert group.pop('initial_lr') == .1 and group.pop('initial_lr', 7) == 7 and group['layer'] == 3
+    group['parts'] = list(group['parts'])  # the same
+
+
+def test_notes_in_a_group():
+    opt = genopt.Adam([dict(params=[P()], initial_lr=.5, lr_scale=.1, name='head')])
+    assert [opt.param_groups[0][k] for k in ('initial_lr', 'lr_scale', 'name')] == [.5, .1, 'head']
+    for typo in (dict(momm='x'), dict(lr='fast'), dict(nesterovv='yes')):
+        with pytest.raises(TypeError): genopt.SGD([dict(params=[P()], **typo)])
+
+
+def test_options_of_any_kind_in_a_group():
+    @genopt.recipe(lr=.1)
+    def Either(mode='plain'): return [sgd_step] if mode == 'plain' else [average_grad, momentum_step]
+    opt = Either([dict(params=[P()]), dict(params=[P()], mode='average')])
+    assert [g['parts'] for g in opt.param_groups] == [['sgd_step'], ['average_grad', 'momentum_step']]
+
+
+def test_renamed_hyperparameters_keep_their_range():
+    slow = average_grad.rename(grad_avg='slow_avg', mom='slow_mom')
+    parts = [slow, momentum_step.rename(grad_avg='slow_avg')]
+    opt = Optimizer([P()], parts, lr=.1, slow_mom=.5)
+    for wrong in (1., -.1):
+        with pytest.raises(ValueError, match='`slow_mom` = .* is out of range'): Optimizer([P()], parts, slow_mom=wrong, lr=.1)
+        with pytest.raises(ValueError, match='`slow_mom` = .* is out of range'): opt.param_groups[0]['slow_mom'] = wrong
+
+
+def test_defaults_are_the_optimizers_own():
+    opt = genopt.SGD([dict(params=[P()], lr=.5)], lr=.1, momentum=.9)
+    assert opt.defaults['lr'] == .1 and opt.defaults['momentum'] == .9 and opt.defaults['nesterov'] is False
+    assert Optimizer([dict(params=[P()], lr=.5)], [sgd_step]).defaults['lr'] == .5
+
+
+def test_isinstance_of_a_recipe():
+    opt = genopt.Adam([P()])
+    assert isinstance(opt, genopt.Adam) and not isinstance(opt, genopt.SGD) and not isinstance(3, genopt.Adam)
+
+
+def test_only_lr_goes_by_place():
+    with pytest.raises(TypeError, match=r'only `params` and `lr` go by place: .* as in SGD\(params, lr, wd=0.1\)'):
+        genopt.SGD([P()], .1, .9)
+
+
+# -- state that shares nothing it should not ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize('init', [lambda p: p, lambda p: p.data, lambda p: p.view(-1).view_as(p), lambda p: p.double(),
+                                  torch.Tensor.detach])
+def test_an_init_may_return_the_parameter(init):
+    @stat(init=init)
+    def ema(ema, new_param, *, decay=.5): return ema.lerp(new_param, 1 - decay)
+    p = P(); p.grad = torch.ones_like(p)
+    opt = Optimizer([p], [sgd_step, ema], lr=.1)
+    for _ in range(3): opt.step()
+    assert torch.allclose(p, torch.full((2,), .7).double())
+    assert torch.allclose(opt.state[p]['ema'], torch.full((2,), ((1 * .5 + .9 * .5) * .5 + .8 * .5) * .5 + .7 * .5).double())
+
+
+def test_a_view_as_state_is_its_own_copy():
+    @stat
+    def last(last, grad): return grad.view(-1).view_as(grad)
+    p = P(); p.grad = torch.ones_like(p)
+    opt = Optimizer([p], [last, sgd_step], lr=.1); opt.step()
+    p.grad.zero_()
+    assert opt.state[p]['last'].tolist() == [1., 1.]
+
+
+def test_new_param_is_after_all_steps():
+    @stat
+    def seen(seen, new_param): return new_param
+    @transform
+    def double(update): return 2 * update
+    p = P(); p.grad = torch.ones_like(p)
+    opt = Optimizer([p], [genopt.weight_decay, sgd_step, double, seen], lr=.1, wd=.5); opt.step()
+    assert torch.equal(opt.state[p]['seen'], p) and torch.allclose(p, torch.full((2,), 1 - 2 * (.05 + .1)).double())
+
+
+def test_lookahead_reads_new_param_and_then_changes_the_update():
+    @stat(init=lambda param: param)
+    def slow_param(slow_param, new_param): return slow_param.lerp(new_param, .5)
+    @transform
+    def to_slow(update, param, slow_param): return slow_param - param
+    p = P(); p.grad = torch.ones_like(p)
+    opt = Optimizer([p], [sgd_step, slow_param, to_slow], lr=.2); opt.step()
+    assert torch.allclose(p, torch.full((2,), .9).double())
+
+
+# -- numbers that overflow ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('dtype, spike', [(torch.float32, 1e25), (torch.float16, 6e4), (torch.float32, float('inf'))])
+@pytest.mark.parametrize('recipe, twin', [(genopt.Adam, torch.optim.Adam), (genopt.RMSprop, torch.optim.RMSprop)],
+                         ids=lambda o: o.__name__)
+def test_a_huge_gradient_does_what_it_does_in_torch(recipe, twin, dtype, spike):
+    p, q = (nn.Parameter(torch.ones(2, dtype=dtype)) for _ in 'pq')
+    opt, other = recipe([p], lr=.01), twin([q], lr=.01, foreach=False)
+    for i in range(6):
+        for w, o in ((p, opt), (q, other)):
+            w.grad = torch.tensor([spike if i == 2 else .5, -.5], dtype=dtype)
+            o.step()
+    assert torch.equal(p.isnan(), q.isnan())
+    if dtype == torch.float32: torch.testing.assert_close(p, q, equal_nan=True)  # in float16, v overflows only when stored
+
+
+def test_parameters_and_state_may_differ_in_dtype():
+    from helpers import params_of_every_kind, set_grads
+    a, b = params_of_every_kind(torch.float32), params_of_every_kind(torch.float64)
+    opt, wide = genopt.Adam(a.items()), genopt.Adam(b.items())
+    set_grads(a, 20); opt.step()
+    for source, target, params in ((opt, wide, b), (wide, opt, a)):
+        target.load_state_dict(source.state_dict())
+        set_grads(params, 21); target.step()
+    assert opt.state[a['matrix']]['count'] == 3 and opt.state[a['matrix']]['grad_avg'].dtype == torch.float32
