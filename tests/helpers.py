@@ -1,4 +1,4 @@
-"What the tests share: parameters of every kind, streams of gradients for them, and the check that two optimizers agree."
+"What the tests share: parameters of every kind, streams of gradients for them, and a check that two optimizers agree."
 from __future__ import annotations
 
 import inspect
@@ -54,7 +54,7 @@ KINDS = {'matrix': (5, 7), 'vector': (7,), 'scalar': (), 'empty': (0, 3), 'conv'
 
 
 def params_of_every_kind(dtype=torch.float64):
-    "name -> parameter: dense in several layouts, 0-dim, empty, frozen, without a gradient on some steps, and late to begin."
+    "name -> parameter: dense in several layouts, 0-dim, empty, frozen, at times without a gradient, and late to begin."
     res = {k: random(i, s, dtype) for i, (k, s) in enumerate(KINDS.items())}
     res['conv'] = res['conv'].to(memory_format=torch.channels_last)
     res['transposed'] = res['transposed'].t()
@@ -71,19 +71,22 @@ def set_grads(params, step, scale=1.):
 
 def two_groups(params, **second):
     names = list(params)
-    return [{'params': [(n, params[n]) for n in names[::2]]}, {'params': [(n, params[n]) for n in names[1::2]], **second}]
+    return [{'params': [(n, params[n]) for n in names[::2]]},
+            {'params': [(n, params[n]) for n in names[1::2]], **second}]
 
 
 def difference(a, b):
     "The largest difference of two lists of tensors, relative to each tensor's scale."
-    return max((((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item() for x, y in zip(a, b) if x.numel()), default=0.)
+    return max((((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item() for x, y in zip(a, b) if x.numel()),
+               default=0.)
 
 
 def ulps(a, b, before):
     "The largest difference of two tensors, in units of the last place (of their dtype) of the largest number in sight."
     if not a.numel(): return 0.
     size = max(t.abs().max().item() for t in (b, before))
-    return (a.to(torch.complex128) - b.to(torch.complex128)).abs().max().item() / (torch.finfo(a.dtype).eps * 2. ** math.floor(math.log2(size)))
+    unit = torch.finfo(a.dtype).eps * 2. ** math.floor(math.log2(size))
+    return (a.to(torch.complex128) - b.to(torch.complex128)).abs().max().item() / unit
 
 
 def assert_agree(make, make_other, steps=100, tol=1e-12, groups=two_groups):
@@ -100,11 +103,12 @@ def assert_agree(make, make_other, steps=100, tol=1e-12, groups=two_groups):
 
 def net(seed=0, dtype=torch.float64):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
+    return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(),
+                         nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
 
 
 def closed_loop(make, steps=100):
-    "Trains a small net, each gradient taken at the parameters that the optimizer itself reached. Yields the model after each step."
+    "Trains a small net, each gradient taken at the parameters the optimizer reached. Yields the model after each step."
     model, x, y = net(), random(7, (32, 1, 4, 4), torch.float64), torch.arange(32) % 3
     opt = make(model.named_parameters())
     for _ in range(steps):

@@ -1,4 +1,7 @@
-"Promise: a run that saves, starts anew elsewhere, loads and goes on is the run that never stopped; torch.optim's runs included."
+"""Promise: a run that saves, starts anew elsewhere, loads and goes on is the run that never stopped.
+
+This holds for torch.optim's runs too.
+"""
 import io
 import subprocess
 import sys
@@ -42,7 +45,8 @@ def test_resumes_bit_for_bit(recipe, twin, kwargs, dtype):
     for i in range(15, 30): set_grads(ps, i); set_grads(qs, i); opt.step(); resumed.step()
     for k in ps:
         assert torch.equal(ps[k], qs[k])
-        for name, v in opt.state[ps[k]].items(): assert torch.equal(torch.as_tensor(v), torch.as_tensor(resumed.state[qs[k]][name]))
+        for name, v in opt.state[ps[k]].items():
+            assert torch.equal(torch.as_tensor(v), torch.as_tensor(resumed.state[qs[k]][name]))
 
 
 def test_resumes_in_another_process(tmp_path):
@@ -54,7 +58,9 @@ def test_resumes_in_another_process(tmp_path):
         opt = genopt.AdamW(model.named_parameters(), lr=.01, amsgrad=True)
         sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 20)
         x = torch.randn(32, 4); y = x.prod(1, keepdim=True)
-        if start: [o.load_state_dict(s) for o, s in zip((model, opt, sched), torch.load(f'{folder}/{start}.pt', weights_only=True))]
+        if start:
+            saved = torch.load(f'{folder}/{start}.pt', weights_only=True)
+            for o, s in zip((model, opt, sched), saved): o.load_state_dict(s)
         for _ in range(start, stop):
             opt.zero_grad(); (model(x) - y).square().mean().backward(); opt.step(); sched.step()
         torch.save([o.state_dict() for o in (model, opt, sched)], f'{folder}/{stop}.pt')
@@ -82,7 +88,8 @@ def test_goes_on_from_torchs_state_and_gives_it_back(recipe, twin, kwargs):
     go(range(12, 24), (qs, other), (ps, opt))
     assert difference(ps.values(), qs.values()) <= 1e-12
     rs = params_of_every_kind(); copy_params(ps, rs)
-    back = make_twin(twin, two_groups(rs), **{k: v for k, v in kwargs.items() if k in ('decoupled_weight_decay', 'nesterov', 'momentum')})
+    options = {k: v for k, v in kwargs.items() if k in ('decoupled_weight_decay', 'nesterov', 'momentum')}
+    back = make_twin(twin, two_groups(rs), **options)
     back.load_state_dict(saved_and_loaded(genopt.to_torch(opt)))
     go(range(24, 36), (qs, other), (ps, opt), (rs, back))
     assert difference(ps.values(), qs.values()) <= 1e-12 and difference(rs.values(), qs.values()) <= 1e-12
@@ -96,7 +103,8 @@ def test_a_copy_is_taken_and_a_copy_is_given():
     saved, to_torch = opt.state_dict(), genopt.to_torch(opt)
     other = genopt.Adam((qs := params_of_every_kind()).items()); other.load_state_dict(saved)
     assert not other.state[qs['frozen']] and other.state[qs['matrix']]['count'] == 1
-    shared = {t.data_ptr() for e in saved['state'].values() for t in e.values() if isinstance(t, torch.Tensor) and t.numel()}
+    shared = {t.data_ptr() for e in saved['state'].values() for t in e.values()
+              if isinstance(t, torch.Tensor) and t.numel()}
     for state in (*other.state.values(), *to_torch['state'].values()):
         assert not shared & {t.data_ptr() for t in state.values() if isinstance(t, torch.Tensor)}
 
@@ -110,7 +118,8 @@ def test_state_keeps_the_dtype_it_was_saved_in():
     p, opt = make(); opt.step()
     assert opt.state[p]['grad_avg'].dtype == torch.float32
     q, other = make(); other.load_state_dict(opt.state_dict())
-    assert other.state[q]['grad_avg'].dtype == torch.float32 and torch.equal(other.state[q]['grad_avg'], opt.state[p]['grad_avg'])
+    assert other.state[q]['grad_avg'].dtype == torch.float32
+    assert torch.equal(other.state[q]['grad_avg'], opt.state[p]['grad_avg'])
 
 
 def test_hooks_may_change_what_is_loaded():
@@ -131,7 +140,80 @@ def test_schedulers_notes_are_kept():
     assert genopt.to_torch(a)['param_groups'][0]['initial_lr'] == a.param_groups[0]['initial_lr']
 
 
-# -- what torch's state cannot become ----------------------------------------------------------------------------------------
+def test_a_tensor_lr_is_copied():
+    lr = torch.tensor(.1)
+    a, b = (genopt.Adam([torch.nn.Parameter(torch.ones(2))], lr=lr) for _ in 'ab')
+    b.load_state_dict(a.state_dict())
+    b.param_groups[0]['lr'].fill_(.5)
+    assert a.param_groups[0]['lr'] is lr and lr.item() == pytest.approx(.1)
+
+
+@pytest.mark.parametrize('flat', [False, True])
+def test_torchs_distributed_checkpoints_with_frozen_parameters(flat):
+    from torch.distributed.checkpoint import state_dict as dcp
+    options = dcp.StateDictOptions(flatten_optimizer_state_dict=flat)
+    def make():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+        model[0].weight.requires_grad_(False)
+        return model, genopt.Adam(model.parameters(), lr=.1)
+    def go(model, opt, steps):
+        for i in range(steps):
+            opt.zero_grad(); model(torch.arange(15.).view(5, 3) + i).sum().backward(); opt.step()
+    (model, opt), (other, resumed) = make(), make()
+    go(model, opt, 3)
+    other.load_state_dict(model.state_dict())
+    dcp.set_optimizer_state_dict(other, resumed, dcp.get_optimizer_state_dict(model, opt, options=options),
+                                 options=options)
+    go(model, opt, 3); go(other, resumed, 3)
+    for p, q in zip(model.parameters(), other.parameters()): assert torch.equal(p, q)
+
+
+def test_names_in_another_order_are_refused_and_other_names_are_not():
+    def make(names):
+        ps = [torch.nn.Parameter(torch.ones(2)) for _ in names]
+        for p in ps: p.grad = torch.ones(2)
+        opt = genopt.Adam(zip(names, ps)); opt.step()
+        return opt
+    saved = make(['a', 'b']).state_dict()
+    opt = make(['b', 'a'])
+    with pytest.raises(ValueError, match='its group 0 has its parameters in another order: `a` stands where `b` is here'):
+        opt.load_state_dict(saved)
+    opt = make(['module.a', 'module.b']); opt.load_state_dict(saved)
+    assert opt.param_groups[0]['param_names'] == ['module.a', 'module.b']
+
+
+def _with_state(change):
+    saved = torch_state(genopt.Adam)
+    return {**saved, **change(saved)}
+
+
+DAMAGED = {
+    'no dict': (lambda: 'x.pt', 'it is a str, and not a dict'), 'nothing': (lambda: None, 'it is a NoneType, and not a dict'),
+    'state of nothing': (lambda: _with_state(lambda s: dict(state=None)), 'it is damaged (TypeError: '),
+    'groups of nothing': (lambda: _with_state(lambda s: dict(param_groups=None)), 'it is damaged (TypeError: '),
+    'an entry of nothing': (lambda: _with_state(lambda s: dict(state={0: 3})), 'it is damaged (TypeError: '),
+    'complex': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2) * 1j}})),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a complex tensor of shape (2,) in it, and a tensor'),
+    'integers': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2).long()}})),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a int64 tensor of shape (2,) in it, and a tensor'),
+    'a count that is none': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'count': float('nan')}})),
+        '`count` of parameter 0 of group 0 (shape (2,), float32) is nan in it, and a number here'),
+    'torch, without a step': (lambda: {**(s := torch_state(torch.optim.Adam)),
+                                       'state': {0: {k: v for k, v in s['state'][0].items() if k != 'step'}}},
+        'it has `grad_avg`, `sqr_avg` for parameter 0 of group 0'),
+    'torch, with a stranger': (lambda: {**(s := torch_state(torch.optim.Adam)), 'state': {**s['state'], 9: {}}},
+        'it has a state for `9`, which is in no group')}
+
+@pytest.mark.parametrize('make, why', DAMAGED.values(), ids=DAMAGED)
+def test_what_is_damaged_is_refused(make, why):
+    opt = genopt.Adam([torch.nn.Parameter(torch.ones(2))])
+    before = repr(opt.state_dict())
+    with pytest.raises(ValueError) as e: opt.load_state_dict(make())
+    assert str(e.value).startswith(f'cannot load this state_dict: {why}') and repr(opt.state_dict()) == before
+
+
+# -- what torch's state cannot become ----------------------------------------------------------------------------------
 
 def torch_state(cls, **kwargs):
     p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
@@ -140,13 +222,16 @@ def torch_state(cls, **kwargs):
 
 
 @pytest.mark.parametrize('recipe, saved, why', [
-    (genopt.AdamW, lambda: torch_state(torch.optim.Adam), '`decoupled_weight_decay` is False in its group 0, and True in AdamW'),
-    (genopt.Adam, lambda: torch_state(torch.optim.SGD, lr=.1), 'torch.optim.Adam has no `momentum`, so another optimizer made its group 0'),
-    (genopt.SGD, lambda: torch_state(torch.optim.SGD, lr=.1, momentum=.9), 'its group 0 was made by l2_reg → momentum_buffer → momentum_step, '
-                                                                           'and here it is l2_reg → sgd_step'),
-    (genopt.Adam, lambda: torch_state(torch.optim.Adam, amsgrad=True), 'its group 0 was made by l2_reg → average_grad → average_sqr_grad → '
-        'step_count → max_sqr_grad → adam_step[sqr_avg=max_sqr_avg], and here it is l2_reg → average_grad → average_sqr_grad → '
-        'step_count → adam_step')])
+    (genopt.AdamW, lambda: torch_state(torch.optim.Adam),
+     '`decoupled_weight_decay` is False in its group 0, and True in AdamW'),
+    (genopt.Adam, lambda: torch_state(torch.optim.SGD, lr=.1),
+     'torch.optim.Adam has no `momentum`, so another optimizer made its group 0'),
+    (genopt.SGD, lambda: torch_state(torch.optim.SGD, lr=.1, momentum=.9),
+     'its group 0 was made by l2_reg → momentum_buffer → momentum_step, and here it is l2_reg → sgd_step'),
+    (genopt.Adam, lambda: torch_state(torch.optim.Adam, amsgrad=True),
+     'its group 0 was made by l2_reg → average_grad → average_sqr_grad → step_count → max_sqr_grad → '
+     'adam_step[sqr_avg=max_sqr_avg], '
+     'and here it is l2_reg → average_grad → average_sqr_grad → step_count → adam_step')])
 def test_torchs_state_of_another_rule_is_refused(recipe, saved, why):
     opt = recipe([torch.nn.Parameter(torch.ones(2))])
     with pytest.raises(ValueError) as e: opt.load_state_dict(saved())
@@ -157,9 +242,12 @@ def test_only_recipes_with_a_twin_speak_torch():
     opt = Optimizer([torch.nn.Parameter(torch.ones(2))], [genopt.sgd_step], lr=.1)
     sentence = 'a list of parts has no twin in torch.optim: only SGD, Momentum, RMSprop, Adam, AdamW have one'
     with pytest.raises(ValueError, match=sentence): genopt.to_torch(opt)
+    with pytest.raises(TypeError, match='to_torch takes a genopt Optimizer, and this is a Recipe'):
+        genopt.to_torch(genopt.Adam)
     with pytest.raises(ValueError, match=sentence): opt.load_state_dict(torch_state(torch.optim.SGD, lr=.1))
     mixed = genopt.Adam([dict(params=[torch.nn.Parameter(torch.ones(2))], parts=[genopt.sgd_step], lr=.1)])
-    with pytest.raises(ValueError, match='group 0 has parts of its own, which torch.optim.Adam does not'): genopt.to_torch(mixed)
+    with pytest.raises(ValueError, match='group 0 has parts of its own, which torch.optim.Adam does not'):
+        genopt.to_torch(mixed)
 
 
 def test_a_file_cut_short_is_torchs_to_refuse(tmp_path):

@@ -17,11 +17,11 @@ def p(*shape, **kw): return torch.zeros(*shape or (2,), **kw).requires_grad_()
 def says(error, sentence): return pytest.raises(error, match='^' + re.escape(sentence) + '$')
 
 
-# -- parts --------------------------------------------------------------------------------------------------------------
+# -- parts -------------------------------------------------------------------------------------------------------------
 
 def test_args_and_kwargs():
-    with pytest.raises(ContractError, match=r'^`f` cannot be a @step \(test_errors.py, line 25\): `\*\*kw` hides what it needs: '
-                                            'name every argument$'):
+    with pytest.raises(ContractError, match=r'^`f` cannot be a @step \(test_errors.py, line 25\): '
+                                            r'`\*\*kw` hides what it needs: name every argument$'):
         @step                                                                                             # line 25
         def f(grad, *, lr, **kw): return -lr * grad
 
@@ -34,11 +34,14 @@ def test_hyperparameter_before_the_star():
 
 
 @pytest.mark.parametrize('make, why', [
-    (lambda: stat(lambda: 0), 'a stat\'s first argument is the name of what it remembers, and it returns the new value of that'),
+    (lambda: stat(lambda: 0),
+     'a stat\'s first argument is the name of what it remembers, and it returns the new value of that'),
     (lambda: stat(lambda grad, *, mom: grad), '; `grad` has a meaning of its own'),
     (lambda: stat(lambda prev_x, grad: grad), '; `prev_x` has a meaning of its own'),
-    (lambda: stat(init='0')(lambda count: count), "init='0': give a number, or a function of `param` that returns a tensor"),
-    (lambda: transform(lambda param, grad: grad), 'a transform\'s first argument is `grad` or `update`, and it returns the new one'),
+    (lambda: stat(init='0')(lambda count: count),
+     "init='0': give a number, or a function of `param` that returns a tensor"),
+    (lambda: transform(lambda param, grad: grad),
+     'a transform\'s first argument is `grad` or `update`, and it returns the new one'),
     (lambda: scalar(lambda grad: 1.), 'a scalar runs on plain numbers and cannot read `grad`, which is a tensor'),
     (lambda: step(lambda grad, *, lr='big': grad), "the default of the hyperparameter `lr` is 'big': make it a number"),
     (lambda: momentum_buffer.rename(grad_avg='param'), '; `param` has a meaning of its own'),
@@ -48,10 +51,11 @@ def test_signature_that_breaks_the_contract(make, why):
 
 
 def test_rename_of_nothing():
-    with says(ContractError, '`average_grad` has no `momm` to rename: did you mean `mom`?'): average_grad.rename(momm='slow_mom')
+    with says(ContractError, '`average_grad` has no `momm` to rename: did you mean `mom`?'):
+        average_grad.rename(momm='slow_mom')
 
 
-# -- lists of parts -----------------------------------------------------------------------------------------------------
+# -- lists of parts ----------------------------------------------------------------------------------------------------
 
 @step
 def odd_step(grad, velocity, *, lr): return -lr * velocity
@@ -87,27 +91,33 @@ def named_badly(grad, *, grad_avg): return -grad_avg * grad
 @pytest.mark.parametrize('parts, sentence', [
     ([momentum_step], '`momentum_step` reads `grad_avg`: add a stat that keeps it, such as `average_grad`, before it'),
     ([average_grad, adam_step], '`debias` reads `count`: add a stat that keeps it, such as `step_count`, before it'),
-    ([momentum_step, average_grad], '`momentum_step` reads `grad_avg` before `average_grad` has updated it: put `momentum_step` later, '
-                                    'or read `prev_grad_avg`, its value before this step'),
+    ([momentum_step, average_grad],
+     '`momentum_step` reads `grad_avg` before `average_grad` has updated it: put `momentum_step` later, '
+     'or read `prev_grad_avg`, its value before this step'),
     ([sneaky_step], '`sneaky_step` reads `prev_grad_avg`: add a stat that keeps it, such as `average_grad`'),
-    ([average_grad, momentum_buffer, momentum_step], '`average_grad` and `momentum_buffer` both keep `grad_avg`: leave one out, or give '
-                                                     'one another name, `momentum_buffer.rename(grad_avg=...)`'),
-    ([average_grad, average_grad, momentum_step], '`average_grad` and `average_grad` both keep `grad_avg`: leave one out, or give '
-                                                  'one another name, `average_grad.rename(grad_avg=...)`'),
-    ([l2_reg, average_grad], '[l2_reg, average_grad] has no step, so no parameter would move: add one, such as `sgd_step`'),
+    ([average_grad, momentum_buffer, momentum_step],
+     '`average_grad` and `momentum_buffer` both keep `grad_avg`: leave one out, or give '
+     'one another name, `momentum_buffer.rename(grad_avg=...)`'),
+    ([average_grad, average_grad, momentum_step],
+     '`average_grad` and `average_grad` both keep `grad_avg`: leave one out, or give '
+     'one another name, `average_grad.rename(grad_avg=...)`'),
+    ([l2_reg, average_grad],
+     '[l2_reg, average_grad] has no step, so no parameter would move: add one, such as `sgd_step`'),
     ([], '[] has no step, so no parameter would move: add one, such as `sgd_step`'),
     ([l2_reg, print], 'print is not a part: decorate it with @stat, @scalar, @transform or @step'),
     ([l2_reg, 'sgd_step'], "'sgd_step' is not a part: decorate it with @stat, @scalar, @transform or @step"),
     (sgd_step, 'the parts of an optimizer are a list: [sgd_step]'),
-    ([odd_step], '`odd_step` reads `velocity`, which no part keeps: add a @stat whose first argument is `velocity` before it, '
-                 'or correct the name: there are `param`, `grad`, `update`, `new_param`, '),
+    ([odd_step],
+     '`odd_step` reads `velocity`, which no part keeps: add a @stat whose first argument is `velocity` before it, '
+     'or correct the name: there are `param`, `grad`, `update`, `new_param`, '),
     ([halve, sgd_step], '`halve` reads `update`, and there is none before the first step: put it after one'),
-    ([average_grad, norm_of, sgd_step], '`norm_of` reads `grad_avg`, a tensor, but a scalar that is a number runs in plain Python '
-                                        'and reads only numbers'),
+    ([average_grad, norm_of, sgd_step],
+     '`norm_of` reads `grad_avg`, a tensor, but a scalar that is a number runs in plain Python and reads only numbers'),
     ([sgd_step, ema, halve], '`ema` reads `new_param` before `halve` has changed the update: put it last'),
-    ([step_count, eager_to_know, warmth], '`eager_to_know` reads `warmth` before it is computed: put `eager_to_know` later'),
-    ([average_grad, momentum_step, named_badly], '`named_badly` calls a hyperparameter `grad_avg`, which is already a stat, a scalar or '
-                                                 'a tensor')])
+    ([step_count, eager_to_know, warmth],
+     '`eager_to_know` reads `warmth` before it is computed: put `eager_to_know` later'),
+    ([average_grad, momentum_step, named_badly],
+     '`named_badly` calls a hyperparameter `grad_avg`, which is already a stat, a scalar or a tensor')])
 def test_parts_that_make_no_optimizer(parts, sentence):
     with pytest.raises(ContractError, match='^' + re.escape(sentence)): Optimizer([p()], parts, lr=.1)
 
@@ -115,12 +125,13 @@ def test_parts_that_make_no_optimizer(parts, sentence):
 def test_a_stat_that_no_optimizer_part_keeps_names_the_nearest():
     @step
     def f(gradavg, *, lr): return -lr * gradavg
-    with pytest.raises(ContractError, match=re.escape('or correct the name: did you mean `grad_avg`?')): Composition([average_grad, f])
+    with pytest.raises(ContractError, match=re.escape('or correct the name: did you mean `grad_avg`?')):
+        Composition([average_grad, f])
 
 
 def test_recipe_names_itself():
-    with says(ContractError, 'recipe `Broken`: `momentum_step` reads `grad_avg`: add a stat that keeps it, such as `average_grad`, '
-                             'before it'):
+    with says(ContractError, 'recipe `Broken`: `momentum_step` reads `grad_avg`: '
+                             'add a stat that keeps it, such as `average_grad`, before it'):
         @recipe(lr=.1)
         def Broken(): return [momentum_step]
     with says(ContractError, 'recipe `NoDefault`: give its option `fast` a default'):
@@ -137,7 +148,7 @@ def test_parts_that_disagree_on_a_default():
     Optimizer([p()], [average_grad, mom_step], lr=.1, mom=.8).step()
 
 
-# -- parts that break their contract when they run: found by the rehearsal ----------------------------------------------------
+# -- parts that break their contract when they run: found by the rehearsal ---------------------------------------------
 
 @step
 def forgets_to_return(grad, *, lr): -lr * grad  # noqa: B018
@@ -168,17 +179,22 @@ def takes_a_norm(grad, *, lr): return -lr * grad / grad.norm()
 
 
 @pytest.mark.parametrize('parts, sentence', [
-    ([forgets_to_return], '`forgets_to_return` returned None: a step returns the change of `param`, a tensor of shape (5, 4)'),
-    ([returns_a_number], '`returns_a_number` returned -0.1: a step returns the change of `param`, a tensor of shape (5, 4)'),
-    ([returns_another_shape], '`returns_another_shape` returned a tensor of shape (4,): a step returns the change of `param`, '
-                              'a tensor of shape (5, 4)'),
-    ([keeps_a_norm, momentum_step], '`keeps_a_norm` returned a tensor of shape (): a stat returns the new `grad_avg`, '
-                                    'a tensor of shape (5, 4)'),
+    ([forgets_to_return],
+     '`forgets_to_return` returned None: a step returns the change of `param`, a tensor of shape (5, 4)'),
+    ([returns_a_number],
+     '`returns_a_number` returned -0.1: a step returns the change of `param`, a tensor of shape (5, 4)'),
+    ([returns_another_shape],
+     '`returns_another_shape` returned a tensor of shape (4,): a step returns the change of `param`, '
+     'a tensor of shape (5, 4)'),
+    ([keeps_a_norm, momentum_step],
+     '`keeps_a_norm` returned a tensor of shape (): a stat returns the new `grad_avg`, a tensor of shape (5, 4)'),
     ([step_count, scaled], '`no_number` returned None: a scalar returns a number'),
     ([divides_by_zero], '`divides_by_zero` failed: ZeroDivisionError: division by zero'),
     ([writes], '`writes` writes into `grad`: a part returns a new value and changes nothing it reads'),
-    ([takes_a_norm], '`takes_a_norm` does not treat each element alone: for a part of a tensor it gives other values than for the whole. '
-                     'If it needs the tensor\'s own shape, or is random, say @step(whole=True)')])
+    ([takes_a_norm],
+     '`takes_a_norm` does not treat each element alone: '
+     'for a part of a tensor it gives other values than for the whole. '
+     'If it needs the tensor\'s own shape, or is random, say @step(whole=True)')])
 def test_part_that_breaks_its_contract(parts, sentence):
     with says(PartError, sentence): Optimizer([p()], parts, lr=.1)
 
@@ -189,8 +205,10 @@ def test_part_that_fails_on_a_parameter_names_both_and_keeps_the_cause():
     w, b = torch.nn.Parameter(torch.ones(2, 2).double()), torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
     opt = Optimizer([('w', w), ('b', b)], [average_grad, matrix_step], lr=.1)
     w.grad, b.grad = torch.ones(2, 2).double(), torch.ones(5, dtype=torch.float64)
-    with pytest.raises(PartError, match=r'^`matrix_step` failed: RuntimeError: .* \(on `b` \(shape \(5,\), float64\)\)$') as e: opt.step()
-    assert isinstance(e.value.__cause__, RuntimeError) and 'matrix_step' in str(e.value.__cause__.__traceback__.tb_next.tb_frame)
+    with pytest.raises(PartError, match=r'^`matrix_step` failed: RuntimeError: .* '
+                                        r'\(on `b` \(shape \(5,\), float64\)\)$') as e: opt.step()
+    assert isinstance(e.value.__cause__, RuntimeError)
+    assert 'matrix_step' in str(e.value.__cause__.__traceback__.tb_next.tb_frame)
     assert torch.equal(b, torch.ones(5, dtype=torch.float64)) and not opt.state[b]['grad_avg'].any()
 
 
@@ -198,23 +216,25 @@ def test_part_that_returns_nothing_on_a_parameter():
     @step(whole=True)
     def nothing_for_vectors(grad, *, lr): return -lr * grad if grad.dim() > 1 else None
     w, q = p(2, 1), p(3); q.grad = torch.ones(3)
-    with says(PartError, '`nothing_for_vectors` returned None: a step returns the change of `param`, a tensor of shape (3,) '
-                         '(on parameter 1 of group 0 (shape (3,), float32))'):
+    with says(PartError, '`nothing_for_vectors` returned None: a step returns the change of `param`, '
+                         'a tensor of shape (3,) (on parameter 1 of group 0 (shape (3,), float32))'):
         Optimizer([w, q], [nothing_for_vectors], lr=.1).step()
 
 
-# -- hyperparameters ----------------------------------------------------------------------------------------------------
+# -- hyperparameters ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('make, kwargs, error, sentence', [
     (genopt.Adam, dict(momm=.9), TypeError, '`momm`: no part takes it: did you mean `mom`?'),
     (genopt.Adam, dict(amsgrd=True), TypeError, '`amsgrd`: no part takes it: did you mean `amsgrad`?'),
-    (genopt.SGD, dict(betas=(.9, .99)), TypeError, "`sqr_mom` (torch's `alpha`, `betas[1]`): no part takes it: there are `lr`, `mom`, "
-                                                   "`wd`, `dampening`, `nesterov`"),
+    (genopt.SGD, dict(betas=(.9, .99)), TypeError,
+     "`sqr_mom` (torch's `alpha`, `betas[1]`): no part takes it: there are `lr`, `mom`, "
+     "`wd`, `dampening`, `nesterov`"),
     (genopt.Adam, dict(lr=-1), ValueError, '`lr` = -1 is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr=float('nan')), ValueError, '`lr` = nan is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr=float('inf')), ValueError, '`lr` = inf is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr='fast'), TypeError, "`lr` = 'fast': give a number, not a str"),
-    (genopt.Adam, dict(lr=torch.ones(2)), ValueError, '`lr` is a tensor of shape (2,): give a number, or a tensor with one element'),
+    (genopt.Adam, dict(lr=torch.ones(2)), ValueError,
+     '`lr` is a tensor of shape (2,): give a number, or a tensor with one element'),
     (genopt.Adam, dict(mom=1), ValueError, '`mom` = 1 is out of range: it must be at least 0 and below 1'),
     (genopt.Adam, dict(betas=(.9, 1.)), ValueError, '`sqr_mom` = 1 is out of range: it must be at least 0 and below 1'),
     (genopt.Adam, dict(betas=(.9,)), ValueError, '`betas` = (0.9,): give 2 numbers, for `mom` and `sqr_mom`'),
@@ -222,8 +242,10 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.Adam, dict(betas=(.9, .99), mom=.9), TypeError, '`mom` is given twice, once as `mom`: give it once'),
     (genopt.Adam, dict(amsgrad=.9), TypeError, '`amsgrad` = 0.9: give True or False'),
     (genopt.Adam, dict(fused=True), TypeError, "`fused`: how a rule runs is the engine's business here: leave it out"),
-    (genopt.SGD, dict(nesterov=True), ValueError, '`nesterov` and `dampening` need momentum: give mom=0.9, for example'),
-    (genopt.SGD, dict(mom=.9, nesterov=True, dampening=.1), ValueError, '`nesterov` looks along an undampened buffer: leave out `dampening`'),
+    (genopt.SGD, dict(nesterov=True), ValueError,
+     '`nesterov` and `dampening` need momentum: give mom=0.9, for example'),
+    (genopt.SGD, dict(mom=.9, nesterov=True, dampening=.1), ValueError,
+     '`nesterov` looks along an undampened buffer: leave out `dampening`'),
     (genopt.RMSprop, dict(weight_decay=-.1), ValueError, '`wd` = -0.1 is out of range: it must be at least 0')])
 def test_hyperparameters(make, kwargs, error, sentence):
     with says(error, sentence): make([p()], **kwargs)
@@ -237,7 +259,8 @@ def test_hyperparameters_of_groups():
     with says(TypeError, '`momm`: no part takes it: did you mean `mom`?'): genopt.Adam([dict(params=[p()], momm=.9)])
     with says(ValueError, '`lr` = -1 is out of range: it must be at least 0'): genopt.Adam([dict(params=[p()], lr=-1)])
     opt = genopt.Adam([p()])
-    with says(ValueError, '`lr` = -1 is out of range: it must be at least 0'): opt.add_param_group(dict(params=[p()], lr=-1))
+    with says(ValueError, '`lr` = -1 is out of range: it must be at least 0'):
+        opt.add_param_group(dict(params=[p()], lr=-1))
     assert len(opt.param_groups) == 1
 
 
@@ -246,37 +269,44 @@ def test_writing_a_hyperparameter():
     for key, error, sentence in [
             ('lr', ValueError, '`lr` = -1 is out of range: it must be at least 0'),
             ('alpha', KeyError, "'`alpha` is no hyperparameter of this group: there are `lr`, `wd`'"),
-            ('weight_decy', KeyError, "'`weight_decy` is no hyperparameter of this group: did you mean `weight_decay`?'"),
-            ('parts', KeyError, "'the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer'")]:
+            ('weight_decy', KeyError,
+             "'`weight_decy` is no hyperparameter of this group: did you mean `weight_decay`?'"),
+            ('parts', KeyError,
+             "'the `parts` of a group are chosen when it is made: add another group, or make a new Optimizer'")]:
         with says(error, sentence): group[key] = -1
     with says(KeyError, "'`betas` is no hyperparameter of this group: there are `lr`, `wd`'"): group['betas']
     assert group.hypers() == dict(lr=.1, wd=0.)
 
 
-# -- parameters ---------------------------------------------------------------------------------------------------------
+# -- parameters --------------------------------------------------------------------------------------------------------
 
 shared = p()
 EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was the generator already used up?'
 
 @pytest.mark.parametrize('params, error, sentence', [
-    ([], ValueError, EMPTY), ([[]], ValueError, EMPTY), ([dict(params=[])], ValueError, EMPTY), (iter(()), ValueError, EMPTY),
+    ([], ValueError, EMPTY), ([[]], ValueError, EMPTY),
+    ([dict(params=[])], ValueError, EMPTY), (iter(()), ValueError, EMPTY),
     (p(), TypeError, 'params is one tensor: give a list of them, [tensor]'),
     (dict(w=p()), TypeError, 'params is a dict: give a list of parameters, or of dicts with `params`'),
     ({p()}, TypeError, 'params is a set, which has no order: give a list'),
     (3, TypeError, 'params is a int: give model.parameters(), for example'),
     (['w'], TypeError, 'parameter 0 of group 0: an optimizer takes tensors, and this is a str'),
     ([p(), None], TypeError, 'parameter 1 of group 0: an optimizer takes tensors, and this is a NoneType'),
-    ([('w', p() * 2)], ValueError, "`w` (shape (2,), float32) can't be optimized, as it is a non-leaf tensor, computed from others: "
-                                   "give those, or its detach()"),
-    ([('w', torch.zeros(2))], ValueError, '`w` (shape (2,), float32) needs no gradient, so it would never move: '
-                                          'call requires_grad_() on it, or leave it out'),
-    ([('i', torch.zeros(2, dtype=torch.int64))], TypeError, '`i` (shape (2,), int64) is not of a floating-point or complex dtype: leave it out'),
-    ([('s', torch.zeros(2).to_sparse().requires_grad_())], TypeError, '`s` (shape (2,), float32) is of layout torch.sparse_coo: '
-                                                                      'a parameter must be dense'),
-    ([('w', shared), ('v', p()), ('tied', shared)], ValueError, '`tied` (shape (2,), float32) is given twice: some parameters appear in '
-                                                                'more than one parameter group, or place'),
-    ([dict(params=[shared]), dict(params=[shared])], ValueError, 'parameter 0 of group 1 (shape (2,), float32) is given twice: some '
-                                                                 'parameters appear in more than one parameter group, or place'),
+    ([('w', p() * 2)], ValueError,
+     "`w` (shape (2,), float32) can't be optimized, as it is a non-leaf tensor, computed from others: "
+     "give those, or its detach()"),
+    ([('w', torch.zeros(2))], ValueError,
+     '`w` (shape (2,), float32) needs no gradient, so it would never move: '
+     'call requires_grad_() on it, or leave it out'),
+    ([('i', torch.zeros(2, dtype=torch.int64))], TypeError,
+     '`i` (shape (2,), int64) is not of a floating-point or complex dtype: leave it out'),
+    ([('s', torch.zeros(2).to_sparse().requires_grad_())], TypeError,
+     '`s` (shape (2,), float32) is of layout torch.sparse_coo: a parameter must be dense'),
+    ([('w', shared), ('v', p()), ('tied', shared)], ValueError,
+     '`tied` (shape (2,), float32) is given twice: some parameters appear in more than one parameter group, or place'),
+    ([dict(params=[shared]), dict(params=[shared])], ValueError,
+     'parameter 0 of group 1 (shape (2,), float32) is given twice: some '
+     'parameters appear in more than one parameter group, or place'),
     ([('w', p()), p()], ValueError, 'group 0: some of its parameters have names and some do not'),
     ([[('w', p())], [p()]], ValueError, 'group 1: all groups should be given with names, or all without'),
     ([dict(lr=.1)], TypeError, 'group 0: its `params` are None: give a list of tensors')])
@@ -285,19 +315,20 @@ def test_parameters(params, error, sentence):
 
 
 def test_group_without_parts():
-    with says(TypeError, 'group 0 has no parts: give them to the Optimizer, or to the group as `parts=`'): Optimizer([p()], lr=.1)
+    with says(TypeError, 'group 0 has no parts: give them to the Optimizer, or to the group as `parts=`'):
+        Optimizer([p()], lr=.1)
 
 
 def test_sparse_gradient():
     emb, w = torch.nn.Embedding(4, 2, sparse=True), p()
     opt = genopt.SGD([('w', w), *emb.named_parameters('emb')], lr=.1)
     (emb(torch.tensor([1])).sum() + w.sum()).backward()
-    with says(TypeError, '`emb.weight` (shape (4, 2), float32) has a sparse gradient, and l2_reg → sgd_step takes dense ones: '
-                         'make its layer with sparse=False'): opt.step()
+    with says(TypeError, '`emb.weight` (shape (4, 2), float32) has a sparse gradient, '
+                         'and l2_reg → sgd_step takes dense ones: make its layer with sparse=False'): opt.step()
     assert not w.any()  # nothing has moved
 
 
-# -- checkpoints: see also test_checkpoints.py -------------------------------------------------------------------------------
+# -- checkpoints: see also test_checkpoints.py -------------------------------------------------------------------------
 
 def trained(make, *shapes):
     ps = [p(*s) for s in shapes or [(2, 3), (3,)]]
@@ -308,36 +339,43 @@ def trained(make, *shapes):
 
 def broken(change):
     saved = trained(genopt.Adam).state_dict()
-    saved = {'state': {k: dict(v) for k, v in saved['state'].items()}, 'param_groups': [dict(g) for g in saved['param_groups']]}
+    saved = {'state': {k: dict(v) for k, v in saved['state'].items()},
+             'param_groups': [dict(g) for g in saved['param_groups']]}
     change(saved)
     return saved
 
 
 CHECKPOINTS = {
     'another recipe': (lambda: trained(genopt.SGD).state_dict(),
-        'its group 0 was made by l2_reg → sgd_step, and here it is l2_reg → average_grad → average_sqr_grad → step_count → adam_step'),
+        'its group 0 was made by l2_reg → sgd_step, '
+        'and here it is l2_reg → average_grad → average_sqr_grad → step_count → adam_step'),
     'other shapes': (lambda: trained(genopt.Adam, (2, 3), (4,)).state_dict(),
-        '`grad_avg` of parameter 1 of group 0 (shape (3,), float32) is a tensor of shape (4,) in it, and a tensor of shape (3,) here'),
-    'fewer parameters': (lambda: trained(genopt.Adam, (2, 3)).state_dict(), 'its group 0 has 1 parameters, and here it has 2'),
+        '`grad_avg` of parameter 1 of group 0 (shape (3,), float32) is a tensor of shape (4,) in it, '
+        'and a tensor of shape (3,) here'),
+    'fewer parameters': (lambda: trained(genopt.Adam, (2, 3)).state_dict(),
+        'its group 0 has 1 parameters, and here it has 2'),
     'more groups': (lambda: trained(lambda ps: genopt.Adam([[q] for q in ps])).state_dict(),
         'it has 2 parameter groups, and this optimizer has 1'),
     'no groups': (lambda: broken(lambda s: s.pop('param_groups')), "it has no 'param_groups'"),
     'nothing': (lambda: {}, "it has no 'param_groups' and no 'state'"),
-    'a stat missing': (lambda: broken(lambda s: s['state'][0].pop('count')), 'it has `grad_avg`, `sqr_avg` for parameter 0 of group 0 '
-        '(shape (2, 3), float32), and here it has `count`, `grad_avg`, `sqr_avg`'),
-    'a stat too many': (lambda: broken(lambda s: s['state'][0].update(more=1)), 'it has `count`, `grad_avg`, `more`, `sqr_avg` for '
-        'parameter 0 of group 0 (shape (2, 3), float32), and here it has `count`, `grad_avg`, `sqr_avg`'),
-    'a stat of another kind': (lambda: broken(lambda s: s['state'][0].update(count=None)), '`count` of parameter 0 of group 0 '
-        '(shape (2, 3), float32) is None in it, and a number here'),
+    'a stat missing': (lambda: broken(lambda s: s['state'][0].pop('count')),
+        'it has `grad_avg`, `sqr_avg` for parameter 0 of group 0 (shape (2, 3), float32), '
+        'and here it has `count`, `grad_avg`, `sqr_avg`'),
+    'a stat too many': (lambda: broken(lambda s: s['state'][0].update(more=1)),
+        'it has `count`, `grad_avg`, `more`, `sqr_avg` for parameter 0 of group 0 (shape (2, 3), float32), '
+        'and here it has `count`, `grad_avg`, `sqr_avg`'),
+    'a stat of another kind': (lambda: broken(lambda s: s['state'][0].update(count=None)),
+        '`count` of parameter 0 of group 0 (shape (2, 3), float32) is None in it, and a number here'),
     'a hyperparameter missing': (lambda: broken(lambda s: s['param_groups'][0].pop('eps')), 'its group 0 lacks `eps`'),
     'a hyperparameter out of range': (lambda: broken(lambda s: s['param_groups'][0].update(lr=-1.)),
         'its group 0: `lr` = -1 is out of range: it must be at least 0'),
     'a hyperparameter too many': (lambda: broken(lambda s: s['param_groups'][0].update(dampening=.5)),
         'its group 0: `dampening` is no hyperparameter of this group: there are `lr`, `mom`, `sqr_mom`, `eps`, `wd`'),
     'parts missing': (lambda: broken(lambda s: s['param_groups'][0].pop('parts')), 'its group 0 lacks `parts`'),
-    'cut short': (lambda: broken(lambda s: s['state'].pop(1)), 'it has no state for parameter 1 of group 0 (shape (3,), float32), '
-        'so it was cut short'),
-    'a stranger': (lambda: broken(lambda s: s['state'].update({7: {}})), 'it has a state for `7`, which is in no group')}
+    'cut short': (lambda: broken(lambda s: s['state'].pop(1)),
+        'it has no state for parameter 1 of group 0 (shape (3,), float32), so it was cut short'),
+    'a stranger': (lambda: broken(lambda s: s['state'].update({7: {}})),
+        'it has a state for `7`, which is in no group')}
 
 @pytest.mark.parametrize('make, why', CHECKPOINTS.values(), ids=CHECKPOINTS)
 def test_checkpoint(make, why):

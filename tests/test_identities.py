@@ -35,7 +35,8 @@ def undebiased_adam_step(grad_avg, sqr_avg, *, lr, eps=1e-8): return -lr * grad_
 @given(**runs, sqr_mom=decays, eps=st.floats(1e-8, .1))
 def test_adam_without_mom_and_debiasing_is_rmsprop(shapes, seed, lr, steps, sqr_mom, eps):
     kw = dict(lr=lr, sqr_mom=sqr_mom, eps=eps)
-    assert_same(run(lambda ps: Optimizer(ps, [average_grad, average_sqr_grad, undebiased_adam_step], mom=0., **kw), shapes, seed, steps),
+    parts = [average_grad, average_sqr_grad, undebiased_adam_step]
+    assert_same(run(lambda ps: Optimizer(ps, parts, mom=0., **kw), shapes, seed, steps),
                 run(lambda ps: genopt.RMSprop(ps, **kw), shapes, seed, steps))
 
 
@@ -87,5 +88,7 @@ def test_rmsprop_is_sgd_on_a_scaled_gradient():
 
 def test_these_checks_can_fail():
     shapes = [(3, 4), ()]
-    with pytest.raises(AssertionError): assert_same(run(genopt.Adam, shapes, 0, 2), run(genopt.RMSprop, shapes, 0, 2))
-    with pytest.raises(AssertionError): assert_same(run(genopt.SGD, shapes, 0, 2), run(genopt.SGD, shapes, 0, 2, scale=2.), rtol=0)
+    with pytest.raises(AssertionError):
+        assert_same(run(genopt.Adam, shapes, 0, 2), run(genopt.RMSprop, shapes, 0, 2))
+    with pytest.raises(AssertionError):
+        assert_same(run(genopt.SGD, shapes, 0, 2), run(genopt.SGD, shapes, 0, 2, scale=2.), rtol=0)

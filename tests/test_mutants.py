@@ -1,13 +1,14 @@
-"""Promise: the checks of agreement can fail. Each mutant has one mistake that has been made in public; each must be caught.
+"""Promise: the checks of agreement can fail.
 
-The first three stood for years in a well-known blog post that plots its optimizers' falling losses.
+Each mutant has one mistake that has been made in public; each must be caught. The first three stood for years in a
+well-known blog post that plots its optimizers' falling losses.
 """
 import itertools
 
 import genopt
 import pytest
-from genopt import (adam_step, average_grad, average_sqr_grad, debias, l2_reg, momentum_buffer, momentum_step, scalar, stat, step,
-                    step_count, weight_decay)
+from genopt import (adam_step, average_grad, average_sqr_grad, debias, l2_reg, momentum_buffer, momentum_step, scalar,
+                    stat, step, step_count, weight_decay)
 from helpers import assert_agree, make_twin
 from torch import optim
 
@@ -73,12 +74,15 @@ def count_shared_by_all():
     return l2_reg, average_grad, average_sqr_grad, step_count, mutant_step
 
 
-def _check(parts, cls, kwargs): return assert_agree(lambda g: genopt.Optimizer(g, parts, **kwargs), lambda g: make_twin(cls, g, **kwargs))
+def _check(parts, cls, kwargs):
+    return assert_agree(lambda g: genopt.Optimizer(g, parts, **kwargs), lambda g: make_twin(cls, g, **kwargs))
 
 
-@pytest.mark.parametrize('mutant, cls, kwargs', [(counted_per_parameter, optim.Adam, ADAM), (corrected_twice, optim.Adam, ADAM),
+@pytest.mark.parametrize('mutant, cls, kwargs', [
+    (counted_per_parameter, optim.Adam, ADAM), (corrected_twice, optim.Adam, ADAM),
     (buffer_ahead, optim.SGD, MOMENTUM), (eps_inside_the_root, optim.Adam, ADAM), (bias_left_in, optim.Adam, ADAM),
-    (decay_not_scaled_by_lr, optim.AdamW, ADAM), (count_shared_by_all, optim.Adam, ADAM)], ids=lambda o: getattr(o, '__name__', ''))
+    (decay_not_scaled_by_lr, optim.AdamW, ADAM), (count_shared_by_all, optim.Adam, ADAM)],
+    ids=lambda o: getattr(o, '__name__', ''))
 def test_mutant_is_caught(mutant, cls, kwargs):
     if mutant is buffer_ahead: kwargs = kwargs | dict(wd=0.)
     with pytest.raises(AssertionError, match='largest relative difference'):

@@ -1,4 +1,7 @@
-"Promise: one command shows that the optimizers agree with torch's; it fails when they do not, and says in one sentence what is wrong."
+"""Promise: one command shows that the optimizers agree with torch's.
+
+It fails when they do not, and says in one sentence what is wrong.
+"""
 import json
 import sys
 
@@ -22,21 +25,25 @@ def test_the_race(tmp_path, capsys):
     result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
     assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
     for r in result['optimizers']:
-        assert 0 <= r['weight_difference'] < 1e-10 and r['time_ratio'] > 0 and r['accuracy'][0] == pytest.approx(r['accuracy'][1])
+        assert 0 <= r['weight_difference'] < 1e-10 and r['time_ratio'] > 0
+        assert r['accuracy'][0] == pytest.approx(r['accuracy'][1])
         curve = result['curves'][r['optimizer']]
-        assert len(curve['genopt']) == len(curve['torch']) == 2 * 23 and curve['genopt'] == pytest.approx(curve['torch'], rel=1e-10)
+        assert len(curve['genopt']) == len(curve['torch']) == 2 * 23
+        assert curve['genopt'] == pytest.approx(curve['torch'], rel=1e-10)
         assert curve['genopt'][-1] < curve['genopt'][0]
     assert (tmp_path/'deep'/'er'/'race.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_options(tmp_path, capsys):
-    args = ['race', '--epochs', '1', '--out', str(tmp_path), '--optimizers', 'adamw, sgd', '--lrs', '.01,.5', '--batch', '400']
+    args = ['race', '--epochs', '1', '--out', str(tmp_path),
+            '--optimizers', 'adamw, sgd', '--lrs', '.01,.5', '--batch', '400']
     results = []
     for seed in (1, 1, 2):
         assert main([*args, '--seed', str(seed)]) == 0
         results.append(json.loads((tmp_path/'race.json').read_text()))
     assert [(r['optimizer'], r['lr']) for r in results[0]['optimizers']] == [('AdamW', .01), ('SGD', .5)]
-    assert results[0]['curves'] == results[1]['curves'] != results[2]['curves'] and len(results[0]['curves']['SGD']['torch']) == 4
+    assert results[0]['curves'] == results[1]['curves'] != results[2]['curves']
+    assert len(results[0]['curves']['SGD']['torch']) == 4
 
 
 def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
@@ -67,14 +74,16 @@ def test_help(capsys):
     (['--lrs', '.1'], '--lrs .1: give 4 numbers, one for each of SGD, Momentum, RMSprop, Adam'),
     (['--lrs', '.1,.1,.1,nan'], '--lrs .1,.1,.1,nan: nan is no learning rate'),
     (['--epochs', 0], '--epochs 0: give at least 1'), (['--batch', -3], '--batch -3: give at least 1'),
-    (['--optimizers', 'SGD', '--lrs', '1e200', '--epochs', 1], 'SGD diverged in step 2 with lr=1e+200: give a smaller one with --lrs')])
+    (['--optimizers', 'SGD', '--lrs', '1e200', '--epochs', 1],
+     'SGD diverged in step 2 with lr=1e+200: give a smaller one with --lrs')])
 def test_options_that_make_no_sense(argv, sentence, tmp_path, capsys):
     assert fails(capsys, *argv, '--out', tmp_path) == sentence
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path/'file').write_text('')
-    assert fails(capsys, '--out', tmp_path/'file'/'folder') == f'cannot write {tmp_path/"file"/"folder"}: Not a directory'
+    folder = tmp_path/'file'/'folder'
+    assert fails(capsys, '--out', folder) == f'cannot write {folder}: Not a directory'
     assert fails(capsys, '--out', '/proc/genopt') == 'cannot write /proc/genopt: No such file or directory'
 
 
@@ -82,11 +91,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 @pytest.mark.parametrize('file', ['race.json', 'race.png'])
 def test_a_full_disk(file, tmp_path, capsys):
     (tmp_path/file).symlink_to('/dev/full')
-    assert fails(capsys, '--epochs', 1, '--optimizers', 'SGD', '--out', tmp_path) == f'cannot write {tmp_path/file}: No space left on device'
+    sentence = fails(capsys, '--epochs', 1, '--optimizers', 'SGD', '--out', tmp_path)
+    assert sentence == f'cannot write {tmp_path/file}: No space left on device'
 
 
 @pytest.mark.parametrize('package', ['sklearn', 'matplotlib', 'rich'])
 def test_a_missing_extra(package, tmp_path, capsys, monkeypatch):
     for name in [n for n in sys.modules if n.split('.')[0] == package]: monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    assert fails(capsys, '--out', tmp_path) == f'{package} is not installed, and the race needs it: pip install "genopt[race]"'
+    sentence = fails(capsys, '--out', tmp_path)
+    assert sentence == f'{package} is not installed, and the race needs it: pip install "genopt[race]"'
