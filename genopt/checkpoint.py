@@ -27,11 +27,6 @@ def checked(
     groups: Sequence[Group]    # What is to take it
 ) -> Loaded:                   # Copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
-    try: return _checked(saved, groups)
-    except (TypeError, KeyError, AttributeError) as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
-
-
-def _checked(saved: Mapping[str, Any], groups: Sequence[Group]) -> Loaded:
     if missing := {'state', 'param_groups'} - {*saved}:
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     if len(saved['param_groups']) != len(groups):

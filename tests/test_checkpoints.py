@@ -177,7 +177,7 @@ def test_names_in_another_order_are_refused_and_other_names_are_not():
         return opt
     saved = make(['a', 'b']).state_dict()
     opt = make(['b', 'a'])
-    with pytest.raises(ValueError, match='its group 0 has its parameters in another order: `a` stands where `b` is here'):
+    with pytest.raises(ValueError, match='its parameters in another order: `a` stands where `b` is here'):
         opt.load_state_dict(saved)
     opt = make(['module.a', 'module.b']); opt.load_state_dict(saved)
     assert opt.param_groups[0]['param_names'] == ['module.a', 'module.b']
@@ -189,14 +189,15 @@ def _with_state(change):
 
 
 DAMAGED = {
-    'no dict': (lambda: 'x.pt', 'it is a str, and not a dict'), 'nothing': (lambda: None, 'it is a NoneType, and not a dict'),
+    'no dict': (lambda: 'x.pt', 'it is a str, and not a dict'),
+    'nothing': (lambda: None, 'it is a NoneType, and not a dict'),
     'state of nothing': (lambda: _with_state(lambda s: dict(state=None)), 'it is damaged (TypeError: '),
     'groups of nothing': (lambda: _with_state(lambda s: dict(param_groups=None)), 'it is damaged (TypeError: '),
     'an entry of nothing': (lambda: _with_state(lambda s: dict(state={0: 3})), 'it is damaged (TypeError: '),
     'complex': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2) * 1j}})),
-        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a complex tensor of shape (2,) in it, and a tensor'),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a complex tensor of shape (2,) in it, '),
     'integers': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2).long()}})),
-        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a int64 tensor of shape (2,) in it, and a tensor'),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a int64 tensor of shape (2,) in it, '),
     'a count that is none': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'count': float('nan')}})),
         '`count` of parameter 0 of group 0 (shape (2,), float32) is nan in it, and a number here'),
     'torch, without a step': (lambda: {**(s := torch_state(torch.optim.Adam)),

@@ -97,7 +97,8 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
 
     Raises ValueError if the recipe has no twin, or if a group has parts of its own.
     """
-    if not hasattr(opt, 'recipe'): raise TypeError(f'to_torch takes a genopt Optimizer, and this is a {type(opt).__name__}')
+    if not hasattr(opt, 'recipe'):
+        raise TypeError(f'to_torch takes a genopt Optimizer, and this is a {type(opt).__name__}')
     recipe: Any = opt.recipe
     cls, names = twin(recipe)
     saved = opt.state_dict()
