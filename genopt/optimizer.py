@@ -198,7 +198,8 @@ class Optimizer(torch.optim.Optimizer):
         try:
             if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
             groups, self.state = checked(state_dict, self.param_groups)
-        except (TypeError, KeyError, AttributeError) as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
+        except (TypeError, KeyError, AttributeError) as e:
+            raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
         for group, items in zip(self.param_groups, groups): dict.update(group, items)
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
 

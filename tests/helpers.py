@@ -45,7 +45,7 @@ def random(seed, shape, dtype):
     "The same numbers for every dtype, up to rounding."
     real = torch.zeros((), dtype=dtype).real.dtype
     gen = torch.Generator().manual_seed(seed)
-    draw = lambda s: torch.randn(s, generator=gen, dtype=torch.float64).to(real)  # noqa: E731
+    draw = lambda s: torch.randn(s, generator=gen, dtype=torch.float64).to(real)
     return torch.complex(draw(shape), draw(shape)) if dtype.is_complex else draw(shape)
 
 

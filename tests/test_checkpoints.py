@@ -31,7 +31,7 @@ def saved_and_loaded(state_dict):
 @each_case
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.complex64], ids=str)
 def test_resumes_bit_for_bit(recipe, twin, kwargs, dtype):
-    make = lambda ps: recipe(two_groups(ps, lr=.02), **kwargs)  # noqa: E731
+    make = lambda ps: recipe(two_groups(ps, lr=.02), **kwargs)
     ps = params_of_every_kind(dtype)
     opt = make(ps)
     for i in range(15): set_grads(ps, i); opt.step()

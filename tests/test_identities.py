@@ -55,7 +55,7 @@ def test_adamw_with_wd_0_is_adam(shapes, seed, lr, steps, mom, sqr_mom):
 
 @given(**runs, power=st.integers(-20, 20), amsgrad=st.booleans())
 def test_adam_without_eps_does_not_see_the_scale_of_gradients(shapes, seed, lr, steps, power, amsgrad):
-    make = lambda ps: genopt.Adam(ps, lr=lr, eps=0., amsgrad=amsgrad)  # noqa: E731
+    make = lambda ps: genopt.Adam(ps, lr=lr, eps=0., amsgrad=amsgrad)
     assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, scale=2.**power), rtol=0)
 
 
@@ -64,15 +64,15 @@ recipes = st.sampled_from([genopt.SGD, genopt.Momentum, genopt.RMSprop, genopt.A
 
 @given(**runs, recipe=recipes, cut=st.integers(1, 3))
 def test_groups_change_nothing(shapes, seed, lr, steps, recipe, cut):
-    make = lambda ps: recipe(ps, lr=lr, wd=.1)  # noqa: E731
-    split = lambda ps: [g for g in (ps[:cut], ps[cut:]) if g]  # noqa: E731
+    make = lambda ps: recipe(ps, lr=lr, wd=.1)
+    split = lambda ps: [g for g in (ps[:cut], ps[cut:]) if g]
     assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, groups=split), rtol=0)
 
 
 @given(**runs, recipe=recipes, data=st.data())
 def test_order_changes_nothing(shapes, seed, lr, steps, recipe, data):
     order = data.draw(st.permutations(range(len(shapes))))
-    make = lambda ps: recipe(ps, lr=lr, wd=.1)  # noqa: E731
+    make = lambda ps: recipe(ps, lr=lr, wd=.1)
     assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, order=order), rtol=0)
 
 
