@@ -234,6 +234,8 @@ def torch_state(cls, **kwargs):
      'adam_step[sqr_avg=max_sqr_avg], '
      'and here it is l2_reg → average_grad → average_sqr_grad → step_count → adam_step')])
 def test_torchs_state_of_another_rule_is_refused(recipe, saved, why):
+    if 'decoupled' in why and 'decoupled_weight_decay' not in torch.optim.Adam([torch.zeros(1)]).defaults:
+        pytest.skip('this torch does not say in its state whether the decay is decoupled')
     opt = recipe([torch.nn.Parameter(torch.ones(2))])
     with pytest.raises(ValueError) as e: opt.load_state_dict(saved())
     assert str(e.value) == f'cannot load this state_dict: {why}'

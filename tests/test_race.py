@@ -21,7 +21,7 @@ def fails(capsys, *argv):
 def test_the_race(tmp_path, capsys):
     assert main(['race', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
     out = capsys.readouterr().out
-    for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'  {name} ' in out
+    for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'\n {name} ' in out
     result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
     assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
     for r in result['optimizers']:
