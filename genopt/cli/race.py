@@ -195,6 +195,7 @@ def _plot(pairs: list[Pair], per_epoch: int, path: Path) -> None:
     from matplotlib.figure import Figure
     with matplotlib.rc_context({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}):
         fig = Figure(figsize=(8, 6), layout='constrained')
+        zero = 1e-18  # where the log axis below shows 0
         above, below = fig.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
         for i, pair in enumerate(pairs):
             color = f'C{i}'
@@ -204,12 +205,15 @@ def _plot(pairs: list[Pair], per_epoch: int, path: Path) -> None:
             above.plot(epochs, theirs, color=color, lw=5, alpha=.3, label=twin)
             above.plot(epochs, ours, color=color, lw=1.2, label=f'genopt.{pair.name}')
             gap = _smooth([abs(a - b) for a, b in zip(*pair.losses)], per_epoch)
-            below.plot(epochs, [g or float('nan') for g in gap], color=color, lw=1.2)
+            below.plot(epochs, [max(g, zero) for g in gap], color=color, lw=1.2, clip_on=False)
         above.set(yscale='log', ylabel='training loss',
                   title='genopt over its twins in torch.optim: handwritten digits, the same start, the same batches')
         above.set_ylim(bottom=above.get_ylim()[0] / 3)  # room for the legend
         above.legend(ncols=2, frameon=False, loc='lower left')
-        below.set(yscale='log', ylabel='|difference of losses|', xlabel='epoch', ylim=(1e-18, 1e-6))
+        below.set(yscale='log', ylabel='|difference of losses|', xlabel='epoch')
+        below.set_ylim(zero, max(1e-6, below.get_ylim()[1]))
+        below.set_yticks([zero, 1e-15, 1e-12, 1e-9, 1e-6], ['0', *(f'$10^{{-{n}}}$' for n in (15, 12, 9, 6))])
+        below.minorticks_off()
         below.axhline(2.2e-16, color='gray', lw=.8, ls=':')
         below.annotate('precision of float64', (0, 2.2e-16), xycoords=('axes fraction', 'data'), va='bottom',
                        color='gray', fontsize=8)
