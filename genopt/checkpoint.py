@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from .part import Part
+
 if TYPE_CHECKING: from .optimizer import Group
 
 __all__ = ['checked', 'refusal']
@@ -65,9 +67,11 @@ def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
 
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
-    if {*entry} != {*stats}:
+    waiting = {*Part.known_stats} if group.options else set()  # for an option that was written, and may be again
+    if {*stats} - {*entry} or {*entry} - {*stats} - waiting:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
-    for k, like in group.composition.init(p).items():
+    likes = {k: p if isinstance(v, Tensor) else 0 for k, v in entry.items()} | group.composition.init(p)
+    for k, like in likes.items():
         if _kind(entry[k]) != _kind(like):
             raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
     return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in entry.items()}

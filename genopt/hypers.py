@@ -106,7 +106,7 @@ def check(name: str,       # One of our names, or a part's own
     if not (math.isfinite(x) and row.low - slack <= x < row.high):
         bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
         raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
-    return value
+    return value if x >= row.low else row.low
 
 
 def is_note(key: str) -> bool:

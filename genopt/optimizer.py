@@ -63,11 +63,14 @@ class Group(Hypers):
         for n in {*values} & {*self}: super().__setitem__(n, values[n])
 
     def _choose(self, options: dict[str, Any]) -> None:
-        "Takes other options. If they choose other parts, state that is still needed stays."
-        composition, values, self.options = self.source.bind(options, {**self.options, **self.hypers()})
-        if composition is self.composition: return
+        "Takes other options. If they choose other parts, state stays; what no part needs now waits, as in torch."
+        composition, values, options = self.source.bind(options, {**self.options, **self.hypers()})
+        if composition is not self.composition: rehearse(composition, _plain(values), self['params'])
+        if new := {*composition.number_stats} - {*self.composition.number_stats}:
+            raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the optimizer is '
+                             'made')
         for k in self.composition.hypers: dict.pop(self, k)
-        self.composition = composition
+        self.composition, self.options = composition, options
         dict.update(self, values, parts=[p.label for p in composition.parts])
 
     def describe(self, param: Tensor) -> str:
@@ -163,12 +166,10 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
-        state, stats = cast('dict[str, Any]', self.state[p]), group.composition.stats
-        if state.keys() != stats.keys():  # none yet; or the group has other options than before
-            kept = {k: v for k, v in state.items() if k in stats}
-            try: new = {k: kept[k] if k in kept else part.start(p) for k, part in stats.items()}
-            except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
-            state.clear(); state.update(new)
+        state = cast('dict[str, Any]', self.state[p])
+        new = [part for k, part in group.composition.stats.items() if k not in state]  # all, or an option brought it
+        try: state.update({part.out: part.start(p) for part in new})
+        except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
         return state
 
     def init_state(self) -> None:
@@ -181,8 +182,9 @@ class Optimizer(torch.optim.Optimizer):
 
         Each group names its `parts`. If any parameter has a state, each has an entry, so that one cut short is noticed.
         """
-        if self.state:
-            for p in (p for group in self.param_groups for p in group['params']): self.state.setdefault(p, {})
+        for group in self.param_groups if self.state else ():
+            for p in group['params']:
+                if self.state[p]: self._state_of(group, p)
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -240,7 +240,7 @@ def where(obj: Any) -> tuple[str, str]:
     "The module and the name under which another process finds a part or a recipe. Raises PicklingError if it cannot."
     try: found = attrgetter(obj.__qualname__)(import_module(obj.__module__))
     except (AttributeError, ImportError): found = None
-    if type(found) is not type(obj):
+    if type(found) is not type(obj) or found.fn is not obj.fn:
         raise PicklingError(f'`{obj.__name__}` cannot be found as {obj.__module__}.{obj.__qualname__} by another '
                             'process: define it at the top of a module, under its own name')
     return obj.__module__, obj.__qualname__
@@ -249,7 +249,7 @@ def where(obj: Any) -> tuple[str, str]:
 def _find(module: str, qualname: str, names: dict[str, str]) -> Part:
     "Unpickles a part by the name it was defined under."
     part: Part = attrgetter(qualname)(import_module(module))
-    return part.rename(**names)
+    return Part(part.fn, part.kind, part.init, part.whole, names)
 
 
 _Fn: TypeAlias = Callable[..., Any]

@@ -45,29 +45,36 @@ def rehearse(
     with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         param = random(1.)
         state = composition.init(param)
+        if any(v.dtype == torch.float64 for v in state.values() if isinstance(v, Tensor)): dtype = torch.float64
         for scale in (.1, 1000.):
-            _, state = composition.update(param, random(scale), state, composition.numbers(state, hypers), _run)
+            state = {k: _cast(v, dtype) for k, v in state.items()}  # as an engine does
+            numbers = composition.numbers(state, hypers)
+            _, state = composition.update(param.to(dtype), random(scale), state, numbers, _run)
     composition.tried.add(key)
+
+
+def _cast(x: Any, dtype: torch.dtype) -> Any:
+    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def _run(part: Part, env: Mapping[str, Any]) -> Any:
     "Runs a part, and checks what it did."
     read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
-    versions = {k: v._version for k, v in read.items()}
+    before = {k: (v._version, v.clone()) for k, v in read.items()}
     result, like = part.run(env), env[part.like]
     for k, v in read.items():
-        if v._version != versions[k]:
+        if v._version != before[k][0] or not torch.equal(v.nan_to_num(), before[k][1].nan_to_num()):
             raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it '
                             'reads')
     if not (isinstance(result, Tensor) and result.is_floating_point() == like.is_floating_point()):
         raise bad_result(part, result, like)
     if part.whole or not result.dim() or result.shape != env['param'].shape: return result
-    out = result.double()
+    out = result.to(torch.float64, copy=True)
     near = 1e-5 * out.nan_to_num(0., 0., 0.).abs().max().item()  # vector and scalar instructions round differently
     for cut in CUTS:
         again = part.run({**env, **{k: v[cut] for k, v in read.items() if v.shape == out.shape}})
-        same = again.shape == out[cut].shape and torch.allclose(again.double(), out[cut], 1e-3, near, equal_nan=True)
-        if not same:
+        if not isinstance(again, Tensor) or again.shape != out[cut].shape or \
+                not torch.allclose(again.double(), out[cut], 1e-3, near, equal_nan=True):
             raise PartError(f'`{part.label}` does not treat each element alone: for a part of a tensor it gives other '
                             'values than for the whole. If it needs the tensor\'s own shape, or is random, say '
                             f'@{part.kind}(whole=True)')

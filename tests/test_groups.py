@@ -45,8 +45,57 @@ def test_momentum_that_begins_later_is_torchs():
     write(nesterov=False, weight_decay=.1); run([(p, opt), (q, twin)], 4, start=11)
     torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
     write(momentum=0.); run([(p, opt), (q, twin)], 2, start=15)
-    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
-    assert not opt.state[p] and 'mom' not in opt.param_groups[0].hypers()
+    assert 'mom' not in opt.param_groups[0].hypers()
+    opt.load_state_dict(opt.state_dict())  # the buffer waits, as in torch
+    write(momentum=.9); run([(p, opt), (q, twin)], 2, start=17)
+    torch.testing.assert_close(p, q, rtol=1e-13, atol=0)
+
+
+def test_a_step_count_cannot_begin_in_the_middle_of_a_run():
+    group = genopt.SGD([P()], lr=.1, momentum=.9).param_groups[0]
+    with pytest.raises(ValueError, match='`count` would begin in the middle of a run: give this option when'):
+        group['dampening'] = .5
+    assert group['dampening'] == 0
+
+
+def test_a_step_count_that_nothing_needs_now_waits():
+    p = P(); opt = genopt.SGD([p], lr=.1, momentum=.9, dampening=.5)
+    run([(p, opt)], 3)
+    opt.param_groups[0]['dampening'] = 0.
+    run([(p, opt)], 1)
+    opt.load_state_dict(opt.state_dict())
+    assert opt.state[p]['count'] == 3
+
+
+def test_a_checkpoint_between_an_option_and_the_next_step():
+    p, q = P(), P()
+    a, b = genopt.Adam([p], lr=.1), genopt.Adam([q], lr=.1)
+    run([(p, a)], 3)
+    for opt in (a, b): opt.param_groups[0]['amsgrad'] = True
+    b.load_state_dict(a.state_dict())
+    assert not b.state[q]['max_sqr_avg'].any() and b.state[q]['count'] == 3
+    twin = torch.optim.Adam([r := P()], amsgrad=True); twin.load_state_dict(genopt.to_torch(a))
+    with torch.no_grad(): r.copy_(p)
+    run([(p, a), (r, twin)], 3, start=3)
+    torch.testing.assert_close(p, r, rtol=1e-13, atol=0)
+
+
+def test_parts_that_an_option_brings_in_are_tried():
+    @transform
+    def normed(grad): return grad / grad.norm()
+    @genopt.recipe(lr=.1)
+    def Either(norm=False): return [normed, sgd_step] if norm else [sgd_step]
+    group = Either([P()]).param_groups[0]
+    with pytest.raises(genopt.PartError, match='`normed` does not treat each element alone'): group['norm'] = True
+    assert group['norm'] is False and group['parts'] == ['sgd_step']
+
+
+def test_rounding_of_schedulers_is_no_negative_number():
+    opt = genopt.SGD([P()], lr=.1); sched = torch.optim.lr_scheduler.LinearLR(opt, 1 / 3, 0., 4)
+    for _ in range(5): opt.step(); sched.step()
+    assert opt.param_groups[0]['lr'] == 0
+    opt.param_groups[0]['momentum'] = .9
+    genopt.to_torch(opt)
 
 
 def test_amsgrad_that_begins_later_keeps_the_averages():

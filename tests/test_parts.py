@@ -67,6 +67,24 @@ def test_parts_are_values():
         assert pickle.loads(pickle.dumps(part)) == part and copy.deepcopy(part) is part and isinstance(part, Part)
 
 
+renamed = average_grad.rename(mom='slow_mom')  # under a name of its own in this module, but found as average_grad
+
+
+@step
+def twice_defined(grad, *, lr): return -lr * grad
+
+older = twice_defined
+
+@step
+def twice_defined(grad, *, lr): return -2 * lr * grad  # noqa: F811
+
+
+def test_pickles_find_the_same_function_or_none():
+    assert pickle.loads(pickle.dumps(renamed)) == renamed
+    with pytest.raises(pickle.PicklingError, match='`twice_defined` cannot be found as test_parts.twice_defined'):
+        pickle.dumps(older)
+
+
 # -- scalars ----------------------------------------------------------------------------------------------------------
 
 def test_a_scalar_is_computed_once_for_all_parameters_that_share_it():

@@ -29,7 +29,7 @@ def test_what_does_not_treat_each_element_alone_must_say_so(fn):
 
 
 WRITES = {'at once': lambda grad: grad.mul_(2), 'only to large numbers': lambda grad: grad.clamp_(-1, 1),
-          'through a view': lambda grad: grad.view(-1).add_(0)}
+          'through data': lambda grad: grad.data.mul_(2), 'through a view': lambda grad: grad.view(-1).add_(0)}
 
 @pytest.mark.parametrize('whole', [False, True])
 @pytest.mark.parametrize('fn', WRITES.values(), ids=WRITES)
@@ -52,6 +52,16 @@ ELEMENTWISE = {
 
 @pytest.mark.parametrize('fn', ELEMENTWISE.values(), ids=ELEMENTWISE)
 def test_what_keeps_the_contract_is_left_alone(fn): transformed(fn)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.complex64, torch.complex128])
+@pytest.mark.parametrize('init', [lambda p: p.float(), lambda p: p.double(), lambda p: p])
+def test_state_of_another_dtype_than_the_parameter(init, dtype):
+    @stat(init=init)
+    def weight_avg(weight_avg, new_param, *, decay=.9): return weight_avg.lerp(new_param, 1 - decay)
+    w = nn.Parameter(torch.ones(3, dtype=dtype)); w.grad = torch.ones_like(w)
+    opt = Optimizer([w], [sgd_step, weight_avg], lr=.5); opt.step()
+    assert torch.allclose(opt.state[w]['weight_avg'].flatten()[0].double(), torch.tensor(.95).double(), 1e-2)
 
 
 def test_parts_behind_a_whole_one_are_tried():
