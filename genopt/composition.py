@@ -37,9 +37,9 @@ class Composition:
     `parts` are the parts as listed, `stats` the stats by name, `hypers` the hyperparameters with their defaults.
     """
     def __init__(self, parts: Iterable[Part]):
-        if isinstance(parts, Part) or not isinstance(parts, Iterable):
-            what = parts.label if isinstance(parts, Part) else type(parts).__name__
-            raise ContractError(f'the parts of an optimizer are a list: [{what}]')
+        if isinstance(parts, Part): raise ContractError(f'the parts of an optimizer are a list: [{parts.label}]')
+        if isinstance(parts, str) or not isinstance(parts, Iterable):
+            raise ContractError(f'{parts!r} is no list of parts, and no recipe of genopt\'s')
         if isinstance(parts, (set, frozenset)): raise ContractError('a set of parts has no order: give a list')
         self.parts = tuple(parts)
         for p in self.parts:

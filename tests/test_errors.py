@@ -107,6 +107,8 @@ def named_badly(grad, *, grad_avg): return -grad_avg * grad
     ([l2_reg, print], 'print is not a part: decorate it with @stat, @scalar, @transform or @step'),
     ([l2_reg, 'sgd_step'], "'sgd_step' is not a part: decorate it with @stat, @scalar, @transform or @step"),
     (sgd_step, 'the parts of an optimizer are a list: [sgd_step]'),
+    ('adam', "'adam' is no list of parts, and no recipe of genopt's"),
+    (torch.optim.Adam, "<class 'torch.optim.adam.Adam'> is no list of parts, and no recipe of genopt's"),
     ([odd_step],
      '`odd_step` reads `velocity`, which no part keeps: add a @stat whose first argument is `velocity` before it, '
      'or correct the name: there are `param`, `grad`, `update`, `new_param`, '),
