@@ -51,6 +51,8 @@ class Composition:
         self.number_parts = [p for p in self.ordered if p.is_number]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.number_stats = [n for n, p in self.stats.items() if p.is_number]
+        self.tensor_stats = [n for n, p in self.stats.items() if not p.is_number]
+        self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.origins = {new: old for p in self.ordered for old, new in p.keywords}  # what a part itself calls it
         self._clashes: dict[str, str] = {}  # hyperparameters on whose default the parts disagree: the user must say
         self.hypers = self._defaults()
@@ -188,18 +190,32 @@ class Composition:
     ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
         "The half of a step that is tensors. It writes to nothing. Raises PartError if a part breaks its contract."
         env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
-        for part in self.tensor_parts:
+        self.walk(self.tensor_parts, env, run)
+        return env['update'], {k: env[k] for k in self.stats}
+
+    def walk(self,
+        parts: Iterable[Part],  # Some of `tensor_parts`, in order
+        env: dict[str, Any],    # Tensors and numbers by name; what the parts make is added
+        run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
+    ) -> None:
+        "Runs tensor parts in order: each finds what it reads in `env`, and leaves there what it makes."
+        for part in parts:
+            if part.switch and _is_zero(env[part.switch]): continue
             out, like = run(part, env), env[part.like]
             if getattr(out, 'shape', None) != like.shape: raise bad_result(part, out, like)
             env[part.out] = env['update'] + out if part.kind == 'step' and 'update' in env else out
-            if part.out == 'update' and self._reads_new_param: env['new_param'] = param + env['update']
-        return env['update'], {k: env[k] for k in self.stats}
+            if part.out == 'update' and self._reads_new_param: env['new_param'] = env['param'] + env['update']
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool: return isinstance(other, Composition) and self.parts == other.parts
     def __hash__(self) -> int: return hash(self.parts)
     def __reduce__(self) -> tuple[Any, ...]: return Composition, (self.parts,)
     def __deepcopy__(self, memo: dict[int, Any]) -> Composition: return self
+
+
+def _is_zero(x: Any) -> bool:
+    "Not if it is a tensor: one may want its derivative."
+    return not isinstance(x, Tensor) and x == 0
 
 
 # -- sentences -----------------------------------------------------------------------------------------------

@@ -167,8 +167,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
         state = cast('dict[str, Any]', self.state[p])
-        new = [part for k, part in group.composition.stats.items() if k not in state]  # all, or an option brought it
-        try: state.update({part.out: part.start(p) for part in new})
+        stats = group.composition.stats
+        if state.keys() >= stats.keys(): return state
+        try: state.update({k: part.start(p) for k, part in stats.items() if k not in state})  # an option may bring some
         except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
         return state
 

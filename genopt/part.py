@@ -79,11 +79,13 @@ class Part:
         kind: str,               # stat, scalar, transform or step
         init: Any=None,          # A stat before its first step: None (zeros), a number, or a function of `param`
         whole: bool=False,       # Does it need the tensor's own shape, as a norm does?
+        switch: str='',          # A hyperparameter: while it is 0, a transform does nothing
         names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
     ):
         if not inspect.isfunction(fn):
             raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
         self.fn, self.kind, self.init, self.whole, self.names = fn, kind, init, whole, dict(names or {})
+        self.given_switch, self.switch = switch, self.names.get(switch, switch)
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
         self._read_signature()
@@ -128,6 +130,8 @@ class Part:
                 raise self._broken(f'`{k}` has a meaning of its own: give the hyperparameter another name')
             if v is not REQUIRED and not isinstance(v, Real):
                 raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
+        if self.switch and self.switch not in self.hypers:
+            raise self._broken(f'switch={self.given_switch!r}: {did_you_mean(self.given_switch, self.hypers)}')
 
     def _out_of_stat(self, args: list[str]) -> str:
         if not args or _is_reserved(args[0]):
@@ -182,7 +186,7 @@ class Part:
                 raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
         now = {n: self.names.get(n, n) for n in self._defined}
         changed = {n: new for n, old in now.items() if (new := names.get(old, old)) != n}
-        return Part(self.fn, self.kind, self.init, self.whole, changed)
+        return Part(self.fn, self.kind, self.init, self.whole, self.given_switch, changed)
 
     def start(self, param: Tensor) -> Any:
         """The value of a stat before its first step: a number, or a tensor, by default zeros like `param`.
@@ -217,7 +221,7 @@ class Part:
         return f'{self.label}({", ".join(args + ["*"] * bool(hypers) + hypers)}): a {self.kind}'
 
     def _key(self) -> tuple[Any, ...]:
-        return self.fn, self.kind, self.init, self.whole, tuple(sorted(self.names.items()))
+        return self.fn, self.kind, self.init, self.whole, self.switch, tuple(sorted(self.names.items()))
     def __eq__(self, other: object) -> bool: return isinstance(other, Part) and self._key() == other._key()
     def __hash__(self) -> int: return hash(self._key())
     def __copy__(self) -> Part: return self
@@ -249,7 +253,7 @@ def where(obj: Any) -> tuple[str, str]:
 def _find(module: str, qualname: str, names: dict[str, str]) -> Part:
     "Unpickles a part by the name it was defined under."
     part: Part = attrgetter(qualname)(import_module(module))
-    return Part(part.fn, part.kind, part.init, part.whole, names)
+    return Part(part.fn, part.kind, part.init, part.whole, part.given_switch, names)
 
 
 _Fn: TypeAlias = Callable[..., Any]
@@ -285,10 +289,14 @@ def scalar(fn: Any=None) -> Any:
 @overload
 def transform(fn: _Fn) -> Part: ...
 @overload
-def transform(*, whole: bool=False) -> _Decorator: ...
-def transform(fn: Any=None, *, whole: bool=False) -> Any:
-    "A part that returns the new `grad`, or the new `update`: whichever is its first argument."
-    return _decorator(fn, 'transform', whole=whole)
+def transform(*, whole: bool=False, switch: str='') -> _Decorator: ...
+def transform(fn: Any=None, *, whole: bool=False, switch: str='') -> Any:
+    """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
+
+    `whole=True`: it needs the tensor's own shape. `switch='wd'`: while that hyperparameter is 0 it does nothing, so
+    engines leave it out.
+    """
+    return _decorator(fn, 'transform', whole=whole, switch=switch)
 
 
 @overload

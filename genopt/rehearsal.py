@@ -37,7 +37,8 @@ def rehearse(
     whole = any(p.whole for p in composition.parts)
     shape = min((p.shape for p in params if p.numel()), key=math.prod, default=(1,)) if whole else SHAPE
     dtype = torch.float64 if any(p.dtype in (torch.float64, torch.complex128) for p in params) else torch.float32
-    hypers = {k: v or .1 if k in TABLE else v for k, v in hypers.items()}
+    switches = {p.switch for p in composition.parts}
+    hypers = {k: v or .1 if k in TABLE or k in switches else v for k, v in hypers.items()}
     if (key := (*hypers.items(), shape, dtype)) in composition.tried: return
     draw = torch.Generator().manual_seed(0)
     def random(scale: float) -> Tensor: return scale * torch.randn(shape, generator=draw, dtype=dtype, device='cpu')

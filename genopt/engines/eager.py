@@ -1,21 +1,24 @@
-"""The eager engine: calls the parts one after another, one parameter at a time. The reference for every other engine.
+"""The eager engine: calls the parts one after another, on blocks of elements. The reference for every other engine.
 
 Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32, or float64 if the
 parameter or its state is. So a step in lower precision rounds once, when its results are stored. Parts return new
-values; only this file writes.
+values; only engines write.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..composition import Composition
 from ..part import PartError
+from .layout import Block, Cohort, blocks, cohorts, rows
 
-__all__ = ['run']
+__all__ = ['run', 'run_cohort', 'numbers_of', 'finish']
+
+Update: TypeAlias = Callable[..., tuple[Tensor, dict[str, Any]]]
 
 
 def run(
@@ -26,37 +29,65 @@ def run(
     describe: Callable[[Tensor], str],   # How errors call a parameter
     maximize: bool=False                 # Climb instead of descending?
 ) -> None:
-    "One step of each parameter. If a part fails, the parameter it failed on is unchanged."
-    shared: dict[tuple[float, ...], dict[str, Any]] = {}  # parameters with the same counts share their scalars
-    for p, state in zip(params, states):
-        counts = tuple(state[k] for k in composition.number_stats)
-        wide = torch.float64 if any(_real(t).dtype == torch.float64 for t in (p, *_tensors(state))) else torch.float32
-        param, grad = _working(p, wide), _working(p.grad, wide)  # type: ignore[arg-type]
-        old = {k: _working(v, wide) if isinstance(v, Tensor) else v for k, v in state.items()}
-        try:
-            if counts not in shared: shared[counts] = composition.numbers(state, hypers)
-            change, new = composition.update(param, -grad if maximize else grad, old, shared[counts])
-        except PartError as e: raise PartError(f'{e} (on {describe(p)})') from e.__cause__
-        read = [param, grad, *old.values()]
-        new = {k: _own(v, read) if isinstance(v, Tensor) else v for k, v in new.items()}
-        if _real(p).dtype == wide: _real(p).add_(change)
-        else:                      _real(p).copy_(param + change)
-        for k, v in new.items():
-            if isinstance(v, Tensor): _real(state[k]).copy_(v)
-            else: state[k] = v.item() if hasattr(v, 'item') else v  # no NumPy numbers in a checkpoint
+    "One step of each parameter. If a part fails, the block of elements that it failed on is unchanged."
+    for cohort in cohorts(composition, params, states):
+        numbers = numbers_of(composition, hypers, cohort, describe)
+        run_cohort(composition, cohort, numbers, describe, maximize)
 
 
-def _tensors(state: Mapping[str, Any]) -> list[Tensor]: return [v for v in state.values() if isinstance(v, Tensor)]
+def run_cohort(
+    composition: Composition,
+    cohort: Cohort,
+    numbers: Mapping[str, Any],  # From `numbers_of`
+    describe: Callable[[Tensor], str],
+    maximize: bool=False,
+    update: Update | None=None  # In place of `composition.update`
+) -> None:
+    "One step of parameters that share their numbers."
+    flat = composition.elementwise and cohort.flat
+    for block in (blocks if flat else rows)(composition, cohort):
+        try: change, new, old = _compute(composition, block, numbers, cohort.wide, maximize, update)
+        except PartError as e: raise _blame(e, composition, cohort, block, numbers, maximize, describe) from e.__cause__
+        param = block.tensors['param']
+        new = {k: _own(new[k], old.values()) for k in composition.tensor_stats}
+        if param.dtype == cohort.wide: param.add_(change)
+        else:                          param.copy_(old['param'] + change)
+        for k, v in new.items(): block.tensors[k].copy_(v)
+        block.scatter()
+    finish(composition, cohort, numbers)
 
 
-def _own(x: Tensor, read: list[Any]) -> Tensor:
+def numbers_of(composition: Composition, hypers: Mapping[str, float], cohort: Cohort,
+               describe: Callable[[Tensor], str]) -> dict[str, Any]:
+    "The half of a step that is plain numbers, for the whole cohort."
+    try: return composition.numbers(cohort.states[0], hypers)
+    except PartError as e: raise PartError(f'{e} (on {describe(cohort.params[0])})') from e.__cause__
+
+
+def finish(composition: Composition, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
+    "Stores the stats that are numbers: the end of a cohort's step."
+    new = {k: v.item() if hasattr(v := numbers[k], 'item') else v for k in composition.number_stats}  # not NumPy's
+    for state in cohort.states: state.update(new)
+
+
+def _compute(composition: Composition, block: Block, numbers: Mapping[str, Any], wide: torch.dtype, maximize: bool,
+             update: Update | None=None) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
+    "The change, the new state, and what they were computed from."
+    old = {k: t.to(wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
+    grad = -old['grad'] if maximize else old['grad']
+    return *(update or composition.update)(old['param'], grad, {k: old[k] for k in composition.tensor_stats}, numbers), old
+
+
+def _own(x: Tensor, old: Iterable[Tensor]) -> Tensor:
     "A part may return what it read: that must not change when the parameter, or another stat, is written."
-    return x.clone() if x._is_view() or any(x is r for r in read) else x
+    return x.clone() if x._is_view() or any(x is t for t in old) else x
 
 
-def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x
-
-
-def _working(x: Tensor, dtype: torch.dtype) -> Tensor:
-    x = _real(x.resolve_conj())
-    return x.to(dtype) if x.is_floating_point() else x
+def _blame(e: PartError, composition: Composition, cohort: Cohort, block: Block, numbers: Mapping[str, Any],
+           maximize: bool, describe: Callable[[Tensor], str]) -> PartError:
+    "The error with the parameter that it is about: of several, the first on which the part fails alone."
+    alone = [b for b in rows(composition, cohort) if any(b.params[0] is p for p in block.params)]
+    for b in alone if len(alone) > 1 else []:
+        try: _compute(composition, b, numbers, cohort.wide, maximize)
+        except PartError as again: return PartError(f'{again} (on {describe(b.params[0])})')
+    return PartError(f'{e} (on {describe(block.params[0])})')

@@ -4,7 +4,7 @@ from ..part import transform
 __all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale']
 
 
-@transform
+@transform(switch='wd')
 def l2_reg(grad, param, *, wd=0.):
     "g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖²."
     return grad + wd * param
