@@ -54,7 +54,8 @@ for _h in TABLE.values():
 SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
 
 # Words that tell torch how to run a rule, not what the rule is.
-ENGINE_WORDS = dict.fromkeys(('foreach', 'fused'), 'how a rule runs is the engine\'s business here: leave it out') | {
+ENGINE_WORDS = dict.fromkeys(('foreach', 'fused'), 'how a rule runs is the engine\'s business here: leave it out, or '
+                             'say compile=True') | {
     'capturable': 'CUDA graph capture is the engine\'s business here: leave it out',
     'differentiable': 'to differentiate through a step, call `Composition.update`, which is a pure function'}
 

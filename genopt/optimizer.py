@@ -16,6 +16,8 @@ from torch import Tensor
 from .checkpoint import checked, refusal
 from .composition import Bound, Composition, unknown
 from .engines import eager
+from .engines.compiled import Compiled
+from .engines.compiled import check as check_compiles
 from .hypers import Hypers, canonical, check, is_note
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
@@ -101,11 +103,14 @@ class Optimizer(torch.optim.Optimizer):
         parts: Iterable[Part] | Source | None=None,  # In order; or a recipe. Or each group has `parts`
         *,
         maximize: bool=False,  # Climb instead of descending?
+        compile: bool=False,   # Run the parts as one compiled kernel?
         **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's
     ):
         self.recipe = None if parts is None else _as_source(parts)
         self._given, self._maximize = canonical(hypers), maximize
         _check_flag('maximize', maximize)
+        _check_flag('compile', compile)
+        self._set_engine(compile)
         super().__init__(as_groups(params), {})
         taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
         for name in self._given:
@@ -141,6 +146,7 @@ class Optimizer(torch.optim.Optimizer):
             raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
         composition, values, options = source.bind(canonical(own), self._given)
         rehearse(composition, _plain(values), params)
+        if self.compiled: check_compiles(composition, params)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
                  'maximize': maximize, 'parts': [p.label for p in composition.parts]}
         self.param_groups.append(Group(items, source, composition, options, index))
@@ -162,7 +168,7 @@ class Optimizer(torch.optim.Optimizer):
                                     'ones: make its layer with sparse=False')
         for group, params in work:
             states = [self._state_of(group, p) for p in params]
-            eager.run(group.composition, _plain(group.hypers()), params, states, group.describe, group['maximize'])
+            self._run(group.composition, _plain(group.hypers()), params, states, group.describe, group['maximize'])
         return loss
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
@@ -204,13 +210,24 @@ class Optimizer(torch.optim.Optimizer):
         except (TypeError, KeyError, AttributeError) as e:
             raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
         for group, items in zip(self.param_groups, groups): dict.update(group, items)
+        if self._engine: self._engine.forget()
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), 'recipe': self.recipe, '_given': self._given, '_maximize': self._maximize}
+        return {**super().__getstate__(), 'recipe': self.recipe, '_given': self._given, '_maximize': self._maximize,
+                'compiled': self.compiled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._set_engine(state['compiled'])
+
+    def _set_engine(self, compiled: bool) -> None:
+        "Compiled kernels and addresses of tensors are of this process: they are neither pickled nor copied."
+        self.compiled, self._engine = compiled, Compiled() if compiled else None
+        self._run = self._engine.run if self._engine else eager.run
 
     def __repr__(self) -> str:
-        res = f'{self.name}(\n'
+        res = f'{self.name}(\n' + '  compiled\n' * self.compiled
         for i, group in enumerate(self.param_groups):
             hypers = [f'{k}={float(v):g}' for k, v in group.hypers().items()] + ['maximize'] * group['maximize']
             params = group['params']

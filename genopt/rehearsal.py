@@ -18,7 +18,7 @@ from .composition import Composition, bad_result
 from .hypers import TABLE
 from .part import Part, PartError
 
-__all__ = ['rehearse']
+__all__ = ['rehearse', 'trial_shape']
 
 SHAPE = 5, 4  # no slice of it is its own mirror image
 CUTS = slice(1, 2), (..., slice(1, 2))
@@ -34,8 +34,7 @@ def rehearse(
     If a part says `whole=True`, the numbers have the shape of the smallest parameter. A hyperparameter that is 0 is
     tried as 0.1, so that it hides nothing. The same composition is tried once for the same hyperparameters.
     """
-    whole = any(p.whole for p in composition.parts)
-    shape = min((p.shape for p in params if p.numel()), key=math.prod, default=(1,)) if whole else SHAPE
+    shape = trial_shape(composition, params)
     dtype = torch.float64 if any(p.dtype in (torch.float64, torch.complex128) for p in params) else torch.float32
     switches = {p.switch for p in composition.parts}
     hypers = {k: v or .1 if k in TABLE or k in switches else v for k, v in hypers.items()}
@@ -52,6 +51,12 @@ def rehearse(
             numbers = composition.numbers(state, hypers)
             _, state = composition.update(param.to(dtype), random(scale), state, numbers, _run)
     composition.tried.add(key)
+
+
+def trial_shape(composition: Composition, params: Sequence[Tensor]) -> tuple[int, ...]:
+    "The shape of numbers that parts are tried on: of the smallest parameter, if a part says `whole=True`."
+    if not any(p.whole for p in composition.parts): return SHAPE
+    return min((tuple(p.shape) for p in params if p.numel()), key=math.prod, default=(1,))
 
 
 def _cast(x: Any, dtype: torch.dtype) -> Any:

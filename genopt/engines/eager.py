@@ -41,11 +41,15 @@ def run_cohort(
     numbers: Mapping[str, Any],  # From `numbers_of`
     describe: Callable[[Tensor], str],
     maximize: bool=False,
-    update: Update | None=None  # In place of `composition.update`
+    update: Update | None=None,  # In place of `composition.update`
+    take: Callable[[Block], bool] | None=None  # Is given each block, not cut, and may do its step instead
 ) -> None:
     "One step of parameters that share their numbers."
     flat = composition.elementwise and cohort.flat
-    for block in (blocks if flat else rows)(composition, cohort):
+    for block in blocks(composition, cohort, cut=not take) if flat else rows(composition, cohort):
+        if take and take(block):
+            block.scatter()
+            continue
         try: change, new, old = _compute(composition, block, numbers, cohort.wide, maximize, update)
         except PartError as e: raise _blame(e, composition, cohort, block, numbers, maximize, describe) from e.__cause__
         param = block.tensors['param']
@@ -75,7 +79,8 @@ def _compute(composition: Composition, block: Block, numbers: Mapping[str, Any],
     "The change, the new state, and what they were computed from."
     old = {k: t.to(wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
     grad = -old['grad'] if maximize else old['grad']
-    return *(update or composition.update)(old['param'], grad, {k: old[k] for k in composition.tensor_stats}, numbers), old
+    state = {k: old[k] for k in composition.tensor_stats}
+    return *(update or composition.update)(old['param'], grad, state, numbers), old
 
 
 def _own(x: Tensor, old: Iterable[Tensor]) -> Tensor:

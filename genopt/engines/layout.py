@@ -1,7 +1,7 @@
 """How tensors are laid out for an engine: in cohorts, and these in blocks.
 
-A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count) are equal, with the same
-dtypes and device. If every part treats each element alone, neither shapes nor the borders of tensors matter. So a
+A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count) are equal, with the
+same dtypes and device. If every part treats each element alone, neither shapes nor the borders of tensors matter. So a
 cohort is handed out as *blocks* of one-dimensional tensors: a large tensor is flattened without a copy and cut; small
 ones are gathered side by side, and scattered back when the block is done. A block's temporaries stay in the processor's
 cache; on a GPU, blocks are few.
@@ -21,7 +21,7 @@ from torch.nn import Parameter
 
 from ..composition import Composition
 
-__all__ = ['Cohort', 'Block', 'cohorts', 'blocks', 'rows']
+__all__ = ['Cohort', 'Block', 'PLAIN', 'cohorts', 'blocks', 'rows', 'is_dense']
 
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
@@ -37,13 +37,23 @@ class Cohort:
     wide: torch.dtype    # what its step is computed in: float64 if a parameter or its state is, else float32
     flat: bool           # may it be cut and joined: are these plain tensors, the states of their parameters' shapes?
 
+    def only(self, chosen: Sequence[bool]) -> Cohort:
+        "Those parameters for which `chosen` is true."
+        both = [(p, s) for p, s, yes in zip(self.params, self.states, chosen) if yes]
+        return Cohort([p for p, _ in both], [s for _, s in both], self.wide, self.flat)
+
 
 @dataclass(slots=True)
 class Block:
-    "Tensors of one shape by name: `param`, `grad`, and stats. Whatever is written into them, `scatter` puts in its place."
+    "Tensors of one shape by name: `param`, `grad`, and stats. What is written into them, `scatter` puts in its place."
     tensors: dict[str, Tensor]
     params: Sequence[Tensor]                         # those that have elements in it
     sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors came from
+
+    def flat(self) -> dict[str, Tensor] | None:
+        "The tensors with one dimension, if that takes no copy and there are at least two elements."
+        if self.tensors['param'].numel() < 2 or not all([t.is_contiguous() for t in self.tensors.values()]): return None
+        return {k: t.view(-1) for k, t in self.tensors.items()}
 
     def scatter(self) -> None:
         for k, tensors in (self.sources or {}).items():
@@ -108,7 +118,7 @@ def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     "One-dimensional views in storage order, if all of them lie dense and in the same order; else as they are."
     p = tensors['param']
     if all([t.is_contiguous() for t in tensors.values()]): return {k: t.view(-1) for k, t in tensors.items()}
-    if not _is_dense(p): return tensors
+    if not is_dense(p): return tensors
     if tensors['grad'].stride() != p.stride():
         tensors = {**tensors, 'grad': torch.empty_strided(p.shape, p.stride(), dtype=tensors['grad'].dtype,
                                                           device=p.device).copy_(tensors['grad'])}
@@ -116,7 +126,7 @@ def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: t.as_strided((t.numel(),), (1,)) for k, t in tensors.items()}
 
 
-def _is_dense(x: Tensor) -> bool:
+def is_dense(x: Tensor) -> bool:
     "Do its elements fill one stretch of memory, in some order of dimensions?"
     expected = 1
     for stride, size in sorted((s, n) for s, n in zip(x.stride(), x.shape) if n > 1):

@@ -1,0 +1,288 @@
+"""The compiled engine: one kernel for a composition and its dtypes, run on any number of tensors of any length.
+
+A composition is recorded once on a tape. On the CPU the tape becomes a loop in C (`native`), which is called once a
+step with the addresses of all tensors: they stay where they are. On a GPU, or where C has no word for an operation, it
+becomes a kernel of torch.compile's (`inductor`) that runs on blocks. Parts that need the whole tensor run as they are,
+and what lies between them is compiled. Whatever a kernel cannot take (sharded, overlapping or strided tensors) and what
+cannot be compiled goes to the eager engine.
+
+Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever compiles anything.
+"""
+from __future__ import annotations
+
+import warnings
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import is_
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from ..composition import Composition
+from ..part import Part
+from ..rehearsal import trial_shape
+from . import eager
+from .inductor import Fused
+from .layout import PLAIN, Block, Cohort, cohorts, is_dense
+from .native import Column, Kernel, NoKernel, Untranslatable, source
+from .tape import Tape, record
+
+__all__ = ['Compiled', 'check']
+
+Describe: TypeAlias = Callable[[Tensor], str]
+WHOLE_NUMBERS = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
+PLANS = 8  # how many sets of parameters with gradients are remembered
+
+# By composition, and then by dtypes: its kernels, or the reasons why there are none
+_kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def check(
+    composition: Composition,
+    params: Sequence[Tensor]  # What it is for: only shapes and dtypes are read
+) -> None:
+    "Records its parts, for their mistakes. Raises PartError for what cannot be compiled: see `tape`."
+    param = torch.zeros(trial_shape(composition, params), dtype=params[0].dtype if params else torch.float32)
+    wide = torch.float64 if param.dtype in (torch.float64, torch.complex128) else torch.float32
+    env: dict[str, Any] = {'param': wide, 'grad': wide, 'update': wide, 'new_param': wide}
+    for k, v in composition.init(param).items():
+        if isinstance(v, Tensor): env[k] = env[f'prev_{k}'] = v.dtype if v.dtype in WHOLE_NUMBERS else wide
+    for segment in _segments(composition):
+        if not segment.whole: _record(composition, segment, {k: env[k] for k in segment.reads})
+
+
+class Compiled:
+    "The compiled engine of one optimizer. It remembers where tensors lie, and looks again when anything has changed."
+    def __init__(self) -> None:
+        self._plans: dict[Any, _Plan] = {}
+        self._warned = False
+
+    def run(self, composition: Composition, hypers: Mapping[str, float], params: Sequence[Tensor],
+            states: Sequence[dict[str, Any]], describe: Describe, maximize: bool=False) -> None:
+        "One step of each parameter, as `eager.run`."
+        key = (composition, maximize, *map(id, params))
+        plan = self._plans.get(key)
+        if plan is None or not plan.holds(states):
+            plan = self._plans[key] = _Plan(composition, params, states, maximize, self._warn)
+            while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
+        for unit in plan.units: unit.step(hypers, describe)
+        for cohort in cohorts(composition, plan.others, plan.other_states) if plan.others else ():
+            self._run_in_blocks(composition, cohort, eager.numbers_of(composition, hypers, cohort, describe), describe,
+                                maximize)
+
+    def forget(self) -> None:
+        "Lets go of all tensors."
+        self._plans.clear()
+
+    def _run_in_blocks(self, composition: Composition, cohort: Cohort, numbers: Mapping[str, Any], describe: Describe,
+                       maximize: bool) -> None:
+        "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
+        if not composition.elementwise:
+            update = partial(_update, composition) if cohort.params[0].device.type == 'cpu' else None
+            return eager.run_cohort(composition, cohort, numbers, describe, maximize, update)
+        kernel = _kernel_of(composition, cohort, maximize) if cohort.flat else None
+        if not isinstance(kernel, Fused): return eager.run_cohort(composition, cohort, numbers, describe, maximize)
+
+        def take(block: Block) -> bool:
+            if kernel.failed or (tensors := block.flat()) is None: return False
+            try: kernel(tensors, numbers)
+            except Exception as e:  # whatever torch.compile may raise
+                kernel.failed = f'torch.compile failed: {type(e).__name__}: {" ".join(str(e).split())[:300]}'
+                self._warn(composition, kernel.failed)
+            return not kernel.failed
+        eager.run_cohort(composition, cohort, numbers, describe, maximize, take=take)
+
+    def _warn(self, composition: Composition, why: str) -> None:
+        if not self._warned:
+            warnings.warn(f'{composition} runs in the eager engine, not compiled: {why}', RuntimeWarning, stacklevel=6)
+        self._warned = True
+
+
+# -- one call for all tensors --------------------------------------------------------------------------------
+
+class _Plan:
+    "Which kernel runs on which of these parameters, as long as nothing about them changes."
+    def __init__(self, composition: Composition, params: Sequence[Tensor], states: Sequence[dict[str, Any]],
+                 maximize: bool, warn: Callable[[Composition, str], None]):
+        self.states, self.units = list(states), list[_Unit]()
+        self.others, self.other_states = list[Tensor](), list[dict[str, Any]]()
+        for cohort in cohorts(composition, params, states) if params else ():
+            kernel: Any = None
+            if composition.elementwise and cohort.flat and cohort.params[0].device.type == 'cpu':
+                kernel = _kernel_of(composition, cohort, maximize)
+                if isinstance(kernel, str): warn(composition, kernel)
+            fit = [isinstance(kernel, Kernel) and _fits([p, *[s[k] for k in composition.tensor_stats]])
+                   for p, s in zip(cohort.params, cohort.states)]
+            if any(fit): self.units.append(_Unit(composition, kernel, cohort.only(fit)))
+            rest = cohort.only([not f for f in fit])
+            self.others += rest.params
+            self.other_states += rest.states
+
+    def holds(self, states: Sequence[dict[str, Any]]) -> bool:
+        return all(map(is_, self.states, states)) and all(unit.is_ready() for unit in self.units)
+
+
+def _fits(tensors: Sequence[Tensor]) -> bool:
+    "Are they dense, with their elements in one order?"
+    return all(t.is_contiguous() for t in tensors) or \
+        is_dense(tensors[0]) and all(t.stride() == tensors[0].stride() for t in tensors)
+
+
+class _Unit:
+    "A cohort whose tensors one call of a kernel updates, by their addresses."
+    def __init__(self, composition: Composition, kernel: Kernel, cohort: Cohort):
+        self.composition, self.kernel, self.cohort = composition, kernel, cohort
+        params, states = cohort.params, cohort.states
+        self.columns = [params, *[[s[k] for s in states] for k in composition.tensor_stats]]
+        self.addresses = [_addresses(column) for column in self.columns]
+        self.numel = [p.numel() for p in params]
+        self.sizes = array('q', [2 * n for n in self.numel] if params[0].is_complex() else self.numel)
+        self.contiguous = [p.is_contiguous() for p in params]
+        self.grad_dtype = params[0].grad.dtype  # type: ignore[union-attr]
+        self.width = len(self.columns) + 1
+        self.table = array('Q', bytes(8 * self.width * len(params)))  # rows: param, grad, stats
+        for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = addresses
+        self.grads: list[Tensor] = []
+
+    def is_ready(self) -> bool:
+        "Is all as it was, but for the values? Then takes the gradients."
+        params, states, c = self.cohort.params, self.cohort.states, self.composition
+        for k, column in zip(c.tensor_stats, self.columns[1:]):
+            if not all(map(is_, column, [s.get(k) for s in states])): return False
+        if any(len({s[k] for s in states}) > 1 for k in c.number_stats): return False
+        if [p.is_contiguous() for p in params] != self.contiguous: return False
+        if any(_addresses(column) != known for column, known in zip(self.columns, self.addresses)): return False
+        grads: list[Any] = [p.grad for p in params]
+        if not ({*map(type, grads)} <= {*PLAIN} and {g.dtype for g in grads} == {self.grad_dtype} and
+                all([g.is_cpu for g in grads]) and [g.numel() for g in grads] == self.numel): return False
+        if not all([g.is_contiguous() for g in grads]) or not all(self.contiguous) or \
+                any([g.is_neg() or g.is_conj() for g in grads]):
+            grads = [_like(g, p) for g, p in zip(grads, params)]
+        self.grads = grads
+        return True
+
+    def step(self, hypers: Mapping[str, float], describe: Describe) -> None:
+        if not self.grads: assert self.is_ready()
+        numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
+        self.table[1::self.width] = _addresses(self.grads)
+        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        self.grads = []
+        for column in self.columns: increment_version(column)
+        eager.finish(self.composition, self.cohort, numbers)
+
+
+def _addresses(tensors: Iterable[Tensor]) -> array[int]: return array('Q', [t.data_ptr() for t in tensors])
+
+
+def _like(grad: Tensor, param: Tensor) -> Tensor:
+    "The gradient with its elements where its parameter has them."
+    if grad.stride() == param.stride() and not grad.is_neg() and not grad.is_conj(): return grad
+    return torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+
+
+# -- parts that need the whole tensor ------------------------------------------------------------------------
+
+class _Segment(NamedTuple):
+    "Some of a composition's parts, in a row."
+    parts: tuple[Part, ...]
+    whole: bool
+    reads: tuple[str, ...]  # tensors that it begins with
+    makes: tuple[str, ...]
+
+
+def _segments(composition: Composition) -> list[_Segment]:
+    "The tensor parts, cut before and after those that need the whole tensor."
+    if composition not in _cut: _cut[composition] = list(_cut_up(composition))
+    return _cut[composition]
+
+
+_cut: WeakKeyDictionary[Composition, list[_Segment]] = WeakKeyDictionary()
+
+
+def _cut_up(composition: Composition) -> Iterator[_Segment]:
+    numbers, has_update = {*_numbers(composition)}, False
+    for whole, group in groupby(composition.tensor_parts, lambda p: p.whole):
+        parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
+        for p in parts:
+            needs = [p.like, *p.reads, *(['update'] if p.kind == 'step' and has_update else []),
+                     *(['param'] if p.out == 'update' else [])]
+            reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
+            makes |= dict.fromkeys([p.out, *(['new_param'] if p.out == 'update' else [])])
+            has_update = has_update or p.kind == 'step'
+        yield _Segment(parts, whole, tuple(reads), tuple(makes))
+
+
+def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping[str, Any],
+            numbers: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    "As `composition.update`, with what stands between the whole parts compiled."
+    env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+    for segment in _segments(composition):
+        tensors = [env[k] for k in segment.reads]
+        found = None if segment.whole or any(t.shape != param.shape for t in tensors) else \
+            _kernel_between(composition, segment, tuple(t.dtype for t in tensors))
+        if isinstance(found, tuple):
+            kernel, dtypes = found
+            tensors = [t.contiguous() for t in tensors]
+            made = {k: torch.empty(param.shape, dtype=d) for k, d in zip(segment.makes, dtypes)}
+            table, size = _addresses([*tensors, *made.values()]), array('q', [param.numel()])
+            kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
+            env |= made
+        else: composition.walk(segment.parts, env)
+    return env['update'], {k: env[k] for k in composition.stats}
+
+
+# -- kernels -------------------------------------------------------------------------------------------------
+
+def _numbers(composition: Composition) -> list[str]:
+    return [*composition.hypers, *(p.out for p in composition.number_parts),
+            *(f'prev_{k}' for k in composition.number_stats)]
+
+
+def _kernel_of(composition: Composition, cohort: Cohort, maximize: bool) -> Kernel | Fused | str:
+    "The kernel that updates the cohort's tensors in place, or why there is none."
+    p, state = cohort.params[0], cohort.states[0]
+    stored = {'param': _real(p.dtype), 'grad': _real(p.grad.dtype),  # type: ignore[union-attr]
+              **{k: _real(state[k].dtype) for k in composition.tensor_stats}}
+    key = (*stored.values(), cohort.wide, maximize, p.device.type)
+    known = _kernels.setdefault(composition, {})
+    if key not in known:
+        names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # what the parts call them
+        begin = {names[k]: cohort.wide if d.is_floating_point else d for k, d in stored.items()}
+        results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
+        tape = record(composition, composition.tensor_parts, begin, _numbers(composition), [*results.values()],
+                      maximize)
+        columns = {k: Column(d, tape.tensors[names[k]], tape.results[results[k]] if k in results else None)
+                   for k, d in stored.items()}
+        known[key] = _build(tape, columns, p.device.type == 'cpu')
+    kernel: Kernel | Fused | str = known[key]
+    return kernel
+
+
+def _build(tape: Tape, columns: Mapping[str, Column], native: bool) -> Kernel | Fused | str:
+    try: return Kernel(source(tape, [*columns.values()]), [*tape.numbers]) if native else Fused(tape, columns)
+    except Untranslatable: return Fused(tape, columns)
+    except NoKernel as e: return str(e)
+
+
+def _kernel_between(composition: Composition, segment: _Segment, dtypes: tuple[torch.dtype, ...]) -> Any:
+    "A kernel from what the segment reads to what it makes, and the dtypes of that; or why there is none."
+    known = _kernels.setdefault(composition, {})
+    if (key := (segment, dtypes)) not in known:
+        tape = _record(composition, segment, dict(zip(segment.reads, dtypes)))
+        columns = [*[Column(d, tape.tensors[k], None) for k, d in zip(segment.reads, dtypes)],
+                   *[Column(ref.dtype, None, ref) for ref in tape.results.values()]]
+        try: known[key] = Kernel(source(tape, columns), [*tape.numbers]), [c.dtype for c in columns if c.end]
+        except NoKernel as e: known[key] = str(e)
+    return known[key]
+
+
+def _record(composition: Composition, segment: _Segment, tensors: Mapping[str, torch.dtype]) -> Tape:
+    return record(composition, segment.parts, tensors, _numbers(composition), segment.makes)
+
+
+def _real(dtype: torch.dtype) -> torch.dtype: return dtype.to_real() if dtype.is_complex else dtype
