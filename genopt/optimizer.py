@@ -160,15 +160,18 @@ class Optimizer(torch.optim.Optimizer):
         loss = None
         if closure is not None:
             with torch.enable_grad(): loss = closure()
-        work = [(group, [p for p in group['params'] if p.grad is not None]) for group in self.param_groups]
-        for group, params in work:
-            for p in params:
-                if p.grad.layout != torch.strided:
+        work = [(group, *_with_gradients(group['params'])) for group in self.param_groups]
+        for group, params, grads in work:
+            for p, g in zip(params, grads) if {g.layout for g in grads} - {torch.strided} else ():
+                if g.layout != torch.strided:
                     raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense '
                                     'ones: make its layer with sparse=False')
-        for group, params in work:
-            states = [self._state_of(group, p) for p in params]
-            self._run(group.composition, _plain(group.hypers()), params, states, group.describe, group['maximize'])
+        for group, params, grads in work:
+            states = [self.state[p] for p in params]
+            if not all([all([k in s for s in states]) for k in group.composition.stats]):
+                states = [self._state_of(group, p) for p in params]
+            self._run(group.composition, _plain(group.hypers()), params, grads, states, group.describe,
+                      group['maximize'])
         return loss
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
@@ -234,6 +237,12 @@ class Optimizer(torch.optim.Optimizer):
             res += (f'  group {i}: {len(params)} parameters, {sum(p.numel() for p in params):,} elements\n'
                     f'    {group.composition}\n    {", ".join(hypers)}\n')
         return res + ')'
+
+
+def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    "The parameters that have a gradient, and these."
+    grads = [g for p in params if (g := p.grad) is not None]
+    return params if len(grads) == len(params) else [p for p in params if p.grad is not None], grads
 
 
 def _plain(hypers: Mapping[str, Any]) -> dict[str, float]:

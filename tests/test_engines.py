@@ -17,7 +17,7 @@ from genopt.engines import compiled, native
 each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_id, CASES))
 
 
-def run_plainly(composition, hypers, params, states, describe, maximize=False):
+def run_plainly(composition, hypers, params, grads, states, describe, maximize=False):
     "The mathematics as it stands: one tensor after the other, in its own shape."
     for p, state in zip(params, states):
         real = lambda x: torch.view_as_real(x.resolve_conj()) if x.is_complex() else x

@@ -17,7 +17,7 @@ from ..hypers import did_you_mean
 
 __all__ = ['main', 'Stop', 'COMMANDS']
 
-COMMANDS = ['race']
+COMMANDS = ['race', 'bench']
 
 
 class Stop(Exception): "A command cannot go on; the message says why, and what to do."

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.guards import TensorGuards  # compares kinds and layouts of many tensors at once
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
@@ -63,15 +64,18 @@ class Compiled:
         self._warned = False
 
     def run(self, composition: Composition, hypers: Mapping[str, float], params: Sequence[Tensor],
-            states: Sequence[dict[str, Any]], describe: Describe, maximize: bool=False) -> None:
+            grads: Sequence[Tensor], states: Sequence[dict[str, Any]], describe: Describe,
+            maximize: bool=False) -> None:
         "One step of each parameter, as `eager.run`."
-        key = (composition, maximize, *map(id, params))
+        if not params: return
+        key = id(composition), maximize, id(params[0]), id(params[-1]), len(params)
         plan = self._plans.get(key)
-        if plan is None or not plan.holds(states):
-            plan = self._plans[key] = _Plan(composition, params, states, maximize, self._warn)
+        if plan is None or not plan.holds(params, grads, states):
+            plan = self._plans[key] = _Plan(composition, params, grads, states, maximize, self._warn)
             while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
         for unit in plan.units: unit.step(hypers, describe)
-        for cohort in cohorts(composition, plan.others, plan.other_states) if plan.others else ():
+        others = [[column[i] for i in plan.others] for column in (params, grads, states)]
+        for cohort in cohorts(composition, *others):  # type: ignore[arg-type]
             self._run_in_blocks(composition, cohort, eager.numbers_of(composition, hypers, cohort, describe), describe,
                                 maximize)
 
@@ -107,76 +111,79 @@ class Compiled:
 
 class _Plan:
     "Which kernel runs on which of these parameters, as long as nothing about them changes."
-    def __init__(self, composition: Composition, params: Sequence[Tensor], states: Sequence[dict[str, Any]],
-                 maximize: bool, warn: Callable[[Composition, str], None]):
-        self.states, self.units = list(states), list[_Unit]()
-        self.others, self.other_states = list[Tensor](), list[dict[str, Any]]()
-        for cohort in cohorts(composition, params, states) if params else ():
+    def __init__(self, composition: Composition, params: Sequence[Tensor], grads: Sequence[Tensor],
+                 states: Sequence[dict[str, Any]], maximize: bool, warn: Callable[[Composition, str], None]):
+        self.composition, self.params, self.states, self.units = composition, [*params], [*states], list[_Unit]()
+        place, taken = {id(p): i for i, p in enumerate(params)}, set[int]()
+        for cohort in cohorts(composition, params, grads, states):
             kernel: Any = None
             if composition.elementwise and cohort.flat and cohort.params[0].device.type == 'cpu':
                 kernel = _kernel_of(composition, cohort, maximize)
                 if isinstance(kernel, str): warn(composition, kernel)
-            fit = [isinstance(kernel, Kernel) and _fits([p, *[s[k] for k in composition.tensor_stats]])
-                   for p, s in zip(cohort.params, cohort.states)]
-            if any(fit): self.units.append(_Unit(composition, kernel, cohort.only(fit)))
-            rest = cohort.only([not f for f in fit])
-            self.others += rest.params
-            self.other_states += rest.states
+            if not isinstance(kernel, Kernel): continue
+            cohort = cohort.only([_fits([p, *[s[k] for k in composition.tensor_stats]], g)
+                                  for p, g, s in zip(cohort.params, cohort.grads, cohort.states)])
+            if not cohort.params: continue
+            self.units.append(_Unit(composition, kernel, cohort, [place[id(p)] for p in cohort.params], len(params)))
+            taken |= {*self.units[-1].places}
+        self.others = [i for i in range(len(params)) if i not in taken]
 
-    def holds(self, states: Sequence[dict[str, Any]]) -> bool:
-        return all(map(is_, self.states, states)) and all(unit.is_ready() for unit in self.units)
+    def holds(self, params: Sequence[Tensor], grads: Sequence[Tensor], states: Sequence[dict[str, Any]]) -> bool:
+        return (all(map(is_, self.params, params)) and all(map(is_, self.states, states)) and
+                all(unit.takes(grads) for unit in self.units))
 
 
-def _fits(tensors: Sequence[Tensor]) -> bool:
-    "Are they dense, with their elements in one order?"
-    return all(t.is_contiguous() for t in tensors) or \
-        is_dense(tensors[0]) and all(t.stride() == tensors[0].stride() for t in tensors)
+def _fits(tensors: Sequence[Tensor], grad: Tensor) -> bool:
+    "Is their memory there, and are they dense, with their elements in one order?"
+    p = tensors[0]
+    if p.numel() and not all(t.data_ptr() for t in (*tensors, grad)): return False
+    return all(t.is_contiguous() for t in tensors) or is_dense(p) and all(t.stride() == p.stride() for t in tensors)
 
 
 class _Unit:
     "A cohort whose tensors one call of a kernel updates, by their addresses."
-    def __init__(self, composition: Composition, kernel: Kernel, cohort: Cohort):
-        self.composition, self.kernel, self.cohort = composition, kernel, cohort
+    def __init__(self, composition: Composition, kernel: Kernel, cohort: Cohort, places: list[int], among: int):
+        self.composition, self.kernel, self.cohort, self.places = composition, kernel, cohort, places
+        self.is_all = len(places) == among
         params, states = cohort.params, cohort.states
         self.columns = [params, *[[s[k] for s in states] for k in composition.tensor_stats]]
-        self.addresses = [_addresses(column) for column in self.columns]
-        self.numel = [p.numel() for p in params]
-        self.sizes = array('q', [2 * n for n in self.numel] if params[0].is_complex() else self.numel)
-        self.contiguous = [p.is_contiguous() for p in params]
-        self.grad_dtype = params[0].grad.dtype  # type: ignore[union-attr]
+        self.written = [t for column in self.columns for t in column]
+        self.addresses = [[*map(Tensor.data_ptr, column)] for column in self.columns]
+        self.contiguous = [*map(Tensor.is_contiguous, params)]
+        self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in params])
         self.width = len(self.columns) + 1
         self.table = array('Q', bytes(8 * self.width * len(params)))  # rows: param, grad, stats
-        for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = addresses
-        self.grads: list[Tensor] = []
+        for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = array('Q', addresses)
+        self.grad_dtype, self.grads = cohort.grads[0].dtype, cohort.grads
+        self.expected = TensorGuards(*[p.detach() for p in params], dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        self.takes(self.grads, chosen=True)
 
-    def is_ready(self) -> bool:
-        "Is all as it was, but for the values? Then takes the gradients."
+    def takes(self, grads: Sequence[Tensor], chosen: bool=False) -> bool:
+        "Is all as it was, but for the values? Then takes the gradients. (It runs for every tensor in every step.)"
         params, states, c = self.cohort.params, self.cohort.states, self.composition
         for k, column in zip(c.tensor_stats, self.columns[1:]):
-            if not all(map(is_, column, [s.get(k) for s in states])): return False
+            if not all(map(is_, column, [s[k] for s in states])): return False
         if any(len({s[k] for s in states}) > 1 for k in c.number_stats): return False
-        if [p.is_contiguous() for p in params] != self.contiguous: return False
-        if any(_addresses(column) != known for column, known in zip(self.columns, self.addresses)): return False
-        grads: list[Any] = [p.grad for p in params]
-        if not ({*map(type, grads)} <= {*PLAIN} and {g.dtype for g in grads} == {self.grad_dtype} and
-                all([g.is_cpu for g in grads]) and [g.numel() for g in grads] == self.numel): return False
-        if not all([g.is_contiguous() for g in grads]) or not all(self.contiguous) or \
-                any([g.is_neg() or g.is_conj() for g in grads]):
+        if [[*map(Tensor.data_ptr, column)] for column in self.columns] != self.addresses: return False
+        if [*map(Tensor.is_contiguous, params)] != self.contiguous: return False
+        if not (chosen or self.is_all): grads = [grads[i] for i in self.places]
+        if not self.expected.check(*grads):  # another order of elements, or another kind of tensor
+            if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
+                   for g, p in zip(grads, params)): return False
             grads = [_like(g, p) for g, p in zip(grads, params)]
-        self.grads = grads
-        return True
+        self.grads, addresses = [*grads], _addresses(grads)
+        self.table[1::self.width] = addresses
+        return 0 not in addresses or all(a or not n for a, n in zip(addresses, self.sizes))
 
     def step(self, hypers: Mapping[str, float], describe: Describe) -> None:
-        if not self.grads: assert self.is_ready()
         numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
-        self.table[1::self.width] = _addresses(self.grads)
         self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
-        self.grads = []
-        for column in self.columns: increment_version(column)
+        self.grads = self.cohort.grads = []
+        increment_version(self.written)
         eager.finish(self.composition, self.cohort, numbers)
 
 
-def _addresses(tensors: Iterable[Tensor]) -> array[int]: return array('Q', [t.data_ptr() for t in tensors])
+def _addresses(tensors: Iterable[Tensor]) -> array[int]: return array('Q', [*map(Tensor.data_ptr, tensors)])
 
 
 def _like(grad: Tensor, param: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ Update: TypeAlias = Callable[..., tuple[Tensor, dict[str, Any]]]
 def run(
     composition: Composition,
     hypers: Mapping[str, float],         # A plain number for each hyperparameter
-    params: Sequence[Tensor],            # Each with a gradient
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],             # One per parameter
     states: Sequence[dict[str, Any]],    # One per parameter, from `Composition.init`; updated in place
     describe: Callable[[Tensor], str],   # How errors call a parameter
     maximize: bool=False                 # Climb instead of descending?
 ) -> None:
     "One step of each parameter. If a part fails, the block of elements that it failed on is unchanged."
-    for cohort in cohorts(composition, params, states):
+    for cohort in cohorts(composition, params, grads, states):
         numbers = numbers_of(composition, hypers, cohort, describe)
         run_cohort(composition, cohort, numbers, describe, maximize)
 
@@ -71,7 +72,8 @@ def numbers_of(composition: Composition, hypers: Mapping[str, float], cohort: Co
 def finish(composition: Composition, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
     "Stores the stats that are numbers: the end of a cohort's step."
     new = {k: v.item() if hasattr(v := numbers[k], 'item') else v for k in composition.number_stats}  # not NumPy's
-    for state in cohort.states: state.update(new)
+    for k, v in new.items():
+        for state in cohort.states: state[k] = v
 
 
 def _compute(composition: Composition, block: Block, numbers: Mapping[str, Any], wide: torch.dtype, maximize: bool,

@@ -26,21 +26,23 @@ __all__ = ['Cohort', 'Block', 'PLAIN', 'cohorts', 'blocks', 'rows', 'is_dense']
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
 GPU_BLOCK, GPU_GATHER = 2**23, 2**18
-PLAIN = Tensor, Parameter  # not a subclass that is sharded, quantised or fake
+PLAIN = {Tensor, Parameter}  # not a subclass that is sharded, quantised or fake
 
 
 @dataclass
 class Cohort:
     "Parameters that share their numbers, dtypes and device, with their states and gradients."
     params: list[Tensor]
+    grads: list[Tensor]
     states: list[dict[str, Any]]
     wide: torch.dtype    # what its step is computed in: float64 if a parameter or its state is, else float32
     flat: bool           # may it be cut and joined: are these plain tensors, the states of their parameters' shapes?
 
     def only(self, chosen: Sequence[bool]) -> Cohort:
         "Those parameters for which `chosen` is true."
-        both = [(p, s) for p, s, yes in zip(self.params, self.states, chosen) if yes]
-        return Cohort([p for p, _ in both], [s for _, s in both], self.wide, self.flat)
+        kept = [i for i, yes in enumerate(chosen) if yes]
+        params, grads, states = ([column[i] for i in kept] for column in (self.params, self.grads, self.states))
+        return Cohort(params, grads, states, self.wide, self.flat)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -62,29 +64,32 @@ class Block:
 
 def cohorts(
     composition: Composition,
-    params: Sequence[Tensor],         # Each with a gradient
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],          # One per parameter
     states: Sequence[dict[str, Any]]  # One per parameter
 ) -> list[Cohort]:
     "In the order of their first parameters."
     found: dict[Any, Cohort] = {}
     names = composition.tensor_stats
-    for p, state in zip(params, states):
+    for p, g, state in zip(params, grads, states):
         tensors = [state[k] for k in names]
-        flat = type(p) in PLAIN and not p.is_meta and all([t.shape == p.shape for t in tensors])
-        key = (type(p), p.dtype, p.grad.dtype, p.device, flat,  # type: ignore[union-attr]
-               *[t.dtype for t in tensors], *[state[k] for k in composition.number_stats])
+        plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
+        flat = plain and all([t.shape == p.shape for t in (g, *tensors)])
+        key = (type(p), p.dtype, g.dtype, p.device, flat, *[t.dtype for t in tensors],
+               *[state[k] for k in composition.number_stats])
         if (cohort := found.get(key)) is None:
             double = any(t.dtype in (torch.float64, torch.complex128) for t in (p, *tensors))
-            cohort = found[key] = Cohort([], [], torch.float64 if double else torch.float32, flat)
+            cohort = found[key] = Cohort([], [], [], torch.float64 if double else torch.float32, flat)
         cohort.params.append(p)
+        cohort.grads.append(g)
         cohort.states.append(state)
     return list(found.values())
 
 
 def rows(composition: Composition, cohort: Cohort) -> Iterator[Block]:
     "Each parameter's tensors by name, whole and in their own shape. Complex numbers are pairs of reals, as in torch."
-    for p, state in zip(cohort.params, cohort.states):
-        tensors = {'param': p, 'grad': p.grad, **{k: state[k] for k in composition.tensor_stats}}
+    for p, g, state in zip(cohort.params, cohort.grads, cohort.states):
+        tensors = {'param': p, 'grad': g, **{k: state[k] for k in composition.tensor_stats}}
         if p.is_complex():
             tensors = {k: torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for k, t in tensors.items()}
         yield Block(tensors, [p])

@@ -53,8 +53,8 @@ OPS = {
     **FILLS, **dict.fromkeys(SAME.split(), '{0}'),
     'add': '{0} + {2} * {1}', 'sub': '{0} - {2} * {1}', 'rsub': '{1} - {2} * {0}', 'mul': '{0} * {1}',
     'div': '{0} / {1}', 'neg': '-{0}', 'reciprocal': '1 / {0}', 'abs': 'fabs{f}({0})',
-    'addcmul': '{0} + {3} * {1} * {2}', 'addcdiv': '{0} + {3} * {1} / {2}',
-    'lerp': 'fabs{f}({2}) < 0.5{f} ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1 - {2})',
+    'addcmul': 'fma{f}({3} * {1}, {2}, {0})', 'addcdiv': '{0} + {3} * {1} / {2}',  # both rounded as in torch
+    'lerp': 'fma{f}(fabs{f}({2}) < 0.5{f} ? {2} : {2} - 1, {1} - {0}, fabs{f}({2}) < 0.5{f} ? {0} : {1})',
     'sqrt': 'sqrt{f}({0})', 'rsqrt': '1 / sqrt{f}({0})', 'pow': 'pow{f}({0}, {1})',
     **{name: f'{name}{{f}}({{0}})' for name in ('exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh '
                                                 'cosh tanh asinh acosh atanh erf erfc floor ceil trunc').split()},
@@ -205,7 +205,7 @@ class Kernel:
 
 WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],  # the best one first
         ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'], ['-march=native'], ['-mcpu=native'], []]
-FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-fPIC', '-shared']
+FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC', '-shared']
 
 
 def build(code: str) -> ctypes.CDLL:
