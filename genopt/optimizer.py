@@ -46,6 +46,7 @@ class Group(Hypers):
     ):
         super().__init__(items)
         self.source, self.composition, self.options, self.index = source, composition, options, index
+        self.settled = False  # has each state been seen to have these stats?
 
     def is_hyper(self, name: str) -> bool: return name in self.composition.hypers
 
@@ -72,7 +73,7 @@ class Group(Hypers):
             raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the optimizer is '
                              'made')
         for k in self.composition.hypers: dict.pop(self, k)
-        self.composition, self.options = composition, options
+        self.composition, self.options, self.settled = composition, options, False
         dict.update(self, values, parts=[p.label for p in composition.parts])
 
     def describe(self, param: Tensor) -> str:
@@ -168,8 +169,9 @@ class Optimizer(torch.optim.Optimizer):
                                     'ones: make its layer with sparse=False')
         for group, params, grads in work:
             states = [self.state[p] for p in params]
-            if not all([all([k in s for s in states]) for k in group.composition.stats]):
+            if not group.settled or {*map(len, states)} != {len(group.composition.stats)}:
                 states = [self._state_of(group, p) for p in params]
+                group.settled = True
             self._run(group.composition, _plain(group.hypers()), params, grads, states, group.describe,
                       group['maximize'])
         return loss

@@ -6,11 +6,13 @@ import math
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -42,6 +44,7 @@ def bench(
     first: str='500x32x32',  # Models whose first step is timed, each in a new process: without a cache, and with one
     curves: bool=True,  # Draw time over the number of tensors and over their size?
     largest: float=1e8,  # Elements of the largest tensor in the figure
+    patience: int=150,  # Seconds after which a contender that still compiles is left out
     threads: int=0,  # Of torch; its own choice by default
     out: Path=Path('bench')  # Folder for bench.json and bench.png
 ) -> int:
@@ -64,16 +67,16 @@ def bench(
                                   curves=[])
     for work in chosen:
         for model, s in shapes.items():
-            rows = _compare(work, s, device_, rounds, libraries)
+            rows = _compare(work, s, device_, rounds, libraries, patience)
             result['steps'].append(dict(recipe=work.name, model=model, tensors=len(s), rows=rows,
                                         elements=sum(map(math.prod, s))))
             _print_steps(result['steps'][-1])
         for model, s in firsts.items():
-            rows = list(_first_steps(work, model, device, libraries))
+            rows = list(_first_steps(work, model, device, libraries, patience))
             result['first'].append(dict(recipe=work.name, model=model, tensors=len(s), rows=rows))
             _print_first(result['first'][-1])
     if curves:
-        result['curves'] = list(_curves(chosen[0], device_, rounds, libraries, largest))
+        result['curves'] = list(_curves(chosen[0], device_, rounds, libraries, patience, largest))
         _plot(result, chosen[0].name, out / 'bench.png')
     (out / 'bench.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
     print(f'wrote {out / "bench.json"}' + f' and {out / "bench.png"}' * curves)
@@ -193,10 +196,24 @@ def _contenders(work: Work, libraries: list[str], device: torch.device) -> dict[
     return res
 
 
-def _params(shapes: Shapes, device: torch.device) -> list[Tensor]:
+def _params(shapes: Shapes, device: torch.device, grads: list[Tensor] | None=None) -> list[Tensor]:
+    "Parameters with gradients: the given ones, or their own where an optimizer may write into them."
     res: list[Tensor] = [nn.Parameter(torch.full(s, .5, device=device)) for s in shapes]
-    for p in res: p.grad = torch.full_like(p, .01)
+    for p, g in zip(res, grads or [torch.full_like(p, .01) for p in res]): p.grad = g
     return res
+
+
+@contextmanager
+def _limit(seconds: int) -> Iterator[None]:
+    "Raises TimeoutError in what takes longer, where the system can."
+    def stop(*args: Any) -> None: raise TimeoutError(f'not done after {seconds} s')
+    if not hasattr(signal, 'SIGALRM'): yield; return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try: yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Clock:
@@ -218,14 +235,15 @@ class Clock:
 
 
 def _compare(work: Work, shapes: Shapes, device: torch.device, rounds: int, libraries: list[str],
-             extras: bool=True) -> list[dict[str, Any]]:
+             patience: int, extras: bool=True) -> list[dict[str, Any]]:
     "A row for each contender: what its steps took, all of them interleaved."
     clock, steps, times = Clock(device), dict[str, Callable[[], Any]](), dict[str, list[float]]()
-    optimizers, failed = {}, {}
+    optimizers, failed, grads = {}, {}, [torch.full(s, .01, device=device) for s in shapes]
     for label, make in _contenders(work, libraries, device).items():
         try:
-            optimizers[label] = opt = make(_params(shapes, device))
-            for _ in range(3): opt.step()
+            with _limit(patience):
+                optimizers[label] = opt = make(_params(shapes, device, None if label in libraries else grads))
+                for _ in range(3): opt.step()
             steps[label] = opt.step
         except Exception as e: failed[label] = f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""}'
     elements = sum(map(math.prod, shapes))
@@ -292,27 +310,31 @@ print('took', time.perf_counter() - start)
 """
 
 
-def _first_steps(work: Work, model: str, device: str, libraries: list[str]) -> Iterator[dict[str, Any]]:
+def _first_steps(work: Work, model: str, device: str, libraries: list[str],
+                 patience: int) -> Iterator[dict[str, Any]]:
     "Making an optimizer and its first step, imports of compilers included: in a new process with no cache, then again."
     for label in _contenders(work, libraries, torch.device(device)):
         library = label if label in libraries else ''
         with tempfile.TemporaryDirectory() as cache:
             env = {**os.environ, 'GENOPT_CACHE': cache, 'TORCHINDUCTOR_CACHE_DIR': cache, 'TRITON_CACHE_DIR': cache}
             command = [sys.executable, '-c', FIRST, work.name, model, device, label, library]
-            runs = [subprocess.run(command, env=env, capture_output=True, text=True) for _ in range(2)]
-        times = [float(found[1]) if (found := re.search('^took (.*)$', r.stdout, re.M)) else None for r in runs]
+            times = []
+            for _ in range(2):
+                try: out = subprocess.run(command, env=env, capture_output=True, text=True, timeout=patience).stdout
+                except subprocess.TimeoutExpired: out = ''
+                times.append(float(found[1]) if (found := re.search('^took (.*)$', out, re.M)) else None)
         yield dict(contender=label, cold=times[0], again=times[1])
 
 
 # -- curves --------------------------------------------------------------------------------------------------
 
-def _curves(work: Work, device: torch.device, rounds: int, libraries: list[str],
+def _curves(work: Work, device: torch.device, rounds: int, libraries: list[str], patience: int,
             largest: float) -> Iterator[dict[str, Any]]:
     for n in (10, 30, 100, 300, 1000, 3000):
-        yield dict(x='tensors', n=n, rows=_compare(work, [(32, 32)] * n, device, rounds, libraries, extras=False))
+        yield dict(x='tensors', n=n, rows=_compare(work, [(32, 32)] * n, device, rounds, libraries, patience, extras=False))
     for i in range(6, 1 + int(2 * math.log10(largest))):
         n = round(10**(i / 2))
-        yield dict(x='elements', n=n, rows=_compare(work, [(n,)], device, rounds, libraries, extras=False))
+        yield dict(x='elements', n=n, rows=_compare(work, [(n,)], device, rounds, libraries, patience, extras=False))
 
 
 # -- what people see -----------------------------------------------------------------------------------------
@@ -346,7 +368,7 @@ def _print_first(result: dict[str, Any]) -> None:
     table = _table(f'{result["recipe"]}, {result["model"]}: making the optimizer and its first step, in seconds',
                    'contender', 'no cache', 'again')
     for r in result['rows']:
-        table.add_row(r['contender'], *[f'{r[k]:.2f}' if r[k] else 'failed' for k in ('cold', 'again')])
+        table.add_row(r['contender'], *[f'{r[k]:.2f}' if r[k] else 'none' for k in ('cold', 'again')])
     _show(table)
 
 

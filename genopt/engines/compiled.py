@@ -147,7 +147,6 @@ class _Unit:
         self.is_all = len(places) == among
         params, states = cohort.params, cohort.states
         self.columns = [params, *[[s[k] for s in states] for k in composition.tensor_stats]]
-        self.written = [t for column in self.columns for t in column]
         self.addresses = [[*map(Tensor.data_ptr, column)] for column in self.columns]
         self.contiguous = [*map(Tensor.is_contiguous, params)]
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in params])
@@ -179,7 +178,7 @@ class _Unit:
         numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
         self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
         self.grads = self.cohort.grads = []
-        increment_version(self.written)
+        increment_version(self.cohort.params)  # state is never part of a graph
         eager.finish(self.composition, self.cohort, numbers)
 
 
