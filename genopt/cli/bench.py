@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -157,7 +158,8 @@ def _machine(device: torch.device) -> dict[str, Any]:
     except (OSError, IndexError): pass
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
     return dict(cpu=cpu, threads=torch.get_num_threads(), capability=torch.backends.cpu.get_cpu_capability(), gpu=gpu,
-                system=platform.platform(), python=platform.python_version(), torch=torch.__version__, genopt=__version__)
+                system=platform.platform(), python=platform.python_version(), torch=torch.__version__,
+                genopt=__version__)
 
 
 # -- contenders ----------------------------------------------------------------------------------------------
@@ -203,6 +205,11 @@ def _params(shapes: Shapes, device: torch.device, grads: list[Tensor] | None=Non
     return res
 
 
+def _give(params: list[Tensor], grads: list[Tensor | None]) -> None:
+    "HeavyBall takes the gradients away."
+    for p, g in zip(params, grads): p.grad = g
+
+
 @contextmanager
 def _limit(seconds: int) -> Iterator[None]:
     "Raises TimeoutError in what takes longer, where the system can."
@@ -238,12 +245,14 @@ def _compare(work: Work, shapes: Shapes, device: torch.device, rounds: int, libr
              patience: int, extras: bool=True) -> list[dict[str, Any]]:
     "A row for each contender: what its steps took, all of them interleaved."
     clock, steps, times = Clock(device), dict[str, Callable[[], Any]](), dict[str, list[float]]()
-    optimizers, failed, grads = {}, {}, [torch.full(s, .01, device=device) for s in shapes]
+    prepare, failed, grads = dict[str, Any](), {}, [torch.full(s, .01, device=device) for s in shapes]
     for label, make in _contenders(work, libraries, device).items():
         try:
+            params = _params(shapes, device, None if label in libraries else grads)
+            prepare[label] = partial(_give, params, [p.grad for p in params])
             with _limit(patience):
-                optimizers[label] = opt = make(_params(shapes, device, None if label in libraries else grads))
-                for _ in range(3): opt.step()
+                opt = make(params)
+                for _ in range(3): prepare[label](); opt.step()
             steps[label] = opt.step
         except Exception as e: failed[label] = f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""}'
     elements = sum(map(math.prod, shapes))
@@ -252,6 +261,7 @@ def _compare(work: Work, shapes: Shapes, device: torch.device, rounds: int, libr
     labels = [*steps]
     for i in range(rounds):
         for label in labels[i % len(labels):] + labels[:i % len(labels)]:  # nobody always comes after the same one
+            if label in prepare: prepare[label]()
             times.setdefault(label, []).append(clock(steps[label]))
     moved = _bytes_moved(work, elements)
     speeds = {label: (8 * elements if label == 'mul_' else moved) / median(t) for label, t in times.items()}
@@ -264,7 +274,9 @@ def _compare(work: Work, shapes: Shapes, device: torch.device, rounds: int, libr
         row = dict(contender=label, ms=1000 * median(times[label]), ratio=median(ratios), to=best,
                    gb_per_s=speeds[label] / 1e9)
         if label != 'mul_': row |= dict(of_mul=median(of_limit))
-        if extras and label != 'mul_': row |= dict(extra_memory=_extra_memory(steps[label], device) / (4 * elements))
+        if extras and label != 'mul_':
+            prepare[label]()
+            row |= dict(extra_memory=_extra_memory(steps[label], device) / (4 * elements))
         rows.append(row)
     return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
 
@@ -331,7 +343,8 @@ def _first_steps(work: Work, model: str, device: str, libraries: list[str],
 def _curves(work: Work, device: torch.device, rounds: int, libraries: list[str], patience: int,
             largest: float) -> Iterator[dict[str, Any]]:
     for n in (10, 30, 100, 300, 1000, 3000):
-        yield dict(x='tensors', n=n, rows=_compare(work, [(32, 32)] * n, device, rounds, libraries, patience, extras=False))
+        rows = _compare(work, [(32, 32)] * n, device, rounds, libraries, patience, extras=False)
+        yield dict(x='tensors', n=n, rows=rows)
     for i in range(6, 1 + int(2 * math.log10(largest))):
         n = round(10**(i / 2))
         yield dict(x='elements', n=n, rows=_compare(work, [(n,)], device, rounds, libraries, patience, extras=False))
