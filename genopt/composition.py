@@ -57,7 +57,7 @@ class Composition:
         self._clashes: dict[str, str] = {}  # hyperparameters on whose default the parts disagree: the user must say
         self.hypers = self._defaults()
         self.tried: set[Any] = set()  # what it was rehearsed on
-        self._reads_new_param = any('new_param' in p.reads for p in self.ordered)
+        self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
 
     # -- checks ----------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Composition:
             out, like = run(part, env), env[part.like]
             if getattr(out, 'shape', None) != like.shape: raise bad_result(part, out, like)
             env[part.out] = env['update'] + out if part.kind == 'step' and 'update' in env else out
-            if part.out == 'update' and self._reads_new_param: env['new_param'] = env['param'] + env['update']
+            if part.out == 'update' and self.reads_new_param: env['new_param'] = env['param'] + env['update']
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool: return isinstance(other, Composition) and self.parts == other.parts

@@ -54,7 +54,8 @@ class Recipe:
         kw, empty, own = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty, self.defaults
         values = {k: own.get(k, v) for k, v in hypers.items()} | self.options
         self.__signature__ = inspect.Signature([inspect.Parameter('params', inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            *(inspect.Parameter(k, kw, default=empty if v is REQUIRED else v) for k, v in values.items())])
+            *(inspect.Parameter(k, kw, default=empty if v is REQUIRED else v) for k, v in values.items()),
+            *(inspect.Parameter(k, kw, default=False) for k in ('maximize', 'compile'))])
 
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."

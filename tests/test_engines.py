@@ -1,7 +1,8 @@
 """Promise: every engine does what the parts do when they are called tensor by tensor.
 
-Measured on a CPU (AVX-512): float64 within 2e-15 after 30 steps; float32 bit for bit in the eager engine, and within
-1 unit of the last place of the tensor's largest number in a compiled step.
+Measured on a CPU (AVX-512): the eager engine bit for bit in every dtype. A compiled step bit for bit without a square
+root; with one, float64 within 1e-14 after 20 steps, and one step within 2.3 units of the last place (of the tensor's
+largest number) in float32 and complex64, 1 in 16 bits.
 """
 from weakref import WeakKeyDictionary
 
@@ -19,11 +20,12 @@ each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_
 
 def run_plainly(composition, hypers, params, grads, states, describe, maximize=False):
     "The mathematics as it stands: one tensor after the other, in its own shape."
-    for p, state in zip(params, states):
-        real = lambda x: torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    real = lambda x: torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    cast = lambda x, wide: real(x).to(wide) if x.is_floating_point() or x.is_complex() else x
+    for p, g, state in zip(params, grads, states):
         wide = torch.float64 if p.dtype in (torch.float64, torch.complex128) else torch.float32
-        old = {k: real(v).to(wide) if isinstance(v, torch.Tensor) else v for k, v in state.items()}
-        param, grad = real(p).to(wide), real(p.grad).to(wide)
+        old = {k: cast(v, wide) if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+        param, grad = cast(p, wide), cast(g, wide)
         change, new = composition.update(param, -grad if maximize else grad, old, composition.numbers(state, hypers))
         real(p).copy_(param + change)
         for k, v in new.items():
@@ -67,13 +69,179 @@ def agree(plain, ours, other, theirs, steps, tol=1e-12):
         assert {*a} == {*b}
         for name, v in a.items():
             if not isinstance(v, torch.Tensor): assert v == b[name]
+            elif v.dtype == torch.bool: assert torch.equal(v, b[name])
             elif v.numel(): assert v.stride() == b[name].stride() and difference([b[name]], [v]) <= tol, (k, name)
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+BOTH = pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.complex64]
+
+
+@BOTH
 @each_case
 def test_float64(recipe, twin, kwargs, compile):
-    plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on and compile, **kwargs),
-                                           groups=lambda params: two_groups(params, lr=.02, weight_decay=.03))
-    agree(plain, ours, other, theirs, 30)
-    if compile: assert not other._engine._warned
+    agree(*plain_and(lambda g, on: recipe(g, compile=on and compile, **kwargs),
+                     groups=lambda params: two_groups(params, lr=.02, weight_decay=.03)), 20)
+
+
+@pytest.mark.parametrize('dtype', DTYPES, ids=lambda d: str(d)[6:])
+@BOTH
+@each_case
+def test_other_dtypes(recipe, twin, kwargs, compile, dtype):
+    """Eager: bit for bit. Compiled too, but for what a square root is in: torch's is not always the nearest number.
+
+    Each step starts from the plain engine's parameters and state, so that only one step's rounding is seen.
+    """
+    plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on and compile, **kwargs), dtype)
+    tol = 0 if not compile or recipe in (genopt.SGD, genopt.Momentum) else 1 if dtype.itemsize == 2 else 3
+    for i in range(8, 13):
+        before = {k: p.detach().clone() for k, p in ours.items()}
+        set_grads(ours, i); set_grads(theirs, i)
+        plain.step(); other.step()
+        for k, p in ours.items():
+            pairs = [(theirs[k], p), *[(other.state[theirs[k]][n], v) for n, v in plain.state[p].items()]]
+            for a, b in pairs:
+                if not isinstance(b, torch.Tensor): assert a == b
+                elif not tol: assert torch.equal(a, b), k
+                else: assert ulps(a.detach(), b.detach(), before[k] if b is p else b) <= tol, k
+            for a, b in pairs:
+                if isinstance(b, torch.Tensor): a.data.copy_(b)
+
+
+# -- parts that users write ------------------------------------------------------------------------------------
+
+@transform(whole=True)
+def trust_ratio(update, param):
+    ratio = param.norm() / (update.norm() + 1e-6)
+    return update * torch.where(param.norm() > 0, ratio, 1.)
+
+@stat(whole=True)
+def row_avg(row_avg, grad, *, mom=.9): return row_avg.lerp(grad.mean(0, keepdim=True).expand_as(grad), 1 - mom)
+
+@stat(init=lambda param: param.float())
+def weight_avg(weight_avg, new_param, *, decay=.99): return weight_avg.lerp(new_param, 1 - decay)
+
+@stat(init=lambda param: torch.zeros_like(param, dtype=torch.bool))
+def was_up(was_up, grad): return (grad > 0) | (was_up & (grad == 0))
+
+@step
+def as_torch_spells_it(grad, prev_grad_avg, was_up, *, lr, eps=1e-8, limit=2.):
+    x = torch.addcmul(grad, grad, prev_grad_avg, value=lr).add(prev_grad_avg, alpha=-lr)
+    x = x.clamp(-limit, limit).mul_(torch.tensor(2.)).addcdiv(grad, prev_grad_avg.abs() + eps, value=lr * 1e-3)
+    return -lr * torch.where(was_up, x, x.sign() * eps + torch.full_like(x, lr))
+
+@step
+def scaled_erfcx(grad, *, lr): return -lr * torch.special.erfcx(grad.abs()) * grad.sign()
+
+LAMB = [average_grad, average_sqr_grad, step_count, weight_decay, adam_step, trust_ratio]
+OWN = {'whole at the end': LAMB, 'whole in the middle': [*LAMB, weight_avg], 'whole stat': [row_avg, average_grad,
+       genopt.momentum_step, weight_decay.rename(wd='decay2')],
+       'new_param': [average_grad, genopt.momentum_step, weight_avg],
+       'spellings': [average_grad, was_up, as_torch_spells_it]}
+
+
+@BOTH
+@pytest.mark.parametrize('parts', OWN.values(), ids=OWN)
+def test_users_own_parts(parts, compile):
+    some = lambda dtype: {k: p for k, p in params_of_every_size(dtype).items() if p.dim() > 1 and p.numel()}
+    agree(*plain_and(lambda g, on: Optimizer(g, parts, lr=.05, compile=on and compile), params=some), 12)
+
+
+def test_what_stands_between_whole_parts_is_compiled(monkeypatch):
+    calls = []
+    monkeypatch.setattr(compiled.Kernel, '__call__', lambda self, *args, f=compiled.Kernel.__call__: (
+        calls.append(args[0]), f(self, *args)))
+    agree(*plain_and(lambda g, on: Optimizer(g, LAMB, lr=.05, compile=on), params=lambda d: {'a': nn.Parameter(
+        random(1, (40, 30), d)), 'b': nn.Parameter(random(2, (7,), d))}), 5)
+    assert len(calls) == 2 * 5  # one for each parameter in each step: all but `trust_ratio`
+
+
+# -- a GPU's way, on the CPU -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('recipe, kwargs', [(genopt.Adam, dict(amsgrad=True)),
+                                            (genopt.SGD, dict(lr=.1, mom=.8, dampening=.5))])
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # torch's own
+def test_kernels_of_torch_compile(recipe, kwargs, by_torch_compile):
+    plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on, **kwargs))
+    agree(plain, ours, other, theirs, 8)
+    assert not other._engine._warned
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # torch's own
+def test_an_operation_that_has_no_c(monkeypatch):
+    plain, ours, other, theirs = plain_and(lambda g, on: Optimizer(g, [scaled_erfcx], lr=.01, compile=on))
+    agree(plain, ours, other, theirs, 5)
+    kernels = [*compiled._kernels[other.param_groups[0].composition].values()]
+    assert [type(k) for k in kernels] == [compiled.Fused] and not other._engine._warned
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
+@BOTH
+@each_case
+def test_on_a_gpu(recipe, twin, kwargs, compile):
+    def params(dtype):
+        return {k: nn.Parameter(p.detach().cuda()) for k, p in params_of_every_size(dtype).items()}
+    plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on and compile, **kwargs), params=params)
+    for i in range(12):
+        for ps in ours, theirs:
+            set_grads(ps, i)
+            for p in ps.values(): p.grad = None if p.grad is None else p.grad.cuda()
+        plain.step(); other.step()
+    assert difference(theirs.values(), ours.values()) <= 1e-12
+
+
+# -- operations ------------------------------------------------------------------------------------------------
+
+UNARY = ('neg abs sqrt rsqrt reciprocal square exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh '
+         'cosh tanh asinh acosh atanh erf erfc floor ceil trunc round frac sigmoid relu sign sgn').split()
+BINARY = 'add sub mul div maximum minimum atan2 hypot fmax fmin copysign fmod pow'.split()
+TRUTH = 'eq ne lt le gt ge logical_and logical_or logical_xor'.split()
+OTHERS = dict(
+    rsub=lambda a, b: 1 - a, div2=lambda a, b: 2 / b, cube=lambda a, b: a**3, root=lambda a, b: a**.5,
+    inv=lambda a, b: a**-.5, power=lambda a, b: a**2.7, base=lambda a, b: 2.**a,
+    lerp=lambda a, b: a.lerp(b, .3), lerp2=lambda a, b: a.lerp(b, .8),
+    addcmul=lambda a, b: a.addcmul(a, b, value=.3), addcdiv=lambda a, b: a.addcdiv(a, b, value=-2.),
+    clamp=lambda a, b: a.clamp(-1, 1.5), least=lambda a, b: a.clamp(min=.5), most=lambda a, b: a.clamp(max=.5),
+    clamp2=lambda a, b: a.clamp(b, b + 1), crossed=lambda a, b: a.clamp(2., 1.),
+    clamp_min=torch.clamp_min, clamp_max=torch.clamp_max,
+    where=lambda a, b: torch.where(a > b, a, 0.), fill=lambda a, b: a.masked_fill(a > b, float('inf')),
+    both=lambda a, b: ((a > 0) & ~(b > 0) | (a < b) ^ (b < 0)).to(a.dtype), gate=lambda a, b: (a > 0) * b,
+    isnan=lambda a, b: a.isnan().to(a.dtype), isinf=lambda a, b: a.isinf().to(a.dtype),
+    isfinite=lambda a, b: a.isfinite() * b, nots=lambda a, b: torch.logical_not(a) * 1.,
+    signbit=lambda a, b: a.signbit().to(a.dtype), same=lambda a, b: a.clone().detach().view(a.shape) * 1,
+    numbers=lambda a, b: torch.tensor(.5).expand_as(a) + torch.ones(()) - torch.zeros(()) * torch.full((), 3.),
+    likes=lambda a, b: torch.ones_like(a) * 2 + torch.full_like(a, .25) - torch.zeros_like(a),
+    news=lambda a, b: a.new_ones(a.shape) * 2 + a.new_full(a.shape, .25) - a.new_zeros(a.shape),
+    ints=lambda a, b: (a > b).int() * 3 + (a < 0).long() - a)
+SPECIAL = [0., -0., 1., -1., .5, -.5, 1.5, 2.5, 1e-3, -3., 40., -40., float('inf'), -float('inf'), float('nan')]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=lambda d: str(d)[6:])
+def test_every_operation_in_c(dtype):
+    "Each, on ordinary and on special numbers, in one kernel; and the table has none that is not tried here."
+    fns = {n: lambda a, b, n=n: getattr(torch, n)(a) for n in UNARY}
+    fns |= {n: lambda a, b, n=n: getattr(torch, n)(a, b) for n in BINARY}
+    fns |= {n: lambda a, b, n=n: getattr(torch, n)(a, b).to(a.dtype) for n in TRUTH} | OTHERS
+    a = torch.tensor([x for x in SPECIAL for _ in SPECIAL] + [*random(1, (500,), dtype)], dtype=dtype)
+    b = torch.tensor(SPECIAL * len(SPECIAL) + [*random(2, (500,), dtype)], dtype=dtype)
+    parts = [_stat_of(n, f) for n, f in fns.items()]
+    last = step(lambda grad, *, lr: -lr * grad)
+    composition = genopt.Composition([*parts, last])
+    begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in fns)], dtype)
+    tape = compiled.record(composition, composition.tensor_parts, begin, ['lr'], [*fns, 'new_param'])
+    code = native.source(tape, [native.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')] +
+                         [native.Column(dtype, None, tape.results[k]) for k in fns])
+    made = {k: torch.empty_like(a) for k in fns}
+    kernel = native.Kernel(code, ['lr'])
+    table, size = compiled._addresses([a, b, *made.values()]), compiled.array('q', [len(a)])
+    kernel(1, size.buffer_info()[0], table.buffer_info()[0], dict(lr=.1))
+    tol = dict(rtol=2e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=1e-14, atol=1e-15)
+    for k, f in fns.items():
+        torch.testing.assert_close(made[k], f(a, b).to(dtype), equal_nan=True, **tol, msg=lambda m, k=k: f'{k}: {m}')
+    assert not {*native.OPS} - {op.func._schema.name[6:] for op in tape.ops}
+
+
+def _stat_of(name, f):
+    scope = dict(f=f)
+    exec(f'def {name}_(x_{name}, param, grad): return f(param, grad)', scope)
+    return stat(scope[f'{name}_']).rename(**{f'x_{name}': name})

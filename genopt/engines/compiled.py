@@ -10,12 +10,14 @@ Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or 
 """
 from __future__ import annotations
 
+import sys
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import is_
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -37,7 +39,7 @@ __all__ = ['Compiled', 'check']
 
 Describe: TypeAlias = Callable[[Tensor], str]
 WHOLE_NUMBERS = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
-PLANS = 8  # how many sets of parameters with gradients are remembered
+PLANS = 256  # how many groups, and sets of parameters with gradients in them, are remembered
 
 # By composition, and then by dtypes: its kernels, or the reasons why there are none
 _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
@@ -87,8 +89,7 @@ class Compiled:
                        maximize: bool) -> None:
         "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
         if not composition.elementwise:
-            update = partial(_update, composition) if cohort.params[0].device.type == 'cpu' else None
-            return eager.run_cohort(composition, cohort, numbers, describe, maximize, update)
+            return eager.run_cohort(composition, cohort, numbers, describe, maximize, partial(_update, composition))
         kernel = _kernel_of(composition, cohort, maximize) if cohort.flat else None
         if not isinstance(kernel, Fused): return eager.run_cohort(composition, cohort, numbers, describe, maximize)
 
@@ -103,8 +104,17 @@ class Compiled:
 
     def _warn(self, composition: Composition, why: str) -> None:
         if not self._warned:
-            warnings.warn(f'{composition} runs in the eager engine, not compiled: {why}', RuntimeWarning, stacklevel=6)
+            warnings.warn(f'{composition} runs in the eager engine, not compiled: {why}', RuntimeWarning,
+                          _callers_level())
         self._warned = True
+
+
+def _callers_level() -> int:
+    "The `stacklevel` of a warning about the code that called genopt and torch."
+    level, frame = 2, sys._getframe(2)
+    inside = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
+    while frame.f_back and frame.f_code.co_filename.startswith(inside): level, frame = level + 1, frame.f_back
+    return level
 
 
 # -- one call for all tensors --------------------------------------------------------------------------------
@@ -215,10 +225,10 @@ def _cut_up(composition: Composition) -> Iterator[_Segment]:
     for whole, group in groupby(composition.tensor_parts, lambda p: p.whole):
         parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
         for p in parts:
-            needs = [p.like, *p.reads, *(['update'] if p.kind == 'step' and has_update else []),
-                     *(['param'] if p.out == 'update' else [])]
+            new_param = composition.reads_new_param and p.out == 'update'
+            needs = [p.like, *p.reads, *['update'] * (p.kind == 'step' and has_update), *['param'] * new_param]
             reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
-            makes |= dict.fromkeys([p.out, *(['new_param'] if p.out == 'update' else [])])
+            makes |= dict.fromkeys([p.out, *['new_param'] * new_param])
             has_update = has_update or p.kind == 'step'
         yield _Segment(parts, whole, tuple(reads), tuple(makes))
 
@@ -229,8 +239,8 @@ def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mappin
     env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
     for segment in _segments(composition):
         tensors = [env[k] for k in segment.reads]
-        found = None if segment.whole or any(t.shape != param.shape for t in tensors) else \
-            _kernel_between(composition, segment, tuple(t.dtype for t in tensors))
+        fits = not segment.whole and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)
+        found = _kernel_between(composition, segment, tuple(t.dtype for t in tensors)) if fits else None
         if isinstance(found, tuple):
             kernel, dtypes = found
             tensors = [t.contiguous() for t in tensors]

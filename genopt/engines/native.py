@@ -46,7 +46,7 @@ TYPES = {torch.float32: 'float', torch.float64: 'double', torch.bfloat16: 'bf16'
          torch.int32: 'int32_t', torch.int64: 'int64_t'}
 
 # An operation of torch's in C: {0} {1} {2} are its arguments, cast to the type of its result; {f} is the f of `sqrtf`.
-SAME = 'clone detach alias lift_fresh_copy _to_copy view _unsafe_view expand contiguous'
+SAME = 'clone detach _to_copy view expand'
 FILLS = {'scalar_tensor': '{0}', 'lift_fresh': '{0}', 'full_like': '{1}', 'full': '{1}', 'new_full': '{2}',
          'zeros_like': '0', 'zeros': '0', 'new_zeros': '0', 'ones_like': '1', 'ones': '1', 'new_ones': '1'}
 OPS = {
@@ -62,7 +62,7 @@ OPS = {
     'round': 'rint{f}({0})', 'frac': '{0} - trunc{f}({0})', 'sigmoid': '1 / (1 + exp{f}(-{0}))',
     'relu': '{0} < 0 ? 0 : {0}', 'sign': '({0} > 0) - ({0} < 0)', 'sgn': '({0} > 0) - ({0} < 0)',
     'maximum': '{0} > {1} || {0} != {0} ? {0} : {1}', 'minimum': '{0} < {1} || {0} != {0} ? {0} : {1}',
-    'clamp_min': '{0} < {1} ? {1} : {0}', 'clamp_max': '{0} > {1} ? {1} : {0}',
+    'clamp_min': '{0} < {1} || {1} != {1} ? {1} : {0}', 'clamp_max': '{0} > {1} || {1} != {1} ? {1} : {0}',
     'where': '{0} ? {1} : {2}', 'masked_fill': '{1} ? {2} : {0}',
     'eq': '{0} == {1}', 'ne': '{0} != {1}', 'lt': '{0} < {1}', 'le': '{0} <= {1}', 'gt': '{0} > {1}',
     'ge': '{0} >= {1}',
@@ -70,9 +70,9 @@ OPS = {
     'bitwise_not': '!{0}', 'bitwise_and': '{0} & {1}', 'bitwise_or': '{0} | {1}', 'bitwise_xor': '{0} ^ {1}',
     'isnan': '{0} != {0}', 'isinf': 'fabs{f}({0}) == INFINITY', 'signbit': 'signbit({0})'}
 POWERS = {1: '{0}', 2: '{0} * {0}', 3: '{0} * {0} * {0}', .5: 'sqrt{f}({0})', -.5: '1 / sqrt{f}({0})', -1: '1 / {0}'}
-# By: has it a `min`, has it a `max`?
-CLAMPS = {(True, False): '{0} < {1} ? {1} : {0}', (False, True): '{0} > {2} ? {2} : {0}',
-          (True, True): '({0} < {1} ? {1} : {0}) > {2} ? {2} : ({0} < {1} ? {1} : {0})'}
+AT_LEAST = '({0} < {1} || {1} != {1} ? {1} : {0})'
+CLAMPS = {(True, False): AT_LEAST, (False, True): '{0} > {2} || {2} != {2} ? {2} : {0}',  # by: has it a `min`, a `max`?
+          (True, True): f'{AT_LEAST} > {{2}} || {{2}} != {{2}} ? {{2}} : {AT_LEAST}'}
 ON_BOOLS = {*SAME.split(), *FILLS, 'bitwise_not', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'mul', 'where'}
 ON_INTS = {*SAME.split(), *FILLS, 'add', 'sub', 'rsub', 'mul', 'neg', 'where', 'maximum', 'minimum'}
 # The result is a truth value, and the arguments meet in a type of their own

@@ -140,7 +140,7 @@ class _Numbers(TorchFunctionMode):
             if name in ('sub', '__sub__'): return args[0] - a * args[1]
             if name == 'addcmul': return args[0] + a * args[1] * args[2]
             if name == 'addcdiv': return args[0] + a * args[1] / args[2]
-        if name == 'full_like' and len(args) == 2 and not kwargs: return torch.zeros_like(args[0]) + args[1]
+        if name == 'full_like' and isinstance(args[1], Tensor): return torch.zeros_like(args[0]) + args[1]
         both = [*args, *kwargs.values()]
         dtypes = {x.dtype for x in both if isinstance(x, Tensor) and x.dim() and x.is_floating_point()}
         if dtypes and torch.float64 not in dtypes:  # a number takes the dtype of the tensors that it meets
