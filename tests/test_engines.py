@@ -128,6 +128,7 @@ def was_up(was_up, grad): return (grad > 0) | (was_up & (grad == 0))
 def as_torch_spells_it(grad, prev_grad_avg, was_up, *, lr, eps=1e-8, limit=2.):
     x = torch.addcmul(grad, grad, prev_grad_avg, value=lr).add(prev_grad_avg, alpha=-lr)
     x = x.clamp(-limit, limit).mul_(torch.tensor(2.)).addcdiv(grad, prev_grad_avg.abs() + eps, value=lr * 1e-3)
+    x = x.add_(grad, alpha=-eps).sub(prev_grad_avg, alpha=eps)
     return -lr * torch.where(was_up, x, x.sign() * eps + torch.full_like(x, lr))
 
 @step

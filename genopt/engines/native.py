@@ -199,7 +199,7 @@ class Kernel:
         table: int,                  # Address of the addresses of each one's columns
         values: Mapping[str, float]  # `numbers`, and others
     ) -> None:
-        x = (ctypes.c_double * len(self.numbers))(*[values[k] for k in self.numbers])
+        x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
         self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads())
 
 
@@ -214,7 +214,9 @@ def build(code: str) -> ctypes.CDLL:
     key = hashlib.sha256('\0'.join([code, *compiler, _machine()]).encode()).hexdigest()[:32]
     path = _folder() / f'{key}.so'
     for _ in range(2):
-        if not path.exists(): _compile(code, shlex.split(compiler[0]), path)
+        try:
+            if not path.exists(): _compile(code, shlex.split(compiler[0]), path)
+        except OSError as e: raise NoKernel(f'{path.parent} cannot be written: {e.strerror}') from None
         try: return ctypes.CDLL(str(path))
         except OSError as e: broken = e; path.unlink(missing_ok=True)
     raise NoKernel(f'the compiled kernel does not load: {broken}')

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +52,11 @@ class Tape(NamedTuple):
 
 def record(
     composition: Composition,
-    parts: Iterable[Part],              # Some of its tensor parts, in order
+    parts: Iterable[Part],               # Some of its tensor parts, in order
     tensors: Mapping[str, torch.dtype],  # What they begin with, by name: the dtype it is computed in
-    numbers: Iterable[str],             # Hyperparameters, scalars, and stats that are numbers
-    results: Sequence[str],             # What is wanted of what they make, `new_param` too
-    maximize: bool=False                # Climb instead of descending?
+    numbers: Iterable[str],              # Hyperparameters, scalars, and stats that are numbers
+    results: Sequence[str],              # What is wanted of what they make, `new_param` too
+    maximize: bool=False                 # Climb instead of descending?
 ) -> Tape:
     "Runs `parts` once. Raises PartError where they do what cannot be recorded."
     recorder = _Recorder()
@@ -122,7 +123,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             schema = func._schema
         elif any(r.alias_info for r in schema.returns): self._shared |= {id(args[0]), id(out)}  # a view
         if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
-            raise _Unrecordable(f'`{name}` does not treat each element alone: say @...(whole=True)')
+            raise _Unrecordable(f'`{name}` is no operation on each element alone: say `whole=True`, and the part runs as '
+                                'it is')
         given = [args[i] if i < len(args) else kwargs.get(a.name, a.default_value if a.has_default_value() else None)
                  for i, a in enumerate(schema.arguments)]
         if name == 'lift_fresh' and id(given[0]) not in self._refs and not out.dim(): given = [out.item()]  # a constant
@@ -131,20 +133,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+SCALED = 'add', 'sub', 'addcmul', 'addcdiv'
+
+
 class _Numbers(TorchFunctionMode):
     "Lets 0-dim tensors stand where the parts have plain numbers."
     def __torch_function__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         kwargs, name = dict(kwargs or {}), getattr(func, '__name__', '')
-        if isinstance(a := kwargs.get('alpha', kwargs.get('value')), Tensor) and len(kwargs) == 1:
-            if name in ('add', '__add__'): return args[0] + a * args[1]
-            if name in ('sub', '__sub__'): return args[0] - a * args[1]
-            if name == 'addcmul': return args[0] + a * args[1] * args[2]
-            if name == 'addcdiv': return args[0] + a * args[1] / args[2]
+        if isinstance(a := kwargs.get('alpha', kwargs.get('value')), Tensor) and name.rstrip('_') in SCALED:
+            del kwargs['alpha' if 'alpha' in kwargs else 'value']
+            args = [args[0], a * args[1], *args[2:]]  # x.add(y, alpha=a) is x.add(a * y)
         if name == 'full_like' and isinstance(args[1], Tensor): return torch.zeros_like(args[0]) + args[1]
         both = [*args, *kwargs.values()]
         dtypes = {x.dtype for x in both if isinstance(x, Tensor) and x.dim() and x.is_floating_point()}
         if dtypes and torch.float64 not in dtypes:  # a number takes the dtype of the tensors that it meets
-            dtype = dtypes.pop()
+            dtype = reduce(torch.promote_types, dtypes)
             def cast(x: Any) -> Any:
                 return x.to(dtype) if isinstance(x, Tensor) and not x.dim() and x.is_floating_point() else x
             args, kwargs = [cast(x) for x in args], {k: cast(x) for k, x in kwargs.items()}
