@@ -11,8 +11,8 @@ from genopt.cli.bench import _bytes_moved, _recipe, _shapes
 
 @pytest.mark.filterwarnings('ignore')  # torch's profiler
 def test_a_short_one(tmp_path, capsys):
-    assert main(['bench', '--recipes', 'Adam,SGD(momentum=0.9)', '--models', '20x8x8,1k', '--rounds', '2', '--peers', '',
-                 '--first', '3x5', '--largest', '3000', '--out', str(tmp_path)]) == 0
+    assert main(['bench', '--recipes', 'Adam,SGD(momentum=0.9)', '--models', '20x8x8,1k', '--rounds', '2',
+                 '--peers', '', '--first', '3x5', '--largest', '3000', '--out', str(tmp_path)]) == 0
     out, result = capsys.readouterr().out, json.loads((tmp_path / 'bench.json').read_text())
     assert 'genopt compiled' in out and 'torch fused' in out and 'wrote' in out
     contenders = {'genopt compiled', 'genopt eager', 'torch loop', 'torch foreach', 'torch fused', 'mul_'}

@@ -123,8 +123,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             schema = func._schema
         elif any(r.alias_info for r in schema.returns): self._shared |= {id(args[0]), id(out)}  # a view
         if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
-            raise _Unrecordable(f'`{name}` is no operation on each element alone: say `whole=True`, and the part runs as '
-                                'it is')
+            raise _Unrecordable(f'`{name}` is no operation on each element alone: say `whole=True`, and the part runs '
+                                'as it is')
         given = [args[i] if i < len(args) else kwargs.get(a.name, a.default_value if a.has_default_value() else None)
                  for i, a in enumerate(schema.arguments)]
         if name == 'lift_fresh' and id(given[0]) not in self._refs and not out.dim(): given = [out.item()]  # a constant
