@@ -390,7 +390,7 @@ def _plot(result: dict[str, Any], name: str, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
     with matplotlib.rc_context({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}):
-        fig = Figure(figsize=(10, 4.5), layout='constrained')
+        fig = Figure(figsize=(11, 4.5), layout='constrained')
         axes = fig.subplots(1, 2)
         labels = list(dict.fromkeys(r['contender'] for c in result['curves'] for r in c['rows'] if 'ms' in r))
         for ax, x, title in zip(axes, ('tensors', 'elements'), ('tensors of 32×32', 'elements in one tensor')):
@@ -402,7 +402,7 @@ def _plot(result: dict[str, Any], name: str, path: Path) -> None:
                 ax.plot(*zip(*points), label='in-place mul_ (a limit)' if label == 'mul_' else label, **style)
             ax.set(xscale='log', yscale='log', xlabel=title, ylabel='ms a step')
             ax.grid(alpha=.25)
-        axes[0].legend(frameon=False)
+        fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc='outside right center')
         machine = result['machine']
         where = machine['gpu'] or f'{machine["cpu"]}, {machine["threads"]} threads'
         fig.suptitle(f'A step of {name}: {where}, torch {machine["torch"]}')
