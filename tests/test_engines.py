@@ -161,14 +161,14 @@ def test_what_stands_between_whole_parts_is_compiled(monkeypatch):
 
 @pytest.mark.parametrize('recipe, kwargs', [(genopt.Adam, dict(amsgrad=True)),
                                             (genopt.SGD, dict(lr=.1, mom=.8, dampening=.5))])
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # torch's own
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
 def test_kernels_of_torch_compile(recipe, kwargs, by_torch_compile):
     plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on, **kwargs))
     agree(plain, ours, other, theirs, 8)
     assert not other._engine._warned
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # torch's own
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
 def test_an_operation_that_has_no_c(monkeypatch):
     plain, ours, other, theirs = plain_and(lambda g, on: Optimizer(g, [scaled_erfcx], lr=.01, compile=on))
     agree(plain, ours, other, theirs, 5)
