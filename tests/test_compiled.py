@@ -315,6 +315,24 @@ def test_one_warning_and_the_eager_engine(monkeypatch, builds, tmp_path, cc, why
     both(plain, ours, other, theirs, range(21, 25))
 
 
+def test_a_compiler_that_is_no_program(monkeypatch, builds, tmp_path):
+    (cc := tmp_path / 'cc').write_bytes(bytes(9)); cc.chmod(0o755)
+    monkeypatch.setenv('CC', str(cc))
+    opt = genopt.SGD([p := nn.Parameter(torch.ones(2))], lr=.5, compile=True); p.grad = torch.ones(2)
+    with pytest.warns(RuntimeWarning, match=f'the C compiler `{cc}` does not start: Exec format error'): opt.step()
+    assert p.tolist() == [.5, .5]
+
+
+def test_a_cache_that_is_full(monkeypatch, builds):
+    def full(*args, **kwargs): raise OSError(28, 'No space left on device')
+    native._folder()
+    monkeypatch.setattr(native.tempfile, 'TemporaryDirectory', full)
+    @step
+    def new_one(grad, *, lr): return -lr * 1.2345 * grad
+    opt = Optimizer([p := nn.Parameter(torch.ones(2))], [new_one], lr=.5, compile=True); p.grad = torch.ones(2)
+    with pytest.warns(RuntimeWarning, match='cannot be written: No space left on device'): opt.step()
+
+
 def test_no_compiler_at_all(monkeypatch, builds):
     monkeypatch.delenv('CC', raising=False)
     monkeypatch.setenv('PATH', '')
@@ -333,18 +351,32 @@ def test_torch_compile_fails(monkeypatch, by_torch_compile):  # noqa: F811
     both(plain, ours, other, theirs, range(21, 25))
 
 
-def test_what_kernels_cannot_take_goes_to_the_eager_engine():
-    "Overlapping memory; a float8; a state of another shape."
+def test_what_kernels_cannot_take_goes_to_the_eager_engine(builds):
+    "Tensors with gaps; a state of another shape."
     @stat(init=lambda param: torch.zeros((), dtype=param.dtype))
     def one_for_all(ticks): return ticks + 1
     @step
     def by_ticks(grad, ticks, *, lr): return -lr * grad / ticks
-    wide = nn.Parameter(torch.zeros(3).expand(2, 3).clone()); rows = nn.Parameter(torch.ones(4, 6)[:, ::2])
-    small = nn.Parameter(torch.ones(4).to(torch.float8_e5m2))
-    for p in (wide, rows, small): p.grad = torch.ones(p.shape).to(p.dtype)
-    opt = Optimizer([wide, rows], [one_for_all, by_ticks], lr=.5, compile=True)
-    opt.step(); opt.step()
-    assert torch.allclose(wide, torch.full((2, 3), -.75)) and torch.allclose(rows, torch.full((4, 3), .25))
+    gaps, plain = nn.Parameter(torch.ones(4, 6)[:, ::2]), nn.Parameter(torch.ones(4))
+    for p in (gaps, plain): p.grad = torch.ones(p.shape)
+    for opt in Optimizer([plain], [one_for_all, by_ticks], lr=.5, compile=True), genopt.SGD([gaps], .75, compile=True):
+        opt.step()
+    assert torch.allclose(plain, torch.full((4,), .5)) and torch.allclose(gaps, torch.full((4, 3), .25))
+    assert not opt._engine._warned
+
+
+@by_torchs_compiler
+def test_a_dtype_that_has_no_c():
+    ps = [nn.Parameter(torch.ones(4).to(torch.float8_e5m2)) for _ in range(2)]
+    for compile, p in enumerate(ps):
+        p.grad = torch.ones(4).to(p.dtype)
+        genopt.SGD([p], lr=.5, compile=bool(compile)).step()
+    assert torch.equal(ps[0].float(), ps[1].float()) and ps[0].float().eq(.5).all()
+
+
+def test_without_torchs_guards(monkeypatch):
+    monkeypatch.setattr(compiled, 'guards', None)
+    both(*pair(genopt.AdamW), range(9, 15))
 
 
 # -- parts that cannot be compiled -----------------------------------------------------------------------------
@@ -365,8 +397,24 @@ def uses_math(grad, *, lr):
     import math
     return -math.sqrt(lr) * grad
 
-@transform
-def writes(grad): return grad.mul_(2) * .5
+@step
+def writes_through_out(grad, *, lr):
+    return torch.mul(grad, -lr, out=torch.zeros_like(grad))
+
+@step
+def writes_into_a_view(grad, *, lr):
+    x = grad * -1
+    y = x.view(-1); y.mul_(lr)
+    return x
+
+@step
+def stacks(grad, *, lr):
+    return -lr * torch.stack([grad, grad]).amax(0)
+
+@step
+def takes_two(grad, *, lr):
+    mantissa, _ = grad.frexp()
+    return -lr * mantissa
 
 @step
 def reads_a_global(grad, *, lr):
@@ -378,7 +426,10 @@ def uses_numpy(grad, *, lr): return torch.from_numpy(grad.numpy() * -1.) * lr
 
 ASKS, UNKNOWN = 'asks for the value of a tensor', 'a tensor that is none of its arguments'
 BROKEN = [(asks_if, ASKS, 1), (asks_item, ASKS, 1), (uses_math, ASKS, 2), (reads_a_global, UNKNOWN, 1),
-          (uses_numpy, UNKNOWN, None)]
+          (uses_numpy, UNKNOWN, None), (writes_through_out, 'it writes into a tensor', 1),
+          (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
+          (stacks, '`stack` is no operation on each element alone: say `whole=True`', 1),
+          (takes_two, '`frexp` is no operation on each element alone', 1)]
 
 
 @pytest.mark.parametrize('part, why, line', BROKEN, ids=lambda x: getattr(x, '__name__', None))
@@ -388,6 +439,7 @@ def test_a_part_that_cannot_be_compiled_is_named_with_its_line(part, why, line):
     with pytest.raises(PartError, match=f'`{part.__name__}` cannot be compiled.*{at}.*{why}'):
         Optimizer([p], [part], lr=.1, compile=True)
     Optimizer([p], [part], lr=.1)  # eager can
+    if 'whole' in why: Optimizer([p], [step(whole=True)(part.fn)], lr=.1, compile=True)
 
 
 def test_nothing_has_changed_when_an_option_brings_such_a_part():

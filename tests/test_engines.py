@@ -159,12 +159,22 @@ def test_what_stands_between_whole_parts_is_compiled(monkeypatch):
 
 # -- a GPU's way, on the CPU -----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('recipe, kwargs', [(genopt.Adam, dict(amsgrad=True)),
-                                            (genopt.SGD, dict(lr=.1, mom=.8, dampening=.5))])
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
-def test_kernels_of_torch_compile(recipe, kwargs, by_torch_compile):
+@each_case
+def test_kernels_of_torch_compile(recipe, twin, kwargs, by_torch_compile):
     plain, ours, other, theirs = plain_and(lambda g, on: recipe(g, compile=on, **kwargs))
-    agree(plain, ours, other, theirs, 8)
+    agree(plain, ours, other, theirs, 12)
+    assert not other._engine._warned
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
+@pytest.mark.parametrize('dtype', DTYPES, ids=lambda d: str(d)[6:])
+def test_other_dtypes_by_torch_compile(dtype, by_torch_compile):
+    plain, ours, other, theirs = plain_and(lambda g, on: genopt.Adam(g, lr=.01, amsgrad=True, compile=on), dtype)
+    set_grads(ours, 20); set_grads(theirs, 20)
+    before = {k: p.detach().clone() for k, p in ours.items()}
+    plain.step(); other.step()
+    for k, p in ours.items(): assert ulps(theirs[k].detach(), p.detach(), before[k]) <= 2, k
     assert not other._engine._warned
 
 

@@ -52,6 +52,7 @@ def bench(
     "Times a step of genopt's engines, torch's and other libraries': the same work, interleaved in one process."
     chosen, shapes, device_ = _recipes(recipes), {m: _shapes(m) for m in _names(models)}, _device(device)
     if rounds < 1: raise Stop(f'--rounds {rounds}: give at least 1')
+    libraries = [p for p in _names(peers) if _is_library(p)]
     firsts = {m: _shapes(m) for m in _names(first)}
     try:
         import matplotlib  # noqa: F401
@@ -63,7 +64,6 @@ def bench(
         (out / 'bench.json').touch()
     except OSError as e: raise Stop(f'cannot write {out}: {e.strerror or e}') from None
     if threads: torch.set_num_threads(threads)
-    libraries = [p for p in _names(peers) if _is_library(p)]
     result: dict[str, Any] = dict(machine=_machine(device_), libraries=libraries, rounds=rounds, steps=[], first=[],
                                   curves=[])
     for work in chosen:
@@ -295,6 +295,7 @@ def _extra_memory(step: Callable[[], Any], device: torch.device) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler's own remarks would stand in the tables
     from torch.profiler import ProfilerActivity, profile
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof: step()
     events = [e for e in prof.profiler.kineto_results.events() if e.name() == '[memory]']
@@ -355,7 +356,7 @@ def _curves(work: Work, device: torch.device, rounds: int, libraries: list[str],
 def _table(title: str, *columns: str) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    table = Table(title=title, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0), min_width=len(title) + 2)
     for i, c in enumerate(columns): table.add_column(c, justify='right' if i else 'left')
     return table
 
@@ -370,11 +371,12 @@ def _print_steps(result: dict[str, Any]) -> None:
     to = next((r['to'] for r in result['rows'] if 'to' in r), '')
     table = _table(title, 'contender', 'ms a step', f'over {to}', 'GB/s', 'of mul_\'s', 'extra memory')
     for r in result['rows']:
-        if 'failed' in r: table.add_row(r['contender'], f'failed: {r["failed"]}')
-        else:
+        if 'failed' not in r:
             more = [f'{r["of_mul"]:.2f}', f'{r["extra_memory"]:.1%}'] if 'extra_memory' in r else ['', '']
             table.add_row(r['contender'], f'{r["ms"]:.3g}', f'{r["ratio"]:.2f}', f'{r["gb_per_s"]:.1f}', *more)
     _show(table)
+    for r in result['rows']:
+        if 'failed' in r: print(f'{r["contender"]} failed: {r["failed"]}')
 
 
 def _print_first(result: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.guards import TensorGuards  # compares kinds and layouts of many tensors at once
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
@@ -34,6 +33,9 @@ from .inductor import Fused
 from .layout import PLAIN, Block, Cohort, cohorts, is_dense
 from .native import Column, Kernel, NoKernel, Untranslatable, source
 from .tape import Tape, record
+
+try: from torch._C._dynamo import guards  # torch's own: compares kinds and layouts of many tensors at once
+except ImportError: guards = None  # type: ignore[assignment]
 
 __all__ = ['Compiled', 'check']
 
@@ -76,8 +78,7 @@ class Compiled:
             plan = self._plans[key] = _Plan(composition, params, grads, states, maximize, self._warn)
             while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
         for unit in plan.units: unit.step(hypers, describe)
-        others = [[column[i] for i in plan.others] for column in (params, grads, states)]
-        for cohort in cohorts(composition, *others):  # type: ignore[arg-type]
+        for cohort in cohorts(composition, *plan.rest(params, grads, states)):
             self._run_in_blocks(composition, cohort, eager.numbers_of(composition, hypers, cohort, describe), describe,
                                 maximize)
 
@@ -138,6 +139,10 @@ class _Plan:
             taken |= {*self.units[-1].places}
         self.others = [i for i in range(len(params)) if i not in taken]
 
+    def rest(self, *columns: Sequence[Any]) -> list[list[Any]]:
+        "What no kernel takes."
+        return [[column[i] for i in self.others] for column in columns]
+
     def holds(self, params: Sequence[Tensor], grads: Sequence[Tensor], states: Sequence[dict[str, Any]]) -> bool:
         return (all(map(is_, self.params, params)) and all(map(is_, self.states, states)) and
                 all(unit.takes(grads) for unit in self.units))
@@ -164,8 +169,10 @@ class _Unit:
         self.table = array('Q', bytes(8 * self.width * len(params)))  # rows: param, grad, stats
         for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = array('Q', addresses)
         self.grad_dtype, self.grads = cohort.grads[0].dtype, cohort.grads
-        self.expected = TensorGuards(*[p.detach() for p in params], dynamic_dims_sizes=None, dynamic_dims_strides=None)
-        self.takes(self.grads, chosen=True)
+        alike = [p.detach() for p in params]
+        guard: Any = getattr(guards, 'TensorGuards', None)  # without it, one by one
+        self.expected = guard and guard(*alike, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        if not self.takes(self.grads, chosen=True): raise AssertionError('a cohort whose tensors have just changed')
 
     def takes(self, grads: Sequence[Tensor], chosen: bool=False) -> bool:
         "Is all as it was, but for the values? Then takes the gradients. (It runs for every tensor in every step.)"
@@ -176,7 +183,7 @@ class _Unit:
         if [[*map(Tensor.data_ptr, column)] for column in self.columns] != self.addresses: return False
         if [*map(Tensor.is_contiguous, params)] != self.contiguous: return False
         if not (chosen or self.is_all): grads = [grads[i] for i in self.places]
-        if not self.expected.check(*grads):  # another order of elements, or another kind of tensor
+        if not (self.expected and self.expected.check(*grads)):  # another order of elements, or another kind of tensor
             if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
                    for g, p in zip(grads, params)): return False
             grads = [_like(g, p) for g, p in zip(grads, params)]
@@ -262,7 +269,7 @@ def _numbers(composition: Composition) -> list[str]:
 def _kernel_of(composition: Composition, cohort: Cohort, maximize: bool) -> Kernel | Fused | str:
     "The kernel that updates the cohort's tensors in place, or why there is none."
     p, state = cohort.params[0], cohort.states[0]
-    stored = {'param': _real(p.dtype), 'grad': _real(p.grad.dtype),  # type: ignore[union-attr]
+    stored = {'param': _real(p.dtype), 'grad': _real(cohort.grads[0].dtype),
               **{k: _real(state[k].dtype) for k in composition.tensor_stats}}
     key = (*stored.values(), cohort.wide, maximize, p.device.type)
     known = _kernels.setdefault(composition, {})

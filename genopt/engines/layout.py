@@ -2,9 +2,9 @@
 
 A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count) are equal, with the
 same dtypes and device. If every part treats each element alone, neither shapes nor the borders of tensors matter. So a
-cohort is handed out as *blocks* of one-dimensional tensors: a large tensor is flattened without a copy and cut; small
-ones are gathered side by side, and scattered back when the block is done. A block's temporaries stay in the processor's
-cache; on a GPU, blocks are few.
+cohort is handed out as *blocks*: a large tensor is flattened without a copy and cut; small ones of one shape are
+stacked, and scattered back when the block is done. A block's temporaries stay in the processor's cache; on a GPU,
+nothing is cut, and blocks are few.
 
 Nothing is kept between steps, so nothing can be out of date.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -40,9 +41,8 @@ class Cohort:
 
     def only(self, chosen: Sequence[bool]) -> Cohort:
         "Those parameters for which `chosen` is true."
-        kept = [i for i, yes in enumerate(chosen) if yes]
-        params, grads, states = ([column[i] for i in kept] for column in (self.params, self.grads, self.states))
-        return Cohort(params, grads, states, self.wide, self.flat)  # type: ignore[arg-type]
+        return Cohort(list(compress(self.params, chosen)), list(compress(self.grads, chosen)),
+                      list(compress(self.states, chosen)), self.wide, self.flat)
 
 
 @dataclass(slots=True)
