@@ -5,7 +5,7 @@
     >>> opt = Adam(model.parameters(), lr=3e-4)                                      # a recipe makes an Optimizer
     >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)    # or compose one on the spot
 """
-from .part import ContractError, Part, PartError, scalar, stat, step, transform
+from .part import ContractError, Part, PartError, gate, scalar, stat, step, total, transform
 from .composition import Composition
 from .optimizer import Optimizer
 from .recipe import Recipe, recipe
@@ -16,5 +16,5 @@ from .zoo import __all__ as _zoo
 from .interop.torch import to_torch
 
 __version__ = '0.1.0'
-__all__ = ['stat', 'scalar', 'transform', 'step', 'recipe', 'Optimizer', *_zoo, *_parts,
+__all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer', *_zoo, *_parts,
            'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']

@@ -15,7 +15,10 @@ from .part import Part
 
 if TYPE_CHECKING: from .optimizer import Group
 
-__all__ = ['checked', 'refusal']
+__all__ = ['checked', 'refusal', 'SWAPPED']
+
+
+SWAPPED = 'swapped_param'  # a state's entry while its parameter holds an average: the parameter itself
 
 
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
@@ -68,9 +71,9 @@ def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
     waiting = {*Part.known_stats} if group.options else set()  # for an option that was written, and may be again
-    if {*stats} - {*entry} or {*entry} - {*stats} - waiting:
+    if {*stats} - {*entry} or {*entry} - {*stats} - waiting - {SWAPPED}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
-    likes = {k: p if isinstance(v, Tensor) else 0 for k, v in entry.items()} | group.composition.init(p)
+    likes = {k: p if isinstance(v, Tensor) else 0 for k, v in entry.items()} | group.composition.init(p, group.hypers())
     for k, like in likes.items():
         if _kind(entry[k]) != _kind(like):
             raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')

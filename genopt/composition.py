@@ -8,7 +8,8 @@
 
 A step has two halves. `numbers` runs the scalars and the stats that are numbers, in plain Python, once for all
 parameters that share their values. `update` runs the other parts on one parameter's tensors. Both walk down the list;
-a part sees what the parts before it made.
+a part sees what the parts before it made. A total (a sum over all parameters) is a number that `numbers` is given:
+`total` computes one parameter's share of it.
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, check, did_you_mean
+from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, check, did_you_mean, own_name
 from .part import REQUIRED, RESERVED, ContractError, Part, PartError
 
 __all__ = ['Composition', 'Bound', 'unknown', 'bad_result']
@@ -48,12 +49,16 @@ class Composition:
         for p in self.parts:
             if p.kind == 'stat': self._claim(p, self.stats.get(p.out), 'keep'); self.stats[p.out] = p
         self.ordered = self._resolve()
-        self.number_parts = [p for p in self.ordered if p.is_number]
+        self.totals = {p.out: p for p in self.ordered if p.kind == 'total'}
+        self.number_parts = [p for p in self.ordered if p.is_number and p.kind != 'total']
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.number_stats = [n for n, p in self.stats.items() if p.is_number]
         self.tensor_stats = [n for n, p in self.stats.items() if not p.is_number]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
-        self.origins = {new: old for p in self.ordered for old, new in p.keywords}  # what a part itself calls it
+        self.needs = any(p.needs for p in self.ordered)
+        self.has_gates = any(p.kind == 'gate' for p in self.ordered)
+        self.origins = {n: n for n in self.hypers_of_inits()}
+        self.origins |= {new: old for p in self.ordered for old, new in p.keywords}  # what a part itself calls it
         self._clashes: dict[str, str] = {}  # hyperparameters on whose default the parts disagree: the user must say
         self.hypers = self._defaults()
         self.tried: set[Any] = set()  # what it was rehearsed on
@@ -78,14 +83,17 @@ class Composition:
             for link in part.links.values():
                 if made.get(link.out) != link: add(link)
             for name in part.reads: self._check_read(name, part, made)
-            if part.kind == 'scalar' and (other := self.stats.get(part.out) or made.get(part.out)) != part:
+            if part.kind in ('scalar', 'total') and (other := self.stats.get(part.out) or made.get(part.out)) != part:
                 self._claim(part, other, 'make')
+            if part.kind == 'gate' and (late := [p for p in ordered if p.kind == 'stat' and not p.is_number]):
+                raise ContractError(f'`{part.label}` is a gate, and `{late[0].label}` before it has already remembered '
+                                    'this step: put the gate first')
             if part.out == 'update': made['new_param'] = part
             made[part.out] = part
             ordered.append(part)
 
         for part in self.parts:
-            if part not in ordered or part.kind != 'scalar': add(part)
+            if part not in ordered or part.kind not in ('scalar', 'total'): add(part)
         self._check_new_param_is_last(ordered)
         return ordered
 
@@ -94,7 +102,7 @@ class Composition:
         if name.startswith('prev_') and stat in self.stats: maker: Part | None = self.stats[stat]
         elif name in made: maker = made[name]
         else: raise ContractError(reads + self._why_unread(name, stat, part))
-        if part.is_number and not (maker and maker.is_number):
+        if part.is_number and part.kind != 'total' and not (maker and maker.is_number):
             instead = ', so begin with a tensor: init=torch.zeros_like' if part.kind == 'stat' else ''
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in plain Python and reads '
                                 f'only numbers{instead}')
@@ -105,7 +113,7 @@ class Composition:
         if name in self.stats:
             return (f' before `{self.stats[name].label}` has updated it: put `{part.label}` later, or read '
                     f'`prev_{name}`, its value before this step')
-        scalars = [p.out for p in self.parts if p.kind == 'scalar']
+        scalars = [p.out for p in self.parts if p.kind in ('scalar', 'total')]
         if name in scalars: return f' before it is computed: put `{part.label}` later'
         if name in TABLE or name in SPELLINGS:
             return f', a hyperparameter: those stand behind a `*`, as in `def {part.__name__}(..., *, {name})`'
@@ -151,9 +159,10 @@ class Composition:
 
         Names are ours. Raises TypeError for one that no part takes or that is missing, ValueError for one out of range.
         """
+        given, fallback = ({own_name(k, self.hypers): v for k, v in (d or {}).items()} for d in (given, fallback))
         for name in given:
             if name not in self.hypers: raise unknown(name, self.hypers)
-        values = self.hypers | {k: v for k, v in (fallback or {}).items() if k in self.hypers} | dict(given)
+        values = self.hypers | {k: v for k, v in fallback.items() if k in self.hypers} | given
         for name, v in values.items():
             if v is REQUIRED:
                 needy = next(p.label for p in self.ordered if name in p.hypers)
@@ -162,24 +171,59 @@ class Composition:
                 raise TypeError(f'`{name}` is missing: {why}, so give {name}=...')
         return Bound(self, {k: check(k, v, self.origins[k]) for k, v in values.items()}, {})
 
+    def hypers_of_inits(self) -> dict[str, Any]:
+        "The hyperparameters that state begins with, and their defaults."
+        return {k: v for p in self.stats.values() for k, v in p.begins.items()}
+
     # -- the mathematics -------------------------------------------------------------------------------------
 
-    def init(self, param: Tensor) -> dict[str, Any]:
+    def init(self,
+        param: Tensor,
+        hypers: Mapping[str, Any]={}  # Values of those that the parts' `init` read, if any does
+    ) -> dict[str, Any]:
         "The state of a parameter before its first step."
-        return {name: part.start(param) for name, part in self.stats.items()}
+        for k in self.hypers_of_inits():
+            if k not in hypers: raise TypeError(f'`{k}` is missing: state begins with it, so give init(param, hypers)')
+        return {name: part.start(param, hypers) for name, part in self.stats.items()}
 
     def numbers(self,
-        state: Mapping[str, Any],  # A parameter's state; only its numbers are read
-        hypers: Mapping[str, Any]  # A value for each of `self.hypers`
-    ) -> dict[str, Any]:           # Hyperparameters, scalars, and stats that are numbers, as `prev_count` and `count`
-        "The half of a step that is plain numbers: the same for all parameters with the same numbers in their state."
-        for k in self.hypers:
-            if k not in hypers: raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(self.hypers)}')
-        env = {**{k: hypers[k] for k in self.hypers}, **{f'prev_{k}': state[k] for k in self.number_stats}}
-        for part in self.number_parts:
+        state: Mapping[str, Any],   # A parameter's state; only its numbers are read
+        hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
+        until: Part | None=None     # Only what comes before this one
+    ) -> dict[str, Any]:            # Hyperparameters, scalars, and stats that are numbers, as `prev_count` and `count`
+        """The half of a step that is plain numbers: the same for all parameters with the same numbers in their state.
+
+        Where a gate is closed it ends: what comes after it is not there.
+        """
+        stop = self.ordered.index(until) if until else len(self.ordered)
+        need = [*self.hypers, *(p.out for p in self.ordered[:stop] if p.kind == 'total')]
+        for k in need:
+            if k not in hypers: raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
+        env = {**{k: hypers[k] for k in need}, **{f'prev_{k}': state[k] for k in self.number_stats}}
+        for part in self.number_parts if until is None else [p for p in self.ordered[:stop] if p in self.number_parts]:
             env[part.out] = out = part.run(env)
             if not isinstance(out, (Real, Tensor)): raise bad_result(part, out)
+            if part.kind == 'gate' and not out: break
         return env
+
+    def is_closed(self, numbers: Mapping[str, Any]) -> bool:
+        "Has a gate closed, so that this step does not happen?"
+        return self.has_gates and not all(numbers.get(p.out) for p in self.number_parts if p.kind == 'gate')
+
+    def total(self,
+        total: Part,                 # One of `self.totals`
+        param: Tensor,
+        grad: Tensor,
+        state: Mapping[str, Any],
+        numbers: Mapping[str, Any],  # From `numbers`, until this total
+        run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
+    ) -> Tensor:                     # 0-dim
+        "One parameter's share of a sum over all parameters."
+        env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+        self.walk([p for p in self.ordered[:self.ordered.index(total)] if p in self.tensor_parts], env, run)
+        share = run(total, env)
+        if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
+        return share
 
     def update(self,
         param: Tensor,
@@ -200,7 +244,7 @@ class Composition:
     ) -> None:
         "Runs tensor parts in order: each finds what it reads in `env`, and leaves there what it makes."
         for part in parts:
-            if part.switch and _is_zero(env[part.switch]): continue
+            if part.switch and _is_zero(env[part.switch]) and (part.kind != 'step' or 'update' in env): continue
             out, like = run(part, env), env[part.like]
             if getattr(out, 'shape', None) != like.shape: raise bad_result(part, out, like)
             env[part.out] = env['update'] + out if part.kind == 'step' and 'update' in env else out
@@ -240,6 +284,8 @@ def bad_result(part: Part, out: Any, like: Tensor | None=None) -> PartError:
     if isinstance(out, Tensor):
         got = f'a tensor of shape {tuple(out.shape)}' + ('' if out.is_floating_point() else f' and dtype {out.dtype}')
     else: got = repr(out) if out is None or isinstance(out, Real) else f'a {type(out).__name__}'
+    if part.kind == 'total':
+        return PartError(f'`{part.label}` returned {got}: a total returns a tensor of one number, such as grad.sum()')
     if like is None: return PartError(f'`{part.label}` returned {got}: a {part.kind} returns a number')
     what = 'the change of `param`' if part.kind == 'step' else f'the new `{part.out}`'
     return PartError(f'`{part.label}` returned {got}: a {part.kind} returns {what}, '

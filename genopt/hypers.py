@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, NamedTuple
@@ -28,27 +28,85 @@ __all__ = ['Hyper', 'TABLE', 'Hypers', 'canonical', 'check', 'did_you_mean', 'is
 
 
 class Hyper(NamedTuple):
-    "One row of the table. Values lie in [`low`, `high`), and are finite."
+    "One row of the table. Values lie in [`low`, `high`), are at most `most`, and finite."
     name: str                     # ours, fastai's
     symbol: str                   # in equations
     torch: tuple[str, ...] = ()   # torch's spellings; `betas[0]` is the first item of `betas`
     low: float = -math.inf        # the smallest value allowed
     high: float = math.inf        # the smallest value too large
     doc: str = ''
+    most: float = math.inf        # the largest value allowed
 
 
 TABLE = {h.name: h for h in (
+    # what most recipes have
     Hyper('lr',        'η',  (),                       0.,    doc='learning rate'),
     Hyper('mom',       'β₁', ('momentum', 'betas[0]'), 0., 1., doc='decay of the average of gradients'),
-    Hyper('sqr_mom',   'β₂', ('alpha', 'betas[1]'),    0., 1., doc='decay of the average of squared gradients'),
-    Hyper('eps',       'ε',  (),                       0.,    doc='keeps a denominator away from zero'),
+    Hyper('sqr_mom',   'β₂', ('alpha', 'betas[1]', 'rho'), 0., 1., doc='decay of the average of squared gradients'),
+    Hyper('eps',       'ε',  ('eps[0]',),              0.,    doc='keeps a denominator away from zero'),
     Hyper('wd',        'λ',  ('weight_decay',),        0.,    doc='weight decay'),
-    Hyper('dampening', 'τ',                                   doc='what a momentum buffer takes off a new gradient'))}
+    Hyper('dampening', 'τ',                                   doc='what a momentum buffer takes off a new gradient'),
+    # averages beside those two
+    Hyper('avg_mom',   'β₂', ('betas[1]',),            0., 1., doc='decay of what Lion remembers'),
+    Hyper('slow_mom',  'β₃', (),                       0., 1., doc='decay of a slower average of gradients'),
+    Hyper('diff_mom',  'β₂', (),                       0., 1., doc='decay of the average of changes of the gradient'),
+    Hyper('slow_weight', 'α', (),                      0.,    doc='weight of the slower average'),
+    Hyper('nu',        'ν₁', (),                       0., most=1., doc='share of the average gradient in a step'),
+    Hyper('sqr_nu',    'ν₂', (),                       0., most=1., doc='share of the average square in a step'),
+    Hyper('momentum_decay', 'ψ', (),                   0.,    doc='how fast the decay of the average grows to its end'),
+    Hyper('variance_scale', 'γ', (),                   0.,    doc='how much of the change of the gradient MARS adds'),
+    # how the learning rate falls, and what it is bounded by
+    Hyper('lr_decay',  'ζ',  (),                       0.,    doc='how fast the learning rate falls with the steps'),
+    Hyper('initial_accumulator_value', 'v₀', (),       0.,    doc='what the sum of squares begins with'),
+    Hyper('lambd',     'λ',  (),                              doc='decay of the parameter, and of the learning rate'),
+    Hyper('power',     'α',  ('alpha',),                      doc='power at which the learning rate falls'),
+    Hyper('t0',        't₀', (),                              doc='the step at which averaging begins'),
+    Hyper('beta2_decay', 'c', (),                      most=0., doc='power of the step by which a new square counts'),
+    Hyper('min_scale', 'ε₂', ('eps[1]',),              0.,    doc='smallest scale of a parameter, for its step'),
+    Hyper('max_rms',   'd',  ('d',),                   1.,    doc='root mean square above which a step is scaled down'),
+    Hyper('final_lr',  'η*', (),                       0.,    doc='where the bounds of the learning rate meet'),
+    Hyper('bound_rate', 'γ', (),                       0.,    doc='how fast the bounds of the learning rate close in'),
+    Hyper('eta_minus', 'η⁻', ('etas[0]',),             0., 1., doc='factor of a step size where the gradient turns'),
+    Hyper('eta_plus',  'η⁺', ('etas[1]',),             1.,    doc='factor of a step size where the gradient goes on'),
+    Hyper('min_step',  'Δ₋', ('step_sizes[0]',),       0.,    doc='smallest step size'),
+    Hyper('max_step',  'Δ₊', ('step_sizes[1]',),       0.,    doc='largest step size'),
+    # matrices and norms
+    Hyper('ns_a',      'a',  ('ns_coefficients[0]',),         doc='coefficient of X in Newton–Schulz'),
+    Hyper('ns_b',      'b',  ('ns_coefficients[1]',),         doc='coefficient of XXᵀX in Newton–Schulz'),
+    Hyper('ns_c',      'c',  ('ns_coefficients[2]',),         doc='coefficient of (XXᵀ)²X in Newton–Schulz'),
+    Hyper('ns_steps',  'k',  (),                       0., 100., doc='steps of Newton–Schulz'),
+    Hyper('trust',     'κ',  (),                       0.,    doc='share of its own norm by which a tensor may move'),
+    Hyper('max_value', 'c',  (),                       0.,    doc='largest element of a gradient'),
+    Hyper('max_norm',  'c',  (),                       0.,    doc='largest norm of a gradient'),
+    Hyper('max_ratio', 'c',  (),                       0.,    doc='largest norm of a gradient over its parameter\'s'),
+    # what is put onto any recipe
+    Hyper('noise',     'σ',  (),                       0.,    doc='standard deviation of the noise, at the first step'),
+    Hyper('noise_decay', 'γ', (),                      0.,    doc='power at which the noise falls'),
+    Hyper('seed',      's',  (),                       0.,    doc='seed of the noise'),
+    Hyper('ema',       'β',  (),                       0., 1., doc='decay of the average of parameters'),
+    Hyper('sync_every', 'k', (),                       1.,    doc='steps between two of the slow parameters'),
+    Hyper('slow_step', 'α',  (),                       0., most=1., doc='how far the slow parameters go'))}
 
 # torch's spelling -> our names: one for `momentum`, two for `betas`. A recipe's options are translated here as well.
 SPELLINGS: dict[str, tuple[str, ...]] = {'decoupled_weight_decay': ('decouple_wd',)}
+# Where torch means two things by one word (`alpha` is RMSprop's decay, and ASGD's power), what else it may be
+ALSO = {'sqr_mom': ('power', 'avg_mom')}
 for _h in TABLE.values():
-    for _s in _h.torch: SPELLINGS[_s.split('[')[0]] = (*SPELLINGS.get(_s.split('[')[0], ()), _h.name)
+    for _s in _h.torch:
+        if _h.name not in {also for names in ALSO.values() for also in names}:
+            SPELLINGS[_s.split('[')[0]] = (*SPELLINGS.get(_s.split('[')[0], ()), _h.name)
+PAIRS = {'eps': SPELLINGS.pop('eps')}  # a word that is one number or two
+
+
+def spelled(key: str, known: Container[str]) -> tuple[str, ...]:
+    "Our names for `key`, where those in `known` are meant."
+    names = SPELLINGS.get(key, (key,))
+    return names if key not in SPELLINGS else tuple(own_name(n, known) for n in names)
+
+
+def own_name(name: str, known: Container[str]) -> str:
+    "`name`, or what else torch's spelling of it means, if only that is in `known`."
+    return name if name in known else next((n for n in ALSO.get(name, ()) if n in known), name)
 
 # What other libraries say, for advice only.
 SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
@@ -73,18 +131,25 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 def _split(key: str, value: Any) -> list[tuple[str, Any]]:
     "What `key`, in either spelling, says of our names: `betas=(.9, .99)` speaks of two."
     names = SPELLINGS.get(key, (key,))
+    if key in PAIRS and isinstance(value, (tuple, list)):  # torch's Adafactor, whose None is the dtype's own
+        names, value = PAIRS[key], [0. if v is None else v for v in value]
     if len(names) == 1: return [(names[0], value)]
     if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
         wanted = ' and '.join(f'`{n}`' for n in names)
         raise ValueError(f'`{key}` = {value!r}: give {len(names)} numbers, for {wanted}')
+    if len({isinstance(v, torch.Tensor) for v in value}) > 1:
+        raise ValueError(f'`{key}` = {value!r}: give {len(names)} numbers or {len(names)} tensors, not a mixture')
     return list(zip(names, value))
 
 
-def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(values: Mapping[str, Any],
+              known: Container[str]=frozenset(TABLE)  # Names that may be meant, where torch's word means two things
+             ) -> dict[str, Any]:
     "`values` under our names. Raises TypeError where two spellings of one name meet."
     res: dict[str, Any] = {}
     for key, value in values.items():
         for name, v in _split(key, value):
+            if key in SPELLINGS: name = own_name(name, known)
             if name in res: raise TypeError(f'`{name}` is given twice, once as `{key}`: give it once')
             res[name] = v
     return res
@@ -104,8 +169,9 @@ def check(name: str,       # One of our names, or a part's own
     if not isinstance(value, (Real, torch.Tensor)):
         raise TypeError(f'`{name}` = {value!r}: give a number, not a {type(value).__name__}')
     row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
-    if not (math.isfinite(x) and row.low - slack <= x < row.high):
+    if not (math.isfinite(x) and row.low - slack <= x < row.high and x <= row.most):
         bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
+        bounds += [f'at most {row.most:g}'] * (row.most < math.inf)
         raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
     return value if x >= row.low else row.low
 
@@ -138,18 +204,21 @@ class Hypers(dict[str, Any]):
         return {**self}
 
     def __getitem__(self, key: str) -> Any:
-        names, known = SPELLINGS.get(key, (key,)), self.readable()
+        known = self.readable()
+        names = spelled(key, known)
         if not all(n in known for n in names): raise self._no(key)
         return tuple(known[n] for n in names) if len(names) > 1 else known[names[0]]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        pairs = {n: self.check(n, v) if self.is_hyper(n) else v for n, v in _split(key, value)}
+        given = canonical({key: value}, self)
+        pairs = {n: self.check(n, v) if self.is_hyper(n) else v for n, v in given.items()}
         new = {*pairs} - {*self}
         if new & {*TABLE} or new and self._is_typo(key): raise self._no(key)
         dict.update(self, pairs)
 
     def __contains__(self, key: object) -> bool:
-        return all(n in self.readable() for n in SPELLINGS.get(key, (key,)))  # type: ignore[call-overload]
+        known = self.readable()
+        return all(n in known for n in spelled(key, known))  # type: ignore[arg-type]
 
     def get(self, key: str, default: Any = None) -> Any: return self[key] if key in self else default
 

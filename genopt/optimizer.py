@@ -7,18 +7,21 @@ The algorithm is the parts; what is here is bookkeeping. `step` hands each group
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from .checkpoint import checked, refusal
+from .checkpoint import SWAPPED, checked, refusal
 from .composition import Bound, Composition, unknown
 from .engines import eager
 from .engines.compiled import Compiled
 from .engines.compiled import check as check_compiles
-from .hypers import Hypers, canonical, check, is_note
+from .engines.sparse import dense_or_rows
+from .engines.totals import Work, totals
+from .hypers import Hypers, canonical, check, is_note, own_name
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
 from .part import Part, PartError
@@ -60,7 +63,7 @@ class Group(Hypers):
             raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
                            'Optimizer')
         if key == 'maximize': _check_flag(key, value)
-        values = canonical({key: value})
+        values = canonical({key: value}, self.readable())
         if changed := {n: v for n, v in values.items() if self.options.get(n, v) != v}: self._choose(changed)
         if not {*values} & {*self.options}: return super().__setitem__(key, value)
         for n in {*values} & {*self}: super().__setitem__(n, values[n])
@@ -115,11 +118,11 @@ class Optimizer(torch.optim.Optimizer):
         super().__init__(as_groups(params), {})
         taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
         for name in self._given:
-            if name not in taken: raise unknown(name, taken)
+            if own_name(name, taken) not in taken: raise unknown(name, taken)
         try: _, values, options = (self.recipe or self.param_groups[0].source).bind({}, self._given)
         except TypeError:
             values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
-        self.defaults = Hypers({**options, **values, **self._given})
+        self.defaults = Hypers({**options, **values, **{own_name(k, taken): v for k, v in self._given.items()}})
 
     @property
     def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
@@ -146,8 +149,11 @@ class Optimizer(torch.optim.Optimizer):
         if source is None:
             raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
         composition, values, options = source.bind(canonical(own), self._given)
+        for part in composition.ordered if composition.needs else ():
+            for i, p in enumerate(params):
+                if why := _unfit(part, p): raise ValueError(f'{describe(p, i, index, names)}: `{part.label}` {why}')
         rehearse(composition, _plain(values), params)
-        if self.compiled: check_compiles(composition, params)
+        if self.compiled: check_compiles(composition, _plain(values), params)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
                  'maximize': maximize, 'parts': [p.label for p in composition.parts]}
         self.param_groups.append(Group(items, source, composition, options, index))
@@ -156,31 +162,38 @@ class Optimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
-        Raises TypeError for a sparse gradient, before anything has moved, and PartError if a part fails.
+        Raises TypeError for a sparse gradient that the parts do not take, before anything has moved, and PartError if a
+        part fails.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad(): loss = closure()
-        work = [(group, *_with_gradients(group['params'])) for group in self.param_groups]
-        for group, params, grads in work:
-            for p, g in zip(params, grads) if {g.layout for g in grads} - {torch.strided} else ():
-                if g.layout != torch.strided:
-                    raise TypeError(f'{group.describe(p)} has a sparse gradient, and {group.composition} takes dense '
-                                    'ones: make its layer with sparse=False')
-        for group, params, grads in work:
-            states = [self.state[p] for p in params]
-            if not group.settled or {*map(len, states)} != {len(group.composition.stats)}:
-                states = [self._state_of(group, p) for p in params]
-                group.settled = True
-            self._run(group.composition, _plain(group.hypers()), params, grads, states, group.describe,
-                      group['maximize'])
+        found = [dense_or_rows(self._work(group)) for group in self.param_groups]
+        work, sparse = [w for w, _ in found], [rows for _, rows in found if rows]
+        sums = totals(work) if any(w.group.composition.totals for w in work) else {}
+        for w in work:
+            self._run(w.group.composition, w.hypers | sums, w.params, w.grads, w.states, w.group.describe,
+                      w.group['maximize'])
+        for rows in sparse: rows.step()
         return loss
+
+    def _work(self, group: Group) -> Work:
+        "What there is to do in a group."
+        params, grads = _with_gradients(group['params'])
+        states = [self.state[p] for p in params]
+        if not group.settled or {*map(len, states)} != {len(group.composition.stats)}:
+            states = [self._state_of(group, p) for p in params]
+            if any(SWAPPED in s for s in states):
+                raise RuntimeError('the parameters are swapped with their averages: call swap() again before step()')
+            group.settled = True
+        return Work(group, _plain(group.hypers()), params, grads, states)
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
         state = cast('dict[str, Any]', self.state[p])
         stats = group.composition.stats
         if state.keys() >= stats.keys(): return state
-        try: state.update({k: part.start(p) for k, part in stats.items() if k not in state})  # an option may bring some
+        hypers = _plain(group.hypers())
+        try: state.update({k: part.start(p, hypers) for k, part in stats.items() if k not in state})  # an option's too
         except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
         return state
 
@@ -188,6 +201,34 @@ class Optimizer(torch.optim.Optimizer):
         "Makes the state of every parameter that has none now, instead of on its first step."
         for group in self.param_groups:
             for p in group['params']: self._state_of(group, p)
+
+    @torch.no_grad()
+    def swap(self, name: str='') -> None:
+        """Puts a stat such as `param_avg` in the parameters' place, for evaluation; called again, puts them back.
+
+        `name` is the stat; not needed if just one reads `new_param`. Parameters without a state stay. A checkpoint that
+        is made in between knows of it. Raises ValueError if there is no such stat, RuntimeError in `step` in between.
+        """
+        if any(SWAPPED in s for s in self.state.values()):
+            for p, state in self.state.items():
+                if SWAPPED in state: p.copy_(state.pop(SWAPPED))
+            return
+        chosen = [(group, _average_of(group, name)) for group in self.param_groups]
+        if not any(stat for _, stat in chosen):
+            raise ValueError(f'no part keeps `{name}`, of the shape of its parameter' if name else
+                             'no stat reads `new_param`: add one that averages the parameters, such as `average_param`')
+        for group, stat in chosen:
+            for p in group['params'] if stat else ():
+                if (state := self.state.get(p)) and stat in state:
+                    state[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
+                    p.copy_(state[stat])
+
+    @contextmanager
+    def swapped(self, name: str='') -> Iterator[None]:
+        "As `swap`, for the length of a `with`."
+        self.swap(name)
+        try: yield
+        finally: self.swap()
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
@@ -241,6 +282,15 @@ class Optimizer(torch.optim.Optimizer):
         return res + ')'
 
 
+def _average_of(group: Group, name: str) -> str:
+    "The stat that `swap` means, in this group: '' if there is none. Raises ValueError if it might be several."
+    stats = group.composition.stats
+    found = [k for k, part in stats.items() if (k == name if name else 'new_param' in part.reads)]
+    if len(found) > 1:
+        raise ValueError(f'{" and ".join(f"`{k}`" for k in found)} read `new_param`: say which, as in swap({found[0]!r})')
+    return found[0] if found and not stats[found[0]].is_number else ''
+
+
 def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     "The parameters that have a gradient, and these."
     grads = [g for p in params if (g := p.grad) is not None]
@@ -249,6 +299,14 @@ def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
 
 def _plain(hypers: Mapping[str, Any]) -> dict[str, float]:
     return {k: v.item() if isinstance(v, Tensor) else v for k, v in hypers.items()}
+
+
+def _unfit(part: Part, p: Tensor) -> str:
+    "Why a part is not for this parameter, if so."
+    if part.needs and p.is_complex(): return 'takes no complex numbers'
+    if part.needs == 'matrix' and p.dim() != 2:
+        return f'is for matrices, and this has {p.dim()} dimensions: give it to a group with other parts (see `route`)'
+    return ''
 
 
 def _as_source(parts: Any) -> Source: return cast(Source, parts) if hasattr(parts, 'bind') else Composition(parts)

@@ -76,7 +76,7 @@ def what_is_wrong(p: Any,              # What may be a parameter
                           'give those, or its detach()')
     if not (p.is_floating_point() or p.is_complex()):
         return TypeError(' is not of a floating-point or complex dtype: leave it out')
-    if p.layout != torch.strided: return TypeError(f' is of layout {p.layout}: a parameter must be dense')
+    if p.layout != torch.strided: return ValueError(f' is of layout {p.layout}: a parameter must be dense')
     if not (p.requires_grad or isinstance(p, torch.nn.Parameter) or p.grad is not None):
         return ValueError(' needs no gradient, so it would never move: call requires_grad_() on it, or leave it out')
     if p in seen:

@@ -14,10 +14,12 @@ Positional arguments name what the part reads. Keyword-only arguments are its hy
 | `@transform` | the new `grad`, or the new `update`         | `grad`, `update`         |
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
+| `@total`     | a number, summed over all parameters        | the function's own name  |
+| `@gate`      | may this step happen?                       | (only the engine asks)   |
 
 Names with a meaning of their own: `param`, `grad`, `update`, `new_param` (the parameter with the update so far), and
 `prev_x` (the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a
-default names the scalar it depends on, so scalars need not be listed:
+default names the scalar (or total) it depends on, so those need not be listed:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -27,6 +29,9 @@ default names the scalar it depends on, so scalars need not be listed:
     debiased_step(grad_avg, bias=debias, *, lr): a step
     >>> debiased_step.rename(grad_avg='slow_avg', mom='slow_mom')      # its scalar follows
     debiased_step[grad_avg=slow_avg, mom=slow_mom](slow_avg, bias=debias[mom=slow_mom], *, lr): a step
+
+A `@total` is taken of every parameter before any moves: a global norm is the root of one. A `@gate` reads only numbers;
+while it says no, what stands before it in the list has happened, and nothing else.
 
 A part stays a function: `average_grad(m, g, mom=.9)` is m·0.9 + g·0.1.
 """
@@ -46,7 +51,7 @@ from torch import Tensor
 
 from .hypers import SPELLINGS, did_you_mean, is_note
 
-__all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'REQUIRED']
+__all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'total', 'gate', 'REQUIRED']
 
 RESERVED = ('param', 'grad', 'update', 'new_param')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
@@ -70,21 +75,26 @@ REQUIRED = _Required()
 class Part:
     """A pure function, and what its signature says: `out` (the name of its result), `reads` and `hypers`.
 
-    Made by `@stat`, `@scalar`, `@transform` and `@step`. Raises ContractError if the signature breaks the contract.
+    Made by `@stat`, `@scalar`, `@transform`, `@step`, `@total` and `@gate`. Raises ContractError if the signature breaks the contract.
     """
     known_stats: dict[str, str] = {}  # the name of a stat -> the first part that keeps it: for errors' advice
 
     def __init__(self,
         fn: Callable[..., Any],  # The function
-        kind: str,               # stat, scalar, transform or step
-        init: Any=None,          # A stat before its first step: None (zeros), a number, or a function of `param`
+        kind: str,               # stat, scalar, transform, step, total or gate
+        *,
+        init: Any=None,          # A stat before its first step: None (zeros), a number, or a function: see `stat`
         whole: bool=False,       # Does it need the tensor's own shape, as a norm does?
-        switch: str='',          # A hyperparameter: while it is 0, a transform does nothing
+        needs: str='',           # 'real' or 'matrix': what a parameter must be
+        switch: str='',          # A hyperparameter: while it is 0, a transform or a step does nothing
+        sparse: str='',          # What a sparse gradient becomes: 'rows' (only those that it touches) or 'dense'
+        decay: bool=False,       # Does a transform of the update mean weight decay too?
         names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
     ):
         if not inspect.isfunction(fn):
             raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
-        self.fn, self.kind, self.init, self.whole, self.names = fn, kind, init, whole, dict(names or {})
+        self.fn, self.kind, self.init, self.names = fn, kind, init, dict(names or {})
+        self.whole, self.needs, self.sparse, self.decay = whole or needs == 'matrix', needs, sparse, decay
         self.given_switch, self.switch = switch, self.names.get(switch, switch)
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
@@ -100,16 +110,20 @@ class Part:
         pos, kw = [a for a in args if a.kind != a.KEYWORD_ONLY], [a for a in args if a.kind == a.KEYWORD_ONLY]
         linked = {a.name: a.default for a in pos if a.default is not a.empty}
         for name, default in linked.items():
-            if not (isinstance(default, Part) and default.kind == 'scalar'):
+            if not (isinstance(default, Part) and default.kind in ('scalar', 'total')):
                 raise self._broken(f'`{name}={default!r}` stands before the `*`, where a default must be a @scalar '
-                                   f'part; a hyperparameter stands after it: `*, {name}={default!r}`')
+                                   f'part (or a @total); a hyperparameter stands after it: `*, {name}={default!r}`')
         # Names as they were defined: of what it reads, of its hyperparameters, those of its scalars, a scalar's own
-        own = [a.name for a in args if a.name not in linked] + [self.__name__] * (self.kind == 'scalar')
+        own = [a.name for a in args if a.name not in linked] + [self.__name__] * (self.kind in ('scalar', 'total'))
+        own += [a.name for a in self._init_args() if a.kind == a.KEYWORD_ONLY]
         self._defined = {*own}.union(*(link.knows for link in linked.values()))
         self.links = {name: link.rename(**{k: v for k, v in self.names.items() if k in link.knows})
                       for name, link in linked.items()}
         self.args = [now(a) for a in pos if a.name not in linked]
         self.hypers = {now(a): REQUIRED if a.default is a.empty else a.default for a in kw}
+        self.begins = {now(a): REQUIRED if a.default is a.empty else a.default for a in self._init_args()
+                       if a.kind == a.KEYWORD_ONLY}  # hyperparameters of its `init`
+        self.hypers |= {k: v for k, v in self.begins.items() if self.hypers.get(k, REQUIRED) is REQUIRED}
         self._check_hypers()
         if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
             raise self._broken(f'{_pairs(self.names)} gives one name to two of its arguments')
@@ -117,8 +131,14 @@ class Part:
         # What to call the function with: the names of its arguments; and (its keyword, the name of the hyperparameter)
         self.reads = self.args + [link.out for link in self.links.values()]
         if self.kind == 'stat': self.reads[0] = f'prev_{self.out}'
-        self.like = 'param' if self.kind == 'step' else next(iter(self.reads), '')  # what its result has the shape of
+        self.like = 'param' if self.kind in ('step', 'total') else next(iter(self.reads), '')  # what its result has the shape of
         self.keywords = [(a.name, now(a)) for a in kw]
+
+    def _init_args(self) -> list[inspect.Parameter]:
+        "The arguments of a stat's `init`, if that is a function whose signature can be read."
+        if not callable(self.init): return []
+        try: return list(inspect.signature(self.init).parameters.values())
+        except ValueError: return [inspect.Parameter('param', inspect.Parameter.POSITIONAL_ONLY)]  # one written in C
 
     def _check_hypers(self) -> None:
         for k, v in self.hypers.items():
@@ -141,6 +161,18 @@ class Part:
             raise self._broken(f'init={self.init!r}: give a number, or a function of `param` that returns a tensor')
         return args[0]
 
+    def _out_of_total(self, args: list[str]) -> str:
+        if 'update' in args or 'new_param' in args:
+            raise self._broken('a total is taken before any parameter moves: it cannot read `update` or `new_param`')
+        return self._out_of_named(args)
+
+    def _out_of_gate(self, args: list[str]) -> str:
+        if tensors := {*args} & {*RESERVED}:
+            raise self._broken(f'a gate runs on plain numbers and cannot read `{min(tensors)}`, which is a tensor: '
+                               'read a @total of it')
+        return f'gate {self.label}'
+
+
     def _out_of_transform(self, args: list[str]) -> str:
         if not args or args[0] not in ('grad', 'update'):
             raise self._broken('a transform\'s first argument is `grad` or `update`, and it returns the new one')
@@ -152,6 +184,9 @@ class Part:
         for a in args:
             if a in RESERVED:
                 raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
+        return self._out_of_named(args)
+
+    def _out_of_named(self, args: list[str]) -> str:
         if _is_reserved(self.__name__):
             raise self._broken(f'`{self.__name__}` has a meaning of its own: give it another name')
         return self.names.get(self.__name__, self.label)
@@ -164,7 +199,8 @@ class Part:
     @property
     def is_number(self) -> bool:
         "Does it run in plain Python, once for all parameters that share the numbers?"
-        return self.kind == 'scalar' or isinstance(self.init, Real)
+        return (self.kind in ('scalar', 'total', 'gate') or isinstance(self.init, Real) or
+                callable(self.init) and all(a.kind == a.KEYWORD_ONLY for a in self._init_args()))
 
     @property
     def knows(self) -> set[str]:
@@ -186,9 +222,17 @@ class Part:
                 raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
         now = {n: self.names.get(n, n) for n in self._defined}
         changed = {n: new for n, old in now.items() if (new := names.get(old, old)) != n}
-        return Part(self.fn, self.kind, self.init, self.whole, self.given_switch, changed)
+        return Part(self.fn, self.kind, **self._declared(), names=changed)
 
-    def start(self, param: Tensor) -> Any:
+    def _declared(self) -> dict[str, Any]:
+        "What the decorator was given."
+        return dict(init=self.init, whole=self.whole, needs=self.needs, switch=self.given_switch, sparse=self.sparse,
+                    decay=self.decay)
+
+    def start(self,
+        param: Tensor,
+        hypers: Mapping[str, Any]={}  # Values of the hyperparameters in `begins`
+    ) -> Any:
         """The value of a stat before its first step: a number, or a tensor, by default zeros like `param`.
 
         Raises PartError if its `init` fails. As every part, `init` sees a complex parameter as pairs of reals.
@@ -196,8 +240,13 @@ class Part:
         if self.init is None: return torch.zeros_like(param, memory_format=torch.preserve_format)
         if not callable(self.init): return self.init
         param = torch.view_as_real(param.detach()) if param.is_complex() else param.detach()
-        try: value = self.init(param)
+        back = {self.names.get(a.name, a.name): a.name for a in self._init_args() if a.kind == a.KEYWORD_ONLY}
+        try: value = self.init(*[] if self.is_number else [param], **{back[k]: hypers[k] for k in back})
         except Exception as e: raise PartError(f'`{self.label}`: its init failed: {type(e).__name__}: {e}') from e
+        if self.is_number:
+            if not isinstance(value, Real): raise PartError(f'`{self.label}`: its init returned {value!r}: as it does '
+                                                            'not read `param`, it returns a number')
+            return value
         if not isinstance(value, Tensor):
             raise PartError(f'`{self.label}`: its init returned {value!r}, and not a tensor')
         return value.clone()  # it may be the parameter itself
@@ -221,7 +270,7 @@ class Part:
         return f'{self.label}({", ".join(args + ["*"] * bool(hypers) + hypers)}): a {self.kind}'
 
     def _key(self) -> tuple[Any, ...]:
-        return self.fn, self.kind, self.init, self.whole, self.switch, tuple(sorted(self.names.items()))
+        return self.fn, self.kind, *self._declared().values(), tuple(sorted(self.names.items()))
     def __eq__(self, other: object) -> bool: return isinstance(other, Part) and self._key() == other._key()
     def __hash__(self) -> int: return hash(self._key())
     def __copy__(self) -> Part: return self
@@ -253,7 +302,7 @@ def where(obj: Any) -> tuple[str, str]:
 def _find(module: str, qualname: str, names: dict[str, str]) -> Part:
     "Unpickles a part by the name it was defined under."
     part: Part = attrgetter(qualname)(import_module(module))
-    return Part(part.fn, part.kind, part.init, part.whole, part.given_switch, names)
+    return Part(part.fn, part.kind, **part._declared(), names=names)
 
 
 _Fn: TypeAlias = Callable[..., Any]
@@ -264,17 +313,22 @@ def _decorator(fn: _Fn | None, kind: str, **kwargs: Any) -> Part | _Decorator:
     return (lambda f: Part(f, kind, **kwargs)) if fn is None else Part(fn, kind, **kwargs)
 
 
+Init: TypeAlias = float | Callable[..., Any] | None
+
+
 @overload
 def stat(fn: _Fn) -> Part: ...
 @overload
-def stat(*, init: float | Callable[[Tensor], Tensor] | None=None, whole: bool=False) -> _Decorator: ...
-def stat(fn: Any=None, *, init: Any=None, whole: bool=False) -> Any:
+def stat(*, init: Init=None, whole: bool=False, needs: str='', sparse: str='') -> _Decorator: ...
+def stat(fn: Any=None, *, init: Init=None, whole: bool=False, needs: str='', sparse: str='') -> Any:
     """A part that remembers: returns the new value of its first argument.
 
     Before a parameter's first step that is zeros of its shape and dtype; or the number `init`, which makes it a number
-    that runs in plain Python; or the tensor `init(param)`. `whole=True`: it needs the tensor's own shape.
+    that runs in plain Python; or the tensor `init(param)`. Behind a `*`, `init` may read hyperparameters too; without
+    `param`, as in `lambda *, lr: lr`, it returns a number. `whole=True`: it needs the tensor's own shape.
+    `needs='real'`, `needs='matrix'`: only for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
     """
-    return _decorator(fn, 'stat', init=init, whole=whole)
+    return _decorator(fn, 'stat', init=init, whole=whole, needs=needs, sparse=sparse)
 
 
 @overload
@@ -289,20 +343,51 @@ def scalar(fn: Any=None) -> Any:
 @overload
 def transform(fn: _Fn) -> Part: ...
 @overload
-def transform(*, whole: bool=False, switch: str='') -> _Decorator: ...
-def transform(fn: Any=None, *, whole: bool=False, switch: str='') -> Any:
+def transform(*, whole: bool=False, needs: str='', switch: str='', sparse: str='', decay: bool=False) -> _Decorator: ...
+def transform(fn: Any=None, *, whole: bool=False, needs: str='', switch: str='', sparse: str='',
+              decay: bool=False) -> Any:
     """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
 
-    `whole=True`: it needs the tensor's own shape. `switch='wd'`: while that hyperparameter is 0 it does nothing, so
-    engines leave it out.
+    `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such parameters.
+    `switch='wd'`: while that hyperparameter is 0 it does nothing, so engines leave it out. `sparse='rows'`: of a sparse
+    gradient, all parts see only the rows that it touches. `decay=True`: as a modifier of a recipe, it comes after
+    weight decay, and so changes it too.
     """
-    return _decorator(fn, 'transform', whole=whole, switch=switch)
+    return _decorator(fn, 'transform', whole=whole, needs=needs, switch=switch, sparse=sparse, decay=decay)
 
 
 @overload
 def step(fn: _Fn) -> Part: ...
 @overload
-def step(*, whole: bool=False) -> _Decorator: ...
-def step(fn: Any=None, *, whole: bool=False) -> Any:
-    "A part that returns a change of the parameter. The update is the sum of the steps: θ ← θ + Σ steps."
-    return _decorator(fn, 'step', whole=whole)
+def step(*, whole: bool=False, needs: str='', switch: str='') -> _Decorator: ...
+def step(fn: Any=None, *, whole: bool=False, needs: str='', switch: str='') -> Any:
+    """A part that returns a change of the parameter. The update is the sum of the steps: θ ← θ + Σ steps.
+
+    `switch='wd'`: while that hyperparameter is 0 the change is 0, so engines may leave it out.
+    """
+    return _decorator(fn, 'step', whole=whole, needs=needs, switch=switch)
+
+
+@overload
+def total(fn: _Fn) -> Part: ...
+@overload
+def total() -> _Decorator: ...
+def total(fn: Any=None) -> Any:
+    """A part that returns one number (a 0-dim tensor) of a parameter's tensors; known by its name is their sum.
+
+    The sum is over all parameters, of all groups, whose parts read it and that have a gradient. Every parameter's is
+    taken, in its own shape and after the parts before it, before any parameter moves.
+    """
+    return _decorator(fn, 'total', whole=True)
+
+
+@overload
+def gate(fn: _Fn) -> Part: ...
+@overload
+def gate() -> _Decorator: ...
+def gate(fn: Any=None) -> Any:
+    """A part that says whether a step may happen: true or false, made of numbers.
+
+    If it is false, stats that are numbers and stand before it have their new values, and nothing else has changed.
+    """
+    return _decorator(fn, 'gate')

@@ -9,18 +9,22 @@
 The function's arguments are options: they choose parts. Numbers belong to the parts; the decorator gives the recipe's
 own default values for them. `Adam(params, amsgrad=True, eps=1e-6)` takes both, under our names or torch's, and makes an
 Optimizer.
+
+A recipe and parts that modify it make another recipe: `Adam + cautious`, `AdamW + clip_global_norm + lookahead`. Where
+each part stands in the list follows from what it reads: see `Recipe.__add__`. `recipe('adamw')` finds one by name.
 """
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, TypeAlias, overload
 
 from torch import Tensor
 
 from .composition import Bound, Composition, unknown
-from .hypers import SPELLINGS, TABLE, canonical, check
+from .hypers import SPELLINGS, TABLE, canonical, check, own_name
 from .optimizer import Optimizer
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
@@ -37,6 +41,7 @@ class Recipe:
         defaults: Mapping[str, float]  # Default values of hyperparameters, where they are not the parts'
     ):
         self.fn, self.defaults = fn, {k: check(k, v) for k, v in canonical(defaults).items()}
+        self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and what was added to it
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
         self.__doc__ = fn.__doc__
@@ -78,12 +83,14 @@ class Recipe:
 
     def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound:
         "As `Composition.bind`, for options and hyperparameters. An option such as SGD's `mom` may be both."
-        chosen = self.options | {k: v for k, v in {**(fallback or {}), **given}.items() if k in self.options}
+        known = [*self._compose({}).hypers, *self.options]
+        given, fallback = ({own_name(k, known): v for k, v in (d or {}).items()} for d in (given, fallback))
+        chosen = self.options | {k: v for k, v in {**fallback, **given}.items() if k in self.options}
         composition = self._compose(chosen)
         for k in given:
             if k not in composition.hypers and k not in self.options:
                 raise unknown(k, [*composition.hypers, *self.options])
-        values = self.defaults | self.options | dict(fallback or {}) | dict(given)
+        values = self.defaults | self.options | fallback | given
         return composition.bind({}, values)._replace(options=chosen)
 
     def __call__(self, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> Optimizer:
@@ -93,17 +100,92 @@ class Recipe:
         if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
         return Optimizer(params, self, **options_and_hypers)
 
+    def __add__(self, extra: Part | Iterable[Part]) -> Recipe:
+        """A recipe with one more part, or several (those that are there already are left out), put where they work.
+
+        What changes the gradient, or keeps a step from happening, comes first; what changes the update comes after the
+        steps, but before decoupled weight decay, unless it is declared with `decay=True`; decay comes next; and what
+        reads the new parameter comes last. Several of a kind stand in the order in which they were added. Raises
+        ContractError if that makes no optimizer.
+        """
+        if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)): raise _no_sum(self, extra)
+        parts = (extra,) if isinstance(extra, Part) else tuple(extra)
+        for p in parts:
+            if not isinstance(p, Part): raise _no_sum(self, p)
+        base, before = self.made_of or (self, ())
+        return _sum(base, (*before, *parts))
+
     def __instancecheck__(self, opt: Any) -> bool: return isinstance(opt, Optimizer) and opt.recipe is self
 
     def __repr__(self) -> str: return f'{self.__name__}{self.__signature__}\n  {self._compose({})}'
-    def __reduce__(self) -> str: return where(self)[1]
+    def __reduce__(self) -> str | tuple[Any, ...]: return (_sum, self.made_of) if self.made_of else where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
+
+
+def _no_sum(base: Recipe, extra: Any) -> ContractError:
+    what = f'{extra.__name__} is a recipe' if isinstance(extra, Recipe) else f'{extra!r} is none'
+    return ContractError(f'{base.__name__} + ... takes a part, or several in a list, and {what}')
+
+
+def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
+    "`base` with `extra` put where they work."
+    def fn(**options: Any) -> Iterable[Part]: return _placed(base.parts(**options), extra)
+    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
+    fn.__doc__, fn.__module__ = base.__doc__, base.__module__
+    fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
+    res = Recipe(fn, base.defaults)
+    res.made_of = base, extra
+    return res
+
+
+def _placed(parts: tuple[Part, ...], extra: tuple[Part, ...]) -> list[Part]:
+    "The parts in order of their place; those of one place in the order in which they came."
+    new = [p for p in dict.fromkeys(extra) if p not in parts]
+    every = (*parts, *new)
+    numbers = [p for p in every if p.kind == 'stat' and p.is_number]
+    # a gate, after those numbers that count what it stops; then numbers that an early part reads
+    gates = [p for p in new if p.kind == 'gate']
+    first = [p for p in numbers if p in new and any(link.kind == 'total' for link in p.links.values())] + gates
+    needed = {name for p in new if not _place(p) for name in p.reads + [r for s in p.links.values() for r in s.reads]}
+    first += [p for p in numbers if p not in first and (p in new or needed & {q.out for q in numbers})]
+    late = {'new_param'}.union(p.out for p in every if p.kind == 'stat' and 'new_param' in p.reads)
+
+    def place(p: Part) -> float:
+        if late & {*p.reads}: return 4
+        if p.kind == 'step' and {*p.args} <= {'param'}: return 2
+        return _place(p) if p in new else 1
+    return [*first, *sorted((p for p in every if p not in first), key=place)]
+
+
+def _place(p: Part) -> float:
+    "Where a part goes that is added: 0 before the others, 1 among them, 1.5 after their steps, 3 after decay."
+    if p.kind == 'transform': return 0 if p.out == 'grad' else 3 if p.decay else 1.5
+    if p.kind in ('total', 'gate'): return 0
+    return 2.5 if p.kind == 'step' and 'update' in p.reads else 1
 
 
 @overload
 def recipe(fn: Options, /) -> Recipe: ...
 @overload
+def recipe(name: str, /) -> Recipe: ...
+@overload
 def recipe(**defaults: float) -> Callable[[Options], Recipe]: ...
-def recipe(fn: Options | None=None, /, **defaults: float) -> Recipe | Callable[[Options], Recipe]:
-    "Makes a recipe from a function that returns parts. `defaults` are its own default values of hyperparameters."
+def recipe(fn: Any=None, /, **defaults: float) -> Recipe | Callable[[Options], Recipe]:
+    """Makes a recipe from a function that returns parts. `defaults` are its own default values of hyperparameters.
+
+    Or finds one of genopt's by name, whatever its case: `recipe('adamw')`. Raises KeyError with the nearest name.
+    """
+    if isinstance(fn, str): return _find(fn)
     return Recipe(fn, defaults) if fn else lambda fn: Recipe(fn, defaults)
+
+
+def _find(name: str) -> Recipe:
+    from . import zoo
+    names = {n.lower(): n for n in zoo.__all__}
+    plain = name.lower().replace('_', '').replace('-', '')
+    if plain not in names:
+        near = get_close_matches(plain, names, 1, .5)
+        advice = f'did you mean `{names[near[0]]}`?' if near else f'there are {", ".join(zoo.__all__)}'
+        raise KeyError(f'there is no recipe `{name}`: {advice}')
+    found: Recipe = getattr(zoo, names[plain])
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from .composition import Composition, bad_result
 from .hypers import TABLE
 from .part import Part, PartError
 
-__all__ = ['rehearse', 'trial_shape']
+__all__ = ['rehearse', 'stays_still', 'trial_shape']
 
 SHAPE = 5, 4  # no slice of it is its own mirror image
 CUTS = slice(1, 2), (..., slice(1, 2))
@@ -44,13 +45,32 @@ def rehearse(
     # Whatever mode the caller is in (fake tensors, inference), and without using up random numbers
     with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         param = random(1.)
-        state = composition.init(param)
+        state = composition.init(param, hypers)
         if any(v.dtype == torch.float64 for v in state.values() if isinstance(v, Tensor)): dtype = torch.float64
         for scale in (.1, 1000.):
             state = {k: _cast(v, dtype) for k, v in state.items()}  # as an engine does
-            numbers = composition.numbers(state, hypers)
-            _, state = composition.update(param.to(dtype), random(scale), state, numbers, _run)
+            given, p, g = dict(hypers), param.to(dtype), random(scale).to(dtype)
+            for k, total in composition.totals.items():
+                given[k] = composition.total(total, p, g, state, composition.numbers(state, given, total), _run).item()
+            numbers = composition.numbers(state, given)
+            if composition.is_closed(numbers): raise PartError('a gate is closed for gradients of usual size, so no '
+                                                               'parameter would ever move')
+            _, state = composition.update(p, g, state, numbers, _run)
     composition.tried.add(key)
+
+
+def stays_still(
+    composition: Composition,
+    hypers: Mapping[str, Any]  # A number for each hyperparameter and total
+) -> bool:
+    "Does a parameter without a gradient stay where it is, with all that is remembered of it? Tried on random numbers."
+    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        draw = torch.Generator().manual_seed(0)
+        param, *rest = torch.rand(2 + len(composition.stats), *SHAPE, generator=draw, dtype=torch.float64)
+        state = {k: v if isinstance(v, Real) else (_cast(v, torch.float64) + rest[i] if v.shape == param.shape else v)
+                 for i, (k, v) in enumerate(composition.init(param, hypers).items())}
+        change, new = composition.update(param, 0 * param, state, composition.numbers(state, hypers))
+    return not change.any() and all(torch.equal(new[k], state[k]) for k in composition.tensor_stats)
 
 
 def trial_shape(composition: Composition, params: Sequence[Tensor]) -> tuple[int, ...]:
@@ -72,6 +92,7 @@ def _run(part: Part, env: Mapping[str, Any]) -> Any:
         if v._version != before[k][0] or not torch.equal(v.nan_to_num(), before[k][1].nan_to_num()):
             raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it '
                             'reads')
+    if part.kind == 'total': return result
     if not (isinstance(result, Tensor) and result.is_floating_point() == like.is_floating_point()):
         raise bad_result(part, result, like)
     if part.whole or not result.dim() or result.shape != env['param'].shape: return result

@@ -181,13 +181,14 @@ def _contenders(work: Work, libraries: list[str], device: torch.device) -> dict[
         return lambda ps: work.recipe(ps, lr, compile=compile, **options)
     res: dict[str, Any] = {'genopt compiled': ours(True), 'genopt eager': ours(False)}
     if (name := work.recipe.__name__) in TWINS:
-        cls, _ = TWINS[name]
+        cls = TWINS[name].cls
+        asks = signature(cls).parameters
         if name == 'Momentum': options = dict(momentum=.9) | options
         for how in ('loop', 'foreach', 'fused'):
             def theirs(ps: list[Tensor], how: str=how) -> Any:
-                kwargs: dict[str, Any] = dict(foreach=False) if how == 'loop' else {how: True}
+                kwargs: dict[str, Any] = {how: True} if how != 'loop' else dict(foreach=False) if 'foreach' in asks else {}
                 return cls(ps, lr=lr, **kwargs, **options)
-            if how == 'loop' or how in signature(cls).parameters: res[f'torch {how}'] = theirs  # RMSprop has no fused
+            if how == 'loop' or how in asks: res[f'torch {how}'] = theirs  # RMSprop has no fused
     for library in libraries:
         if (place := PEERS[library].get(name)) and not options:
             def peer(ps: list[Tensor], place: str=place) -> Any:

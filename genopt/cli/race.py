@@ -76,9 +76,9 @@ def race(
 
 def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     "name -> learning rate, from what the person wrote."
-    by_lower, names = {n.lower(): n for n in TWINS}, [n.strip() for n in optimizers.split(',')]
+    by_lower, names = {n.lower(): n for n in LRS}, [n.strip() for n in optimizers.split(',')]
     for n in names:
-        if n.lower() not in by_lower: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, TWINS)}')
+        if n.lower() not in by_lower: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, LRS)}')
     names = [by_lower[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
     try: values = [float(v) for v in lrs.split(',')] if lrs else [LRS[n] for n in names]
@@ -136,7 +136,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         import genopt
-        cls, _ = TWINS[self.name]
+        cls = TWINS[self.name].cls
         self.recipe: Recipe = getattr(genopt, self.name)
         self.twin = f'torch.optim.{cls.__name__}'
         self.models = self.model, copy.deepcopy(self.model)

@@ -49,13 +49,14 @@ _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
 
 def check(
     composition: Composition,
-    params: Sequence[Tensor]  # What it is for: only shapes and dtypes are read
+    hypers: Mapping[str, Any],  # A number for each hyperparameter
+    params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
 ) -> None:
     "Records its parts, for their mistakes. Raises PartError for what cannot be compiled: see `tape`."
     param = torch.zeros(trial_shape(composition, params), dtype=params[0].dtype if params else torch.float32)
     wide = torch.float64 if param.dtype in (torch.float64, torch.complex128) else torch.float32
     env: dict[str, Any] = {'param': wide, 'grad': wide, 'update': wide, 'new_param': wide}
-    for k, v in composition.init(param).items():
+    for k, v in composition.init(param, hypers).items():
         if isinstance(v, Tensor): env[k] = env[f'prev_{k}'] = v.dtype if v.dtype in WHOLE_NUMBERS else wide
     for segment in _segments(composition):
         if not segment.whole: _record(composition, segment, {k: env[k] for k in segment.reads})
@@ -79,8 +80,8 @@ class Compiled:
             while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
         for unit in plan.units: unit.step(hypers, describe)
         for cohort in cohorts(composition, *plan.rest(params, grads, states)):
-            self._run_in_blocks(composition, cohort, eager.numbers_of(composition, hypers, cohort, describe), describe,
-                                maximize)
+            if numbers := eager.numbers_of(composition, hypers, cohort, describe):
+                self._run_in_blocks(composition, cohort, numbers, describe, maximize)
 
     def forget(self) -> None:
         "Lets go of all tensors."
@@ -193,8 +194,9 @@ class _Unit:
 
     def step(self, hypers: Mapping[str, float], describe: Describe) -> None:
         numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
-        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        if numbers: self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
         self.grads = self.cohort.grads = []
+        if not numbers: return
         increment_version(self.cohort.params)  # state is never part of a graph
         eager.finish(self.composition, self.cohort, numbers)
 
@@ -262,7 +264,7 @@ def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mappin
 # -- kernels -------------------------------------------------------------------------------------------------
 
 def _numbers(composition: Composition) -> list[str]:
-    return [*composition.hypers, *(p.out for p in composition.number_parts),
+    return [*composition.hypers, *composition.totals, *(p.out for p in composition.number_parts if p.kind != 'gate'),
             *(f'prev_{k}' for k in composition.number_stats)]
 
 

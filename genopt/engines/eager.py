@@ -23,7 +23,7 @@ Update: TypeAlias = Callable[..., tuple[Tensor, dict[str, Any]]]
 
 def run(
     composition: Composition,
-    hypers: Mapping[str, float],         # A plain number for each hyperparameter
+    hypers: Mapping[str, float],         # A plain number for each hyperparameter, and each total
     params: Sequence[Tensor],
     grads: Sequence[Tensor],             # One per parameter
     states: Sequence[dict[str, Any]],    # One per parameter, from `Composition.init`; updated in place
@@ -32,8 +32,8 @@ def run(
 ) -> None:
     "One step of each parameter. If a part fails, the block of elements that it failed on is unchanged."
     for cohort in cohorts(composition, params, grads, states):
-        numbers = numbers_of(composition, hypers, cohort, describe)
-        run_cohort(composition, cohort, numbers, describe, maximize)
+        if numbers := numbers_of(composition, hypers, cohort, describe):
+            run_cohort(composition, cohort, numbers, describe, maximize)
 
 
 def run_cohort(
@@ -63,15 +63,19 @@ def run_cohort(
 
 
 def numbers_of(composition: Composition, hypers: Mapping[str, float], cohort: Cohort,
-               describe: Callable[[Tensor], str]) -> dict[str, Any]:
-    "The half of a step that is plain numbers, for the whole cohort."
-    try: return composition.numbers(cohort.states[0], hypers)
+               describe: Callable[[Tensor], str]) -> dict[str, Any] | None:
+    "The half of a step that is plain numbers, for the whole cohort. None where a gate is closed: the step is over."
+    try: numbers = composition.numbers(cohort.states[0], hypers)
     except PartError as e: raise PartError(f'{e} (on {describe(cohort.params[0])})') from e.__cause__
+    if not composition.is_closed(numbers): return numbers
+    finish(composition, cohort, numbers)
+    return None
 
 
 def finish(composition: Composition, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
     "Stores the stats that are numbers: the end of a cohort's step."
-    new = {k: v.item() if hasattr(v := numbers[k], 'item') else v for k in composition.number_stats}  # not NumPy's
+    new = {k: v.item() if hasattr(v := numbers[k], 'item') else v  # not NumPy's
+           for k in composition.number_stats if k in numbers}
     for k, v in new.items():
         for state in cohort.states: state[k] = v
 

@@ -66,7 +66,8 @@ def record(
             out = part.fn(*[env[n] for n in part.reads], **{k: env[n] for k, n in part.keywords})
             if isinstance(out, Tensor): recorder.ref(out)
         except Exception as e: raise PartError(f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}') from e
-        return torch.where(env[part.switch] == 0, env[part.like], out) if part.switch else out
+        if not part.switch: return out
+        return torch.where(env[part.switch] == 0, 0 * out if part.kind == 'step' else env[part.like], out)
 
     with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         draw = torch.Generator().manual_seed(0)

@@ -1,13 +1,13 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
-In all of them tensors are positional, of the parameter's shape; numbers are keywords.
+In all of them tensors are positional, of the parameter's shape; numbers are keywords. `scalars`, `stats`, `transforms`
+and `steps` are what recipes are made of; `modifiers` are what can be added to any recipe, as in `Adam + cautious`.
 """
-from .scalars import debias, keep
-from .stats import average_grad, average_sqr_grad, dampened_momentum, max_sqr_grad, momentum_buffer, step_count
-from .steps import adam_step, momentum_step, nesterov_step, sgd_step, weight_decay
-from .transforms import centered_rms_scale, l2_reg, rms_scale
+from . import modifiers, scalars, stats, steps, transforms
+from .modifiers import *   # noqa: F403
+from .scalars import *     # noqa: F403
+from .stats import *       # noqa: F403
+from .steps import *       # noqa: F403
+from .transforms import *  # noqa: F403
 
-__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale',
-           'average_grad', 'momentum_buffer', 'dampened_momentum', 'average_sqr_grad', 'max_sqr_grad', 'step_count',
-           'debias', 'keep',
-           'sgd_step', 'momentum_step', 'nesterov_step', 'weight_decay', 'adam_step']
+__all__ = [*transforms.__all__, *stats.__all__, *scalars.__all__, *steps.__all__, *modifiers.__all__]

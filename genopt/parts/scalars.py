@@ -1,7 +1,10 @@
 "Scalars: numbers that several parameters share, computed once per step in plain Python."
+import math
+
 from ..part import scalar
 
-__all__ = ['debias', 'keep']
+__all__ = ['debias', 'keep', 'later', 'fresh', 'annealed_lr', 'relative_lr', 'nadam_mom', 'next_nadam_mom', 'rectifier',
+           'grown_weight', 'grown_mom', 'lower_lr', 'upper_lr', 'root_lr', 'share_of_square', 'share_of_mean']
 
 
 @scalar
@@ -14,3 +17,91 @@ def debias(count, *, mom):
 def keep(count, *, dampening=0.):
     "1 − τ: how much of a gradient enters a dampened buffer; all of it on the first step, as in torch."
     return 1 - dampening if count > 1 else 1.
+
+
+@scalar
+def later(count):
+    "0 on a parameter's first step, when there is no gradient before this one, and 1 later."
+    return 0. if count == 1 else 1.
+
+
+@scalar
+def fresh(count, *, sqr_mom):
+    "1 on a parameter's first step, so that an average begins with what it sees, and 1 − β₂ later."
+    return 1. if count == 1 else 1 - sqr_mom
+
+
+@scalar
+def annealed_lr(count, *, lr, lr_decay=0.):
+    "η / (1 + (t − 1)·ζ)"
+    return lr / (1 + (count - 1) * lr_decay)
+
+
+@scalar
+def relative_lr(count, *, lr):
+    "min(η, 1/√t): a step as a share of the parameter's own size (Shazeer & Stern, arXiv:1804.04235, section 8)."
+    return min(lr, count**-.5)
+
+
+@scalar
+def share_of_square(count, *, beta2_decay=-0.8):
+    "tᶜ: the share of a new square, which falls with time (Shazeer & Stern, arXiv:1804.04235, section 7.2)."
+    return count**beta2_decay
+
+
+@scalar
+def nadam_mom(count, *, mom, momentum_decay=0.004):
+    "β₁·(1 − ½·0.96^(t·ψ)): a decay that grows to β₁ (Dozat, ICLR workshop 2016)."
+    return mom * (1 - .5 * .96**(count * momentum_decay))
+
+
+@scalar
+def next_nadam_mom(count, *, mom, momentum_decay=0.004):
+    "The same for the step after this one."
+    return mom * (1 - .5 * .96**((count + 1) * momentum_decay))
+
+
+@scalar
+def rectifier(count, *, sqr_mom):
+    "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, eq. 5)."
+    end = 2 / (1 - sqr_mom) - 1
+    now = end - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
+    return math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) if now > 5 else 0.
+
+
+@scalar
+def grown_weight(count, *, slow_weight, warmup=0):
+    "α·min(t/T, 1): the slow average's weight, grown over T steps (Pagliardini et al., arXiv:2409.03137, eq. 4)."
+    return slow_weight * min(count / warmup, 1) if warmup else slow_weight
+
+
+@scalar
+def grown_mom(count, *, mom, slow_mom, warmup=0):
+    "β₃, grown from β₁ so that its half-life grows evenly over T steps (Pagliardini et al., arXiv:2409.03137, eq. 5)."
+    if count >= warmup or not mom: return slow_mom
+    a, b, part = math.log(mom), math.log(slow_mom), count / warmup
+    return min(math.exp(a * b / ((1 - part) * b + part * a)), slow_mom)
+
+
+@scalar
+def lower_lr(count, base_lr, *, lr, final_lr=0.1, bound_rate=1e-3):
+    "η*·(1 − 1/(γt + 1)): grows to η* (Luo et al., arXiv:1902.09843, section 4). It follows a schedule of η."
+    return final_lr * lr / base_lr * (1 - 1 / (bound_rate * count + 1)) if base_lr else 0.
+
+
+@scalar
+def upper_lr(count, base_lr, *, lr, final_lr=0.1, bound_rate=1e-3):
+    "η*·(1 + 1/(γt)): falls to η*."
+    return final_lr * lr / base_lr * (1 + 1 / (bound_rate * count)) if base_lr else 0.
+
+
+@scalar
+def root_lr(count, *, lr):
+    "η·√t: the weight of a gradient in a sum, if later ones are to count more."
+    return lr * count**.5
+
+
+@scalar
+def share_of_mean(count, *, t0=0.):
+    "1 / max(1, t − t₀): the share of the newest in the mean of all since t₀."
+    return 1 / max(1, count - t0)

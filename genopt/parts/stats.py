@@ -1,11 +1,18 @@
 "Stats: what is remembered from step to step, in order of increasing complexity."
+import torch
 from torch import maximum
 
 from ..part import stat
-from .scalars import keep
+from .scalars import fresh, grown_mom, keep, later, nadam_mom, root_lr, share_of_square
 
-__all__ = ['step_count', 'average_grad', 'average_sqr_grad', 'max_sqr_grad', 'momentum_buffer', 'dampened_momentum']
+__all__ = ['step_count', 'base_lr', 'mom_product', 'asgd_lr', 'first_param', 'last_grad',
+           'average_grad', 'average_slow_grad', 'average_diff', 'momentum_buffer', 'dampened_momentum', 'sum_grad',
+           'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'weighted_sum_sqr_grad', 'begun_sqr_grad',
+           'average_sqr_surprise', 'average_sqr_ahead', 'yogi_sqr_grad', 'max_grad', 'average_sqr_norm',
+           'average_sqr_rows', 'average_sqr_columns', 'turning_step']
 
+
+# -- numbers -------------------------------------------------------------------------------------------------
 
 @stat(init=0)
 def step_count(count):
@@ -13,11 +20,75 @@ def step_count(count):
     return count + 1
 
 
+@stat(init=lambda *, lr: lr)
+def base_lr(base_lr):
+    "η₀: the learning rate that a parameter began with."
+    return base_lr
+
+
+@stat(init=1.)
+def mom_product(mom_product, mom=nadam_mom):
+    "Πμ ← Πμ·μₜ: the weight of the beginning in an average whose decay changes."
+    return mom_product * mom
+
+
+@stat(init=lambda *, lr: lr)
+def asgd_lr(eta, count, *, lr, lambd=1e-4, power=0.75):
+    "η ← η₀ / (1 + λ·η₀·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490)."
+    return lr / (1 + lambd * lr * count)**power
+
+
+# -- of gradients --------------------------------------------------------------------------------------------
+
+@stat(init=lambda param: param)
+def first_param(first_param):
+    "θ₀: where the parameter began."
+    return first_param
+
+
+@stat
+def last_grad(last_grad, grad):
+    "g, for the next step to compare with."
+    return grad
+
+
 @stat
 def average_grad(grad_avg, grad, *, mom=0.9):
     "m ← β₁·m + (1 − β₁)·g"
     return grad_avg.lerp(grad, 1 - mom)
 
+
+@stat
+def average_slow_grad(slow_avg, grad, slow_mom=grown_mom):
+    "s ← β₃·s + (1 − β₃)·g, with a β₃ that may grow."
+    return slow_avg.lerp(grad, 1 - slow_mom)
+
+
+@stat
+def average_diff(diff_avg, grad, prev_last_grad, later=later, *, diff_mom=0.92):
+    "d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change (Xie et al., arXiv:2208.06677)."
+    return diff_avg.lerp(later * (grad - prev_last_grad), 1 - diff_mom)
+
+
+@stat(sparse='dense')
+def momentum_buffer(grad_avg, grad, *, mom=0.9):
+    "m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964)."
+    return mom * grad_avg + grad
+
+
+@stat(sparse='dense')
+def dampened_momentum(grad_avg, grad, kept=keep, *, mom=0.9):
+    "m ← β₁·m + (1 − τ)·g, and g itself on the first step."
+    return mom * grad_avg + kept * grad
+
+
+@stat
+def sum_grad(grad_sum, grad, weight=root_lr):
+    "s ← s + η√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
+    return grad_sum + weight * grad
+
+
+# -- of their squares ----------------------------------------------------------------------------------------
 
 @stat
 def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
@@ -31,13 +102,79 @@ def max_sqr_grad(max_sqr_avg, sqr_avg):
     return maximum(max_sqr_avg, sqr_avg)
 
 
-@stat
-def momentum_buffer(grad_avg, grad, *, mom=0.9):
-    "m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964)."
-    return mom * grad_avg + grad
+@stat(init=lambda param, *, initial_accumulator_value=0.: torch.full_like(param, initial_accumulator_value))
+def sum_sqr_grad(sqr_sum, grad):
+    "s ← s + g² (Duchi et al., JMLR 12, 2011)."
+    return sqr_sum.addcmul(grad, grad)
 
 
 @stat
-def dampened_momentum(grad_avg, grad, kept=keep, *, mom=0.9):
-    "m ← β₁·m + (1 − τ)·g, and g itself on the first step."
-    return mom * grad_avg + kept * grad
+def weighted_sum_sqr_grad(sqr_sum, grad, weight=root_lr):
+    "v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
+    return sqr_sum.addcmul(weight * grad, grad)
+
+
+@stat
+def begun_sqr_grad(sqr_avg, grad, share=fresh):
+    "v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853)."
+    return ((1 - share) * sqr_avg).addcmul(share * grad, grad)
+
+
+@stat
+def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom=0.999, eps=1e-8):
+    "s ← β₂·s + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2)."
+    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * (grad - grad_avg), grad - grad_avg) + eps
+
+
+@stat
+def average_sqr_ahead(sqr_avg, grad, prev_last_grad, later=later, *, diff_mom=0.92, sqr_mom=0.99):
+    "n ← β₃·n + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677)."
+    ahead = grad + diff_mom * later * (grad - prev_last_grad)
+    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * ahead, ahead)
+
+
+@stat(init=lambda param: torch.full_like(param, 1e-6))
+def yogi_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
+    "v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2)."
+    return sqr_avg - (1 - sqr_mom) * (sqr_avg - grad * grad).sign() * grad * grad
+
+
+@stat
+def max_grad(grad_max, grad, *, sqr_mom=0.999, eps=1e-8):
+    "u ← max(β₂·u, |g| + ε): a norm with an infinite power (Kingma & Ba, arXiv:1412.6980, section 7.1; ε as in torch)."
+    return maximum(sqr_mom * grad_max, grad.abs() + eps)
+
+
+# -- of a tensor's own shape ---------------------------------------------------------------------------------
+
+def _one_number(param): return torch.zeros((), dtype=torch.promote_types(param.dtype, torch.float32), device=param.device)
+def _rows(param): return param.new_zeros((*param.shape[:-1], 1) if param.dim() > 1 else param.shape)
+def _columns(param): return param.new_zeros((*param.shape[:-2], 1, param.shape[-1]) if param.dim() > 1 else (0,))
+
+
+@stat(init=_one_number, whole=True)
+def average_sqr_norm(sqr_norm, grad, share=fresh):
+    "v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286)."
+    return (1 - share) * sqr_norm + share * grad.square().sum()
+
+
+@stat(init=_rows, whole=True, needs='real')
+def average_sqr_rows(row_avg, grad, share=share_of_square):
+    "R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4)."
+    return row_avg.lerp(grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square(), share)
+
+
+@stat(init=_columns, whole=True, needs='real')
+def average_sqr_columns(column_avg, grad, share=share_of_square):
+    "C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none."
+    return column_avg.lerp(grad.square().mean(-2, keepdim=True), share) if grad.dim() > 1 else column_avg
+
+
+# -- of signs ------------------------------------------------------------------------------------------------
+
+@stat(init=lambda param, *, lr: torch.full_like(param, lr))
+def turning_step(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-6, max_step=50.):
+    "Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993)."
+    turn = grad * prev_last_grad
+    scaled = torch.where(turn > 0, eta_plus * step_size, torch.where(turn < 0, eta_minus * step_size, step_size))
+    return scaled.clamp(min_step, max_step)

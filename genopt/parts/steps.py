@@ -1,14 +1,29 @@
 "Steps: changes of the parameter, which add up. Each takes its `lr` from the group."
 from ..part import step
-from .scalars import debias
+from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
+                      upper_lr)
 
-__all__ = ['sgd_step', 'momentum_step', 'nesterov_step', 'weight_decay', 'adam_step']
+__all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'qhm_step', 'aggmo_step',
+           'asgd_step', 'debiased_step', 'sign_step', 'lion_step', 'rprop_step',
+           'weight_decay', 'proximal_decay', 'independent_decay', 'cautious_decay',
+           'scaled_step', 'adam_step', 'adam_hat_step', 'adamax_step', 'nadam_step', 'nadamw_step', 'radam_step',
+           'qhadam_step', 'adan_step', 'ademamix_step', 'adabound_step', 'madgrad_step', 'adafactor_step']
 
+SQR = debias.rename(mom='sqr_mom')
+
+
+# -- along the gradient, or a memory of gradients ------------------------------------------------------------
 
 @step
 def sgd_step(grad, *, lr):
     "Δθ = −η·g"
     return -lr * grad
+
+
+@step
+def annealed_step(grad, rate=annealed_lr):
+    "Δθ = −η/(1 + (t − 1)·ζ)·g"
+    return -rate * grad
 
 
 @step
@@ -18,18 +33,166 @@ def momentum_step(grad_avg, *, lr):
 
 
 @step
+def buffer_step(grad_avg):
+    "Δθ = −m, where m has η in it."
+    return -grad_avg
+
+
+@step
 def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
     "Δθ = −η·(g + β₁·m): looks ahead along the buffer (Sutskever et al., ICML 2013, section 2, as rewritten in torch)."
     return -lr * (grad + mom * grad_avg)
 
 
 @step
+def qhm_step(grad, grad_avg, *, lr, nu=0.7):
+    "Δθ = −η·((1 − ν)·g + ν·m) (Ma & Yarats, arXiv:1810.06801, eq. 3)."
+    return -lr * grad.lerp(grad_avg, nu)
+
+
+@step
+def aggmo_step(grad, fast_avg, slow_avg, *, lr):
+    "Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325, eq. 4)."
+    return -lr / 3 * (grad + fast_avg + slow_avg)
+
+
+@step
+def asgd_step(grad, param, prev_eta, *, lambd=1e-4):
+    "Δθ = −η·(g + λ·θ)"
+    return -prev_eta * (grad + lambd * param)
+
+
+@step
+def debiased_step(grad_avg, bias=debias, *, lr):
+    "Δθ = −η·m / (1 − β₁ᵗ)"
+    return -lr / bias * grad_avg
+
+
+# -- along a sign --------------------------------------------------------------------------------------------
+
+@step
+def sign_step(grad_avg, *, lr):
+    "Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 2)."
+    return -lr * grad_avg.sign()
+
+
+@step
+def lion_step(grad, prev_grad_avg, *, lr, mom=0.9):
+    "Δθ = −η·sign(β₁·m + (1 − β₁)·g), with m as it was before this step (Chen et al., arXiv:2302.06675, algorithm 2)."
+    return -lr * prev_grad_avg.lerp(grad, 1 - mom).sign()
+
+
+@step
+def rprop_step(grad, step_size):
+    "Δθ = −sign(g)·Δ"
+    return -grad.sign() * step_size
+
+
+# -- toward zero ---------------------------------------------------------------------------------------------
+
+@step(switch='wd')
 def weight_decay(param, *, lr, wd=0.01):
     "Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch)."
     return -lr * wd * param
 
 
+@step(switch='wd')
+def independent_decay(param, *, wd=1e-5):
+    "Δθ = −λ·θ: the same decay whatever η is (Loshchilov & Hutter, arXiv:1711.05101, algorithm 2, with their ηₜ at 1)."
+    return -wd * param
+
+
+@step(switch='wd')
+def cautious_decay(update, param, *, lr, wd=0.01):
+    "Δθ = −η·λ·θ where the step goes toward zero too, else 0 (Chen et al., arXiv:2510.12402, algorithm 1)."
+    return -lr * wd * param * (update * param <= 0)
+
+
+@step(switch='wd')
+def proximal_decay(new_param, *, lr, wd=0.02):
+    "θ ← θ / (1 + η·λ), after the step (Xie et al., arXiv:2208.06677, algorithm 1)."
+    return new_param * (-lr * wd / (1 + lr * wd))
+
+
+# -- divided by a root mean square ---------------------------------------------------------------------------
+
 @step
-def adam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=debias.rename(mom='sqr_mom'), *, lr, eps=1e-8):
+def scaled_step(grad_avg, sqr_avg, *, lr, eps=1e-3):
+    "Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2)."
+    return -lr * grad_avg / (sqr_avg.sqrt() + eps)
+
+
+@step
+def adam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, eps=1e-8):
     "Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1)."
     return -lr / bias * grad_avg / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+
+
+@step
+def adam_hat_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, eps=1e-8):
+    "Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m / (√v + ε): ε beside the raw v (Kingma & Ba, arXiv:1412.6980, end of section 2)."
+    return -lr * sqr_bias**0.5 / bias * grad_avg / (sqr_avg.sqrt() + eps)
+
+
+@step
+def adamax_step(grad_avg, grad_max, bias=debias, *, lr):
+    "Δθ = −η·m̂ / u (Kingma & Ba, arXiv:1412.6980, algorithm 2)."
+    return -lr / bias * grad_avg / grad_max
+
+
+@step
+def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_nadam_mom, sqr_bias=SQR, *,
+               lr, eps=1e-8):
+    "Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch)."
+    ahead = (1 - now) / (1 - mom_product) * grad + then / (1 - mom_product * then) * grad_avg
+    return -lr * ahead / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+
+
+@step
+def nadamw_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, mom=0.9, eps=1e-8):
+    "Δθ = −η·(β₁·m + (1 − β₁)·g)/(1 − β₁ᵗ) / (√v̂ + ε): Adam's, one gradient ahead (Dahl et al., arXiv:2306.07179)."
+    return -lr / bias * grad.lerp(grad_avg, mom) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+
+
+@step
+def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
+    "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, algorithm 2; ε as in torch)."
+    return -lr / bias * grad_avg * ((rect == 0) + rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))
+
+
+@step
+def qhadam_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, nu=0.7, sqr_nu=1., eps=1e-8):
+    "Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε) (Ma & Yarats, arXiv:1810.06801, eq. 6)."
+    square = (sqr_nu / sqr_bias * sqr_avg).addcmul((1 - sqr_nu) * grad, grad)
+    return -lr * ((1 - nu) * grad + nu / bias * grad_avg) / (square.sqrt() + eps)
+
+
+@step
+def adan_step(grad_avg, diff_avg, sqr_avg, bias=debias, diff_bias=debias.rename(mom='diff_mom'), sqr_bias=SQR, *,
+              lr, diff_mom=0.92, eps=1e-8):
+    "Δθ = −η·(m̂ + β₂·d̂) / (√n̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code)."
+    return -lr * (grad_avg / bias + diff_mom / diff_bias * diff_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+
+
+@step
+def ademamix_step(grad_avg, slow_avg, sqr_avg, bias=debias, sqr_bias=SQR, weight=grown_weight, *, lr, eps=1e-8):
+    "Δθ = −η·(m̂ + α·s) / (√v̂ + ε), where s is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1)."
+    return -lr * (grad_avg / bias + weight * slow_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+
+
+@step
+def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, low=lower_lr, high=upper_lr, *, lr, eps=1e-8):
+    "Δθ = −clip(η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) / (√v + ε), η₋, η₊)·m (Luo et al., arXiv:1902.09843, alg. 2, as in their code)."
+    return -(lr * sqr_bias**0.5 / bias / (sqr_avg.sqrt() + eps)).clamp(low, high) * grad_avg
+
+
+@step
+def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
+    "θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
+    return (1 - mom) * (first_param - grad_sum / (sqr_sum**(1 / 3) + eps) - param)
+
+
+@step(whole=True)
+def adafactor_step(grad, param, rate=relative_lr, *, min_scale=1e-3):
+    "Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4)."
+    return -rate * param.square().mean().sqrt().clamp(min=min_scale) * grad

@@ -1,7 +1,12 @@
-"Transforms: what is done to the gradient before anything remembers it or steps along it."
-from ..part import transform
+"Transforms: what recipes do to the gradient before anything remembers it or steps along it, and to the update."
+import torch
 
-__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale']
+from ..part import transform
+from .scalars import debias, later
+
+__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale', 'norm_scale',
+           'lars_scale', 'factored_scale', 'nesterov_grad', 'averaged_grad', 'diff_corrected', 'friction', 'stable_scale',
+           'shape_scale', 'rms_match', 'turned_off', 'lazy']
 
 
 @transform(switch='wd')
@@ -9,6 +14,8 @@ def l2_reg(grad, param, *, wd=0.):
     "g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖²."
     return grad + wd * param
 
+
+# -- in units of its own size --------------------------------------------------------------------------------
 
 @transform
 def rms_scale(grad, sqr_avg, *, eps=1e-8):
@@ -20,3 +27,105 @@ def rms_scale(grad, sqr_avg, *, eps=1e-8):
 def centered_rms_scale(grad, grad_avg, sqr_avg, *, eps=1e-8):
     "g ← g / (√(v − m²) + ε): in units of its standard deviation (Graves, arXiv:1308.0850, eq. 38–41; ε as in torch)."
     return grad / (sqr_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt() + eps)
+
+
+@transform
+def debiased_rms_scale(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-8):
+    "g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1)."
+    return grad / (sqr_avg.sqrt() / sqr_bias**.5 + eps)
+
+
+@transform
+def adopt_scale(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
+    "g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2)."
+    limit = prev_count**.25
+    return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-limit, limit)
+
+
+@transform
+def delta_scale(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
+    "g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1)."
+    return grad * ((prev_delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt())
+
+
+@transform(whole=True)
+def norm_scale(grad, sqr_norm, *, eps=1e-8):
+    "g ← g / (√v + ε), with one v for the tensor (Ginsburg et al., arXiv:1905.11286, algorithm 1)."
+    return grad / (sqr_norm.sqrt() + eps)
+
+
+@transform(whole=True)
+def lars_scale(grad, param, *, lr, wd=0., trust=1e-3):
+    "g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6)."
+    size, slope = param.norm(), grad.norm()
+    ratio = torch.where((size > 0) & (slope > 0), trust * size / (slope + wd * size), 1.)
+    return lr * ratio * (grad + wd * param)
+
+
+@transform(whole=True)
+def factored_scale(grad, row_avg, column_avg, *, eps=0.):
+    "g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as in torch (1804.04235)."
+    eps = eps or torch.finfo(grad.dtype).eps
+    if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
+    square = row_avg @ column_avg / row_avg.mean(-2, keepdim=True).clamp(min=eps)
+    return grad * square.clamp(min=eps * eps).rsqrt()
+
+
+# -- looking ahead, and back ---------------------------------------------------------------------------------
+
+@transform
+def nesterov_grad(grad, grad_avg, *, mom=0.95):
+    "g ← (1 − β₁)·g + β₁·m: the average as it would be if the gradient stayed."
+    return grad.lerp(grad_avg, mom)
+
+
+@transform
+def averaged_grad(grad, grad_avg):
+    "g ← m"
+    return grad_avg
+
+
+@transform
+def diff_corrected(grad, prev_last_grad, later=later, *, mom=0.95, variance_scale=0.025):
+    "g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, eq. 9; a first gradient is kept)."
+    return grad + variance_scale * mom / (1 - mom) * later * (grad - prev_last_grad)
+
+
+@transform
+def friction(update, grad, prev_last_grad):
+    "Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015)."
+    return update * torch.sigmoid((prev_last_grad - grad).abs())
+
+
+@transform
+def turned_off(grad, prev_last_grad):
+    "g ← 0 where it has just turned."
+    return torch.where(grad * prev_last_grad < 0, 0., grad)
+
+
+# -- by the tensor as a whole --------------------------------------------------------------------------------
+
+@transform(whole=True, decay=True)
+def stable_scale(update, grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-6):
+    "Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2)."
+    return update / (grad / (sqr_avg / sqr_bias).sqrt().clamp(min=eps)).square().mean().sqrt().clamp(min=1.)
+
+
+@transform(needs='matrix')
+def shape_scale(grad):
+    "g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024)."
+    return max(1., grad.shape[0] / grad.shape[1])**.5 * grad if grad.numel() else grad
+
+
+@transform(needs='matrix')
+def rms_match(grad):
+    "g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps (Liu et al., arXiv:2502.16982)."
+    return .2 * max(grad.shape)**.5 * grad
+
+
+# -- sparse gradients ----------------------------------------------------------------------------------------
+
+@transform(sparse='rows', needs='real')
+def lazy(grad):
+    "Of a sparse gradient, moves and remembers only those rows that have one (as torch's SparseAdam)."
+    return grad

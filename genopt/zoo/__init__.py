@@ -1,4 +1,17 @@
-"The recipes, by family: the four friends first."
-from .friends import SGD, Adam, AdamW, Momentum, RMSprop
+"""The recipes, by family: the four friends first. Each is four lines: its name, its idea and source, and its parts.
 
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
+LBFGS is not here: it searches along lines through all parameters at once, so it is not made of parts that see one
+parameter. torch.optim has it.
+"""
+from ..part import Part
+from ..recipe import Recipe
+from . import adams, friends, layers, memories, signs, sums
+from .adams import *     # noqa: F403
+from .friends import *   # noqa: F403
+from .layers import *    # noqa: F403
+from .memories import *  # noqa: F403
+from .signs import *     # noqa: F403
+from .sums import *      # noqa: F403
+
+FAMILIES = friends, memories, sums, adams, signs, layers
+__all__ = [name for family in FAMILIES for name in family.__all__]

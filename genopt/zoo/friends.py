@@ -12,7 +12,6 @@ __all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
 # Parts that an option brings in. RMSprop's buffer has a name of its own, as the centered variant has a `grad_avg`.
 CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale
 ALONG_SCALED = momentum_buffer.rename(grad_avg='scaled_avg'), momentum_step.rename(grad_avg='scaled_avg')
-DECAY = {False: l2_reg, True: weight_decay}
 AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
 
@@ -23,6 +22,11 @@ def _along(mom, dampening, nesterov):
     if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
     buffer = (step_count, dampened_momentum) if dampening else (momentum_buffer,)
     return (*buffer, nesterov_step if nesterov else momentum_step) if mom else (sgd_step,)
+
+
+def with_decay(parts, decoupled):
+    "Weight decay that goes into the gradient, first, or apart from it, last."
+    return (*parts, weight_decay) if decoupled else (l2_reg, *parts)
 
 
 @recipe(lr=1e-3)
@@ -46,7 +50,8 @@ def RMSprop(mom=0., centered=False):
 @recipe(lr=1e-3, wd=0.)
 def Adam(amsgrad=False, decouple_wd=False):
     "The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237)."
-    return DECAY[decouple_wd], average_grad, average_sqr_grad, step_count, *(AMSGRAD if amsgrad else (adam_step,))
+    ends = AMSGRAD if amsgrad else (adam_step,)
+    return with_decay((average_grad, average_sqr_grad, step_count, *ends), decouple_wd)
 
 
 @recipe(lr=1e-3, wd=1e-2)

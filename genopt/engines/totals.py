@@ -1,0 +1,60 @@
+"""Totals: numbers summed over all parameters, of all groups, before any parameter moves.
+
+Parts are pure, so what a total needs of the parts before it is computed for its sake, and thrown away.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..part import PartError
+from .layout import cohorts, rows
+
+if TYPE_CHECKING: from ..optimizer import Group
+
+__all__ = ['Work', 'totals']
+
+
+class Work(NamedTuple):
+    "What one step of one group is about."
+    group: Group
+    hypers: dict[str, float]
+    params: list[Tensor]
+    grads: list[Tensor]           # One per parameter
+    states: list[dict[str, Any]]  # One per parameter
+
+
+def totals(work: Sequence[Work]) -> dict[str, float]:
+    "By name. Each is over those groups whose parts read it."
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(k for w in work for k in w.group.composition.totals):
+        shares = [s for w in work if name in w.group.composition.totals for s in _shares(w, name, found)]
+        found[name] = sum(torch.stack(group).sum().item() for group in _by_device(shares))
+    return found
+
+
+def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
+    composition, res = work.group.composition, []
+    total = composition.totals[name]
+    for cohort in cohorts(composition, work.params, work.grads, work.states):
+        numbers = composition.numbers(cohort.states[0], {**work.hypers, **found}, total)
+        for block in rows(composition, cohort):
+            wide = {k: t.to(cohort.wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
+            if work.group['maximize']: wide['grad'] = -wide['grad']
+            try: share = composition.total(total, wide['param'], wide['grad'], wide, numbers)
+            except PartError as e: raise PartError(f'{e} (on {work.group.describe(block.params[0])})') from e.__cause__
+            res.append(_whole(share).double())
+    return res
+
+
+def _whole(share: Tensor) -> Tensor:
+    "Of a sharded tensor, the sum over all shards."
+    full = getattr(share, 'full_tensor', None)
+    return full() if full else share
+
+
+def _by_device(shares: list[Tensor]) -> list[list[Tensor]]:
+    return [[s for s in shares if s.device == d] for d in dict.fromkeys(s.device for s in shares)]

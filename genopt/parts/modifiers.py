@@ -1,0 +1,183 @@
+"""Modifiers: parts that change any recipe, as in `Adam + cautious` or `AdamW + clip_global_norm + lookahead`.
+
+Some are several parts, in a tuple. In a list of your own they go where `Recipe.__add__` puts them: what changes the
+gradient first, what changes the update after the steps, what reads the new parameter last.
+"""
+import torch
+
+from ..part import gate, scalar, stat, step, total, transform
+from .scalars import share_of_mean
+from .stats import step_count
+
+__all__ = ['centralize', 'clip_value', 'clip_norm', 'sqr_grad_norm', 'clip_share', 'clip_global_norm', 'clip_adaptive',
+           'clip_rms', 'orthogonalize', 'noise_size', 'noise', 'gradient_noise', 'nonfinite', 'skip_count',
+           'finite_only', 'skip_nonfinite', 'cautious', 'clip_update_rms', 'trust_ratio', 'average_param', 'mean_param',
+           'weight_mean', 'in_sync', 'slow_weights', 'lookahead_step', 'lookahead']
+
+
+# -- of the gradient -----------------------------------------------------------------------------------------
+
+def _rest(x): return tuple(range(1, x.dim()))  # the dimensions of one output unit's weights
+
+
+@transform(whole=True)
+def centralize(grad):
+    "g ← g − its mean over each output's weights; a vector stays (Yong et al., arXiv:2004.01461, eq. 1)."
+    return grad - grad.mean(_rest(grad), keepdim=True) if grad.dim() > 1 else grad
+
+
+@transform
+def clip_value(grad, *, max_value=1.):
+    "g ← each element clipped to ±c."
+    return grad.clamp(-max_value, max_value)
+
+
+@transform(whole=True)
+def clip_norm(grad, *, max_norm=1.):
+    "g ← g / max(1, ‖g‖/c), with the norm of this tensor."
+    return grad / (grad.norm() / max_norm).clamp(min=1.)
+
+
+@total
+def sqr_grad_norm(grad):
+    "Σ‖g‖² over all parameters, in double precision."
+    return torch.linalg.vector_norm(grad, dtype=torch.float64).square()
+
+
+@scalar
+def clip_share(sqr_norm=sqr_grad_norm, *, max_norm=1.):
+    "min(1, c / (‖all g‖ + 1e-6)), as in torch's clip_grad_norm_."
+    return min(1., max_norm / (sqr_norm**.5 + 1e-6))
+
+
+@transform
+def clip_global_norm(grad, share=clip_share):
+    "g ← g·min(1, c/‖all g‖), with the norm over all parameters at once (Pascanu et al., arXiv:1211.5063, alg. 1)."
+    return share * grad
+
+
+@transform(whole=True)
+def clip_adaptive(grad, param, *, max_ratio=0.01):
+    "g ← g·min(1, c·max(‖θ‖, 1e-3)/‖g‖), norms over each output's weights (Brock et al., arXiv:2102.06171, eq. 3)."
+    dims = _rest(grad) or None
+    limit = max_ratio * torch.linalg.vector_norm(param, dim=dims, keepdim=True).clamp(min=1e-3)
+    size = torch.linalg.vector_norm(grad, dim=dims, keepdim=True)
+    return torch.where(size > limit, grad * (limit / size.clamp(min=1e-6)), grad)
+
+
+@transform(whole=True)
+def clip_rms(grad, *, max_rms=1.):
+    "g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6)."
+    return grad / (grad.square().mean().sqrt() / max_rms).clamp(min=1.)
+
+
+@transform(needs='matrix')
+def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, eps=1e-7):
+    "g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024)."
+    x = grad.bfloat16()
+    if tall := x.shape[0] > x.shape[1]: x = x.T
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(int(ns_steps)):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=ns_b, alpha=ns_c), x, beta=ns_a)
+    return (x.T if tall else x).to(grad.dtype)
+
+
+@scalar
+def noise_size(count, *, noise=0.01, noise_decay=0.55):
+    "√(σ²/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, eq. 1)."
+    return (noise / count**noise_decay)**.5
+
+
+@transform(whole=True)
+def noise(grad, count, size=noise_size, *, seed=0):
+    "g ← g + noise, drawn by the seed, the step and the gradient: the same in a resumed run, and on every replica."
+    draw = torch.Generator(grad.device).manual_seed(hash((int(seed), count, grad.sum().item())))
+    return grad + size * torch.empty_like(grad).normal_(generator=draw)
+
+
+gradient_noise = step_count, noise
+
+
+@total
+def nonfinite(grad):
+    "How many elements of all gradients are infinite or no number."
+    return (~grad.isfinite()).sum()
+
+
+@stat(init=0)
+def skip_count(skipped, bad=nonfinite):
+    "How many steps were skipped."
+    return skipped + (bad > 0)
+
+
+@gate
+def finite_only(bad=nonfinite):
+    "A step happens only if every gradient of every parameter is finite."
+    return bad == 0
+
+
+skip_nonfinite = skip_count, finite_only
+
+
+# -- of the update -------------------------------------------------------------------------------------------
+
+@transform(whole=True)
+def cautious(update, grad):
+    "Δθ ← Δθ where it goes down the gradient, else 0; scaled by 1/(their share) (Liang et al., arXiv:2411.16085, alg. 1)."
+    down = (update * grad < 0).to(update.dtype)
+    return update * down / down.mean().clamp(min=1e-3)
+
+
+@transform(whole=True)
+def clip_update_rms(update, *, lr, max_rms=1.):
+    "Δθ ← Δθ / max(1, RMS(Δθ/η)/d): no tensor moves further than d·η on average (arXiv:1804.04235, section 6)."
+    return update / (update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.) if lr else update
+
+
+@transform(whole=True, decay=True)
+def trust_ratio(update, param, *, lr):
+    "Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962)."
+    size, length = param.norm(), update.norm()
+    return torch.where((size > 0) & (length > 0), lr * size / length, 1.) * update
+
+
+# -- of the weights ------------------------------------------------------------------------------------------
+
+def _precise(param): return param.to(torch.promote_types(param.dtype, torch.float32))
+
+
+@stat(init=_precise)
+def average_param(param_avg, new_param, *, ema=0.999):
+    "w ← β·w + (1 − β)·θ: an average of the weights, from the first ones on; see `Optimizer.swap` (Polyak, 1992)."
+    return param_avg.lerp(new_param, 1 - ema)
+
+
+@stat(init=_precise)
+def mean_param(param_avg, new_param, share=share_of_mean):
+    "w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407)."
+    return param_avg.lerp(new_param, share)
+
+
+weight_mean = step_count, mean_param
+
+
+@scalar
+def in_sync(count, *, sync_every=5):
+    "1 on every k-th step, else 0."
+    return float(count % sync_every == 0)
+
+
+@stat(init=lambda param: param)
+def slow_weights(slow_param, new_param, sync=in_sync, *, slow_step=0.5):
+    "φ ← φ + α·(θ − φ) on every k-th step (Zhang et al., arXiv:1907.08610, algorithm 1)."
+    return slow_param.lerp(new_param, slow_step * sync)
+
+
+@step
+def lookahead_step(new_param, slow_param, sync=in_sync):
+    "θ ← φ on every k-th step."
+    return sync * (slow_param - new_param)
+
+
+lookahead = step_count, slow_weights, lookahead_step

@@ -1,0 +1,110 @@
+"""What Adam became: an average over the root of an average, with one part changed.
+
+Where a line says nothing else: ε stands outside the root, both averages are debiased, decay is decoupled and of the
+parameter before the step, and all averages begin at 0.
+"""
+from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
+                     average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
+                     average_sqr_surprise, base_lr, begun_sqr_grad, clip_norm, debiased_rms_scale, debiased_step,
+                     diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
+                     momentum_step, nadam_step, nadamw_step, proximal_decay, qhadam_step, radam_step, scaled_step,
+                     step_count, weight_decay, yogi_sqr_grad)
+from ..recipe import recipe
+from .friends import Adam, with_decay
+
+__all__ = ['SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT',
+           'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS']
+
+AVERAGES = average_grad, average_sqr_grad, step_count
+
+
+@recipe(lr=1e-3)
+def SparseAdam():
+    "Adam that moves only the rows with a gradient, if that is sparse (as in torch: no decay, ε beside the raw average)."
+    return lazy, *AVERAGES, adam_hat_step
+
+
+@recipe(lr=2e-3)
+def Adamax():
+    "Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay)."
+    return l2_reg, average_grad, max_grad, step_count, adamax_step
+
+
+@recipe(lr=2e-3, wd=0.)
+def NAdam(decouple_wd=False):
+    "Adam with Nesterov's look ahead, along a growing β₁ (Dozat, ICLR workshop 2016; as in torch)."
+    return with_decay((*AVERAGES, mom_product, nadam_step), decouple_wd)
+
+
+@recipe(lr=1e-3, wd=0.)
+def RAdam(decouple_wd=False):
+    "Adam that is momentum until its average square can be trusted (Liu et al., arXiv:1908.03265)."
+    return with_decay((*AVERAGES, radam_step), decouple_wd)
+
+
+@recipe(lr=1e-3, wd=1e-2)
+def NAdamW():
+    "AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."
+    return *AVERAGES, nadamw_step, weight_decay
+
+
+@recipe(lr=1e-3, mom=0.995, wd=0.)
+def QHAdam():
+    "Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801)."
+    return *AVERAGES, qhadam_step, weight_decay
+
+
+@recipe(lr=1e-3, wd=0.)
+def AdaBelief():
+    "Adam over the root of the average squared surprise; ε is in the state and outside (Zhuang et al., arXiv:2010.07468)."
+    return average_grad, average_sqr_surprise, step_count, adam_step, weight_decay
+
+
+@recipe(lr=1e-2)
+def Yogi():
+    "Adam whose square moves by no more than a gradient's; begins at 1e-6, nothing debiased (Zaheer et al., NeurIPS 2018)."
+    return l2_reg, average_grad, yogi_sqr_grad, scaled_step
+
+
+@recipe(lr=4e-4, eps=1e-15, wd=0.)
+def LaProp():
+    "Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839)."
+    return average_sqr_grad, step_count, debiased_rms_scale, average_grad, debiased_step, weight_decay
+
+
+@recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
+def ADOPT():
+    "LaProp by the square before this step; ε a floor, no bias, a first step that only fills (Taniguchi et al., arXiv:2411.02853)."
+    return step_count, begun_sqr_grad, adopt_scale, average_grad, momentum_step, weight_decay
+
+
+@recipe(lr=1e-3)
+def DiffGrad():
+    "Adam with friction where the gradient changes little, from a first gradient of 0 (Dubey et al., arXiv:1909.11015)."
+    return *Adam.parts(), last_grad, friction
+
+
+@recipe(lr=1e-3, wd=0.)
+def AdaBound(amsbound=False):
+    "Adam whose rates are clipped to bounds that close in on SGD's (Luo et al., arXiv:1902.09843; ε beside the raw average)."
+    end = (max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')) if amsbound else (adabound_step,)
+    return l2_reg, *AVERAGES, base_lr, *end
+
+
+@recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0.)
+def AdEMAMix():
+    "Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137)."
+    return *AVERAGES, average_slow_grad, ademamix_step, weight_decay
+
+
+@recipe(lr=1e-3, mom=0.98, sqr_mom=0.99, wd=0.02)
+def Adan():
+    "Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677)."
+    averages = step_count, average_grad, average_diff, average_sqr_ahead, last_grad
+    return *averages, adan_step, proximal_decay
+
+
+@recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0.)
+def MARS():
+    "AdamW of gradients with less variance, clipped to a norm of 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
+    return last_grad, step_count, diff_corrected, clip_norm, *AVERAGES[:2], adam_step, weight_decay

@@ -1,0 +1,29 @@
+"Steps of one size, along a sign: of the gradient, of its average, or of a blend of the two."
+from ..parts import average_grad, last_grad, lion_step, rprop_step, sign_step, turned_off, turning_step, weight_decay
+from ..recipe import recipe
+
+__all__ = ['Rprop', 'Signum', 'Tiger', 'Lion']
+
+
+@recipe(lr=1e-2)
+def Rprop():
+    "Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993)."
+    return turning_step, turned_off, last_grad, rprop_step
+
+
+@recipe(lr=1e-4, wd=0.)
+def Signum():
+    "Steps along the sign of the average gradient; decoupled decay (Bernstein et al., arXiv:1802.04434)."
+    return average_grad, sign_step, weight_decay
+
+
+@recipe(lr=1e-3, mom=0.965, wd=1e-2)
+def Tiger():
+    "Signum with its author's values: one memory for large models, which may be kept in place of gradients (Su, 2023)."
+    return Signum.parts()
+
+
+@recipe(lr=1e-4, avg_mom=0.99, wd=0.)
+def Lion():
+    "Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."
+    return average_grad.rename(mom='avg_mom'), lion_step, weight_decay

@@ -1,0 +1,154 @@
+"""Promise: whatever torch.optim's own tests ask of its classes, genopt's recipes do too, and refuse what those refuse.
+
+`optim_db` is torch's list of configurations for its own tests. LBFGS is not made of parts, and `foreach`, `fused`,
+`capturable` and `differentiable` choose how torch runs a rule: those are refused with what to use instead.
+"""
+import re
+
+import genopt
+import pytest
+import torch
+from helpers import difference, random
+from torch import nn
+
+common = pytest.importorskip('torch.testing._internal.common_optimizers')
+from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db  # noqa: E402
+
+INFOS = [i for i in optim_db if i.optim_cls is not torch.optim.LBFGS]
+ENGINE = {'foreach', 'fused', 'capturable', 'differentiable'}
+
+
+def tolerance(info, kwargs):
+    "1e-11; 1e-6 where torch reckons in float32: NAdam's mu_product, ASGD's eta and mu, a learning rate given in it."
+    float32 = isinstance(lr := kwargs.get('lr'), torch.Tensor) and lr.dtype == torch.float32
+    return 1e-6 if float32 or info.optim_cls in (torch.optim.NAdam, torch.optim.ASGD) else 1e-11
+
+
+def recipe_of(info): return getattr(genopt, info.optim_cls.__name__)
+
+
+CONFIGS = [(info, i.kwargs, i.desc) for info in INFOS for i in info.optim_inputs_func('cpu', torch.float64)]
+names = [f'{info.optim_cls.__name__}: {desc}' for info, _, desc in CONFIGS]
+
+
+def shapes(info):
+    if info.optim_cls is torch.optim.Muon: return [(5, 7), (7, 3), (4, 4)]
+    return [(5, 7), (7,), (2, 3, 4), (1, 3)] + [()] * (info.optim_cls is not torch.optim.SparseAdam)
+
+
+def make_params(info, dtype): return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate(shapes(info))]
+
+
+def set_grads(info, params, step, dtype):
+    for i, p in enumerate(params):
+        g = random(1000 * (step + 1) + i, p.shape, dtype)
+        if info.only_supports_sparse_grads:
+            g = torch.where((random(77 * step + i, p.shape[:1], torch.float64) > 0).view(-1, *[1] * (p.dim() - 1)), g, 0)
+            g = g.to_sparse(1)
+        p.grad = g
+
+
+@pytest.mark.parametrize('info, kwargs, desc', CONFIGS, ids=names)
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_every_configuration(info, kwargs, desc, compile):
+    assert not ENGINE & {*kwargs}
+    tol = tolerance(info, kwargs)
+    ours, theirs = make_params(info, torch.float64), make_params(info, torch.float64)
+    opt, other = recipe_of(info)(ours, **kwargs, compile=compile), info.optim_cls(theirs, **kwargs)
+    for step in range(100):
+        set_grads(info, ours, step, torch.float64); set_grads(info, theirs, step, torch.float64)
+        opt.step(); other.step()
+        assert difference(ours, theirs) <= tol, f'step {step + 1}'
+
+
+COMPLEX = [c for c in CONFIGS if c[0].supports_complex and c[0].optim_cls not in (torch.optim.SparseAdam,)]
+
+
+@pytest.mark.parametrize('info, kwargs, desc', COMPLEX, ids=[n for n, c in zip(names, CONFIGS) if c in COMPLEX])
+def test_complex_parameters(info, kwargs, desc):
+    tol = tolerance(info, kwargs)
+    ours, theirs = make_params(info, torch.complex128), make_params(info, torch.complex128)
+    opt, other = recipe_of(info)(ours, **kwargs), info.optim_cls(theirs, **kwargs)
+    for step in range(20):
+        set_grads(info, ours, step, torch.complex128); set_grads(info, theirs, step, torch.complex128)
+        opt.step(); other.step()
+        assert difference(ours, theirs) <= tol, f'step {step + 1}'
+
+
+@pytest.mark.filterwarnings('ignore:Sparse invariant checks')  # torch's own Adagrad
+@pytest.mark.parametrize('info', [i for i in INFOS if i.supports_sparse or i.only_supports_sparse_grads],
+                         ids=lambda i: i.optim_cls.__name__)
+def test_sparse_gradients(info):
+    for kwargs in [info.metadata_for_sparse[0], *([dict(momentum=.9)] if info.optim_cls is torch.optim.SGD else [])]:
+        ours, theirs = (nn.Embedding(20, 5, sparse=True, dtype=torch.float64) for _ in 'ab')
+        theirs.load_state_dict(ours.state_dict())
+        opt, other = recipe_of(info)(ours.parameters(), **kwargs), info.optim_cls(theirs.parameters(), **kwargs)
+        for step in range(30):
+            at = torch.randint(20, (6,), generator=torch.Generator().manual_seed(step))
+            for model, o in ((ours, opt), (theirs, other)):
+                o.zero_grad(); (model(at) ** 2).sum().backward(); o.step()
+            assert difference([ours.weight], [theirs.weight]) <= 1e-11, step
+
+
+@pytest.mark.parametrize('info, kwargs, desc', CONFIGS, ids=names)
+def test_state_comes_from_torch_and_goes_back(info, kwargs, desc):
+    tol = tolerance(info, kwargs)
+    make = lambda: make_params(info, torch.float64)
+    ours, theirs, again = make(), make(), make()
+    opt, other, back = recipe_of(info)(ours, **kwargs), info.optim_cls(theirs, **kwargs), info.optim_cls(again, **kwargs)
+    def go(pairs, steps):
+        for step in steps:
+            for ps, o in pairs: set_grads(info, ps, step, torch.float64); o.step()
+    def copy_params(a, b):
+        with torch.no_grad():
+            for p, q in zip(a, b): q.copy_(p)
+    go([(theirs, other)], range(7)); copy_params(theirs, ours)
+    opt.load_state_dict(other.state_dict())
+    go([(theirs, other), (ours, opt)], range(7, 20))
+    assert difference(ours, theirs) <= tol
+    copy_params(ours, again)
+    back.load_state_dict(genopt.to_torch(opt))
+    mine, its = back.state_dict(), other.state_dict()
+    assert [{k: v for k, v in g.items() if k not in ENGINE} for g in mine['param_groups']] == \
+           [{k: v for k, v in g.items() if k not in ENGINE} for g in its['param_groups']]
+    assert {i: {*e} for i, e in mine['state'].items()} == {i: {*e} for i, e in its['state'].items()}
+    go([(theirs, other), (again, back)], range(20, 30))
+    assert difference(again, theirs) <= tol
+
+
+ERRORS = [(info, e) for info in INFOS for e in info.optim_error_inputs_func('cpu', torch.float64)]
+# What torch calls wrong is refused here in words of our own
+OTHERS = {UserWarning: ValueError}
+
+
+@pytest.mark.parametrize('info, error', ERRORS,
+                         ids=[f'{i.optim_cls.__name__}: {e.optimizer_error_input.desc}' for i, e in ERRORS])
+def test_every_error(info, error):
+    given = error.optimizer_error_input
+    params = given.params if given.params is not None else [nn.Parameter(random(0, (1, 1), torch.float64))]
+    accepted = (error.error_type, OTHERS.get(error.error_type, TypeError if ENGINE & {*given.kwargs} else ValueError))
+    with pytest.raises(accepted) as e:
+        opt = recipe_of(info)(params, **given.kwargs)
+        if error.error_on == OptimizerErrorEnum.STEP_ERROR: opt.step()
+    sentence = str(e.value)
+    assert len(sentence) > 20 and '\n' not in sentence
+
+
+@pytest.mark.parametrize('info', INFOS, ids=lambda i: i.optim_cls.__name__)
+@pytest.mark.parametrize('word', sorted(ENGINE))
+def test_words_for_the_engine_are_refused_with_what_to_use_instead(info, word):
+    advice = 'compile=True' if word in ('foreach', 'fused') else 'Composition.update' if 'diff' in word else 'leave it out'
+    with pytest.raises(TypeError, match=f'`{word}`: .*{re.escape(advice)}'):
+        recipe_of(info)(make_params(info, torch.float64), **{word: True})
+
+
+@pytest.mark.parametrize('info', INFOS, ids=lambda i: i.optim_cls.__name__)
+def test_every_option_and_default_is_torchs(info):
+    "Those that its signature has, under torch's own names."
+    params = make_params(info, torch.float64)
+    opt, other = recipe_of(info)(params), info.optim_cls(params)
+    wanted = {k: v for k, v in other.param_groups[0].items() if k not in ENGINE | {'params'}}
+    for k, v in wanted.items():
+        if (info.optim_cls, k) == (torch.optim.Adafactor, 'eps'): v = 0.  # 0 stands for torch's None
+        if k == 'decoupled_weight_decay' and info.optim_cls is torch.optim.AdamW: continue  # it is what AdamW is
+        assert opt.param_groups[0][k] == v, k
