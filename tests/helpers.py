@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from importlib.metadata import version
 
 import torch
 from torch import nn, optim
@@ -116,3 +117,17 @@ def closed_loop(make, steps=100):
         nn.functional.cross_entropy(model(x), y).backward()
         opt.step()
         yield model
+
+
+VERIFIED = {}  # (recipe, reference) -> steps, largest relative difference: for docs/verified.md
+
+
+def verified(name, reference, steps, worst):
+    "Notes what a test has seen. `reference` is a class, or words."
+    if isinstance(reference, type):
+        package = reference.__module__.split('.')[0]
+        installed = {'optimi': 'torch-optimi'}.get(package, package)
+        where = 'torch.optim' if package == 'torch' else package
+        reference = f'{where}.{reference.__name__} {version(installed).split("+")[0]}'
+    old = VERIFIED.get((name, reference), (0, 0.))
+    VERIFIED[name, reference] = max(steps, old[0]), max(worst, old[1])

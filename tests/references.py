@@ -1,0 +1,232 @@
+"""The published optimizers written out from their papers in NumPy, one tensor at a time, with the papers' letters.
+
+Nothing here is genopt's: no parts, no shared pieces. Each takes the first parameter and the gradients, and yields the
+parameter after each step.
+"""
+import numpy as np
+
+norm = np.linalg.norm
+
+
+def flat_norm(x): return norm(np.ravel(x))
+
+
+def lion(x, grads, *, lr=1e-4, b1=.9, b2=.99, wd=0.):
+    m = np.zeros_like(x)
+    for g in grads:
+        c = b1 * m + (1 - b1) * g
+        x = x - lr * (np.sign(c) + wd * x)
+        m = b2 * m + (1 - b2) * g
+        yield x
+
+
+def signum(x, grads, *, lr=1e-4, b=.9, wd=0.):
+    m = np.zeros_like(x)
+    for g in grads:
+        m = b * m + (1 - b) * g
+        x = x - lr * (np.sign(m) + wd * x)
+        yield x
+
+
+def tiger(x, grads, *, lr=1e-3, b=.965, wd=.01): yield from signum(x, grads, lr=lr, b=b, wd=wd)
+
+
+def lamb(x, grads, *, lr=1e-3, b1=.9, b2=.999, eps=1e-6, wd=.01):
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        r = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps) + wd * x
+        a, b = flat_norm(x), flat_norm(r)
+        x = x - lr * (a / b if a > 0 and b > 0 else 1.) * r
+        yield x
+
+
+def lars(x, grads, *, lr=.1, mom=.9, wd=0., trust=1e-3):
+    v = np.zeros_like(x)
+    for g in grads:
+        a, b = flat_norm(x), flat_norm(g)
+        local = trust * a / (b + wd * a) if a > 0 and b > 0 else 1.
+        v = mom * v + lr * local * (g + wd * x)
+        x = x - v
+        yield x
+
+
+def qhm(x, grads, *, lr=1e-3, b=.999, nu=.7, l2=0.):
+    m = np.zeros_like(x)
+    for g in grads:
+        g = g + l2 * x
+        m = b * m + (1 - b) * g
+        x = x - lr * ((1 - nu) * g + nu * m)
+        yield x
+
+
+def qhadam(x, grads, *, lr=1e-3, b1=.995, b2=.999, nu1=.7, nu2=1., eps=1e-8, wd=0.):
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g * g
+        top = (1 - nu1) * g + nu1 * m / (1 - b1**t)
+        x = x - lr * wd * x - lr * top / (np.sqrt((1 - nu2) * g * g + nu2 * v / (1 - b2**t)) + eps)
+        yield x
+
+
+def adabelief(x, grads, *, lr=1e-3, b1=.9, b2=.999, eps=1e-8, wd=0.):
+    m, s = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        s = b2 * s + (1 - b2) * (g - m)**2 + eps
+        x = x - lr * wd * x - lr * (m / (1 - b1**t)) / (np.sqrt(s / (1 - b2**t)) + eps)
+        yield x
+
+
+def yogi(x, grads, *, lr=1e-2, b1=.9, b2=.999, eps=1e-3, l2=0.):
+    m, v = np.zeros_like(x), np.full_like(x, 1e-6)
+    for g in grads:
+        g = g + l2 * x
+        m = b1 * m + (1 - b1) * g
+        v = v - (1 - b2) * np.sign(v - g**2) * g**2
+        x = x - lr * m / (np.sqrt(v) + eps)
+        yield x
+
+
+def adan(x, grads, *, lr=1e-3, b1=.02, b2=.08, b3=.01, eps=1e-8, wd=.02):
+    "With the paper's betas, which are 1 minus the code's."
+    m, v, n, last = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), None
+    for t, g in enumerate(grads, 1):
+        d = np.zeros_like(g) if last is None else g - last
+        m = (1 - b1) * m + b1 * g
+        v = (1 - b2) * v + b2 * d
+        n = (1 - b3) * n + b3 * (g + (1 - b2) * d)**2
+        eta = lr / (np.sqrt(n / (1 - (1 - b3)**t)) + eps)
+        x = (x - eta * (m / (1 - (1 - b1)**t) + (1 - b2) * v / (1 - (1 - b2)**t))) / (1 + lr * wd)
+        last = g
+        yield x
+
+
+def ademamix(x, grads, *, lr=1e-3, b1=.9, b2=.999, b3=.9999, alpha=5., T=0, eps=1e-8, wd=0.):
+    m1, m2, v = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        at, b3t = alpha, b3
+        if T:
+            at = min(t * alpha / T, alpha)
+            low, high = np.log(b1), np.log(b3)
+            b3t = min(np.exp(low * high / ((1 - t / T) * high + t / T * low)), b3) if t < T else b3
+        m1 = b1 * m1 + (1 - b1) * g
+        m2 = b3t * m2 + (1 - b3t) * g
+        v = b2 * v + (1 - b2) * g**2
+        x = x - lr * ((m1 / (1 - b1**t) + at * m2) / (np.sqrt(v / (1 - b2**t)) + eps) + wd * x)
+        yield x
+
+
+def adopt(x, grads, *, lr=1e-3, b1=.9, b2=.9999, eps=1e-6, wd=0.):
+    m = np.zeros_like(x)
+    grads = iter(grads)
+    g0 = next(grads)
+    v = g0**2
+    x = x - lr * wd * x
+    yield x
+    for t, g in enumerate(grads, 1):
+        c = t**.25
+        m = b1 * m + (1 - b1) * np.clip(g / np.maximum(np.sqrt(v), eps), -c, c)
+        x = x - lr * wd * x - lr * m
+        v = b2 * v + (1 - b2) * g**2
+        yield x
+
+
+def laprop(x, grads, *, lr=4e-4, b1=.9, b2=.999, eps=1e-15, wd=0.):
+    m, n = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        n = b2 * n + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g / (np.sqrt(n / (1 - b2**t)) + eps)
+        x = x - lr * wd * x - lr * m / (1 - b1**t)
+        yield x
+
+
+def novograd(x, grads, *, lr=1e-2, b1=.95, b2=.98, eps=1e-8, wd=0.):
+    m, v = None, None
+    for g in grads:
+        square = flat_norm(g)**2
+        v = square if v is None else b2 * v + (1 - b2) * square
+        part = g / (np.sqrt(v) + eps) + wd * x
+        m = part if m is None else b1 * m + part
+        x = x - lr * m
+        yield x
+
+
+def adabound(x, grads, *, lr=1e-3, b1=.9, b2=.999, final=.1, gamma=1e-3, eps=1e-8, l2=0., ams=False):
+    m, v, top = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        g = g + l2 * x
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        top = np.maximum(top, v) if ams else v
+        rate = lr * np.sqrt(1 - b2**t) / (1 - b1**t) / (np.sqrt(top) + eps)
+        x = x - np.clip(rate, final * (1 - 1 / (gamma * t + 1)), final * (1 + 1 / (gamma * t))) * m
+        yield x
+
+
+def diffgrad(x, grads, *, lr=1e-3, b1=.9, b2=.999, eps=1e-8, l2=0.):
+    m, v, last = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        g = g + l2 * x
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        xi = 1 / (1 + np.exp(-np.abs(last - g)))
+        x = x - lr * xi * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        last = g
+        yield x
+
+
+def madgrad(x, grads, *, lr=1e-2, mom=.9, eps=1e-6, l2=0.):
+    x0, s, v = x, np.zeros_like(x), np.zeros_like(x)
+    for k, g in enumerate(grads):
+        g = g + l2 * x
+        lam = lr * np.sqrt(k + 1)
+        s = s + lam * g
+        v = v + lam * g**2
+        z = x0 - s / (np.cbrt(v) + eps)
+        x = mom * x + (1 - mom) * z
+        yield x
+
+
+def mars(x, grads, *, lr=3e-3, b1=.95, b2=.99, gamma=.025, eps=1e-8, wd=0.):
+    m, v, last = np.zeros_like(x), np.zeros_like(x), None
+    for t, g in enumerate(grads, 1):
+        c = g + gamma * b1 / (1 - b1) * (g - (g if last is None else last))
+        if flat_norm(c) > 1: c = c / flat_norm(c)
+        m = b1 * m + (1 - b1) * c
+        v = b2 * v + (1 - b2) * c**2
+        x = x - lr * ((m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps) + wd * x)
+        last = g
+        yield x
+
+
+def stableadamw(x, grads, *, lr=1e-3, b1=.9, b2=.99, eps=1e-6, wd=.01):
+    v, u = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        h1, h2 = (b * (1 - b**(t - 1)) / (1 - b**t) for b in (b1, b2))  # the paper's debiased betas
+        v = h1 * v + (1 - h1) * g
+        u = h2 * u + (1 - h2) * g**2
+        eta = lr / max(1., np.sqrt(np.mean(g**2 / np.maximum(u, eps**2))))
+        x = x - eta * wd * x - eta * v / (np.sqrt(u) + eps)
+        yield x
+
+
+def nadamw(x, grads, *, lr=1e-3, b1=.9, b2=.999, eps=1e-8, wd=.01):
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        ahead = (b1 * m + (1 - b1) * g) / (1 - b1**t)
+        x = x - lr * wd * x - lr * ahead / (np.sqrt(v / (1 - b2**t)) + eps)
+        yield x
+
+
+def aggmo(x, grads, *, lr=1e-3, betas=(0., .9, .99), l2=0.):
+    vs = [np.zeros_like(x) for _ in betas]
+    for g in grads:
+        g = g + l2 * x
+        vs = [b * v - g for b, v in zip(betas, vs)]
+        x = x + lr / len(betas) * sum(vs)
+        yield x
