@@ -105,8 +105,9 @@ class Recipe:
 
         What changes the gradient, or keeps a step from happening, comes first; what changes the update comes after the
         steps, but before decoupled weight decay, unless it is declared with `decay=True`; decay comes next; and what
-        reads the new parameter comes last. Several of a kind stand in the order in which they were added. Raises
-        ContractError if that makes no optimizer.
+        reads the new parameter comes last. Several of a kind stand in the order in which they were added. A part with a
+        `switch`, such as `weight_decay`, takes the place of those with the same one. Raises ContractError if that makes
+        no optimizer.
         """
         if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)): raise _no_sum(self, extra)
         parts = (extra,) if isinstance(extra, Part) else tuple(extra)
@@ -133,15 +134,17 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
     fn.__doc__, fn.__module__ = base.__doc__, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
-    res = Recipe(fn, base.defaults)
+    own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED}
+    res = Recipe(fn, own | base.defaults)  # where defaults differ, those of the recipe hold
     res.made_of = base, extra
     return res
 
 
 def _placed(parts: tuple[Part, ...], extra: tuple[Part, ...]) -> list[Part]:
     "The parts in order of their place; those of one place in the order in which they came."
-    new = [p for p in dict.fromkeys(extra) if p not in parts]
-    every = (*parts, *new)
+    switches = {p.switch: p for p in extra if p.switch}
+    new = [p for p in dict.fromkeys(extra) if p not in parts and switches.get(p.switch, p) is p]
+    every = (*(p for p in parts if switches.get(p.switch, p) == p), *new)
     numbers = [p for p in every if p.kind == 'stat' and p.is_number]
     # a gate, after those numbers that count what it stops; then numbers that an early part reads
     gates = [p for p in new if p.kind == 'gate']

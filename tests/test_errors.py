@@ -27,7 +27,7 @@ def test_args_and_kwargs():
 
 
 def test_hyperparameter_before_the_star():
-    with pytest.raises(ContractError, match='`lr=0.1` stands before the `.`, where a default must be a @scalar part; '
+    with pytest.raises(ContractError, match='`lr=0.1` stands before the `.`, where a default must be a @scalar part .or a @total.; '
                                             'a hyperparameter stands after it: `., lr=0.1`$'):
         @step
         def f(grad, lr=.1): return -lr * grad
@@ -229,7 +229,7 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.Adam, dict(momm=.9), TypeError, '`momm`: no part takes it: did you mean `mom`?'),
     (genopt.Adam, dict(amsgrd=True), TypeError, '`amsgrd`: no part takes it: did you mean `amsgrad`?'),
     (genopt.SGD, dict(betas=(.9, .99)), TypeError,
-     "`sqr_mom` (torch's `alpha`, `betas[1]`): no part takes it: there are `lr`, `mom`, "
+     "`sqr_mom` (torch's `alpha`, `betas[1]`, `rho`): no part takes it: there are `lr`, `mom`, "
      "`wd`, `dampening`, `nesterov`"),
     (genopt.Adam, dict(lr=-1), ValueError, '`lr` = -1 is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr=float('nan')), ValueError, '`lr` = nan is out of range: it must be at least 0'),
@@ -303,7 +303,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
      'call requires_grad_() on it, or leave it out'),
     ([('i', torch.zeros(2, dtype=torch.int64))], TypeError,
      '`i` (shape (2,), int64) is not of a floating-point or complex dtype: leave it out'),
-    ([('s', torch.zeros(2).to_sparse().requires_grad_())], TypeError,
+    ([('s', torch.zeros(2).to_sparse().requires_grad_())], ValueError,
      '`s` (shape (2,), float32) is of layout torch.sparse_coo: a parameter must be dense'),
     ([('w', shared), ('v', p()), ('tied', shared)], ValueError,
      '`tied` (shape (2,), float32) is given twice: some parameters appear in more than one parameter group, or place'),

@@ -286,14 +286,14 @@ def test_reprs():
     assert repr(genopt.AdamW) == (
         'AdamW(params, *, lr=0.001, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, '
         'compile=False)\n'
-        '  weight_decay → average_grad → average_sqr_grad → step_count → adam_step')
+        '  average_grad → average_sqr_grad → step_count → adam_step → weight_decay')
     opt = genopt.AdamW([dict(params=[p(300, 5), p()]), dict(params=[p()], wd=0, maximize=True)])
     assert repr(opt) == '''AdamW(
   group 0: 2 parameters, 1,502 elements
-    weight_decay → average_grad → average_sqr_grad → step_count → adam_step
+    average_grad → average_sqr_grad → step_count → adam_step → weight_decay
     lr=0.001, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01
   group 1: 1 parameters, 2 elements
-    weight_decay → average_grad → average_sqr_grad → step_count → adam_step
+    average_grad → average_sqr_grad → step_count → adam_step → weight_decay
     lr=0.001, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0, maximize
 )'''
     opt = Optimizer([p()], [sgd_step], lr=torch.tensor(.1))
@@ -310,7 +310,7 @@ def test_everything_public_is_documented():
 
 
 def test_options_of_a_recipe_choose_parts():
-    assert genopt.AdamW.parts() == (weight_decay, *genopt.Adam.parts()[1:])
+    assert genopt.AdamW.parts() == (*genopt.Adam.parts()[1:], weight_decay)
     assert genopt.AdamW.parts() == genopt.Adam.parts(decoupled_weight_decay=True)
     assert genopt.Adam.parts() == (l2_reg, average_grad, average_sqr_grad, step_count, genopt.adam_step)
     with pytest.raises(TypeError, match='`amsgradd`: no part takes it: did you mean `amsgrad`?'):

@@ -3,10 +3,10 @@ from ..part import step
 from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
                       upper_lr)
 
-__all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'qhm_step', 'aggmo_step',
-           'asgd_step', 'debiased_step', 'sign_step', 'lion_step', 'rprop_step',
+__all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'aggmo_step',
+           'asgd_step', 'debiased_step', 'sign_step', 'rprop_step',
            'weight_decay', 'proximal_decay', 'independent_decay', 'cautious_decay',
-           'scaled_step', 'adam_step', 'adam_hat_step', 'adamax_step', 'nadam_step', 'nadamw_step', 'radam_step',
+           'scaled_step', 'adam_step', 'adam_hat_step', 'adamax_step', 'nadam_step', 'radam_step',
            'qhadam_step', 'adan_step', 'ademamix_step', 'adabound_step', 'madgrad_step', 'adafactor_step']
 
 SQR = debias.rename(mom='sqr_mom')
@@ -45,21 +45,15 @@ def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
 
 
 @step
-def qhm_step(grad, grad_avg, *, lr, nu=0.7):
-    "Δθ = −η·((1 − ν)·g + ν·m) (Ma & Yarats, arXiv:1810.06801, eq. 3)."
-    return -lr * grad.lerp(grad_avg, nu)
-
-
-@step
 def aggmo_step(grad, fast_avg, slow_avg, *, lr):
     "Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325, eq. 4)."
     return -lr / 3 * (grad + fast_avg + slow_avg)
 
 
 @step
-def asgd_step(grad, param, prev_eta, *, lambd=1e-4):
-    "Δθ = −η·(g + λ·θ)"
-    return -prev_eta * (grad + lambd * param)
+def asgd_step(grad, prev_eta):
+    "Δθ = −ηₜ₋₁·g, at a rate that is remembered."
+    return -prev_eta * grad
 
 
 @step
@@ -71,15 +65,9 @@ def debiased_step(grad_avg, bias=debias, *, lr):
 # -- along a sign --------------------------------------------------------------------------------------------
 
 @step
-def sign_step(grad_avg, *, lr):
-    "Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 2)."
-    return -lr * grad_avg.sign()
-
-
-@step
-def lion_step(grad, prev_grad_avg, *, lr, mom=0.9):
-    "Δθ = −η·sign(β₁·m + (1 − β₁)·g), with m as it was before this step (Chen et al., arXiv:2302.06675, algorithm 2)."
-    return -lr * prev_grad_avg.lerp(grad, 1 - mom).sign()
+def sign_step(grad, *, lr):
+    "Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1)."
+    return -lr * grad.sign()
 
 
 @step
@@ -146,12 +134,6 @@ def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_na
     "Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch)."
     ahead = (1 - now) / (1 - mom_product) * grad + then / (1 - mom_product * then) * grad_avg
     return -lr * ahead / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
-
-
-@step
-def nadamw_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, mom=0.9, eps=1e-8):
-    "Δθ = −η·(β₁·m + (1 − β₁)·g)/(1 − β₁ᵗ) / (√v̂ + ε): Adam's, one gradient ahead (Dahl et al., arXiv:2306.07179)."
-    return -lr / bias * grad.lerp(grad_avg, mom) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 
 @step

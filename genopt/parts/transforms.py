@@ -4,8 +4,8 @@ import torch
 from ..part import transform
 from .scalars import debias, later
 
-__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale', 'norm_scale',
-           'lars_scale', 'factored_scale', 'nesterov_grad', 'averaged_grad', 'diff_corrected', 'friction', 'stable_scale',
+__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale',
+           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction', 'stable_scale',
            'shape_scale', 'rms_match', 'turned_off', 'lazy']
 
 
@@ -49,12 +49,6 @@ def delta_scale(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
 
 
 @transform(whole=True)
-def norm_scale(grad, sqr_norm, *, eps=1e-8):
-    "g ← g / (√v + ε), with one v for the tensor (Ginsburg et al., arXiv:1905.11286, algorithm 1)."
-    return grad / (sqr_norm.sqrt() + eps)
-
-
-@transform(whole=True)
 def lars_scale(grad, param, *, lr, wd=0., trust=1e-3):
     "g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6)."
     size, slope = param.norm(), grad.norm()
@@ -74,9 +68,9 @@ def factored_scale(grad, row_avg, column_avg, *, eps=0.):
 # -- looking ahead, and back ---------------------------------------------------------------------------------
 
 @transform
-def nesterov_grad(grad, grad_avg, *, mom=0.95):
-    "g ← (1 − β₁)·g + β₁·m: the average as it would be if the gradient stayed."
-    return grad.lerp(grad_avg, mom)
+def blended_grad(grad, grad_avg, *, nu=0.7):
+    "g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801, eq. 3). With ν = β₁: the average, if this gradient came again."
+    return grad.lerp(grad_avg, nu)
 
 
 @transform

@@ -5,9 +5,9 @@ parameter before the step, and all averages begin at 0.
 """
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
                      average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, base_lr, begun_sqr_grad, clip_norm, debiased_rms_scale, debiased_step,
+                     average_sqr_surprise, base_lr, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale, debiased_step,
                      diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
-                     momentum_step, nadam_step, nadamw_step, proximal_decay, qhadam_step, radam_step, scaled_step,
+                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step,
                      step_count, weight_decay, yogi_sqr_grad)
 from ..recipe import recipe
 from .friends import Adam, with_decay
@@ -42,10 +42,10 @@ def RAdam(decouple_wd=False):
     return with_decay((*AVERAGES, radam_step), decouple_wd)
 
 
-@recipe(lr=1e-3, wd=1e-2)
+@recipe(lr=1e-3, mom=0.9, wd=1e-2)
 def NAdamW():
     "AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."
-    return *AVERAGES, nadamw_step, weight_decay
+    return *AVERAGES, blended_grad.rename(nu='mom'), adam_step.rename(grad_avg='grad'), weight_decay
 
 
 @recipe(lr=1e-3, mom=0.995, wd=0.)

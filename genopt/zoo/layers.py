@@ -1,13 +1,16 @@
 """Steps that look at a tensor as a whole: at its norm, its rows and columns, or its singular values."""
+from typing import Literal
+
 from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_columns, average_sqr_grad, average_sqr_norm,
-                     average_sqr_rows, averaged_grad, buffer_step, clip_rms, factored_scale, l2_reg, lars_scale,
-                     momentum_buffer, momentum_step, nesterov_grad, norm_scale, orthogonalize, rms_match, sgd_step,
+                     average_sqr_rows, averaged_grad, blended_grad, buffer_step, clip_rms, factored_scale, l2_reg, lars_scale,
+                     momentum_buffer, momentum_step, orthogonalize, rms_match, rms_scale, sgd_step,
                      shape_scale, stable_scale, step_count, trust_ratio, weight_decay)
 from ..recipe import recipe
 
 __all__ = ['LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
 
 SHAPES = {None: [shape_scale], 'original': [shape_scale], 'match_rms_adamw': [rms_match]}
+Shape = Literal['original', 'match_rms_adamw'] | None
 
 
 @recipe(lr=0.1, wd=0.)
@@ -19,7 +22,7 @@ def LARS():
 @recipe(lr=1e-2, mom=0.95, sqr_mom=0.98)
 def NovoGrad():
     "Momentum of gradients over their tensor's norm; decay enters the buffer; ε outside (Ginsburg et al., arXiv:1905.11286)."
-    return step_count, average_sqr_norm, norm_scale, l2_reg, momentum_buffer, momentum_step
+    return step_count, average_sqr_norm, rms_scale.rename(sqr_avg='sqr_norm'), l2_reg, momentum_buffer, momentum_step
 
 
 @recipe(lr=1e-3, eps=1e-6, wd=1e-2)
@@ -42,8 +45,8 @@ def Adafactor():
 
 
 @recipe(lr=1e-3, mom=0.95, wd=0.1)
-def Muon(nesterov=True, adjust_lr_fn=None):
+def Muon(nesterov=True, adjust_lr_fn: Shape=None):
     "Momentum with all singular values made 1, for matrices (Jordan, 2024; `match_rms_adamw`: Liu et al., arXiv:2502.16982)."
     if adjust_lr_fn not in SHAPES: raise ValueError(f'`adjust_lr_fn` = {adjust_lr_fn!r}: give one of {[*SHAPES]}')
-    along = nesterov_grad if nesterov else averaged_grad
+    along = blended_grad.rename(nu='mom') if nesterov else averaged_grad
     return average_grad, along, orthogonalize, *SHAPES[adjust_lr_fn], sgd_step, weight_decay

@@ -2,7 +2,7 @@
 
 They differ in which memories they keep, and in how much of each enters the step.
 """
-from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, l2_reg, mean_param, momentum_buffer, qhm_step,
+from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blended_grad, l2_reg, mean_param, momentum_buffer, sgd_step,
                      step_count)
 from ..recipe import recipe
 
@@ -14,7 +14,7 @@ TWO_BUFFERS = [momentum_buffer.rename(grad_avg=f'{k}_avg', mom=m) for k, m in ((
 @recipe(lr=1e-3, mom=0.999)
 def QHM():
     "Steps along a blend of the gradient and its average (Ma & Yarats, arXiv:1810.06801). ν = 1 is averaged momentum."
-    return l2_reg, average_grad, qhm_step
+    return l2_reg, average_grad, blended_grad, sgd_step
 
 
 @recipe(lr=1e-3, mom=0.9, slow_mom=0.99)
@@ -23,7 +23,7 @@ def AggMo():
     return l2_reg, *TWO_BUFFERS, aggmo_step
 
 
-@recipe(lr=1e-2, t0=1e6)
+@recipe(lr=1e-2, lambd=1e-4, t0=1e6)
 def ASGD():
     "SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."
-    return l2_reg, step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')
+    return l2_reg, l2_reg.rename(wd='lambd'), step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')

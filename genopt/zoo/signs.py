@@ -1,5 +1,5 @@
 "Steps of one size, along a sign: of the gradient, of its average, or of a blend of the two."
-from ..parts import average_grad, last_grad, lion_step, rprop_step, sign_step, turned_off, turning_step, weight_decay
+from ..parts import average_grad, blended_grad, last_grad, rprop_step, sign_step, turned_off, turning_step, weight_decay
 from ..recipe import recipe
 
 __all__ = ['Rprop', 'Signum', 'Tiger', 'Lion']
@@ -14,7 +14,7 @@ def Rprop():
 @recipe(lr=1e-4, wd=0.)
 def Signum():
     "Steps along the sign of the average gradient; decoupled decay (Bernstein et al., arXiv:1802.04434)."
-    return average_grad, sign_step, weight_decay
+    return average_grad, sign_step.rename(grad='grad_avg'), weight_decay
 
 
 @recipe(lr=1e-3, mom=0.965, wd=1e-2)
@@ -23,7 +23,7 @@ def Tiger():
     return Signum.parts()
 
 
-@recipe(lr=1e-4, avg_mom=0.99, wd=0.)
+@recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0.)
 def Lion():
     "Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."
-    return average_grad.rename(mom='avg_mom'), lion_step, weight_decay
+    return average_grad.rename(mom='avg_mom'), blended_grad.rename(grad_avg='prev_grad_avg', nu='mom'), sign_step, weight_decay

@@ -1,0 +1,72 @@
+"""What there is: the recipes by family, the parts, and which recipes use which part. All of it read off the code."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import NamedTuple, get_args, get_type_hints
+
+from . import parts as all_parts
+from . import zoo
+from .part import Part
+from .recipe import Recipe
+
+__all__ = ['Entry', 'recipes', 'users', 'modifiers']
+
+
+class Entry(NamedTuple):
+    "A recipe as the catalogue lists it."
+    name: str
+    family: str
+    idea: str      # one line
+    parts: tuple[Part, ...]
+
+
+class Entries(list[Entry]):
+    "Recipes; printed, a table."
+    def __repr__(self) -> str:
+        wide = [max((len(e[i]) for e in self), default=0) for i in (0, 1)]
+        return '\n'.join(f'{e.name:{wide[0]}}  {e.family:{wide[1]}}  {e.idea}' for e in self)
+
+
+def recipes(
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers
+) -> Entries:
+    "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
+    families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
+    if family and family not in families: raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
+    return Entries(Entry(name, key, idea(getattr(zoo, name)), getattr(zoo, name).parts())
+                   for key, module in families.items() if family in ('', key) for name in module.__all__)
+
+
+def idea(obj: Recipe | Part) -> str: return (obj.__doc__ or '').strip().split('\n')[0]
+
+
+def users(part: Part) -> list[str]:
+    "The recipes that use a part, with any of their options, under whatever names it has there; by name."
+    return [name for name in zoo.__all__ if any(part.fn in reach(ps) for ps in _choices(getattr(zoo, name)))]
+
+
+def reach(parts: Iterable[Part]) -> set[object]:
+    "The functions of parts and of the scalars that they depend on."
+    res: set[object] = set()
+    for p in parts: res |= {p.fn} | reach(p.links.values())
+    return res
+
+
+def _choices(recipe: Recipe) -> Iterator[tuple[Part, ...]]:
+    "Its parts with every choice of its options that it takes. A number is either 0 or not."
+    hints = get_type_hints(recipe.fn)
+    values = {k: (False, True) if isinstance(v, bool) else (0., .5) if isinstance(v, float) else
+              [a for t in get_args(hints[k]) for a in get_args(t) or [None]] for k, v in recipe.options.items()}
+    for chosen in product(*values.values()):
+        try: yield recipe.parts(**dict(zip(values, chosen)))
+        except ValueError: pass  # options that do not go together
+
+
+def modifiers() -> dict[str, tuple[Part, ...]]:
+    "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
+    names = {n: getattr(all_parts, n) for n in all_parts.modifiers.__all__}
+    groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
+    inner = {p for parts in groups.values() for p in parts}
+    return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
+            if n in groups or o.kind not in ('scalar', 'total') and o not in inner}
