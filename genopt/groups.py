@@ -46,7 +46,10 @@ def _owned(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
     "name, parameter and the module that has it, each parameter once, if it is to be trained."
     if not isinstance(model, nn.Module):
         raise TypeError(f'give the model itself, an nn.Module with named parameters, and not a {type(model).__name__}')
-    owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
+    owners: dict[int, nn.Module] = {}
+    for m in model.modules():
+        for p in m.parameters(recurse=False):  # one that is shared is an embedding's, or else the first's
+            if id(p) not in owners or isinstance(m, EMBEDDINGS): owners[id(p)] = m
     found = [(n, p, owners[id(p)]) for n, p in model.named_parameters() if p.requires_grad]
     if not found: raise ValueError(f'{type(model).__name__} has no parameters that require a gradient')
     return iter(found)

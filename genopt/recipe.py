@@ -155,9 +155,13 @@ def _placed(parts: tuple[Part, ...], extra: tuple[Part, ...]) -> list[Part]:
 
     def place(p: Part) -> float:
         if late & {*p.reads}: return 4
-        if p.kind == 'step' and {*p.args} <= {'param'}: return 2
-        return _place(p) if p in new else 1
+        if _is_decay(p): return 2
+        if p in new: return _place(p)
+        return 3 if 'update' in p.reads and any(map(_is_decay, parts[:parts.index(p)])) else 1
     return [*first, *sorted((p for p in every if p not in first), key=place)]
+
+
+def _is_decay(p: Part) -> bool: return p.kind == 'step' and {*p.args} <= {'param'}
 
 
 def _place(p: Part) -> float:

@@ -1,0 +1,130 @@
+"Promise: the groups that people write by hand every time are right, say what they decided, and work as one optimizer."
+import genopt
+import pytest
+import torch
+from genopt import AdamW, Muon, Optimizer, SGD, layer_lrs, no_decay, route
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.norm, self.lin = nn.LayerNorm(n), nn.Linear(n, n)
+    def forward(self, x): return x + self.lin(self.norm(x)).tanh()
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.blocks, self.head = nn.Embedding(11, 6), nn.ModuleList([Block(6) for _ in range(2)]), nn.Linear(6, 3)
+    def forward(self, x):
+        x = self.embed(x)
+        for b in self.blocks: x = b(x)
+        return self.head(x.mean(1))
+
+
+@pytest.fixture
+def model(): torch.manual_seed(0); return Model()
+
+
+def names(group): return [n for n, _ in group['params']]
+
+
+def train(model, opt, steps=3, sched=None):
+    x, y = torch.arange(20).view(5, 4) % 11, torch.arange(5) % 3
+    for _ in range(steps):
+        opt.zero_grad(); nn.functional.cross_entropy(model(x), y).backward(); opt.step()
+        if sched: sched.step()
+
+
+def test_no_decay(model):
+    groups = no_decay(model)
+    assert names(groups[0]) == ['embed.weight', 'blocks.0.lin.weight', 'blocks.1.lin.weight', 'head.weight']
+    assert all(p.dim() < 2 for _, p in groups[1]['params']) and groups[1]['wd'] == 0.
+    opt = AdamW(groups, lr=.1, wd=.5)
+    assert [g['wd'] for g in opt.param_groups] == [.5, 0.] and opt.param_groups[1]['param_names'][0] == 'blocks.0.norm.weight'
+    for p in model.parameters(): p.grad = torch.zeros_like(p)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    opt.step()
+    for n, p in model.named_parameters(): assert torch.equal(p, before[n]) == (n not in names(groups[0])) or not p.any()
+
+
+def test_layers(model):
+    groups = layer_lrs(model, lr=1., factor=.5, wd=.1)
+    assert groups.labels == ['embed', 'blocks.0', 'blocks.1', 'head'] and [g['lr'] for g in groups] == [.125, .25, .5, 1.]
+    assert all(g['wd'] == .1 for g in groups)
+    mine = layer_lrs(model, lr=1., factor=.5, layers=['embed', 'blocks', 'head'])
+    assert [g['lr'] for g in mine] == [.25, .5, 1.] and len(mine[1]['params']) == 8
+
+
+def test_route(model):
+    groups = route(model, {'hidden matrices': dict(parts=Muon, lr=.02, wd=0.), 'rest': dict(parts=AdamW, lr=3e-3)})
+    assert names(groups[0]) == ['blocks.0.lin.weight', 'blocks.1.lin.weight']
+    assert {'embed.weight', 'head.weight', 'blocks.0.norm.weight'} <= {*names(groups[1])}
+    assert len(names(groups[0])) + len(names(groups[1])) == len(list(model.parameters()))
+    fine = route(model, {'embeddings': dict(lr=1.), 'heads': dict(lr=2.), 'norms': dict(wd=0.), 'blocks.*.weight': dict(lr=3.),
+                         (lambda name, p, module: isinstance(module, nn.Linear)): dict(lr=4.)})
+    assert [len(g['params']) for g in fine] == [1, 1, 4, 2, 3] and names(fine[4])[-1] == 'head.bias'
+
+
+@pytest.mark.parametrize('compile', [False, True])
+def test_muon_and_adamw_in_one_optimizer(compile):
+    "As torch's two, with a scheduler, saved and resumed; one step, one state_dict."
+    def two(make_matrix, make_rest, cls):
+        torch.manual_seed(0); m = Model(); groups = route(m, {'hidden matrices': {}, 'rest': {}})
+        a, b = ([p for _, p in g['params']] for g in groups)
+        return m, make_matrix(a), make_rest(b)
+    model, muon, adamw = two(lambda ps: torch.optim.Muon(ps, lr=.02, weight_decay=.1),
+                             lambda ps: torch.optim.AdamW(ps, lr=3e-3, weight_decay=.01), None)
+    scheds = [torch.optim.lr_scheduler.CosineAnnealingLR(o, 10) for o in (muon, adamw)]
+    torch.manual_seed(0); ours = Model()
+    rules = {'hidden matrices': dict(parts=Muon, lr=.02, wd=.1), 'rest': dict(parts=AdamW, lr=3e-3, wd=.01)}
+    opt = Optimizer(route(ours, rules), compile=compile)
+    sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 10)
+    x, y = torch.arange(20).view(5, 4) % 11, torch.arange(5) % 3
+    for step in range(10):
+        if step == 5:  # everything goes on in another optimizer
+            saved, sched_saved = opt.state_dict(), sched.state_dict()
+            opt = Optimizer(route(ours, rules), compile=compile); opt.load_state_dict(saved)
+            sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 10); sched.load_state_dict(sched_saved)
+            opt.load_state_dict(saved)
+        for m, os in ((model, (muon, adamw)), (ours, (opt,))):
+            m.zero_grad(); nn.functional.cross_entropy(m(x), y).backward()
+            for o in os: o.step()
+        for s in (*scheds, sched): s.step()
+    for p, q in zip(ours.parameters(), model.parameters()): torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+
+def test_they_say_what_they_decided(model):
+    text = str(route(model, {'hidden matrices': dict(parts=Muon, lr=.02), 'rest': dict(parts=AdamW)}))
+    assert text.splitlines()[:4] == ['hidden matrices: parts=Muon, lr=0.02', '  blocks.0.lin.weight  (6, 6)',
+                                     '  blocks.1.lin.weight  (6, 6)', 'rest: parts=AdamW']
+    assert len(text.splitlines()) == 2 + len(list(model.parameters()))
+
+
+def test_shared_and_frozen_parameters(model):
+    model.head = nn.Linear(6, 11, bias=False)
+    model.head.weight = model.embed.weight
+    model.blocks[0].requires_grad_(False)
+    groups = route(model, {'hidden matrices': dict(parts=SGD, lr=.1), 'rest': dict(parts=SGD, lr=.1)})
+    assert names(groups[0]) == ['blocks.1.lin.weight'] and sum('embed' in n or 'head' in n for g in groups for n in names(g)) == 1
+
+
+@pytest.mark.parametrize('make, error, why', [
+    (lambda m: route(m, {'hidden matrices': {}}), ValueError, "no rule catches `embed.weight` (shape (11, 6)): add one, such as 'rest', as the last"),
+    (lambda m: route(m, {'rest': {}, 'norms': {}}), ValueError, 'rule `norms` catches no parameter: leave it out, or put it before '
+                                                               'those that catch its parameters'),
+    (lambda m: route(m, {'hiden matrices': {}, 'rest': {}}), ValueError, 'rule `hiden matrices` catches no parameter: leave it out, or '
+                                                               'put it before those that catch its parameters'),
+    (lambda m: route(m, [Muon]), TypeError, 'rules are a dict, from which parameters to their group, not ['),
+    (lambda m: no_decay(m.parameters()), TypeError, 'give the model itself, an nn.Module with named parameters, and not a generator'),
+    (lambda m: no_decay(nn.ReLU()), ValueError, 'ReLU has no parameters that require a gradient'),
+    (lambda m: layer_lrs(m, lr=1., factor=2.), ValueError, '`factor` = 2.0 is out of range: it must be above 0 and at most 1'),
+    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks']), ValueError, '`head.weight` is in none of the layers embed, blocks'),
+    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks', 'head', 'tail']), ValueError, 'layer `tail` has no parameters that require'),
+    (lambda m: Optimizer(route(m, {'rest': dict(parts=Muon)}), lr=.1), ValueError,
+     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` is for matrices, and this has 1 dimensions: give it to a group '
+     'with other parts (see `route`)')])
+def test_what_is_wrong(model, make, error, why):
+    with pytest.raises(error) as e: make(model)
+    assert str(e.value).startswith(why)
