@@ -1,6 +1,7 @@
 """What there is: the recipes by family, the parts, and which recipes use which part. All of it read off the code."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple, get_args, get_type_hints
@@ -38,7 +39,9 @@ def recipes(
                    for key, module in families.items() if family in ('', key) for name in module.__all__)
 
 
-def idea(obj: Recipe | Part) -> str: return (obj.__doc__ or '').strip().split('\n')[0]
+def idea(obj: Recipe | Part) -> str:
+    "The first line of its documentation: what a recipe is about, the equation of a part."
+    return (inspect.getdoc(obj.fn) or '').split('\n')[0]
 
 
 def users(part: Part) -> list[str]:

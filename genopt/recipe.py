@@ -44,7 +44,7 @@ class Recipe:
         self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and what was added to it
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
-        self.__doc__ = fn.__doc__
+        self.idea = inspect.getdoc(fn) or ''
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         for k, v in self.options.items():
             if k in SPELLINGS:
@@ -52,7 +52,9 @@ class Recipe:
                                                    f'`{SPELLINGS[k][0]}`, or choose another name')
             if v is inspect.Parameter.empty:
                 raise ContractError(f'recipe `{self.__name__}`: give its option `{k}` a default')
-        hypers = self._compose({}).hypers
+        composition = self._compose({})
+        hypers = composition.hypers
+        self.__doc__ = f'{self.idea}\n\n{_equations(composition.parts)}'  # never out of date
         for k in self.defaults:
             if k not in hypers and not (self.options and k in TABLE):
                 raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
@@ -123,6 +125,12 @@ class Recipe:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
+def _equations(parts: Iterable[Part]) -> str:
+    "The first line of each part's documentation, which is its equation, under one another."
+    rows = [(p.label, (inspect.getdoc(p.fn) or '').split('\n')[0]) for p in parts]
+    return '\n'.join(f'    {name:{max(len(n) for n, _ in rows)}}  {equation}'.rstrip() for name, equation in rows)
+
+
 def _no_sum(base: Recipe, extra: Any) -> ContractError:
     what = f'{extra.__name__} is a recipe' if isinstance(extra, Recipe) else f'{extra!r} is none'
     return ContractError(f'{base.__name__} + ... takes a part, or several in a list, and {what}')
@@ -132,7 +140,7 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return _placed(base.parts(**options), extra)
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
-    fn.__doc__, fn.__module__ = base.__doc__, base.__module__
+    fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
     own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED}
     res = Recipe(fn, own | base.defaults)  # where defaults differ, those of the recipe hold
@@ -190,6 +198,9 @@ def _find(name: str) -> Recipe:
     from . import zoo
     names = {n.lower(): n for n in zoo.__all__}
     plain = name.lower().replace('_', '').replace('-', '')
+    if plain == 'lbfgs':
+        raise KeyError(f'there is no recipe `{name}`: use torch.optim.LBFGS, as it is not made of parts that see one '
+                       'parameter')
     if plain not in names:
         near = get_close_matches(plain, names, 1, .5)
         advice = f'did you mean `{names[near[0]]}`?' if near else f'there are {", ".join(zoo.__all__)}'

@@ -8,7 +8,7 @@ import re
 import genopt
 import pytest
 import torch
-from helpers import difference, random
+from helpers import difference, random, verified
 from torch import nn
 
 common = pytest.importorskip('torch.testing._internal.common_optimizers')
@@ -58,11 +58,13 @@ def test_every_configuration(info, kwargs, desc, compile):
     assert not ENGINE & {*kwargs}
     tol = tolerance(info)
     ours, theirs = make_params(info, torch.float64), make_params(info, torch.float64)
-    opt, other = recipe_of(info)(ours, **kwargs, compile=compile), info.optim_cls(theirs, **kwargs)
+    opt, other, worst = recipe_of(info)(ours, **kwargs, compile=compile), info.optim_cls(theirs, **kwargs), 0.
     for step in range(100):
         set_grads(info, ours, step, torch.float64); set_grads(info, theirs, step, torch.float64)
         opt.step(); other.step()
-        assert difference(ours, theirs) <= tol, f'step {step + 1}'
+        worst = max(worst, d := difference(ours, theirs))
+        assert d <= tol, f'step {step + 1}'
+    verified(info.optim_cls.__name__, info.optim_cls, 100, worst)
 
 
 COMPLEX = [c for c in CONFIGS if c[0].supports_complex and c[0].optim_cls not in (torch.optim.SparseAdam,)]

@@ -17,7 +17,7 @@ from ..hypers import did_you_mean
 
 __all__ = ['main', 'Stop', 'COMMANDS']
 
-COMMANDS = ['race', 'bench']
+COMMANDS = ['list', 'race', 'bench']
 
 
 class Stop(Exception): "A command cannot go on; the message says why, and what to do."
@@ -25,7 +25,7 @@ class Stop(Exception): "A command cannot go on; the message says why, and what t
 
 def main(argv: Sequence[str] | None=None) -> int:
     "Runs the command that `argv` (the process's own arguments by default) names. Returns the exit status."
-    name, *args = list(sys.argv[1:] if argv is None else argv) or ['--help']
+    name, *args = [*(sys.argv[1:] if argv is None else argv)] or ['--help']  # `list` is a command here
     if name in ('-h', '--help'): print(_help()); return 0
     if name == '--version': print(f'genopt {__version__}'); return 0
     if name not in COMMANDS: return _fail(f'genopt has no command `{name}`: {did_you_mean(name, COMMANDS)}', 2)

@@ -75,7 +75,7 @@ def blended_grad(grad, grad_avg, *, nu=0.7):
 
 @transform
 def averaged_grad(grad, grad_avg):
-    "g ← m"
+    "g ← m: what comes after sees the average in the gradient's place."
     return grad_avg
 
 

@@ -20,7 +20,7 @@ AVERAGES = average_grad, average_sqr_grad, step_count
 
 @recipe(lr=1e-3)
 def SparseAdam():
-    "Adam that moves only the rows with a gradient, if that is sparse (as in torch: no decay, ε beside the raw average)."
+    "Adam that moves only the rows a sparse gradient touches (as in torch; ε beside the raw v: Kingma & Ba, arXiv:1412.6980, section 2)."
     return lazy, *AVERAGES, adam_hat_step
 
 

@@ -1,0 +1,100 @@
+"Promise: the catalogue is read off the code, complete, and finds what one means."
+import re
+from pathlib import Path
+
+import genopt
+import pytest
+from genopt import cli, parts
+from genopt.cli.list import every_part, page
+
+DOCS = Path(__file__).parents[1] / 'docs'
+ARXIV = re.compile(r'(?<!\d)\d{4}\.\d{4,5}(?!\d)')
+
+
+def test_recipes():
+    found = genopt.recipes()
+    assert len(found) >= 34 and [e.name for e in found] == genopt.zoo.__all__ and len({e.name for e in found}) == len(found)
+    for e in found:
+        assert e.parts == getattr(genopt, e.name).parts() and e.idea.endswith('.') and '\n' not in e.idea
+        assert ARXIV.search(e.idea) or re.search(r'19\d\d|20\d\d', e.idea), f'{e.name} cites no source'
+    assert [e.name for e in genopt.recipes('friends')] == ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
+    assert repr(found).splitlines()[4].split()[:3] == ['AdamW', 'friends', 'Adam']
+
+
+def test_all_of_torch_optim_is_here():
+    import torch
+    theirs = {n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+    assert theirs - {'Optimizer', 'LBFGS'} <= {e.name for e in genopt.recipes()}
+    assert 'LBFGS' in genopt.zoo.__doc__ and 'LBFGS' in (DOCS / 'catalogue.md').read_text()
+
+
+@pytest.mark.parametrize('name', ['adamw', 'AdamW', 'ADAMW', 'adam_w', 'Adam-W'])
+def test_finds_one_by_name(name): assert genopt.recipe(name) is genopt.AdamW
+
+
+@pytest.mark.parametrize('name, why', [
+    ('adamv', 'there is no recipe `adamv`: did you mean `Adam'), ('sdg', 'there is no recipe `sdg`: did you mean `SGD`?'),
+    ('xyzzy', 'there is no recipe `xyzzy`: there are SGD, Momentum, '), ('lbfgs', 'there is no recipe `lbfgs`: use torch.optim.LBFGS, ')])
+def test_suggests_the_nearest(name, why):
+    with pytest.raises(KeyError) as e: genopt.recipe(name)
+    assert e.value.args[0].startswith(why)
+
+
+def test_every_part_is_documented_and_used():
+    modifying = {p for ps in genopt.modifiers().values() for p in ps}
+    inner = {p.fn for m in modifying for p in m.links.values()} | {q.fn for m in modifying for p in m.links.values() for q in p.links.values()}
+    decays = {genopt.independent_decay, genopt.cautious_decay}
+    for p in every_part():
+        assert len(p.__doc__) > 15, p
+        assert genopt.users(p) or p in modifying or p.fn in inner or p in decays, f'{p.label} is used by nothing'
+    assert genopt.users(genopt.max_sqr_grad) == ['Adam', 'AdamW', 'AdaBound']  # by an option
+    assert genopt.users(genopt.rms_match) == ['Muon'] and 'Adamax' in genopt.users(genopt.debias)  # by another; through a step
+
+
+def test_no_two_parts_do_the_same():
+    "No part could have been another under other names: their bytecode differs, but for names."
+    def key(p):
+        code, scope = p.fn.__code__, [*p.links]
+        return (p.kind, code.co_code, code.co_consts[1:], code.co_names, len(p.hypers), len(p.args), tuple(len(s) for s in [scope]),
+                p.whole, str(p.init), p.switch and 'switch', tuple(link.fn for link in p.links.values()))
+    seen = {}
+    for p in every_part():
+        other = seen.setdefault(key(p), p)
+        assert other is p or {other.label, p.label} in ALIKE, f'{p.label} is {other.label}'
+
+
+# Of one form on purpose, as the names they read are what tells students apart; and what only remembers
+ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}]
+
+
+def test_a_recipes_docstring_has_its_equations():
+    doc = genopt.Lion.__doc__.splitlines()
+    assert doc[0] == genopt.Lion.idea and doc[2].split(None, 1)[1].startswith('m ← β₁·m + (1 − β₁)·g')
+    for e in genopt.recipes():
+        for p in e.parts: assert p.__doc__.splitlines()[0] in getattr(genopt, e.name).__doc__
+
+
+def test_the_page_is_up_to_date():
+    assert (DOCS / 'catalogue.md').read_text(encoding='utf-8') == page() + '\n', \
+        'write it anew: python -m genopt list --markdown > docs/catalogue.md'
+
+
+def test_the_table_of_what_was_verified_has_every_recipe():
+    rows = [line.split(' | ')[0][2:] for line in (DOCS / 'verified.md').read_text(encoding='utf-8').splitlines()[5:]]
+    assert {*rows} - {'--'} >= {e.name for e in genopt.recipes()}
+
+
+def test_the_command(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '100')
+    assert cli.main(['list']) == 0
+    out = capsys.readouterr().out
+    assert 'AdamW        friends   Adam whose weight decay' in out and max(map(len, out.splitlines())) <= 100
+    assert cli.main(['list', '--family', 'signs']) == 0 and 'Adam ' not in capsys.readouterr().out
+    assert cli.main(['list', '--parts']) == 0
+    assert re.search(r'^friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$', capsys.readouterr().out, re.M)
+    assert cli.main(['list', '--family', 'adam']) == 1
+    assert capsys.readouterr().err == 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
+
+
+def test_every_name_is_public():
+    for n in parts.__all__: assert getattr(genopt, n) is getattr(parts, n)
