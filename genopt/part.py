@@ -91,6 +91,9 @@ class Part:
         decay: bool=False,       # Does a transform of the update mean weight decay too?
         names: Mapping[str, str] | None=None  # New names of what it reads and of its hyperparameters
     ):
+        for word, value, known in (('needs', needs, ('real', 'matrix')), ('sparse', sparse, ('rows', 'dense'))):
+            if value and value not in known:
+                raise ContractError(f'@{kind}({word}={value!r}): give {" or ".join(map(repr, known))}')
         if not inspect.isfunction(fn):
             raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
         self.fn, self.kind, self.init, self.names = fn, kind, init, dict(names or {})

@@ -22,6 +22,7 @@ from .part import Part, PartError
 __all__ = ['rehearse', 'stays_still', 'trial_shape']
 
 SHAPE = 5, 4  # no slice of it is its own mirror image
+GATED = 20  # how often a gate is tried, before it is taken to be closed for numbers like these
 CUTS = slice(1, 2), (..., slice(1, 2))
 
 
@@ -52,9 +53,10 @@ def rehearse(
             given, p, g = dict(hypers), param.to(dtype), random(scale).to(dtype)
             for k, total in composition.totals.items():
                 given[k] = composition.total(total, p, g, state, composition.numbers(state, given, total), _run).item()
-            numbers = composition.numbers(state, given)
-            if composition.is_closed(numbers): raise PartError('a gate is closed for gradients of usual size, so no '
-                                                               'parameter would ever move')
+            for _ in range(GATED):
+                if not composition.is_closed(numbers := composition.numbers(state, given)): break
+                state |= {k: numbers[k] for k in composition.number_stats if k in numbers}
+            else: return
             _, state = composition.update(p, g, state, numbers, _run)
     composition.tried.add(key)
 

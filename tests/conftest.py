@@ -24,5 +24,5 @@ def pytest_sessionfinish(session, exitstatus):
              'float64, with every option that a test tries; the largest difference relative to the largest number of its '
              'tensor. Differences of 1e-8 to 1e-6 are torch\'s, whose NAdam and ASGD keep a number in float32.', '',
              '| recipe | reference | steps | largest relative difference |', '|---|---|---|---|']
-    lines += [f'| {name} | {reference} | {steps} | {worst:.0e} |' for (name, reference), (steps, worst) in rows]
+    lines += [f'| {name} | {reference} | {steps} | {f"{worst:.0e}" if worst else 0} |' for (name, reference), (steps, worst) in rows]
     (Path(__file__).parents[1] / 'docs/verified.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')

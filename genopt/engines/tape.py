@@ -67,7 +67,7 @@ def record(
             if isinstance(out, Tensor): recorder.ref(out)
         except Exception as e: raise PartError(f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}') from e
         if not part.switch: return out
-        return torch.where(env[part.switch] == 0, 0 * out if part.kind == 'step' else env[part.like], out)
+        return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
 
     with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         draw = torch.Generator().manual_seed(0)
