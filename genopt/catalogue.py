@@ -34,7 +34,8 @@ def recipes(
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
-    if family and family not in families: raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
+    if family and family not in families:
+        raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
     return Entries(Entry(name, key, idea(getattr(zoo, name)), getattr(zoo, name).parts())
                    for key, module in families.items() if family in ('', key) for name in module.__all__)
 
@@ -66,9 +67,12 @@ def _choices(recipe: Recipe) -> Iterator[tuple[Part, ...]]:
         except ValueError: pass  # options that do not go together
 
 
+DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
+
+
 def modifiers() -> dict[str, tuple[Part, ...]]:
     "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
-    names = {n: getattr(all_parts, n) for n in all_parts.modifiers.__all__}
+    names = {n: getattr(all_parts, n) for n in (*all_parts.modifiers.__all__, *DECAYS, 'lazy')}
     groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
     inner = {p for parts in groups.values() for p in parts}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()

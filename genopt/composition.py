@@ -206,9 +206,14 @@ class Composition:
             if part.kind == 'gate' and not out: break
         return env
 
-    def is_closed(self, numbers: Mapping[str, Any]) -> bool:
+    def is_closed(self,
+        numbers: Mapping[str, Any],  # From `numbers`
+        until: Part | None=None      # The same
+    ) -> bool:
         "Has a gate closed, so that this step does not happen?"
-        return self.has_gates and not all(numbers.get(p.out) for p in self.number_parts if p.kind == 'gate')
+        if not self.has_gates: return False
+        reached = self.ordered[:self.ordered.index(until)] if until else self.ordered
+        return not all(numbers.get(p.out) for p in reached if p.kind == 'gate')
 
     def total(self,
         total: Part,                 # One of `self.totals`

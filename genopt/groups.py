@@ -20,7 +20,7 @@ __all__ = ['Groups', 'no_decay', 'layer_lrs', 'route', 'RULES']
 
 
 class Groups(list[dict[str, Any]]):
-    "Parameter groups, each a dict with `params` as (name, tensor) pairs and a `label`. Printed, it says who went where."
+    "Parameter groups, with their `params` as (name, tensor) pairs, and `labels`. Printed, it says who went where."
     def __init__(self, groups: Iterable[Mapping[str, Any]], labels: Iterable[str]):
         kept = [(dict(g), label) for g, label in zip(groups, labels, strict=True) if g['params']]
         super().__init__(g for g, _ in kept)
@@ -122,12 +122,14 @@ def route(
     pattern for names such as 'blocks.*.weight', or a function of (name, parameter, its module). Raises ValueError for a
     rule that catches no parameter and for a parameter that no rule catches, and names it.
     """
-    if not isinstance(rules, Mapping): raise TypeError(f'rules are a dict, from which parameters to their group, not {rules!r}')
+    if not isinstance(rules, Mapping):
+        raise TypeError(f'rules are a dict, from which parameters to their group, not {rules!r}')
     caught: dict[Rule, list[tuple[str, Tensor]]] = {r: [] for r in rules}
     for name, p, module in _owned(model):
         rule = next((r for r in rules if _fits(r, name, p, module)), None)
         if rule is None:
-            raise ValueError(f'no rule catches `{name}` (shape {tuple(p.shape)}): add one, such as \'rest\', as the last')
+            raise ValueError(f'no rule catches `{name}` (shape {tuple(p.shape)}): add one, such as \'rest\', as the '
+                             'last')
         caught[rule].append((name, p))
     for r, params in caught.items():
         if not params: raise ValueError(f'rule `{_called(r)}` catches no parameter: leave it out, or put it before '

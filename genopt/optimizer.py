@@ -287,7 +287,8 @@ def _average_of(group: Group, name: str) -> str:
     stats = group.composition.stats
     found = [k for k, part in stats.items() if (k == name if name else 'new_param' in part.reads)]
     if len(found) > 1:
-        raise ValueError(f'{" and ".join(f"`{k}`" for k in found)} read `new_param`: say which, as in swap({found[0]!r})')
+        names = ' and '.join(f'`{k}`' for k in found)
+        raise ValueError(f'{names} read `new_param`: say which, as in swap({found[0]!r})')
     return found[0] if found and not stats[found[0]].is_number else ''
 
 

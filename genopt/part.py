@@ -75,7 +75,8 @@ REQUIRED = _Required()
 class Part:
     """A pure function, and what its signature says: `out` (the name of its result), `reads` and `hypers`.
 
-    Made by `@stat`, `@scalar`, `@transform`, `@step`, `@total` and `@gate`. Raises ContractError if the signature breaks the contract.
+    Made by `@stat`, `@scalar`, `@transform`, `@step`, `@total` and `@gate`. Raises ContractError if the signature
+    breaks the contract.
     """
     known_stats: dict[str, str] = {}  # the name of a stat -> the first part that keeps it: for errors' advice
 
@@ -134,7 +135,8 @@ class Part:
         # What to call the function with: the names of its arguments; and (its keyword, the name of the hyperparameter)
         self.reads = self.args + [link.out for link in self.links.values()]
         if self.kind == 'stat': self.reads[0] = f'prev_{self.out}'
-        self.like = 'param' if self.kind in ('step', 'total') else next(iter(self.reads), '')  # what its result has the shape of
+        # What its result has the shape of
+        self.like = 'param' if self.kind in ('step', 'total') else next(iter(self.reads), '')
         self.keywords = [(a.name, now(a)) for a in kw]
 
     def _init_args(self) -> list[inspect.Parameter]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def stays_still(
         state = {k: v if isinstance(v, Real) else (_cast(v, torch.float64) + rest[i] if v.shape == param.shape else v)
                  for i, (k, v) in enumerate(composition.init(param, hypers).items())}
         change, new = composition.update(param, 0 * param, state, composition.numbers(state, hypers))
-    return not change.any() and all(torch.equal(new[k], state[k]) for k in composition.tensor_stats)
+    return not change.any() and all(torch.equal(new[k], cast(Tensor, state[k])) for k in composition.tensor_stats)
 
 
 def trial_shape(composition: Composition, params: Sequence[Tensor]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import genopt
 import pytest
 from genopt import cli, parts
+from genopt.catalogue import reach
 from genopt.cli.list import every_part, page
 
 DOCS = Path(__file__).parents[1] / 'docs'
@@ -13,7 +14,8 @@ ARXIV = re.compile(r'(?<!\d)\d{4}\.\d{4,5}(?!\d)')
 
 def test_recipes():
     found = genopt.recipes()
-    assert len(found) >= 34 and [e.name for e in found] == genopt.zoo.__all__ and len({e.name for e in found}) == len(found)
+    assert len(found) >= 34 and [e.name for e in found] == genopt.zoo.__all__
+    assert len({e.name for e in found}) == len(found)
     for e in found:
         assert e.parts == getattr(genopt, e.name).parts() and e.idea.endswith('.') and '\n' not in e.idea
         assert ARXIV.search(e.idea) or re.search(r'19\d\d|20\d\d', e.idea), f'{e.name} cites no source'
@@ -33,8 +35,10 @@ def test_finds_one_by_name(name): assert genopt.recipe(name) is genopt.AdamW
 
 
 @pytest.mark.parametrize('name, why', [
-    ('adamv', 'there is no recipe `adamv`: did you mean `Adam'), ('sdg', 'there is no recipe `sdg`: did you mean `SGD`?'),
-    ('xyzzy', 'there is no recipe `xyzzy`: there are SGD, Momentum, '), ('lbfgs', 'there is no recipe `lbfgs`: use torch.optim.LBFGS, ')])
+    ('adamv', 'there is no recipe `adamv`: did you mean `Adam'),
+    ('sdg', 'there is no recipe `sdg`: did you mean `SGD`?'),
+    ('xyzzy', 'there is no recipe `xyzzy`: there are SGD, Momentum, '),
+    ('lbfgs', 'there is no recipe `lbfgs`: use torch.optim.LBFGS, ')])
 def test_suggests_the_nearest(name, why):
     with pytest.raises(KeyError) as e: genopt.recipe(name)
     assert e.value.args[0].startswith(why)
@@ -42,20 +46,20 @@ def test_suggests_the_nearest(name, why):
 
 def test_every_part_is_documented_and_used():
     modifying = {p for ps in genopt.modifiers().values() for p in ps}
-    inner = {p.fn for m in modifying for p in m.links.values()} | {q.fn for m in modifying for p in m.links.values() for q in p.links.values()}
-    decays = {genopt.independent_decay, genopt.cautious_decay}
+    inner = reach(p for m in modifying for p in m.links.values())
     for p in every_part():
         assert len(p.__doc__) > 8, p
-        assert genopt.users(p) or p in modifying or p.fn in inner or p in decays, f'{p.label} is used by nothing'
+        assert genopt.users(p) or p in modifying or p.fn in inner, f'{p.label} is used by nothing'
     assert genopt.users(genopt.max_sqr_grad) == ['Adam', 'AdamW', 'AdaBound']  # by an option
-    assert genopt.users(genopt.rms_match) == ['Muon'] and 'Adamax' in genopt.users(genopt.debias)  # by another; through a step
+    assert genopt.users(genopt.rms_match) == ['Muon']  # by another
+    assert 'Adamax' in genopt.users(genopt.debias)  # through a step
 
 
 def test_no_two_parts_do_the_same():
     "No part could have been another under other names: their bytecode differs, but for names."
     def key(p):
-        code, scope = p.fn.__code__, [*p.links]
-        return (p.kind, code.co_code, code.co_consts[1:], code.co_names, len(p.hypers), len(p.args), tuple(len(s) for s in [scope]),
+        code = p.fn.__code__
+        return (p.kind, code.co_code, code.co_consts[1:], code.co_names, len(p.hypers), len(p.args), len(p.links),
                 p.whole, str(p.init), p.switch and 'switch', tuple(link.fn for link in p.links.values()))
     seen = {}
     for p in every_part():
@@ -93,7 +97,8 @@ def test_the_command(capsys, monkeypatch):
     assert cli.main(['list', '--parts']) == 0
     assert re.search(r'^friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$', capsys.readouterr().out, re.M)
     assert cli.main(['list', '--family', 'adam']) == 1
-    assert capsys.readouterr().err == 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
+    why = 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
+    assert capsys.readouterr().err == why
 
 
 def test_every_name_is_public():

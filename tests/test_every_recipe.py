@@ -119,7 +119,7 @@ def steps_until(name, function, start, goal, limit, lr, **hypers):
 
 @each_recipe
 def test_comes_near_a_minimum(name):
-    "From the same start: Rosenbrock's function below 0.1 (from 24) in 2000 steps, the quadratic below 1e-3 (from 50) in 500."
+    "Rosenbrock's function falls from 24 below 0.1 in 2000 steps, the quadratic from 50 below 1e-3 in 500."
     steep, flat, *more = LRS[name]
     hypers = more[0] if more else {}
     assert steps_until(name, rosenbrock, [-1.2, 1.], .1, 2000, steep, **hypers) <= 2000

@@ -1,5 +1,4 @@
 "Promise: the groups that people write by hand every time are right, say what they decided, and work as one optimizer."
-import genopt
 import pytest
 import torch
 from genopt import AdamW, Muon, Optimizer, SGD, layer_lrs, no_decay, route
@@ -16,7 +15,8 @@ class Block(nn.Module):
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.blocks, self.head = nn.Embedding(11, 6), nn.ModuleList([Block(6) for _ in range(2)]), nn.Linear(6, 3)
+        self.embed, self.head = nn.Embedding(11, 6), nn.Linear(6, 3)
+        self.blocks = nn.ModuleList([Block(6) for _ in range(2)])
     def forward(self, x):
         x = self.embed(x)
         for b in self.blocks: x = b(x)
@@ -42,7 +42,8 @@ def test_no_decay(model):
     assert names(groups[0]) == ['embed.weight', 'blocks.0.lin.weight', 'blocks.1.lin.weight', 'head.weight']
     assert all(p.dim() < 2 for _, p in groups[1]['params']) and groups[1]['wd'] == 0.
     opt = AdamW(groups, lr=.1, wd=.5)
-    assert [g['wd'] for g in opt.param_groups] == [.5, 0.] and opt.param_groups[1]['param_names'][0] == 'blocks.0.norm.weight'
+    assert [g['wd'] for g in opt.param_groups] == [.5, 0.]
+    assert opt.param_groups[1]['param_names'][0] == 'blocks.0.norm.weight'
     for p in model.parameters(): p.grad = torch.zeros_like(p)
     before = {n: p.clone() for n, p in model.named_parameters()}
     opt.step()
@@ -51,7 +52,8 @@ def test_no_decay(model):
 
 def test_layers(model):
     groups = layer_lrs(model, lr=1., factor=.5, wd=.1)
-    assert groups.labels == ['embed', 'blocks.0', 'blocks.1', 'head'] and [g['lr'] for g in groups] == [.125, .25, .5, 1.]
+    assert groups.labels == ['embed', 'blocks.0', 'blocks.1', 'head']
+    assert [g['lr'] for g in groups] == [.125, .25, .5, 1.]
     assert all(g['wd'] == .1 for g in groups)
     mine = layer_lrs(model, lr=1., factor=.5, layers=['embed', 'blocks', 'head'])
     assert [g['lr'] for g in mine] == [.25, .5, 1.] and len(mine[1]['params']) == 8
@@ -62,7 +64,8 @@ def test_route(model):
     assert names(groups[0]) == ['blocks.0.lin.weight', 'blocks.1.lin.weight']
     assert {'embed.weight', 'head.weight', 'blocks.0.norm.weight'} <= {*names(groups[1])}
     assert len(names(groups[0])) + len(names(groups[1])) == len(list(model.parameters()))
-    fine = route(model, {'embeddings': dict(lr=1.), 'heads': dict(lr=2.), 'norms': dict(wd=0.), 'blocks.*.weight': dict(lr=3.),
+    fine = route(model, {'embeddings': dict(lr=1.), 'heads': dict(lr=2.), 'norms': dict(wd=0.),
+                         'blocks.*.weight': dict(lr=3.),
                          (lambda name, p, module: isinstance(module, nn.Linear)): dict(lr=4.)})
     assert [len(g['params']) for g in fine] == [1, 1, 4, 2, 3] and names(fine[4])[-1] == 'head.bias'
 
@@ -107,23 +110,32 @@ def test_shared_and_frozen_parameters(model):
     model.head.weight = model.embed.weight
     model.blocks[0].requires_grad_(False)
     groups = route(model, {'hidden matrices': dict(parts=SGD, lr=.1), 'rest': dict(parts=SGD, lr=.1)})
-    assert names(groups[0]) == ['blocks.1.lin.weight'] and sum('embed' in n or 'head' in n for g in groups for n in names(g)) == 1
+    assert names(groups[0]) == ['blocks.1.lin.weight']
+    assert sum('embed' in n or 'head' in n for g in groups for n in names(g)) == 1
 
 
 @pytest.mark.parametrize('make, error, why', [
-    (lambda m: route(m, {'hidden matrices': {}}), ValueError, "no rule catches `embed.weight` (shape (11, 6)): add one, such as 'rest', as the last"),
-    (lambda m: route(m, {'rest': {}, 'norms': {}}), ValueError, 'rule `norms` catches no parameter: leave it out, or put it before '
+    (lambda m: route(m, {'hidden matrices': {}}), ValueError,
+     "no rule catches `embed.weight` (shape (11, 6)): add one, such as 'rest', as the last"),
+    (lambda m: route(m, {'rest': {}, 'norms': {}}), ValueError,
+     'rule `norms` catches no parameter: leave it out, or put it before '
                                                                'those that catch its parameters'),
-    (lambda m: route(m, {'hiden matrices': {}, 'rest': {}}), ValueError, 'rule `hiden matrices` catches no parameter: leave it out, or '
+    (lambda m: route(m, {'hiden matrices': {}, 'rest': {}}), ValueError,
+     'rule `hiden matrices` catches no parameter: leave it out, or '
                                                                'put it before those that catch its parameters'),
     (lambda m: route(m, [Muon]), TypeError, 'rules are a dict, from which parameters to their group, not ['),
-    (lambda m: no_decay(m.parameters()), TypeError, 'give the model itself, an nn.Module with named parameters, and not a generator'),
+    (lambda m: no_decay(m.parameters()), TypeError,
+     'give the model itself, an nn.Module with named parameters, and not a generator'),
     (lambda m: no_decay(nn.ReLU()), ValueError, 'ReLU has no parameters that require a gradient'),
-    (lambda m: layer_lrs(m, lr=1., factor=2.), ValueError, '`factor` = 2.0 is out of range: it must be above 0 and at most 1'),
-    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks']), ValueError, '`head.weight` is in none of the layers embed, blocks'),
-    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks', 'head', 'tail']), ValueError, 'layer `tail` has no parameters that require'),
+    (lambda m: layer_lrs(m, lr=1., factor=2.), ValueError,
+     '`factor` = 2.0 is out of range: it must be above 0 and at most 1'),
+    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks']), ValueError,
+     '`head.weight` is in none of the layers embed, blocks'),
+    (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks', 'head', 'tail']), ValueError,
+     'layer `tail` has no parameters that require'),
     (lambda m: Optimizer(route(m, {'rest': dict(parts=Muon)}), lr=.1), ValueError,
-     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` is for matrices, and this has 1 dimensions: give it to a group '
+     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` is for matrices, and this has 1 dimensions: give '
+     'it to a group '
      'with other parts (see `route`)')])
 def test_what_is_wrong(model, make, error, why):
     with pytest.raises(error) as e: make(model)

@@ -13,7 +13,7 @@ import torch
 from genopt import (average_grad, average_sqr_grad, blended_grad, debias, momentum_step, scalar, sgd_step, sign_step,
                     stat, step, step_count, transform, weight_decay)
 from helpers import assert_agree, make_twin, random
-from test_published import SHAPES, STEPS, gradients, largest, run
+from test_published import SHAPES, gradients, largest, run
 
 
 
@@ -35,13 +35,15 @@ def lion_with_its_betas_swapped():
 
 def adopt_divides_by_the_new_square():
     @transform
-    def adopt_scale(grad, sqr_avg, prev_count, *, eps): return (grad / sqr_avg.sqrt().clamp(min=eps)).clamp(-prev_count**.25, prev_count**.25)
+    def adopt_scale(grad, sqr_avg, prev_count, *, eps):
+        return (grad / sqr_avg.sqrt().clamp(min=eps)).clamp(-prev_count**.25, prev_count**.25)
     return swap(genopt.ADOPT.parts(), genopt.adopt_scale, adopt_scale)
 
 
 def adopt_moves_on_its_first_step():
     @transform
-    def adopt_scale(grad, prev_sqr_avg, count, *, eps): return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-count**.25, count**.25)
+    def adopt_scale(grad, prev_sqr_avg, count, *, eps):
+        return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-count**.25, count**.25)
     return swap(genopt.ADOPT.parts(), genopt.adopt_scale, adopt_scale)
 
 
@@ -54,7 +56,8 @@ def adabelief_by_the_old_average():
 
 def adabelief_without_eps_in_its_state():
     @stat
-    def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom): return sqr_mom * sqr_avg + (1 - sqr_mom) * (grad - grad_avg)**2
+    def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom):
+        return sqr_mom * sqr_avg + (1 - sqr_mom) * (grad - grad_avg)**2
     return swap(genopt.AdaBelief.parts(), genopt.average_sqr_surprise, average_sqr_surprise)
 
 
@@ -78,7 +81,8 @@ def mars_takes_its_first_gradient_for_a_change():
 
 def amsbound_of_the_debiased_average():
     @stat
-    def max_sqr_grad(max_sqr_avg, sqr_avg, bias=debias.rename(mom='sqr_mom')): return torch.maximum(max_sqr_avg, sqr_avg / bias)
+    def max_sqr_grad(max_sqr_avg, sqr_avg, bias=debias.rename(mom='sqr_mom')):
+        return torch.maximum(max_sqr_avg, sqr_avg / bias)
     return swap(genopt.AdaBound.parts(amsbound=True), genopt.max_sqr_grad, max_sqr_grad)
 
 
@@ -132,7 +136,8 @@ def madgrad_by_the_square_root():
 
 
 PUBLISHED = [(lion_remembers_first, 'Lion', ref.lion, {}, {}), (lion_with_its_betas_swapped, 'Lion', ref.lion, {}, {}),
-             (adopt_divides_by_the_new_square, 'ADOPT', ref.adopt, {}, {}), (adopt_moves_on_its_first_step, 'ADOPT', ref.adopt, {}, {}),
+             (adopt_divides_by_the_new_square, 'ADOPT', ref.adopt, {}, {}),
+             (adopt_moves_on_its_first_step, 'ADOPT', ref.adopt, {}, {}),
              (adabelief_by_the_old_average, 'AdaBelief', ref.adabelief, {}, {}),
              (adabelief_without_eps_in_its_state, 'AdaBelief', ref.adabelief, dict(eps=1e-4), dict(eps=1e-4)),
              (adan_with_the_papers_betas, 'Adan', ref.adan, dict(mom=.02, diff_mom=.08, sqr_mom=.01), {}),
@@ -149,7 +154,8 @@ PUBLISHED = [(lion_remembers_first, 'Lion', ref.lion, {}, {}), (lion_with_its_be
 
 
 def worst(make, formula, letters):
-    runs = [formula(random(i, s, torch.float64).numpy(), [g.numpy() for g in gradients(i, s)], **letters) for i, s in enumerate(SHAPES)]
+    runs = [formula(random(i, s, torch.float64).numpy(), [g.numpy() for g in gradients(i, s)], **letters)
+            for i, s in enumerate(SHAPES)]
     found = 0.
     for ours, *theirs in zip(run(make), *runs):
         d = largest(ours, theirs)
@@ -184,7 +190,8 @@ def adadelta_by_the_new_average():
 
 def amsgrad_of_the_debiased_average():
     @stat
-    def max_sqr_grad(max_sqr_avg, sqr_avg, bias=debias.rename(mom='sqr_mom')): return torch.maximum(max_sqr_avg, sqr_avg / bias)
+    def max_sqr_grad(max_sqr_avg, sqr_avg, bias=debias.rename(mom='sqr_mom')):
+        return torch.maximum(max_sqr_avg, sqr_avg / bias)
     return swap(genopt.Adam.parts(amsgrad=True), genopt.max_sqr_grad, max_sqr_grad)
 
 
@@ -209,9 +216,11 @@ def average_parts(): return genopt.l2_reg, average_grad, average_sqr_grad, step_
 @pytest.mark.parametrize('mutant, cls, ours, theirs', [
     (adadelta_by_the_new_average, torch.optim.Adadelta, dict(lr=1., sqr_mom=.9, eps=1e-6), {}),
     (amsgrad_of_the_debiased_average, torch.optim.Adam, dict(lr=.01, mom=.9, sqr_mom=.999), dict(lr=.01, amsgrad=True)),
-    (dampened_from_the_first_step, torch.optim.SGD, dict(lr=.1, mom=.9, dampening=.5), dict(lr=.1, momentum=.9, dampening=.5)),
+    (dampened_from_the_first_step, torch.optim.SGD, dict(lr=.1, mom=.9, dampening=.5),
+     dict(lr=.1, momentum=.9, dampening=.5)),
     (rprop_forgets_no_turn, torch.optim.Rprop, dict(lr=.01), dict(lr=.01)),
-    (nadam_at_a_constant_momentum, torch.optim.NAdam, dict(lr=.01, mom=.9, sqr_mom=.999, momentum_decay=0.), dict(lr=.01))],
+    (nadam_at_a_constant_momentum, torch.optim.NAdam, dict(lr=.01, mom=.9, sqr_mom=.999, momentum_decay=0.),
+     dict(lr=.01))],
     ids=lambda o: getattr(o, '__name__', ''))
 def test_mutant_of_torchs_is_caught(mutant, cls, ours, theirs):
     with pytest.raises(AssertionError, match='largest relative difference'):

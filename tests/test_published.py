@@ -123,7 +123,8 @@ def test_as_in_the_paper(case, compile):
     runs = [formula(random(i, s, torch.float64).numpy(), [g.numpy() for g in gradients(i, s)], **letters)
             for i, s in enumerate(SHAPES)]
     worst = 0.
-    for step, (ours, *theirs) in enumerate(zip(run(lambda ps: getattr(genopt, name)(ps, **kwargs, compile=compile)), *runs)):
+    mine = run(lambda ps: getattr(genopt, name)(ps, **kwargs, compile=compile))
+    for step, (ours, *theirs) in enumerate(zip(mine, *runs)):
         worst = max(worst, d := largest(ours, theirs))
         assert d <= 1e-10, f'step {step + 1}: the largest relative difference is {d:.2g}'
     if not compile: verified(name, 'its paper, in NumPy', STEPS, worst)

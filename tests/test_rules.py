@@ -1,12 +1,14 @@
-"""Promise: the general rules that the catalogue needed hold for everyone's parts: totals over all parameters, gates, state that
-begins with a hyperparameter, parts for some parameters only, torch's words that mean two things."""
+"""Promise: the general rules that the catalogue needed hold for everyone's parts.
+
+Totals over all parameters, gates, state that begins with a hyperparameter, torch's words that mean two things.
+"""
 import pickle
 
 import genopt
 import pytest
 import torch
-from genopt import (Composition, ContractError, Optimizer, PartError, average_grad, gate, momentum_step, scalar, sgd_step, stat, step,
-                    step_count, total, transform)
+from genopt import (Composition, ContractError, Optimizer, PartError, average_grad, gate, momentum_step, scalar,
+                    sgd_step, stat, step, step_count, total, transform)
 
 ENGINES = pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 
@@ -41,7 +43,8 @@ def test_a_total_of_what_a_stat_remembers(compile):
     opt = Optimizer(ps, [average_grad, shared_step], mom=.5, compile=compile)
     opt.step()
     for p in ps:
-        assert torch.equal(p, -(3 + 10 * 1.5) * torch.ones_like(p)) and torch.equal(opt.state[p]['grad_avg'], .5 * torch.ones_like(p))
+        assert torch.equal(p, -(3 + 10 * 1.5) * torch.ones_like(p))
+        assert torch.equal(opt.state[p]['grad_avg'], .5 * torch.ones_like(p))
     ps[1].grad = None  # then it has no part
     opt.step()
     assert ps[0][0].item() == -18 - (2 + 10 * 1.5)
@@ -56,7 +59,8 @@ def test_totals_of_several_dtypes_and_of_the_pure_function():
     numbers = c.numbers(state, dict(mom=.5, scale=1., grad_sum=2., avg_sum=1.))
     change, _ = c.update(torch.zeros(2), torch.ones(2), c.init(torch.zeros(2)), numbers)
     assert torch.equal(change, torch.full((2,), -12.))
-    with pytest.raises(TypeError, match='`grad_sum` is missing: give a number for each of mom, scale, grad_sum, avg_sum'):
+    with pytest.raises(TypeError,
+                       match='`grad_sum` is missing: give a number for each of mom, scale, grad_sum, avg_sum'):
         c.numbers(state, dict(mom=.5, scale=1.))
 
 
@@ -77,8 +81,10 @@ def test_totals_are_renamed_copied_and_pickled():
 
 
 @pytest.mark.parametrize('make, why', [
-    (lambda: total(lambda update: update.sum()), 'a total is taken before any parameter moves: it cannot read `update` or `new_param`'),
-    (lambda: gate(lambda grad: True), 'a gate runs on plain numbers and cannot read `grad`, which is a tensor: read a @total of it'),
+    (lambda: total(lambda update: update.sum()),
+     'a total is taken before any parameter moves: it cannot read `update` or `new_param`'),
+    (lambda: gate(lambda grad: True),
+     'a gate runs on plain numbers and cannot read `grad`, which is a tensor: read a @total of it'),
     (lambda: transform(lambda grad: grad, needs='vector'), "@transform(needs='vector'): give 'real' or 'matrix'"),
     (lambda: stat(lambda x, grad: x, sparse='row'), "@stat(sparse='row'): give 'rows' or 'dense'")])
 def test_what_cannot_be_a_part(make, why):
@@ -91,7 +97,8 @@ def test_a_total_that_is_no_number():
     def rows(grad): return grad.sum(0)
     @step
     def by_rows(grad, rows=rows, *, lr): return -lr * rows * grad
-    with pytest.raises(PartError, match=r'`rows` returned a tensor of shape \(4,\): a total returns a tensor of one number'):
+    with pytest.raises(PartError,
+                       match=r'`rows` returned a tensor of shape \(4,\): a total returns a tensor of one number'):
         Optimizer([param(1., 2.)], [by_rows], lr=.1)
 
 
@@ -115,7 +122,8 @@ def test_a_gate(compile):
     opt = Optimizer([p], [step_count, every_third, average_grad, momentum_step], lr=1., mom=.5, compile=compile)
     seen = []
     for _ in range(7): opt.step(); seen.append((opt.state[p]['count'], p.item(), opt.state[p]['grad_avg'].item()))
-    assert seen == [(1, 0., 0.), (2, 0., 0.), (3, -.5, .5), (4, -.5, .5), (5, -.5, .5), (6, -1.25, .75), (7, -1.25, .75)]
+    assert seen == [(1, 0., 0.), (2, 0., 0.), (3, -.5, .5), (4, -.5, .5), (5, -.5, .5), (6, -1.25, .75),
+                    (7, -1.25, .75)]
 
 
 def test_parts_behind_a_gate_are_tried_too():
@@ -148,7 +156,8 @@ def kept_step(kept, first_lr, *, lr): return -first_lr * kept
 @ENGINES
 def test_state_begins_with_a_hyperparameter(compile):
     p, q = param(0.), param(0.)
-    opt = Optimizer([dict(params=[p]), dict(params=[q], lr=.5, begin=7.)], [kept, first_lr, kept_step], lr=1., compile=compile)
+    opt = Optimizer([dict(params=[p]), dict(params=[q], lr=.5, begin=7.)], [kept, first_lr, kept_step], lr=1.,
+                    compile=compile)
     for g in opt.param_groups: g['lr'] *= 2
     opt.step()
     assert (p.item(), q.item()) == (-2 * 3., -1 * 8.)  # it begins with the lr of the first step
@@ -163,7 +172,8 @@ def test_state_that_begins_with_nothing():
         Composition([kept, first_lr, kept_step]).init(param(0.))
     @stat(init=lambda *, lr: torch.ones(2))
     def odd(odd): return odd
-    with pytest.raises(PartError, match='`odd`: its init returned tensor.*: as it does not read `param`, it returns a number'):
+    with pytest.raises(PartError,
+                       match='`odd`: its init returned tensor.*: as it does not read `param`, it returns a number'):
         Optimizer([param(0.)], [odd, sgd_step], lr=1.)
     assert first_lr.rename(lr='rate').hypers == {'rate': genopt.part.REQUIRED}
 
@@ -186,7 +196,8 @@ def test_alpha_is_rmsprops_decay_and_asgds_power():
     a.param_groups[0]['alpha'] = .7
     assert a.param_groups[0]['power'] == .7
     lion = genopt.Lion([param(0.)], betas=(.8, .9))
-    assert lion.param_groups[0]['betas'] == (.8, .9) and (lion.param_groups[0]['mom'], lion.param_groups[0]['avg_mom']) == (.8, .9)
+    group = lion.param_groups[0]
+    assert group['betas'] == (.8, .9) and (group['mom'], group['avg_mom']) == (.8, .9)
     with pytest.raises(TypeError, match="`sqr_mom` .*: no part takes it"): genopt.SGD([param(0.)], lr=.1, alpha=.9)
 
 
@@ -197,12 +208,14 @@ def test_words_for_two_numbers():
     assert r.param_groups[0]['etas'] == (.4, 1.3) and r.param_groups[0]['max_step'] == 10.
     for kwargs, why in ((dict(etas=.5), '`etas` = 0.5: give 2 numbers, for `eta_minus` and `eta_plus`'),
                         (dict(etas=(.5, torch.tensor(1.2))), 'give 2 numbers or 2 tensors, not a mixture'),
-                        (dict(etas=(1.5, 1.2)), '`eta_minus` = 1.5 is out of range: it must be at least 0 and below 1')):
+                        (dict(etas=(1.5, 1.2)),
+                         '`eta_minus` = 1.5 is out of range: it must be at least 0 and below 1')):
         with pytest.raises(ValueError) as e: genopt.Rprop([param(0.)], **kwargs)
         assert why in str(e.value)
     with pytest.raises(ValueError, match='`beta2_decay` = 0.8 is out of range: it must be at most 0'):
         genopt.Adafactor([param(0.)], beta2_decay=.8)
-    with pytest.raises(ValueError, match="`adjust_lr_fn` = 'moon': give one of"): genopt.Muon([param([0.])], adjust_lr_fn='moon')
+    with pytest.raises(ValueError, match="`adjust_lr_fn` = 'moon': give one of"):
+        genopt.Muon([param([0.])], adjust_lr_fn='moon')
 
 
 def test_an_option_that_torch_has_and_a_recipe_does_not():

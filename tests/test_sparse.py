@@ -10,8 +10,8 @@ def lookup(seed=0, n=12, d=3): return torch.nn.Parameter(random(seed, (n, d), to
 
 
 def sparse(rows, d=3, n=12, seed=0):
-    return torch.sparse_coo_tensor(torch.tensor([rows]), random(seed, (len(rows), d), torch.float64), (n, d), is_coalesced=False,
-                                   check_invariants=True)
+    return torch.sparse_coo_tensor(torch.tensor([rows]), random(seed, (len(rows), d), torch.float64), (n, d),
+                                   is_coalesced=False, check_invariants=True)
 
 
 @pytest.mark.parametrize('recipe', [SGD, Adagrad], ids=lambda r: r.__name__)
@@ -61,14 +61,16 @@ def test_several_sparse_dimensions():
     (lambda ps: Adam(ps), 'l2_reg → average_grad → average_sqr_grad → step_count → adam_step'),
     (lambda ps: SGD(ps, lr=.1, wd=.1), 'l2_reg → sgd_step'),
     (lambda ps: (SGD + genopt.clip_global_norm)(ps, lr=.1), 'clip_global_norm → l2_reg → sgd_step'),
-    (lambda ps: (genopt.LAMB + genopt.lazy)(ps), 'lazy → average_grad → average_sqr_grad → step_count → adam_step → weight_decay '
+    (lambda ps: (genopt.LAMB + genopt.lazy)(ps),
+     'lazy → average_grad → average_sqr_grad → step_count → adam_step → weight_decay '
                                                  '→ trust_ratio')])
 def test_what_takes_none(make, parts):
     p = lookup(); p.grad = sparse([1])
     before = p.detach().clone()
     with pytest.raises(TypeError) as e: make([('emb.weight', p)]).step()
-    assert str(e.value) == (f'`emb.weight` (shape (12, 3), float64) has a sparse gradient, and {parts} takes dense ones, as rows '
-                            'without a gradient would move too: make its layer with sparse=False, or add `lazy`, which moves only '
+    assert str(e.value) == (f'`emb.weight` (shape (12, 3), float64) has a sparse gradient, and {parts} takes dense '
+                            'ones, as rows without a gradient would move too: make its layer with sparse=False, or '
+                            'add `lazy`, which moves only '
                             'the rows that have one')
     assert torch.equal(p, before)
 
@@ -79,5 +81,6 @@ def test_a_part_that_fails_names_the_parameter():
         if grad.shape[0] == 2: raise RuntimeError('two rows')
         return -lr * grad
     p = lookup(); p.grad = sparse([1, 4])
-    with pytest.raises(genopt.PartError, match=r'`picky_step` failed: RuntimeError: two rows \(on `emb` \(shape \(12, 3\)'):
+    with pytest.raises(genopt.PartError,
+                       match=r'`picky_step` failed: RuntimeError: two rows \(on `emb` \(shape \(12, 3\)'):
         Optimizer([('emb', p)], [picky_step], lr=.1).step()

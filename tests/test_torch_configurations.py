@@ -47,7 +47,7 @@ def set_grads(info, params, step, dtype):
     for i, p in enumerate(params):
         g = random(1000 * (step + 1) + i, p.shape, dtype)
         if info.only_supports_sparse_grads:
-            g = torch.where((random(77 * step + i, p.shape[:1], torch.float64) > 0).view(-1, *[1] * (p.dim() - 1)), g, 0)
+            g[random(77 * step + i, p.shape[:1], torch.float64) < 0] = 0
             g = g.to_sparse(1)
         p.grad = g
 
@@ -101,7 +101,7 @@ def test_state_comes_from_torch_and_goes_back(info, kwargs, desc):
     tol = tolerance(info)
     make = lambda: make_params(info, torch.float64)
     ours, theirs, again = make(), make(), make()
-    opt, other, back = recipe_of(info)(ours, **kwargs), info.optim_cls(theirs, **kwargs), info.optim_cls(again, **kwargs)
+    opt, (other, back) = recipe_of(info)(ours, **kwargs), (info.optim_cls(ps, **kwargs) for ps in (theirs, again))
     def go(pairs, steps):
         for step in steps:
             for ps, o in pairs: set_grads(info, ps, step, torch.float64); o.step()
@@ -143,7 +143,7 @@ def test_every_error(info, error):
 @pytest.mark.parametrize('info', INFOS, ids=lambda i: i.optim_cls.__name__)
 @pytest.mark.parametrize('word', sorted(ENGINE))
 def test_words_for_the_engine_are_refused_with_what_to_use_instead(info, word):
-    advice = 'compile=True' if word in ('foreach', 'fused') else 'Composition.update' if 'diff' in word else 'leave it out'
+    advice = {'capturable': 'leave it out', 'differentiable': 'Composition.update'}.get(word, 'compile=True')
     with pytest.raises(TypeError, match=f'`{word}`: .*{re.escape(advice)}'):
         recipe_of(info)(make_params(info, torch.float64), **{word: True})
 

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,8 +186,8 @@ def _contenders(work: Work, libraries: list[str], device: torch.device) -> dict[
         if name == 'Momentum': options = dict(momentum=.9) | options
         for how in ('loop', 'foreach', 'fused'):
             def theirs(ps: list[Tensor], how: str=how) -> Any:
-                kwargs: dict[str, Any] = {how: True} if how != 'loop' else dict(foreach=False) if 'foreach' in asks else {}
-                return cls(ps, lr=lr, **kwargs, **options)
+                kwargs: dict[str, Any] = {how: True} if how != 'loop' else dict.fromkeys({'foreach'} & {*asks}, False)
+                return cast(Any, cls)(ps, lr=lr, **kwargs, **options)
             if how == 'loop' or how in asks: res[f'torch {how}'] = theirs  # RMSprop has no fused
     for library in libraries:
         if (place := PEERS[library].get(name)) and not options:

@@ -50,18 +50,19 @@ def _table(rows: Iterable[tuple[str, str, str, str]]) -> Iterator[str]:
 def page() -> str:
     "The catalogue as Markdown."
     lines = ['# The catalogue', '', 'Written by `python -m genopt list --markdown` from the code that runs.', '',
-             'torch.optim\'s LBFGS is not here: it searches along lines through all parameters at once, so it is not made '
-             'of parts that see one parameter. Use torch\'s.']
+             'torch.optim\'s LBFGS is not here: it searches along lines through all parameters at once, so it is not '
+             'made of parts that see one parameter. Use torch\'s.']
     for module in FAMILIES:
         key = module.__name__.rsplit('.', 1)[-1]
-        lines += ['', f'## {key}', '', (module.__doc__ or '').strip(), '', '| recipe | idea | parts |', '|---|---|---|']
+        lines += ['', f'## {key}', '', (module.__doc__ or '').strip(), '']
+        lines += ['| recipe | idea | parts |', '|---|---|---|']
         lines += [_row(f'**{e.name}**', e.idea, ' → '.join(f'`{p.label}`' for p in e.parts)) for e in recipes(key)]
-    lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '', '| modifier | parts | what it does |',
-              '|---|---|---|']
+    lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
+    lines += ['| modifier | parts | what it does |', '|---|---|---|']
     lines += [_row(f'**{n}**', ' → '.join(f'`{p.label}`' for p in ps), ' '.join(idea(p) for p in ps))
               for n, ps in modifiers().items()]
-    lines += ['', '## Parts', '', 'With the recipes that use each, whatever it is called there, by any of their options.', '',
-              '| part | kind | what it does | used by |', '|---|---|---|---|']
+    lines += ['', '## Parts', '', 'With the recipes that use each, under any name and by any of their options.', '']
+    lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
     lines += [_row(f'`{p.label}`', p.kind, idea(p), ', '.join(users(p))) for p in every_part()]
     return '\n'.join(lines)
 

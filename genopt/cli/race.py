@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class Pair:
         self.models = self.model, copy.deepcopy(self.model)
         kwargs: dict[str, Any] = dict(momentum=.9) if self.name == 'Momentum' else {}
         ours, theirs = (m.parameters() for m in self.models)
-        self.opts = self.recipe(ours, self.lr), cls(theirs, lr=self.lr, **kwargs)
+        self.opts = self.recipe(ours, self.lr), cast(Any, cls)(theirs, lr=self.lr, **kwargs)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         for model, opt, losses, times in zip(self.models, self.opts, self.losses, self.times):

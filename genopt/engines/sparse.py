@@ -2,8 +2,8 @@
 
 If the parts treat each element alone, a step can be of those rows alone that the gradient touches: they are gathered
 from the parameter and its state, an engine steps them as if they were all there is, and they are put back. That is the
-same as a dense step if an untouched row would have stayed where it is (SGD, Adagrad): that is tried out. A part may also
-declare that it wants it so (`lazy`, which makes SparseAdam of Adam), or that it wants the gradient dense.
+same as a dense step if an untouched row would have stayed where it is (SGD, Adagrad), which is tried out. A part may
+also declare that it wants it so (`lazy`, which makes SparseAdam of Adam), or that it wants the gradient dense.
 """
 from __future__ import annotations
 
@@ -76,5 +76,5 @@ def _add(work: Work, param: Tensor, grad: Tensor, state: dict[str, Any]) -> None
 
 def _refusal(work: Work, param: Tensor) -> TypeError:
     return TypeError(f'{work.group.describe(param)} has a sparse gradient, and {work.group.composition} takes dense '
-                     'ones, as rows without a gradient would move too: make its layer with sparse=False, or add `lazy`, '
-                     'which moves only the rows that have one')
+                     'ones, as rows without a gradient would move too: make its layer with sparse=False, or add '
+                     '`lazy`, which moves only the rows that have one')

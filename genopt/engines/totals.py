@@ -41,6 +41,7 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
     total = composition.totals[name]
     for cohort in cohorts(composition, work.params, work.grads, work.states):
         numbers = composition.numbers(cohort.states[0], {**work.hypers, **found}, total)
+        if composition.is_closed(numbers, total): continue
         for block in rows(composition, cohort):
             wide = {k: t.to(cohort.wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
             if work.group['maximize']: wide['grad'] = -wide['grad']

@@ -154,10 +154,10 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
         values = Hypers({**group.options, **hypers, 'maximize': group['maximize']})
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},
                                     **_torch_group(cls, values)}
-    hypers = {k: group.hypers() for group, g in zip(opt.param_groups, saved['param_groups']) for k in g['params']}
+    values_of = {k: group.hypers() for group, g in zip(opt.param_groups, saved['param_groups']) for k in g['params']}
     begun = {k: entry for k, entry in saved['state'].items() if entry and entry.get('count', 1)}
     saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in begun.items()}
-    if extra: saved['state'] = {k: extra(entry, hypers[k]) for k, entry in saved['state'].items()}
+    if extra: saved['state'] = {k: extra(entry, values_of[k]) for k, entry in saved['state'].items()}
     return saved
 
 

@@ -124,7 +124,7 @@ skip_nonfinite = skip_count, finite_only
 
 @transform(whole=True)
 def cautious(update, grad):
-    "Δθ ← Δθ where it goes down the gradient, else 0; scaled by 1/(their share) (Liang et al., arXiv:2411.16085, alg. 1)."
+    "Δθ ← Δθ where it goes down the gradient, else 0; over the share of those (Liang et al., arXiv:2411.16085, alg. 1)."
     down = (update * grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)
 

@@ -147,7 +147,7 @@ def max_grad(grad_max, grad, *, sqr_mom=0.999, eps=1e-8):
 
 # -- of a tensor's own shape ---------------------------------------------------------------------------------
 
-def _one_number(param): return torch.zeros((), dtype=torch.promote_types(param.dtype, torch.float32), device=param.device)
+def _one_number(param): return param.new_zeros((), dtype=torch.promote_types(param.dtype, torch.float32))
 def _rows(param): return param.new_zeros((*param.shape[:-1], 1) if param.dim() > 1 else param.shape)
 def _columns(param): return param.new_zeros((*param.shape[:-2], 1, param.shape[-1]) if param.dim() > 1 else (0,))
 

@@ -138,7 +138,7 @@ def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_na
 
 @step
 def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
-    "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, algorithm 2; ε as in torch)."
+    "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."
     return -lr / bias * grad_avg * ((rect == 0) + rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))
 
 

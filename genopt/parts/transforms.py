@@ -5,8 +5,8 @@ from ..part import transform
 from .scalars import debias, later
 
 __all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale',
-           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction', 'stable_scale',
-           'shape_scale', 'rms_match', 'turned_off', 'lazy']
+           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction',
+           'stable_scale', 'shape_scale', 'rms_match', 'turned_off', 'lazy']
 
 
 @transform(switch='wd')

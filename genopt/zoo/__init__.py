@@ -3,8 +3,6 @@
 LBFGS is not here: it searches along lines through all parameters at once, so it is not made of parts that see one
 parameter. torch.optim has it.
 """
-from ..part import Part
-from ..recipe import Recipe
 from . import adams, friends, layers, memories, signs, sums
 from .adams import *     # noqa: F403
 from .friends import *   # noqa: F403

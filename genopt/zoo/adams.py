@@ -5,9 +5,9 @@ parameter before the step, and all averages begin at 0.
 """
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
                      average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, base_lr, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale, debiased_step,
-                     diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
-                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step,
+                     average_sqr_surprise, base_lr, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale,
+                     debiased_step, diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad,
+                     mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step,
                      step_count, weight_decay, yogi_sqr_grad)
 from ..recipe import recipe
 from .friends import Adam, with_decay
@@ -20,7 +20,7 @@ AVERAGES = average_grad, average_sqr_grad, step_count
 
 @recipe(lr=1e-3)
 def SparseAdam():
-    "Adam that moves only the rows a sparse gradient touches (as in torch; ε beside the raw v: Kingma & Ba, arXiv:1412.6980, section 2)."
+    "Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980)."
     return lazy, *AVERAGES, adam_hat_step
 
 
@@ -56,13 +56,13 @@ def QHAdam():
 
 @recipe(lr=1e-3, wd=0.)
 def AdaBelief():
-    "Adam over the root of the average squared surprise; ε is in the state and outside (Zhuang et al., arXiv:2010.07468)."
+    "Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468)."
     return average_grad, average_sqr_surprise, step_count, adam_step, weight_decay
 
 
 @recipe(lr=1e-2)
 def Yogi():
-    "Adam whose square moves by no more than a gradient's; begins at 1e-6, nothing debiased (Zaheer et al., NeurIPS 2018)."
+    "Adam whose square moves by no more than g²; it begins at 1e-6, nothing is debiased (Zaheer et al., NeurIPS 2018)."
     return l2_reg, average_grad, yogi_sqr_grad, scaled_step
 
 
@@ -74,19 +74,19 @@ def LaProp():
 
 @recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
 def ADOPT():
-    "LaProp by the square before this step; ε a floor, no bias, a first step that only fills (Taniguchi et al., arXiv:2411.02853)."
+    "LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853)."
     return step_count, begun_sqr_grad, adopt_scale, average_grad, momentum_step, weight_decay
 
 
 @recipe(lr=1e-3)
 def DiffGrad():
-    "Adam with friction where the gradient changes little, from a first gradient of 0 (Dubey et al., arXiv:1909.11015)."
+    "Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015)."
     return *Adam.parts(), last_grad, friction
 
 
 @recipe(lr=1e-3, wd=0.)
 def AdaBound(amsbound=False):
-    "Adam whose rates are clipped to bounds that close in on SGD's (Luo et al., arXiv:1902.09843; ε beside the raw average)."
+    "Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843)."
     end = (max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')) if amsbound else (adabound_step,)
     return l2_reg, *AVERAGES, base_lr, *end
 
@@ -106,5 +106,5 @@ def Adan():
 
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0.)
 def MARS():
-    "AdamW of gradients with less variance, clipped to a norm of 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
+    "AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
     return last_grad, step_count, diff_corrected, clip_norm, *AVERAGES[:2], adam_step, weight_decay

@@ -2,8 +2,8 @@
 from typing import Literal
 
 from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_columns, average_sqr_grad, average_sqr_norm,
-                     average_sqr_rows, averaged_grad, blended_grad, buffer_step, clip_rms, factored_scale, l2_reg, lars_scale,
-                     momentum_buffer, momentum_step, orthogonalize, rms_match, rms_scale, sgd_step,
+                     average_sqr_rows, averaged_grad, blended_grad, buffer_step, clip_rms, factored_scale, l2_reg,
+                     lars_scale, momentum_buffer, momentum_step, orthogonalize, rms_match, rms_scale, sgd_step,
                      shape_scale, stable_scale, step_count, trust_ratio, weight_decay)
 from ..recipe import recipe
 
@@ -15,13 +15,13 @@ Shape = Literal['original', 'match_rms_adamw'] | None
 
 @recipe(lr=0.1, wd=0.)
 def LARS():
-    "Momentum whose step is a share κ of each tensor's norm; η and decay enter the buffer (You et al., arXiv:1708.03888)."
+    "Momentum of steps that are a share κ of each tensor's norm; η enters the buffer (You et al., arXiv:1708.03888)."
     return lars_scale, momentum_buffer, buffer_step
 
 
 @recipe(lr=1e-2, mom=0.95, sqr_mom=0.98)
 def NovoGrad():
-    "Momentum of gradients over their tensor's norm; decay enters the buffer; ε outside (Ginsburg et al., arXiv:1905.11286)."
+    "Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286)."
     return step_count, average_sqr_norm, rms_scale.rename(sqr_avg='sqr_norm'), l2_reg, momentum_buffer, momentum_step
 
 
@@ -46,7 +46,7 @@ def Adafactor():
 
 @recipe(lr=1e-3, mom=0.95, wd=0.1)
 def Muon(nesterov=True, adjust_lr_fn: Shape=None):
-    "Momentum with all singular values made 1, for matrices (Jordan, 2024; `match_rms_adamw`: Liu et al., arXiv:2502.16982)."
+    "Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982)."
     if adjust_lr_fn not in SHAPES: raise ValueError(f'`adjust_lr_fn` = {adjust_lr_fn!r}: give one of {[*SHAPES]}')
     along = blended_grad.rename(nu='mom') if nesterov else averaged_grad
     return average_grad, along, orthogonalize, *SHAPES[adjust_lr_fn], sgd_step, weight_decay

@@ -2,8 +2,8 @@
 
 They differ in which memories they keep, and in how much of each enters the step.
 """
-from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blended_grad, l2_reg, mean_param, momentum_buffer, sgd_step,
-                     step_count)
+from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blended_grad, l2_reg, mean_param, momentum_buffer,
+                     sgd_step, step_count)
 from ..recipe import recipe
 
 __all__ = ['QHM', 'AggMo', 'ASGD']
@@ -19,11 +19,12 @@ def QHM():
 
 @recipe(lr=1e-3, mom=0.9, slow_mom=0.99)
 def AggMo():
-    "Steps along the mean of three buffers with decays 0, β₁ and β₂: fast, and yet damped (Lucas et al., arXiv:1804.00325)."
+    "Steps along the mean of three buffers with decays 0, β₁ and β₃: fast, yet damped (Lucas et al., arXiv:1804.00325)."
     return l2_reg, *TWO_BUFFERS, aggmo_step
 
 
 @recipe(lr=1e-2, lambd=1e-4, t0=1e6)
 def ASGD():
     "SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."
-    return l2_reg, l2_reg.rename(wd='lambd'), step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')
+    decays = l2_reg, l2_reg.rename(wd='lambd')
+    return *decays, step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')

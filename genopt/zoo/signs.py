@@ -26,4 +26,5 @@ def Tiger():
 @recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0.)
 def Lion():
     "Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."
-    return average_grad.rename(mom='avg_mom'), blended_grad.rename(grad_avg='prev_grad_avg', nu='mom'), sign_step, weight_decay
+    blended = blended_grad.rename(grad_avg='prev_grad_avg', nu='mom')
+    return average_grad.rename(mom='avg_mom'), blended, sign_step, weight_decay

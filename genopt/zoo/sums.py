@@ -1,6 +1,6 @@
 """Steps divided by the size of all past gradients, and not of recent ones: what Adagrad became."""
-from ..parts import (annealed_step, average_sqr_grad, delta_scale, first_param, l2_reg, madgrad_step, rms_scale, sgd_step,
-                     step_count, sum_grad, sum_sqr_grad, weighted_sum_sqr_grad)
+from ..parts import (annealed_step, average_sqr_grad, delta_scale, first_param, l2_reg, madgrad_step, rms_scale,
+                     sgd_step, step_count, sum_grad, sum_sqr_grad, weighted_sum_sqr_grad)
 from ..recipe import recipe
 
 __all__ = ['Adagrad', 'Adadelta', 'MADGRAD']
@@ -8,13 +8,13 @@ __all__ = ['Adagrad', 'Adadelta', 'MADGRAD']
 
 @recipe(lr=1e-2, eps=1e-10)
 def Adagrad():
-    "Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε outside the root)."
+    "Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch)."
     return l2_reg, step_count, sum_sqr_grad, rms_scale.rename(sqr_avg='sqr_sum'), annealed_step
 
 
 @recipe(lr=1., sqr_mom=0.9)
 def Adadelta():
-    "As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps averaged without η)."
+    "As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η)."
     return l2_reg, average_sqr_grad, delta_scale, average_sqr_grad.rename(sqr_avg='delta_avg'), sgd_step
 
 
