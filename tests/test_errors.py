@@ -325,7 +325,7 @@ def test_group_without_parts():
 
 def test_sparse_gradient():
     emb, w = torch.nn.Embedding(4, 2, sparse=True), p()
-    opt = genopt.SGD([('w', w), *emb.named_parameters('emb')], lr=.1)
+    opt = genopt.SGD([('w', w), *emb.named_parameters('emb')], lr=.1, wd=.1)
     (emb(torch.tensor([1])).sum() + w.sum()).backward()
     with says(TypeError, '`emb.weight` (shape (4, 2), float32) has a sparse gradient, '
                          'and l2_reg → sgd_step takes dense ones: make its layer with sparse=False'): opt.step()

@@ -113,6 +113,15 @@ def test_a_total_that_fails_names_the_parameter():
         Optimizer([('a', param(1.)), ('b', param(1., 2., 3.))], [picky_step], lr=.1).step()
 
 
+@ENGINES
+def test_a_composition_without_any_number_moves(compile):
+    @step
+    def fixed_step(grad): return -.5 * grad
+    p = param(0.)
+    Optimizer([p], [fixed_step], compile=compile).step()
+    assert p.item() == -.5
+
+
 # -- gates ---------------------------------------------------------------------------------------------------
 
 @ENGINES

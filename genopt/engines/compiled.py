@@ -80,7 +80,7 @@ class Compiled:
             while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
         for unit in plan.units: unit.step(hypers, describe)
         for cohort in cohorts(composition, *plan.rest(params, grads, states)):
-            if numbers := eager.numbers_of(composition, hypers, cohort, describe):
+            if (numbers := eager.numbers_of(composition, hypers, cohort, describe)) is not None:
                 self._run_in_blocks(composition, cohort, numbers, describe, maximize)
 
     def forget(self) -> None:
@@ -194,9 +194,10 @@ class _Unit:
 
     def step(self, hypers: Mapping[str, float], describe: Describe) -> None:
         numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
-        if numbers: self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        if numbers is not None:
+            self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
         self.grads = self.cohort.grads = []
-        if not numbers: return
+        if numbers is None: return
         increment_version(self.cohort.params)  # state is never part of a graph
         eager.finish(self.composition, self.cohort, numbers)
 

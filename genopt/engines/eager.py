@@ -32,7 +32,7 @@ def run(
 ) -> None:
     "One step of each parameter. If a part fails, the block of elements that it failed on is unchanged."
     for cohort in cohorts(composition, params, grads, states):
-        if numbers := numbers_of(composition, hypers, cohort, describe):
+        if (numbers := numbers_of(composition, hypers, cohort, describe)) is not None:
             run_cohort(composition, cohort, numbers, describe, maximize)
 
 

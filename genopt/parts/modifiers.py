@@ -35,7 +35,7 @@ def clip_value(grad, *, max_value=1.):
 @transform(whole=True)
 def clip_norm(grad, *, max_norm=1.):
     "g ← g / max(1, ‖g‖/c), with the norm of this tensor."
-    return grad / (grad.norm() / max_norm).clamp(min=1.)
+    return grad * (max_norm / grad.norm().clamp(min=max_norm or 1.))
 
 
 @total
@@ -47,7 +47,7 @@ def sqr_grad_norm(grad):
 @scalar
 def clip_share(sqr_norm=sqr_grad_norm, *, max_norm=1.):
     "min(1, c / (‖all g‖ + 1e-6)), as in torch's clip_grad_norm_."
-    return min(1., max_norm / (sqr_norm**.5 + 1e-6))
+    return min(max_norm / (sqr_norm**.5 + 1e-6), 1.)  # in this order NaN stays NaN, as in torch
 
 
 @transform
@@ -85,7 +85,7 @@ def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, ep
 
 @scalar
 def noise_size(count, *, noise=0.01, noise_decay=0.55):
-    "√(σ²/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, eq. 1)."
+    "√(σ²/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
     return (noise / count**noise_decay)**.5
 
 

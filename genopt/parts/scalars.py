@@ -63,7 +63,7 @@ def next_nadam_mom(count, *, mom, momentum_decay=0.004):
 
 @scalar
 def rectifier(count, *, sqr_mom):
-    "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, eq. 5)."
+    "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, alg. 2)."
     end = 2 / (1 - sqr_mom) - 1
     now = end - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
     return math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) if now > 5 else 0.
@@ -71,13 +71,13 @@ def rectifier(count, *, sqr_mom):
 
 @scalar
 def grown_weight(count, *, slow_weight, warmup=0):
-    "α·min(t/T, 1): the slow average's weight, grown over T steps (Pagliardini et al., arXiv:2409.03137, eq. 4)."
+    "α·min(t/T, 1): the slow average's weight, grown over T steps (Pagliardini et al., arXiv:2409.03137)."
     return slow_weight * min(count / warmup, 1) if warmup else slow_weight
 
 
 @scalar
 def grown_mom(count, *, mom, slow_mom, warmup=0):
-    "β₃, grown from β₁ so that its half-life grows evenly over T steps (Pagliardini et al., arXiv:2409.03137, eq. 5)."
+    "β₃, grown from β₁ so that its half-life grows evenly over T steps (arXiv:2409.03137)."
     if count >= warmup or not mom: return slow_mom
     a, b, part = math.log(mom), math.log(slow_mom), count / warmup
     return min(math.exp(a * b / ((1 - part) * b + part * a)), slow_mom)
@@ -85,7 +85,7 @@ def grown_mom(count, *, mom, slow_mom, warmup=0):
 
 @scalar
 def lower_lr(count, base_lr, *, lr, final_lr=0.1, bound_rate=1e-3):
-    "η*·(1 − 1/(γt + 1)): grows to η* (Luo et al., arXiv:1902.09843, section 4). It follows a schedule of η."
+    "η*·(1 − 1/(γt + 1)): grows to η*, and follows a schedule of η (Luo et al., arXiv:1902.09843, as in their code)."
     return final_lr * lr / base_lr * (1 - 1 / (bound_rate * count + 1)) if base_lr else 0.
 
 

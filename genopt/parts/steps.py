@@ -46,7 +46,7 @@ def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
 
 @step
 def aggmo_step(grad, fast_avg, slow_avg, *, lr):
-    "Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325, eq. 4)."
+    "Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325)."
     return -lr / 3 * (grad + fast_avg + slow_avg)
 
 
@@ -144,7 +144,7 @@ def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, 
 
 @step
 def qhadam_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, nu=0.7, sqr_nu=1., eps=1e-8):
-    "Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε) (Ma & Yarats, arXiv:1810.06801, eq. 6)."
+    "Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε) (Ma & Yarats, arXiv:1810.06801, section 4)."
     square = (sqr_nu / sqr_bias * sqr_avg).addcmul((1 - sqr_nu) * grad, grad)
     return -lr * ((1 - nu) * grad + nu / bias * grad_avg) / (square.sqrt() + eps)
 

@@ -69,7 +69,7 @@ def factored_scale(grad, row_avg, column_avg, *, eps=0.):
 
 @transform
 def blended_grad(grad, grad_avg, *, nu=0.7):
-    "g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801, eq. 3). With ν = β₁: the average, if this gradient came again."
+    "g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again."
     return grad.lerp(grad_avg, nu)
 
 
@@ -81,7 +81,7 @@ def averaged_grad(grad, grad_avg):
 
 @transform
 def diff_corrected(grad, prev_last_grad, later=later, *, mom=0.95, variance_scale=0.025):
-    "g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, eq. 9; a first gradient is kept)."
+    "g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept)."
     return grad + variance_scale * mom / (1 - mom) * later * (grad - prev_last_grad)
 
 
