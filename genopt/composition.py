@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, check, did_you_mean, own_name
+from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, canonical, check, did_you_mean
 from .part import REQUIRED, RESERVED, ContractError, Part, PartError
 
 __all__ = ['Composition', 'Bound', 'unknown', 'bad_result']
@@ -55,6 +55,8 @@ class Composition:
         self.number_stats = [n for n, p in self.stats.items() if p.is_number]
         self.tensor_stats = [n for n, p in self.stats.items() if not p.is_number]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
+        # For each total, the parts that it comes after: those that are numbers, and those that are tensors
+        self.before = {k: self.ordered[:self.ordered.index(p)] for k, p in self.totals.items()}
         self.needs = any(p.needs for p in self.ordered)
         self.has_gates = any(p.kind == 'gate' for p in self.ordered)
         self.origins = {n: n for n in self.hypers_of_inits()}
@@ -77,7 +79,7 @@ class Composition:
             raise ContractError(f'[{", ".join(p.label for p in self.parts)}] has no step, so no parameter would move: '
                                 'add one, such as `sgd_step`')
         ordered: list[Part] = []
-        made: dict[str, Part | None] = {'param': None, 'grad': None}  # name -> the part that made it last
+        made: dict[str, Part | None] = {'param': None, 'grad': None, 'raw_grad': None}  # name -> the part that made it last
 
         def add(part: Part) -> None:
             for link in part.links.values():
@@ -129,15 +131,14 @@ class Composition:
 
     def _check_new_param_is_last(self, ordered: list[Part]) -> None:
         "What reads the new parameter must see all of the update, up to what it asks for itself (Lookahead)."
-        late: Part | None = None
-        after: set[str] = {'new_param'}
+        late: list[Part] = []
         for p in ordered:
-            if not after.isdisjoint(p.reads):
-                late = late or p
-                if p.kind == 'stat': after.add(p.out)
-            elif late and p.out == 'update':
-                raise ContractError(f'`{late.label}` reads `new_param` before `{p.label}` has changed the update: '
+            early = [q for q in late if q.out not in p.reads]
+            if p.out == 'update' and early:
+                raise ContractError(f'`{early[0].label}` reads `new_param` before `{p.label}` has changed the update: '
                                     'put it last')
+            if {'new_param', *(q.out for q in late if q.kind == 'stat')} & {*p.reads}: late.append(p)
+            if p.out == 'update': late.clear()  # this one has seen them, and asks for what it adds itself
 
     def _defaults(self) -> dict[str, Any]:
         res: dict[str, Any] = {}
@@ -159,7 +160,7 @@ class Composition:
 
         Names are ours. Raises TypeError for one that no part takes or that is missing, ValueError for one out of range.
         """
-        given, fallback = ({own_name(k, self.hypers): v for k, v in (d or {}).items()} for d in (given, fallback))
+        given, fallback = (canonical(d or {}, self.hypers) for d in (given, fallback))
         for name in given:
             if name not in self.hypers: raise unknown(name, self.hypers)
         values = self.hypers | {k: v for k, v in fallback.items() if k in self.hypers} | given
@@ -195,12 +196,12 @@ class Composition:
 
         Where a gate is closed it ends: what comes after it is not there.
         """
-        stop = self.ordered.index(until) if until else len(self.ordered)
-        need = [*self.hypers, *(p.out for p in self.ordered[:stop] if p.kind == 'total')]
+        before = self.before[until.out] if until else self.ordered
+        need = [*self.hypers, *(p.out for p in before if p.kind == 'total')]
         for k in need:
             if k not in hypers: raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
         env = {**{k: hypers[k] for k in need}, **{f'prev_{k}': state[k] for k in self.number_stats}}
-        for part in self.number_parts if until is None else [p for p in self.ordered[:stop] if p in self.number_parts]:
+        for part in self.number_parts if until is None else [p for p in before if p.is_number and p.kind != 'total']:
             env[part.out] = out = part.run(env)
             if not isinstance(out, (Real, Tensor)): raise bad_result(part, out)
             if part.kind == 'gate' and not out: break
@@ -212,7 +213,7 @@ class Composition:
     ) -> bool:
         "Has a gate closed, so that this step does not happen?"
         if not self.has_gates: return False
-        reached = self.ordered[:self.ordered.index(until)] if until else self.ordered
+        reached = self.before[until.out] if until else self.ordered
         return not all(numbers.get(p.out) for p in reached if p.kind == 'gate')
 
     def total(self,
@@ -224,8 +225,8 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
-        env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
-        self.walk([p for p in self.ordered[:self.ordered.index(total)] if p in self.tensor_parts], env, run)
+        env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+        self.walk([p for p in self.before[total.out] if not p.is_number], env, run)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
         return share
@@ -238,7 +239,7 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
         "The half of a step that is tensors. It writes to nothing. Raises PartError if a part breaks its contract."
-        env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+        env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
         self.walk(self.tensor_parts, env, run)
         return env['update'], {k: env[k] for k in self.stats}
 

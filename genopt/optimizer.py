@@ -21,10 +21,10 @@ from .engines.compiled import Compiled
 from .engines.compiled import check as check_compiles
 from .engines.sparse import dense_or_rows
 from .engines.totals import Work, totals
-from .hypers import Hypers, canonical, check, is_note, own_name
+from .hypers import Hypers, canonical, check, is_note
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
-from .part import Part, PartError
+from .part import ContractError, Part, PartError
 from .rehearsal import rehearse
 
 __all__ = ['Optimizer', 'Group']
@@ -111,18 +111,19 @@ class Optimizer(torch.optim.Optimizer):
         **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's
     ):
         self.recipe = None if parts is None else _as_source(parts)
-        self._given, self._maximize = canonical(hypers), maximize
+        self._given, self._maximize = dict(hypers), maximize  # in the words that were given: see `bind`
         _check_flag('maximize', maximize)
         _check_flag('compile', compile)
         self._set_engine(compile)
         super().__init__(as_groups(params), {})
         taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
-        for name in self._given:
-            if own_name(name, taken) not in taken: raise unknown(name, taken)
+        given = canonical(self._given, taken)
+        for name in given:
+            if name not in taken: raise unknown(name, taken)
         try: _, values, options = (self.recipe or self.param_groups[0].source).bind({}, self._given)
         except TypeError:
             values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
-        self.defaults = Hypers({**options, **values, **{own_name(k, taken): v for k, v in self._given.items()}})
+        self.defaults = Hypers({**options, **values, **given})
 
     @property
     def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
@@ -148,10 +149,11 @@ class Optimizer(torch.optim.Optimizer):
         source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
         if source is None:
             raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
-        composition, values, options = source.bind(canonical(own), self._given)
+        composition, values, options = source.bind(own, self._given)
         for part in composition.ordered if composition.needs else ():
             for i, p in enumerate(params):
                 if why := _unfit(part, p): raise ValueError(f'{describe(p, i, index, names)}: `{part.label}` {why}')
+        for other in self.param_groups: _check_totals(composition, other.composition)
         rehearse(composition, _plain(values), params)
         if self.compiled: check_compiles(composition, _plain(values), params)
         items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
@@ -209,7 +211,7 @@ class Optimizer(torch.optim.Optimizer):
         `name` is the stat; not needed if just one reads `new_param`. Parameters without a state stay. A checkpoint that
         is made in between knows of it. Raises ValueError if there is no such stat, RuntimeError in `step` in between.
         """
-        if any(SWAPPED in s for s in self.state.values()):
+        if self._is_swapped():
             for p, state in self.state.items():
                 if SWAPPED in state: p.copy_(state.pop(SWAPPED))
             return
@@ -217,18 +219,26 @@ class Optimizer(torch.optim.Optimizer):
         if not any(stat for _, stat in chosen):
             raise ValueError(f'no part keeps `{name}`, of the shape of its parameter' if name else
                              'no stat reads `new_param`: add one that averages the parameters, such as `average_param`')
-        for group, stat in chosen:
-            for p in group['params'] if stat else ():
-                if (state := self.state.get(p)) and stat in state:
-                    state[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-                    p.copy_(state[stat])
+        todo = [(p, state, state[stat], group) for group, stat in chosen for p in group['params'] if stat
+                and stat in (state := self.state.get(p, {}))]
+        for p, _, new, group in todo:
+            if new.shape != p.shape:
+                raise ValueError(f'{group.describe(p)}: `{name}` has the shape {tuple(new.shape)}, so it cannot take '
+                                 'its place')
+        for p, state, new, _ in todo:
+            state[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
+            p.copy_(new)
 
     @contextmanager
     def swapped(self, name: str='') -> Iterator[None]:
-        "As `swap`, for the length of a `with`."
+        "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
+        if self._is_swapped(): raise RuntimeError('the parameters are swapped with their averages already')
         self.swap(name)
         try: yield
-        finally: self.swap()
+        finally:
+            if self._is_swapped(): self.swap()
+
+    def _is_swapped(self) -> bool: return any(SWAPPED in s for s in self.state.values())
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
@@ -300,6 +310,15 @@ def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
 
 def _plain(hypers: Mapping[str, Any]) -> dict[str, float]:
     return {k: v.item() if isinstance(v, Tensor) else v for k, v in hypers.items()}
+
+
+def _check_totals(a: Composition, b: Composition) -> None:
+    "Of two groups' totals, those of one name must be one, and none may be needed for another in one and not in the other."
+    for k in {*a.totals} & {*b.totals}:
+        if a.totals[k] != b.totals[k]:
+            raise ContractError(f'two groups have each a total `{k}`, and they are not the same: rename one')
+        if [p for p in a.before[k] if p.out in b.totals] != [p for p in b.before[k] if p.out in a.totals]:
+            raise ContractError(f'two groups have the total `{k}` and others in another order: give both the same')
 
 
 def _unfit(part: Part, p: Tensor) -> str:

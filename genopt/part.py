@@ -17,8 +17,8 @@ Positional arguments name what the part reads. Keyword-only arguments are its hy
 | `@total`     | a number, summed over all parameters        | the function's own name  |
 | `@gate`      | may this step happen?                       | (only the engine asks)   |
 
-Names with a meaning of their own: `param`, `grad`, `update`, `new_param` (the parameter with the update so far), and
-`prev_x` (the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a
+Names with a meaning of their own: `param`, `grad`, `raw_grad` (the gradient as it came, whatever transforms made of
+`grad`), `update`, `new_param` (the parameter with the update so far), and `prev_x` (the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a
 default names the scalar (or total) it depends on, so those need not be listed:
 
     >>> @scalar
@@ -53,7 +53,7 @@ from .hypers import SPELLINGS, did_you_mean, is_note
 
 __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'total', 'gate', 'REQUIRED']
 
-RESERVED = ('param', 'grad', 'update', 'new_param')
+RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 
 
@@ -244,7 +244,8 @@ class Part:
         """
         if self.init is None: return torch.zeros_like(param, memory_format=torch.preserve_format)
         if not callable(self.init): return self.init
-        param = torch.view_as_real(param.detach()) if param.is_complex() else param.detach()
+        complex_, param = param.is_complex(), param.detach()
+        if complex_: param = torch.view_as_real(param)
         back = {self.names.get(a.name, a.name): a.name for a in self._init_args() if a.kind == a.KEYWORD_ONLY}
         try: value = self.init(*[] if self.is_number else [param], **{back[k]: hypers[k] for k in back})
         except Exception as e: raise PartError(f'`{self.label}`: its init failed: {type(e).__name__}: {e}') from e
@@ -254,7 +255,8 @@ class Part:
             return value
         if not isinstance(value, Tensor):
             raise PartError(f'`{self.label}`: its init returned {value!r}, and not a tensor')
-        return value.clone()  # it may be the parameter itself
+        value = value.clone()  # it may be the parameter itself
+        return torch.view_as_complex(value) if complex_ and value.shape == param.shape else value
 
     def run(self, env: Mapping[str, Any]) -> Any:
         "Calls the function on what it reads from `env`. Raises PartError if it fails."

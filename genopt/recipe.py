@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, overload
 from torch import Tensor
 
 from .composition import Bound, Composition, unknown
-from .hypers import SPELLINGS, TABLE, canonical, check, own_name
+from .hypers import SPELLINGS, TABLE, canonical, check
 from .optimizer import Optimizer
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
@@ -86,7 +86,7 @@ class Recipe:
     def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound:
         "As `Composition.bind`, for options and hyperparameters. An option such as SGD's `mom` may be both."
         known = [*self._compose({}).hypers, *self.options]
-        given, fallback = ({own_name(k, known): v for k, v in (d or {}).items()} for d in (given, fallback))
+        given, fallback = (canonical(d or {}, known) for d in (given, fallback))
         chosen = self.options | {k: v for k, v in {**fallback, **given}.items() if k in self.options}
         composition = self._compose(chosen)
         for k in given:
@@ -162,7 +162,7 @@ def _placed(parts: tuple[Part, ...], extra: tuple[Part, ...]) -> list[Part]:
     late = {'new_param'}.union(p.out for p in every if p.kind == 'stat' and 'new_param' in p.reads)
 
     def place(p: Part) -> float:
-        if late & {*p.reads}: return 4
+        if late & {*p.reads}: return 4 if p.kind != 'stat' or any(p.out in q.reads for q in every) else 5
         if _is_decay(p): return 2
         if p in new: return _place(p)
         return 3 if 'update' in p.reads and any(map(_is_decay, parts[:parts.index(p)])) else 1

@@ -112,7 +112,7 @@ def named_badly(grad, *, grad_avg): return -grad_avg * grad
     (torch.optim.Adam, "<class 'torch.optim.adam.Adam'> is no list of parts, and no recipe of genopt's"),
     ([odd_step],
      '`odd_step` reads `velocity`, which no part keeps: add a @stat whose first argument is `velocity` before it, '
-     'or correct the name: there are `param`, `grad`, `update`, `new_param`, '),
+     'or correct the name: there are `param`, `grad`, `raw_grad`, `update`, `new_param`, '),
     ([halve, sgd_step], '`halve` reads `update`, and there is none before the first step: put it after one'),
     ([average_grad, norm_of, sgd_step],
      '`norm_of` reads `grad_avg`, a tensor, but a scalar that is a number runs in plain Python and reads only numbers'),
@@ -328,7 +328,8 @@ def test_sparse_gradient():
     opt = genopt.SGD([('w', w), *emb.named_parameters('emb')], lr=.1, wd=.1)
     (emb(torch.tensor([1])).sum() + w.sum()).backward()
     with says(TypeError, '`emb.weight` (shape (4, 2), float32) has a sparse gradient, '
-                         'and l2_reg → sgd_step takes dense ones: make its layer with sparse=False'): opt.step()
+                         'and l2_reg → sgd_step takes dense ones, as rows without a gradient would move too: make its '
+                         'layer with sparse=False, or add `lazy`, which moves only the rows that have one'): opt.step()
     assert not w.any()  # nothing has moved
 
 

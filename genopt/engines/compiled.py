@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
-from ..part import Part
+from ..part import RESERVED, Part
 from ..rehearsal import trial_shape
 from . import eager
 from .inductor import Fused
@@ -55,7 +55,7 @@ def check(
     "Records its parts, for their mistakes. Raises PartError for what cannot be compiled: see `tape`."
     param = torch.zeros(trial_shape(composition, params), dtype=params[0].dtype if params else torch.float32)
     wide = torch.float64 if param.dtype in (torch.float64, torch.complex128) else torch.float32
-    env: dict[str, Any] = {'param': wide, 'grad': wide, 'update': wide, 'new_param': wide}
+    env: dict[str, Any] = dict.fromkeys(RESERVED, wide)
     for k, v in composition.init(param, hypers).items():
         if isinstance(v, Tensor): env[k] = env[f'prev_{k}'] = v.dtype if v.dtype in WHOLE_NUMBERS else wide
     for segment in _segments(composition):
@@ -246,7 +246,7 @@ def _cut_up(composition: Composition) -> Iterator[_Segment]:
 def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping[str, Any],
             numbers: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
     "As `composition.update`, with what stands between the whole parts compiled."
-    env = {**numbers, 'param': param, 'grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+    env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
     for segment in _segments(composition):
         tensors = [env[k] for k in segment.reads]
         fits = not segment.whole and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)

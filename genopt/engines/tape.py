@@ -77,6 +77,7 @@ def record(
         recorder.begun = len(begin)
         with _Numbers(), recorder:
             if maximize: env['grad'] = -env['grad']
+            if 'grad' in env: env.setdefault('raw_grad', env['grad'])
             composition.walk(parts, env, run)
             if 'new_param' in results: env.setdefault('new_param', env['param'] + env['update'])
     return Tape(recorder.ops, {k: begin[k] for k in tensors}, {k: begin[k] for k in begin if k not in tensors},

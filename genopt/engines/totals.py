@@ -4,7 +4,7 @@ Parts are pure, so what a total needs of the parts before it is computed for its
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -30,10 +30,19 @@ class Work(NamedTuple):
 def totals(work: Sequence[Work]) -> dict[str, float]:
     "By name. Each is over those groups whose parts read it."
     found: dict[str, float] = {}
-    for name in dict.fromkeys(k for w in work for k in w.group.composition.totals):
+    waiting = dict.fromkeys(k for w in work for k in w.group.composition.totals)
+    while waiting:
+        name = next(k for k in waiting if not any(_first(w, k, waiting) for w in work))
+        del waiting[name]
         shares = [s for w in work if name in w.group.composition.totals for s in _shares(w, name, found)]
         found[name] = sum(torch.stack(group).sum().item() for group in _by_device(shares))
     return found
+
+
+def _first(work: Work, name: str, waiting: Container[str]) -> bool:
+    "Must another total come before this one?"
+    before = work.group.composition.before.get(name, [])
+    return any(p.kind == 'total' and p.out in waiting for p in before)
 
 
 def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:

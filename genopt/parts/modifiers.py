@@ -123,9 +123,9 @@ skip_nonfinite = skip_count, finite_only
 # -- of the update -------------------------------------------------------------------------------------------
 
 @transform(whole=True)
-def cautious(update, grad):
+def cautious(update, raw_grad):
     "Δθ ← Δθ where it goes down the gradient, else 0; over the share of those (Liang et al., arXiv:2411.16085, alg. 1)."
-    down = (update * grad < 0).to(update.dtype)
+    down = (update * raw_grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)
 
 

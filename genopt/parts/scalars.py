@@ -84,15 +84,15 @@ def grown_mom(count, *, mom, slow_mom, warmup=0):
 
 
 @scalar
-def lower_lr(count, base_lr, *, lr, final_lr=0.1, bound_rate=1e-3):
-    "η*·(1 − 1/(γt + 1)): grows to η*, and follows a schedule of η (Luo et al., arXiv:1902.09843, as in their code)."
-    return final_lr * lr / base_lr * (1 - 1 / (bound_rate * count + 1)) if base_lr else 0.
+def lower_lr(count, *, final_lr=0.1, bound_rate=1e-3):
+    "η*·(1 − 1/(γt + 1)): grows to η* (Luo et al., arXiv:1902.09843, as in their code, whose bounds also follow η)."
+    return final_lr * (1 - 1 / (bound_rate * count + 1))
 
 
 @scalar
-def upper_lr(count, base_lr, *, lr, final_lr=0.1, bound_rate=1e-3):
-    "η*·(1 + 1/(γt)): falls to η*."
-    return final_lr * lr / base_lr * (1 + 1 / (bound_rate * count)) if base_lr else 0.
+def upper_lr(count, *, final_lr=0.1, bound_rate=1e-3):
+    "η*·(1 + 1/(γt)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr` too."
+    return final_lr * (1 + 1 / (bound_rate * count)) if bound_rate else math.inf
 
 
 @scalar

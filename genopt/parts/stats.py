@@ -5,7 +5,7 @@ from torch import maximum
 from ..part import stat
 from .scalars import fresh, grown_mom, keep, later, nadam_mom, root_lr, share_of_square
 
-__all__ = ['step_count', 'base_lr', 'mom_product', 'asgd_lr', 'first_param', 'last_grad',
+__all__ = ['step_count', 'mom_product', 'asgd_lr', 'first_param', 'last_grad',
            'average_grad', 'average_slow_grad', 'average_diff', 'momentum_buffer', 'dampened_momentum', 'sum_grad',
            'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'weighted_sum_sqr_grad', 'begun_sqr_grad',
            'average_sqr_surprise', 'average_sqr_ahead', 'yogi_sqr_grad', 'max_grad', 'average_sqr_norm',
@@ -18,12 +18,6 @@ __all__ = ['step_count', 'base_lr', 'mom_product', 'asgd_lr', 'first_param', 'la
 def step_count(count):
     "t ← t + 1, for each parameter from its own first step."
     return count + 1
-
-
-@stat(init=lambda *, lr: lr)
-def base_lr(base_lr):
-    "η₀: the learning rate that a parameter began with."
-    return base_lr
 
 
 @stat(init=1.)

@@ -5,7 +5,7 @@ parameter before the step, and all averages begin at 0.
 """
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
                      average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, base_lr, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale,
+                     average_sqr_surprise, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale,
                      debiased_step, diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad,
                      mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step,
                      step_count, weight_decay, yogi_sqr_grad)
@@ -88,7 +88,7 @@ def DiffGrad():
 def AdaBound(amsbound=False):
     "Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843)."
     end = (max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')) if amsbound else (adabound_step,)
-    return l2_reg, *AVERAGES, base_lr, *end
+    return l2_reg, *AVERAGES, *end
 
 
 @recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0.)
