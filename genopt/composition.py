@@ -79,7 +79,7 @@ class Composition:
             raise ContractError(f'[{", ".join(p.label for p in self.parts)}] has no step, so no parameter would move: '
                                 'add one, such as `sgd_step`')
         ordered: list[Part] = []
-        made: dict[str, Part | None] = {'param': None, 'grad': None, 'raw_grad': None}  # name -> the part that made it last
+        made: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad'))  # name -> what made it last
 
         def add(part: Part) -> None:
             for link in part.links.values():

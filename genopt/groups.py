@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
+
+from .hypers import check
 
 __all__ = ['Groups', 'no_decay', 'layer_lrs', 'route', 'RULES']
 
@@ -39,7 +42,7 @@ class Groups(list[dict[str, Any]]):
 Rule: TypeAlias = 'str | Callable[[str, Tensor, nn.Module], bool]'  # see `route`
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 EMBEDDINGS = nn.Embedding, nn.EmbeddingBag
-HEADS = re.compile(r'(^|\.)(lm_head|head|heads|classifier|score|output|fc_out|unembed\w*)(\.|$)')
+HEADS = re.compile(r'(\w+\.)?(lm_head|heads?|classifier|score|output|fc_out|unembed\w*)(\.\w+)*')  # near the top
 
 
 def _owned(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
@@ -60,10 +63,10 @@ RULES: dict[str, Callable[[str, Tensor, nn.Module], bool]] = {
     'biases': lambda name, p, module: p.dim() < 2,
     'norms': lambda name, p, module: isinstance(module, NORMS),
     'embeddings': lambda name, p, module: isinstance(module, EMBEDDINGS),
-    'heads': lambda name, p, module: bool(HEADS.search(name)) and p.dim() > 1,
+    'heads': lambda name, p, module: bool(HEADS.fullmatch(name)) and p.dim() > 1,
     'matrices': lambda name, p, module: p.dim() == 2,
     'hidden matrices': lambda name, p, module: (p.dim() == 2 and not isinstance(module, (*NORMS, *EMBEDDINGS)) and
-                                                not HEADS.search(name)),
+                                                not HEADS.fullmatch(name)),
     'rest': lambda name, p, module: True}
 
 
@@ -92,6 +95,9 @@ def layer_lrs(
     A child that is a Sequential or a ModuleList is as many layers as it has children. Raises ValueError for a layer
     that has no parameters, and for parameters of no layer.
     """
+    if isinstance(layers, str): raise TypeError(f'layers = {layers!r}: give a list of names, [{layers!r}]')
+    check('lr', lr)
+    check('factor', factor)
     if not 0 < factor <= 1: raise ValueError(f'`factor` = {factor!r} is out of range: it must be above 0 and at most 1')
     owned = list(_owned(model))
     names = list(layers) or list(dict.fromkeys(_layer_of(model, n) for n, *_ in owned))
@@ -124,6 +130,14 @@ def route(
     """
     if not isinstance(rules, Mapping):
         raise TypeError(f'rules are a dict, from which parameters to their group, not {rules!r}')
+    for r, given in rules.items():
+        if not isinstance(r, str) and not callable(r):
+            raise TypeError(f'a rule is a word, a pattern for names or a function, and {r!r} is none')
+        if not isinstance(given, Mapping):
+            called = getattr(given, '__name__', repr(given))
+            raise TypeError(f'rule `{_called(r)}` gets {called}: give a dict, such as dict(parts={called})')
+        if 'params' in given:
+            raise TypeError(f'rule `{_called(r)}`: its `params` are those that it catches: leave them out')
     caught: dict[Rule, list[tuple[str, Tensor]]] = {r: [] for r in rules}
     for name, p, module in _owned(model):
         rule = next((r for r in rules if _fits(r, name, p, module)), None)
@@ -132,8 +146,10 @@ def route(
                              'last')
         caught[rule].append((name, p))
     for r, params in caught.items():
-        if not params: raise ValueError(f'rule `{_called(r)}` catches no parameter: leave it out, or put it before '
-                                        'those that catch its parameters')
+        if not params:
+            near = get_close_matches(_called(r), RULES, 1, .8) if r not in RULES else []
+            raise ValueError(f'rule `{_called(r)}` catches no parameter: ' + (f'did you mean `{near[0]}`?' if near else
+                             'leave it out, or put it before those that catch its parameters'))
     return Groups([dict(given, params=caught[r]) for r, given in rules.items()], [_called(r) for r in rules])
 
 

@@ -36,6 +36,7 @@ class Hyper(NamedTuple):
     high: float = math.inf        # the smallest value too large
     doc: str = ''
     most: float = math.inf        # the largest value allowed
+    whole: bool = False           # is it a whole number?
 
 
 TABLE = {h.name: h for h in (
@@ -74,17 +75,17 @@ TABLE = {h.name: h for h in (
     Hyper('ns_a',      'a',  ('ns_coefficients[0]',),         doc='coefficient of X in Newton–Schulz'),
     Hyper('ns_b',      'b',  ('ns_coefficients[1]',),         doc='coefficient of XXᵀX in Newton–Schulz'),
     Hyper('ns_c',      'c',  ('ns_coefficients[2]',),         doc='coefficient of (XXᵀ)²X in Newton–Schulz'),
-    Hyper('ns_steps',  'k',  (),                       0., 100., doc='steps of Newton–Schulz'),
+    Hyper('ns_steps',  'k',  (),                       0., 100., doc='steps of Newton–Schulz', whole=True),
     Hyper('trust',     'κ',  (),                       0.,    doc='share of its own norm by which a tensor may move'),
     Hyper('max_value', 'c',  (),                       0.,    doc='largest element of a gradient'),
     Hyper('max_norm',  'c',  (),                       0.,    doc='largest norm of a gradient'),
     Hyper('max_ratio', 'c',  (),                       0.,    doc='largest norm of a gradient over its parameter\'s'),
     # what is put onto any recipe
-    Hyper('noise',     'σ',  (),                       0.,    doc='standard deviation of the noise, at the first step'),
+    Hyper('noise',     'η₀', (),                       0.,    doc='variance of the noise at the first step'),
     Hyper('noise_decay', 'γ', (),                      0.,    doc='power at which the noise falls'),
-    Hyper('seed',      's',  (),                       0.,    doc='seed of the noise'),
+    Hyper('seed',      's',  (),                       0.,    doc='seed of the noise', whole=True),
     Hyper('ema',       'β',  (),                       0., 1., doc='decay of the average of parameters'),
-    Hyper('sync_every', 'k', (),                       1.,    doc='steps between two of the slow parameters'),
+    Hyper('sync_every', 'k', (),                       1.,    doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α',  (),                       0., most=1., doc='how far the slow parameters go'))}
 
 # torch's spelling -> our names: one for `momentum`, two for `betas`. A recipe's options are translated here as well.
@@ -173,6 +174,7 @@ def check(name: str,       # One of our names, or a part's own
         bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
         bounds += [f'at most {row.most:g}'] * (row.most < math.inf)
         raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
+    if row.whole and x != int(x): raise ValueError(f'`{name}` = {x:g}: give a whole number')
     return value if x >= row.low else row.low
 
 

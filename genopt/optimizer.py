@@ -313,7 +313,7 @@ def _plain(hypers: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _check_totals(a: Composition, b: Composition) -> None:
-    "Of two groups' totals, those of one name must be one, and none may be needed for another in one and not in the other."
+    "Two groups' totals of one name must be the same, and come in the same order."
     for k in {*a.totals} & {*b.totals}:
         if a.totals[k] != b.totals[k]:
             raise ContractError(f'two groups have each a total `{k}`, and they are not the same: rename one')

@@ -18,8 +18,9 @@ Positional arguments name what the part reads. Keyword-only arguments are its hy
 | `@gate`      | may this step happen?                       | (only the engine asks)   |
 
 Names with a meaning of their own: `param`, `grad`, `raw_grad` (the gradient as it came, whatever transforms made of
-`grad`), `update`, `new_param` (the parameter with the update so far), and `prev_x` (the stat `x` as it was before this step). Every other positional argument is a stat or a scalar. One with a
-default names the scalar (or total) it depends on, so those need not be listed:
+`grad`), `update`, `new_param` (the parameter with the update so far), and `prev_x` (the stat `x` as it was before this
+step). Every other positional argument is a stat or a scalar. One with a default names the scalar (or total) it depends
+on, so those need not be listed:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count

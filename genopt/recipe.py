@@ -142,8 +142,9 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
-    own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED}
-    res = Recipe(fn, own | base.defaults)  # where defaults differ, those of the recipe hold
+    own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED} | base.defaults
+    own |= {p.switch: p.hypers[p.switch] for p in extra if p.switch}
+    res = Recipe(fn, own)  # where defaults differ, those of the recipe hold; but a decay that is added has its own
     res.made_of = base, extra
     return res
 
@@ -191,6 +192,8 @@ def recipe(fn: Any=None, /, **defaults: float) -> Recipe | Callable[[Options], R
     Or finds one of genopt's by name, whatever its case: `recipe('adamw')`. Raises KeyError with the nearest name.
     """
     if isinstance(fn, str): return _find(fn)
+    if not (fn is None or inspect.isfunction(fn)):
+        raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a function')
     return Recipe(fn, defaults) if fn else lambda fn: Recipe(fn, defaults)
 
 

@@ -65,14 +65,21 @@ def stays_still(
     composition: Composition,
     hypers: Mapping[str, Any]  # A number for each hyperparameter and total
 ) -> bool:
-    "Does a parameter without a gradient stay where it is, with all that is remembered of it? Tried on random numbers."
+    """Does a parameter without a gradient stay where it is, with all that is remembered of it? Tried on random numbers.
+
+    Not if a part reads `new_param`: it may do so only in some steps, as Lookahead does.
+    """
+    if composition.reads_new_param: return False
+    if (key := ('still', *hypers.items())) in composition.tried: return True
     with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         draw = torch.Generator().manual_seed(0)
         param, *rest = torch.rand(2 + len(composition.stats), *SHAPE, generator=draw, dtype=torch.float64)
         state = {k: v if isinstance(v, Real) else (_cast(v, torch.float64) + rest[i] if v.shape == param.shape else v)
                  for i, (k, v) in enumerate(composition.init(param, hypers).items())}
         change, new = composition.update(param, 0 * param, state, composition.numbers(state, hypers))
-    return not change.any() and all(torch.equal(new[k], cast(Tensor, state[k])) for k in composition.tensor_stats)
+    still = not change.any() and all(torch.equal(new[k], cast(Tensor, state[k])) for k in composition.tensor_stats)
+    if still: composition.tried.add(key)
+    return still
 
 
 def trial_shape(composition: Composition, params: Sequence[Tensor]) -> tuple[int, ...]:

@@ -15,8 +15,9 @@ class Block(nn.Module):
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.head = nn.Embedding(11, 6), nn.Linear(6, 3)
+        self.embed = nn.Embedding(11, 6)
         self.blocks = nn.ModuleList([Block(6) for _ in range(2)])
+        self.head = nn.Linear(6, 3)
     def forward(self, x):
         x = self.embed(x)
         for b in self.blocks: x = b(x)
@@ -121,8 +122,12 @@ def test_shared_and_frozen_parameters(model):
      'rule `norms` catches no parameter: leave it out, or put it before '
                                                                'those that catch its parameters'),
     (lambda m: route(m, {'hiden matrices': {}, 'rest': {}}), ValueError,
-     'rule `hiden matrices` catches no parameter: leave it out, or '
-                                                               'put it before those that catch its parameters'),
+     'rule `hiden matrices` catches no parameter: did you mean `hidden matrices`?'),
+    (lambda m: route(m, {'rest': Muon}), TypeError, 'rule `rest` gets Muon: give a dict, such as dict(parts=Muon)'),
+    (lambda m: route(m, {3: {}}), TypeError, 'a rule is a word, a pattern for names or a function, and 3 is none'),
+    (lambda m: route(m, {'rest': dict(params=[])}), TypeError, 'rule `rest`: its `params` are those that it catches'),
+    (lambda m: layer_lrs(m, lr='x'), TypeError, "`lr` = 'x': give a number, not a str"),
+    (lambda m: layer_lrs(m, lr=1., layers='embed'), TypeError, "layers = 'embed': give a list of names, ['embed']"),
     (lambda m: route(m, [Muon]), TypeError, 'rules are a dict, from which parameters to their group, not ['),
     (lambda m: no_decay(m.parameters()), TypeError,
      'give the model itself, an nn.Module with named parameters, and not a generator'),
@@ -140,3 +145,13 @@ def test_shared_and_frozen_parameters(model):
 def test_what_is_wrong(model, make, error, why):
     with pytest.raises(error) as e: make(model)
     assert str(e.value).startswith(why)
+
+
+def test_an_output_in_the_middle_is_no_head():
+    class Bert(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.ModuleList([nn.ModuleDict({'output': nn.Linear(4, 4), 'fc_out': nn.Linear(4, 4)})])
+            self.lm_head = nn.Linear(4, 9)
+    groups = route(Bert(), {'hidden matrices': {}, 'rest': {}})
+    assert names(groups[0]) == ['layer.0.output.weight', 'layer.0.fc_out.weight']

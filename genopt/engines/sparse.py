@@ -75,6 +75,9 @@ def _add(work: Work, param: Tensor, grad: Tensor, state: dict[str, Any]) -> None
 
 
 def _refusal(work: Work, param: Tensor) -> TypeError:
-    return TypeError(f'{work.group.describe(param)} has a sparse gradient, and {work.group.composition} takes dense '
-                     'ones, as rows without a gradient would move too: make its layer with sparse=False, or add '
-                     '`lazy`, which moves only the rows that have one')
+    c = work.group.composition
+    if whole := [p.label for p in c.ordered if p.whole]:
+        why, instead = f'`{whole[0]}` needs all of a tensor', 'leave that out'
+    else: why, instead = 'rows without a gradient would move too', 'add `lazy`, which moves only the rows that have one'
+    return TypeError(f'{work.group.describe(param)} has a sparse gradient, and {c} takes dense ones, as {why}: make '
+                     f'its layer with sparse=False, or {instead}')

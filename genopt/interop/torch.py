@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import refusal
 from ..composition import Composition
-from ..hypers import ENGINE_WORDS, PAIRS, SPELLINGS, TABLE, Hypers, canonical, is_note, own_name, spelled
+from ..hypers import ENGINE_WORDS, PAIRS, SPELLINGS, Hypers, canonical, is_note, own_name, spelled
 
 if TYPE_CHECKING: from ..optimizer import Optimizer
 
@@ -64,6 +64,11 @@ TWINS = {name: Twin(getattr(torch.optim, cls), names, *extra) for name, cls, nam
     ('Muon',       'Muon',       _BUFFER)) if hasattr(torch.optim, cls)}  # older torch has fewer
 
 
+# Every word that a class of torch.optim has for a group
+THEIRS = {k for t in TWINS.values() for k in inspect.signature(t.cls).parameters} - {'params', 'maximize'}
+THEIRS -= {*ENGINE_WORDS}
+
+
 def twin(recipe: Any) -> Twin:
     "A recipe's class in torch.optim, and what its stats are called there. Raises ValueError if it has none."
     name = getattr(recipe, '__name__', None)
@@ -102,7 +107,7 @@ def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
         try: own = _torch_group(cls, saved)
         except ValueError as e: raise refusal(f'its group {i}: {e}') from None
         for k, v in saved.items():
-            if k not in own and k in (*SPELLINGS, *TABLE):
+            if k not in own and k in THEIRS:
                 raise refusal(f'torch.optim.{cls.__name__} has no `{k}`, so another optimizer made its group {i}')
             if k in own and k not in ENGINE_WORDS and own[k] is not v and own[k] != v:
                 raise refusal(f'`{k}` is {v} in its group {i}, and {own[k]} in {recipe.__name__}')

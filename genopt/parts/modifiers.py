@@ -85,14 +85,15 @@ def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, ep
 
 @scalar
 def noise_size(count, *, noise=0.01, noise_decay=0.55):
-    "√(σ²/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
+    "√(η₀/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
     return (noise / count**noise_decay)**.5
 
 
 @transform(whole=True)
 def noise(grad, count, size=noise_size, *, seed=0):
     "g ← g + noise, drawn by the seed, the step and the gradient: the same in a resumed run, and on every replica."
-    draw = torch.Generator(grad.device).manual_seed(hash((int(seed), count, grad.sum().item())))
+    key = torch.tensor([seed, count, *(x.item() for x in (grad.sum(), grad.abs().sum()))], dtype=torch.float64)
+    draw = torch.Generator(grad.device).manual_seed(hash(tuple(key.view(torch.int64).tolist())))
     return grad + size * torch.empty_like(grad).normal_(generator=draw)
 
 
