@@ -55,8 +55,9 @@ class Composition:
         self.number_stats = [n for n, p in self.stats.items() if p.is_number]
         self.tensor_stats = [n for n, p in self.stats.items() if not p.is_number]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
-        # For each total, the parts that it comes after: those that are numbers, and those that are tensors
+        # For each total: the parts before it, and of these the tensor parts that it needs
         self.before = {k: self.ordered[:self.ordered.index(p)] for k, p in self.totals.items()}
+        self.leads_to = {k: self._leads_to(p) for k, p in self.totals.items()}
         self.needs = any(p.needs for p in self.ordered)
         self.has_gates = any(p.kind == 'gate' for p in self.ordered)
         self.origins = {n: n for n in self.hypers_of_inits()}
@@ -139,6 +140,15 @@ class Composition:
                                     'put it last')
             if {'new_param', *(q.out for q in late if q.kind == 'stat')} & {*p.reads}: late.append(p)
             if p.out == 'update': late.clear()  # this one has seen them, and asks for what it adds itself
+
+    def _leads_to(self, total: Part) -> list[Part]:
+        "The tensor parts before a total whose results it needs, directly or through others, in order."
+        needed, res = {*total.reads}, list[Part]()
+        for p in reversed(self.before[total.out]):
+            if not p.is_number and (p.out in needed or p.out == 'update' and 'new_param' in needed):
+                needed |= {*p.reads}
+                res.insert(0, p)
+        return res
 
     def _defaults(self) -> dict[str, Any]:
         res: dict[str, Any] = {}
@@ -226,7 +236,7 @@ class Composition:
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
         env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
-        self.walk([p for p in self.before[total.out] if not p.is_number], env, run)
+        self.walk(self.leads_to[total.out], env, run)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
         return share

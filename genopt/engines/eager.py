@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..composition import Composition
 from ..part import PartError
-from .layout import Block, Cohort, blocks, cohorts, rows
+from .layout import Block, Cohort, blocks, cohorts, single
 
 __all__ = ['run', 'run_cohort', 'numbers_of', 'finish']
 
@@ -47,7 +47,7 @@ def run_cohort(
 ) -> None:
     "One step of parameters that share their numbers."
     flat = composition.elementwise and cohort.flat
-    for block in blocks(composition, cohort, cut=not take) if flat else rows(composition, cohort):
+    for block in blocks(composition, cohort, cut=not take) if flat else single(composition, cohort):
         if take and take(block):
             block.scatter()
             continue
@@ -97,7 +97,7 @@ def _own(x: Tensor, old: Iterable[Tensor]) -> Tensor:
 def _blame(e: PartError, composition: Composition, cohort: Cohort, block: Block, numbers: Mapping[str, Any],
            maximize: bool, describe: Callable[[Tensor], str]) -> PartError:
     "The error with the parameter that it is about: of several, the first on which the part fails alone."
-    alone = [b for b in rows(composition, cohort) if any(b.params[0] is p for p in block.params)]
+    alone = [b for b in single(composition, cohort) if any(b.params[0] is p for p in block.params)]
     for b in alone if len(alone) > 1 else []:
         try: _compute(composition, b, numbers, cohort.wide, maximize)
         except PartError as again: return PartError(f'{again} (on {describe(b.params[0])})')

@@ -22,7 +22,7 @@ from torch.nn import Parameter
 
 from ..composition import Composition
 
-__all__ = ['Cohort', 'Block', 'PLAIN', 'cohorts', 'blocks', 'rows', 'is_dense']
+__all__ = ['Cohort', 'Block', 'PLAIN', 'cohorts', 'blocks', 'rows', 'single', 'is_dense']
 
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
@@ -86,13 +86,18 @@ def cohorts(
     return list(found.values())
 
 
-def rows(composition: Composition, cohort: Cohort) -> Iterator[Block]:
-    "Each parameter's tensors by name, whole and in their own shape. Complex numbers are pairs of reals, as in torch."
+def rows(cohort: Cohort, stats: Sequence[str]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    "Each parameter and its tensors by name, in their own shape. Complex numbers are pairs of reals, as in torch."
     for p, g, state in zip(cohort.params, cohort.grads, cohort.states):
-        tensors = {'param': p, 'grad': g, **{k: state[k] for k in composition.tensor_stats}}
+        tensors = {'param': p, 'grad': g, **{k: state[k] for k in stats}}
         if p.is_complex():
             tensors = {k: torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for k, t in tensors.items()}
-        yield Block(tensors, [p])
+        yield p, tensors
+
+
+def single(composition: Composition, cohort: Cohort) -> Iterator[Block]:
+    "Each parameter is a block."
+    return (Block(tensors, [p]) for p, tensors in rows(cohort, composition.tensor_stats))
 
 
 def blocks(
@@ -104,7 +109,7 @@ def blocks(
     cpu = cohort.params[0].device.type == 'cpu'
     size, small = (CUT, GATHER) if cpu else (GPU_BLOCK, GPU_GATHER)
     waiting: dict[torch.Size, list[Block]] = defaultdict(list)  # by shape: stacking is cheap
-    for one in rows(composition, cohort):
+    for one in single(composition, cohort):
         p = one.params[0]
         if (n := p.numel()) >= small:
             tensors = _flatten(one.tensors)

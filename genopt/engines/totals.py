@@ -4,7 +4,8 @@ Parts are pure, so what a total needs of the parts before it is computed for its
 """
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ def totals(work: Sequence[Work]) -> dict[str, float]:
         name = next(k for k in waiting if not any(_first(w, k, waiting) for w in work))
         del waiting[name]
         shares = [s for w in work if name in w.group.composition.totals for s in _shares(w, name, found)]
-        found[name] = sum(torch.stack(group).sum().item() for group in _by_device(shares))
+        found[name] = sum(torch.stack(group).double().sum().item() for group in _alike(shares))
     return found
 
 
@@ -51,12 +52,15 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
     for cohort in cohorts(composition, work.params, work.grads, work.states):
         numbers = composition.numbers(cohort.states[0], {**work.hypers, **found}, total)
         if composition.is_closed(numbers, total): continue
-        for block in rows(composition, cohort):
-            wide = {k: t.to(cohort.wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
+        used = {*total.reads}.union(*(p.reads for p in composition.leads_to[name]))
+        names = [k for k in composition.tensor_stats if f'prev_{k}' in used]
+        for p, tensors in rows(cohort, names):
+            wide = {k: t if t.dtype == cohort.wide or not t.is_floating_point() else t.to(cohort.wide)
+                    for k, t in tensors.items()}
             if work.group['maximize']: wide['grad'] = -wide['grad']
             try: share = composition.total(total, wide['param'], wide['grad'], wide, numbers)
-            except PartError as e: raise PartError(f'{e} (on {work.group.describe(block.params[0])})') from e.__cause__
-            res.append(_whole(share).double())
+            except PartError as e: raise PartError(f'{e} (on {work.group.describe(p)})') from e.__cause__
+            res.append(_whole(share))
     return res
 
 
@@ -66,5 +70,8 @@ def _whole(share: Tensor) -> Tensor:
     return full() if full else share
 
 
-def _by_device(shares: list[Tensor]) -> list[list[Tensor]]:
-    return [[s for s in shares if s.device == d] for d in dict.fromkeys(s.device for s in shares)]
+def _alike(shares: list[Tensor]) -> Iterable[list[Tensor]]:
+    "Those of one device and dtype together."
+    res: dict[Any, list[Tensor]] = defaultdict(list)
+    for s in shares: res[s.device, s.dtype].append(s)
+    return res.values()
