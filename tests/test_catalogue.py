@@ -44,6 +44,10 @@ def test_suggests_the_nearest(name, why):
     assert e.value.args[0].startswith(why)
 
 
+def test_what_is_no_name():
+    with pytest.raises(TypeError, match=r'recipe\(3\): give a name, such as'): genopt.recipe(3)
+
+
 def test_every_part_is_documented_and_used():
     modifying = {p for ps in genopt.modifiers().values() for p in ps}
     inner = reach(p for m in modifying for p in m.links.values())

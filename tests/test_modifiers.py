@@ -182,6 +182,21 @@ def test_what_comes_after_a_closed_gate_is_not_asked():
 
 # -- of the update -------------------------------------------------------------------------------------------
 
+@ENGINES
+def test_cautious_goes_by_the_gradient_as_it_came(compile):
+    "Lion's parts put a blend in the gradient's place; the mask is of the gradient itself, as in the paper's C-Lion."
+    def formula(x, grads):
+        m = np.zeros_like(x)
+        for g in grads:
+            u = -.01 * np.sign(.9 * m + .1 * g)
+            m = .99 * m + .01 * g
+            x = x + cautious(u, g, x)
+            yield x
+    runs = [formula(random(i, s, torch.float64).numpy(), [gradient(i, t, s).numpy() for t in range(30)])
+            for i, s in enumerate(SHAPES)]
+    assert_same(train(genopt.Lion + genopt.cautious, lr=.01, compile=compile), (list(xs) for xs in zip(*runs)))
+
+
 def adamw(x, grads, change, *, lr=.01, wd=.1, inside=True):
     "AdamW in NumPy whose update is changed, with its decay or before it."
     m, v = np.zeros_like(x), np.zeros_like(x)
@@ -289,6 +304,33 @@ def test_a_checkpoint_made_while_swapped_goes_on_as_if_never_stopped():
     assert torch.equal(p, q)
     for param, o in ((p, opt), (q, other)): param.grad = torch.ones_like(param); o.step()
     assert torch.equal(p, q) and torch.equal(opt.state[p]['param_avg'], other.state[q]['param_avg'])
+
+
+def test_a_complex_parameter_is_swapped_too():
+    p, opt, path = run_with_average(SGD + genopt.average_param, dtype=torch.complex128, lr=.1, ema=.5)
+    avg = path[0]
+    for x in path[1:]: avg = .5 * avg + .5 * x
+    with opt.swapped(): torch.testing.assert_close(p.detach(), avg, rtol=1e-12, atol=1e-12)
+    assert torch.equal(p, path[-1])
+
+
+def test_a_swap_in_a_swap_and_of_what_has_another_shape():
+    p, opt, _ = run_with_average(genopt.Adafactor + genopt.average_param)
+    with opt.swapped():
+        with pytest.raises(RuntimeError, match='swapped with their averages already'):
+            with opt.swapped(): pass
+    with pytest.raises(ValueError, match=r'`row_avg` has the shape \(4, 1\), so it cannot take its place'):
+        opt.swap('row_avg')
+    opt.step()
+
+
+def test_an_average_is_of_what_lookahead_left():
+    for recipe in (SGD + genopt.average_param + genopt.lookahead, SGD + genopt.lookahead + genopt.average_param):
+        p, opt, _ = run_with_average(recipe, lr=.1, ema=0.)
+        torch.testing.assert_close(opt.state[p]['param_avg'], p.detach(), rtol=1e-12, atol=1e-12)
+    parts = [genopt.step_count, genopt.sgd_step, genopt.average_param, *genopt.lookahead[1:]]
+    with pytest.raises(ContractError, match='`average_param` reads `new_param` before `lookahead_step` has changed'):
+        Optimizer([p], parts, lr=.1)
 
 
 def test_swap_without_an_average():

@@ -64,6 +64,18 @@ def test_totals_of_several_dtypes_and_of_the_pure_function():
         c.numbers(state, dict(mom=.5, scale=1.))
 
 
+def test_totals_of_groups_that_do_not_go_together():
+    @total
+    def grad_sum(grad): return 2 * grad.sum()
+    other = step(lambda grad, all=grad_sum: -all * grad)
+    with pytest.raises(ContractError, match='two groups have each a total `grad_sum`, and they are not the same'):
+        Optimizer([dict(params=[param(0.)], parts=parts) for parts in ([average_grad, shared_step], [other])])
+    a = [*genopt.skip_nonfinite, genopt.clip_global_norm, sgd_step]
+    b = [genopt.clip_global_norm, *genopt.skip_nonfinite, sgd_step]
+    with pytest.raises(ContractError, match='two groups have the total .* and others in another order: give'):
+        Optimizer([dict(params=[param(0.)], parts=a), dict(params=[param(0.)], parts=b)], lr=.1)
+
+
 def test_a_total_under_maximize():
     p = param(0.)
     Optimizer([p], [average_grad, shared_step], mom=.5, maximize=True).step()
@@ -225,6 +237,23 @@ def test_words_for_two_numbers():
         genopt.Adafactor([param(0.)], beta2_decay=.8)
     with pytest.raises(ValueError, match="`adjust_lr_fn` = 'moon': give one of"):
         genopt.Muon([param([0.])], adjust_lr_fn='moon')
+
+
+def test_our_own_names_mean_one_thing():
+    with pytest.raises(TypeError, match='`sqr_mom` .*: no part takes it'): genopt.ASGD([param(0.)], sqr_mom=.5)
+    with pytest.raises(TypeError, match='`avg_mom` is given twice'):
+        genopt.Lion([param(0.)], betas=(.9, .99), avg_mom=.5)
+
+
+def test_whole_numbers():
+    for make in (lambda: genopt.Muon([param([0.])], ns_steps=2.5),
+                 lambda: (genopt.SGD + genopt.lookahead)([param(0.)], sync_every=2.5)):
+        with pytest.raises(ValueError, match='= 2.5: give a whole number'): make()
+
+
+def test_a_decay_that_is_added_has_its_own_default():
+    assert (genopt.Adam + genopt.weight_decay)([param(0.)]).param_groups[0]['wd'] == .01
+    assert (genopt.AdamW + genopt.independent_decay)([param(0.)]).param_groups[0]['wd'] == 1e-5
 
 
 def test_an_option_that_torch_has_and_a_recipe_does_not():

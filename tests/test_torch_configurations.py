@@ -122,6 +122,30 @@ def test_state_comes_from_torch_and_goes_back(info, kwargs, desc):
     assert difference(again, theirs) <= tol
 
 
+@pytest.mark.parametrize('name', ['Rprop', 'Adagrad', 'ASGD', 'Adam'])
+def test_complex_state_comes_from_torch_and_goes_back(name):
+    info = next(i for i in INFOS if i.optim_cls.__name__ == name)
+    make = lambda: make_params(info, torch.complex128)
+    ours, theirs, again = make(), make(), make()
+    opt, (other, back) = getattr(genopt, name)(ours), (info.optim_cls(ps) for ps in (theirs, again))
+    def go(pairs, steps):
+        for step in steps:
+            for ps, o in pairs: set_grads(info, ps, step, torch.complex128); o.step()
+    go([(theirs, other)], range(3))
+    opt.load_state_dict(other.state_dict()); back.load_state_dict(genopt.to_torch(opt))
+    with torch.no_grad():
+        for p, q, r in zip(theirs, ours, again): q.copy_(p); r.copy_(p)
+    go([(theirs, other), (ours, opt), (again, back)], range(3, 8))
+    assert max(difference(ours, theirs), difference(again, theirs)) <= tolerance(info)
+
+
+def test_torchs_state_of_another_class_is_refused():
+    p = nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
+    saved = torch.optim.Adam([p]); saved.step()
+    with pytest.raises(ValueError, match='torch.optim.RAdam has no `amsgrad`, so another optimizer made its group 0'):
+        genopt.RAdam([p]).load_state_dict(saved.state_dict())
+
+
 ERRORS = [(info, e) for info in INFOS for e in info.optim_error_inputs_func('cpu', torch.float64)]
 # What torch calls wrong is refused here in words of our own
 OTHERS = {UserWarning: ValueError}
