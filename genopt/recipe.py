@@ -143,7 +143,7 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
     own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED} | base.defaults
-    own |= {p.switch: p.hypers[p.switch] for p in extra if p.switch}
+    own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
     res = Recipe(fn, own)  # where defaults differ, those of the recipe hold; but a decay that is added has its own
     res.made_of = base, extra
     return res

@@ -256,6 +256,13 @@ def test_a_decay_that_is_added_has_its_own_default():
     assert (genopt.AdamW + genopt.independent_decay)([param(0.)]).param_groups[0]['wd'] == 1e-5
 
 
+def test_a_decay_without_a_default():
+    @step(switch='wd')
+    def my_decay(param, *, wd): return -wd * param
+    assert (genopt.AdamW + my_decay)([param(0.)], wd=.2).param_groups[0]['wd'] == .2
+    assert (genopt.AdamW + my_decay).parts()[-1] == my_decay
+
+
 def test_an_option_that_torch_has_and_a_recipe_does_not():
     with pytest.raises(TypeError, match='`amsgrad`: no part takes it: '): genopt.NAdam([param(0.)], amsgrad=True)
     with pytest.raises(TypeError, match='`centered`: no part takes it: '): genopt.Adagrad([param(0.)], centered=True)
