@@ -109,6 +109,7 @@ def own_name(name: str, known: Container[str]) -> str:
     "`name`, or what else torch's spelling of it means, if only that is in `known`."
     return name if name in known else next((n for n in ALSO.get(name, ()) if n in known), name)
 
+
 # What other libraries say, for advice only.
 SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
 

@@ -124,8 +124,7 @@ def adopt(x, grads, *, lr=1e-3, b1=.9, b2=.9999, eps=1e-6, wd=0.):
     grads = iter(grads)
     g0 = next(grads)
     v = g0**2
-    x = x - lr * wd * x
-    yield x
+    yield x  # as in the authors' code, nothing moves on the first step
     for t, g in enumerate(grads, 1):
         c = t**.25
         m = b1 * m + (1 - b1) * np.clip(g / np.maximum(np.sqrt(v), eps), -c, c)

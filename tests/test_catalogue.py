@@ -1,5 +1,7 @@
 "Promise: the catalogue is read off the code, complete, and finds what one means."
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import genopt
@@ -103,6 +105,17 @@ def test_the_command(capsys, monkeypatch):
     assert cli.main(['list', '--family', 'adam']) == 1
     why = 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
     assert capsys.readouterr().err == why
+
+
+def test_options_that_do_not_go_together(capsys):
+    assert cli.main(['list', '--family', 'signs', '--parts']) == 1
+    assert capsys.readouterr().err == 'list: --family and --parts do not go together: give one\n'
+
+
+def test_a_reader_that_stops_reading():
+    command = f'{sys.executable} -m genopt list | head -1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith('SGD ') and not done.stderr
 
 
 def test_every_name_is_public():

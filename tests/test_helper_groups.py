@@ -51,6 +51,10 @@ def test_no_decay(model):
     for n, p in model.named_parameters(): assert torch.equal(p, before[n]) == (n not in names(groups[0])) or not p.any()
 
 
+def test_torchs_spelling(model):
+    assert [g['wd'] for g in no_decay(model, weight_decay=.3)] == [.3, 0.]
+
+
 def test_layers(model):
     groups = layer_lrs(model, lr=1., factor=.5, wd=.1)
     assert groups.labels == ['embed', 'blocks.0', 'blocks.1', 'head']

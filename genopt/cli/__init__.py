@@ -5,6 +5,7 @@ its help. It returns its exit status, and raises Stop with one sentence where it
 """
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -32,8 +33,14 @@ def main(argv: Sequence[str] | None=None) -> int:
     command = _command(name)
     options = vars(anno_parser(command, prog=f'python -m genopt {name}').parse_args(args))
     for k in ('pdb', 'xtra'): options.pop(k, None)  # fastcore's own
-    try: return command(**options) or 0
+    try:
+        status = command(**options) or 0
+        sys.stdout.flush()
+        return status
     except Stop as e: return _fail(f'{name}: {e}')
+    except BrokenPipeError:  # `genopt list | head`; the interpreter must not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt: return _fail(f'{name}: interrupted', 130)
 
 

@@ -20,6 +20,8 @@ def list(  # noqa: A001
     markdown: bool=False # All of it, as the page docs/catalogue.md?
 ) -> int:
     "Lists the recipes by family, with what each is about and made of; or the parts, with the recipes that use them."
+    if (chosen := [f'--{k}' for k, v in dict(family=family, parts=parts, markdown=markdown).items() if v])[1:]:
+        raise Stop(f'{" and ".join(chosen)} do not go together: give one')
     if markdown: print(page()); return 0
     if parts: rows = [(p.label, p.kind, idea(p), ', '.join(users(p)) or '–') for p in every_part()]
     else:

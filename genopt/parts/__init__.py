@@ -1,6 +1,7 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
-In all of them tensors are positional, of the parameter's shape; numbers are keywords. `scalars`, `stats`, `transforms`
+In all of them what is read (tensors, most of the parameter's shape, and scalars) is positional; hyperparameters are
+keywords. `scalars`, `stats`, `transforms`
 and `steps` are what recipes are made of; `modifiers` are what can be added to any recipe, as in `Adam + cautious`.
 """
 from . import modifiers, scalars, stats, steps, transforms

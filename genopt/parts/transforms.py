@@ -5,7 +5,7 @@ from ..part import transform
 from .scalars import debias, later
 
 __all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale',
-           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction',
+           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction', 'held_back',
            'stable_scale', 'shape_scale', 'rms_match', 'turned_off', 'lazy']
 
 
@@ -89,6 +89,12 @@ def diff_corrected(grad, prev_last_grad, later=later, *, mom=0.95, variance_scal
 def friction(update, grad, prev_last_grad):
     "Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015)."
     return update * torch.sigmoid((prev_last_grad - grad).abs())
+
+
+@transform(decay=True)
+def held_back(update, later=later):
+    "Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code)."
+    return later * update
 
 
 @transform

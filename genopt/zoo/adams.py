@@ -1,14 +1,14 @@
 """What Adam became: an average over the root of an average, with one part changed.
 
-Where a line says nothing else: ε stands outside the root, both averages are debiased, decay is decoupled and of the
-parameter before the step, and all averages begin at 0.
+Where a line says nothing else: ε stands outside the root, both averages are debiased and begin at 0, and decay is
+decoupled, of the parameter before the step.
 """
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
                      average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale,
-                     debiased_step, diff_corrected, friction, l2_reg, last_grad, lazy, max_grad, max_sqr_grad,
-                     mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step,
-                     step_count, weight_decay, yogi_sqr_grad)
+                     average_sqr_surprise, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale, debiased_step,
+                     diff_corrected, friction, held_back, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
+                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step, step_count,
+                     weight_decay, yogi_sqr_grad)
 from ..recipe import recipe
 from .friends import Adam, with_decay
 
@@ -32,13 +32,13 @@ def Adamax():
 
 @recipe(lr=2e-3, wd=0.)
 def NAdam(decouple_wd=False):
-    "Adam with Nesterov's look ahead, along a growing β₁ (Dozat, ICLR workshop 2016; as in torch)."
+    "Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch)."
     return with_decay((*AVERAGES, mom_product, nadam_step), decouple_wd)
 
 
 @recipe(lr=1e-3, wd=0.)
 def RAdam(decouple_wd=False):
-    "Adam that is momentum until its average square can be trusted (Liu et al., arXiv:1908.03265)."
+    "Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265)."
     return with_decay((*AVERAGES, radam_step), decouple_wd)
 
 
@@ -62,7 +62,7 @@ def AdaBelief():
 
 @recipe(lr=1e-2)
 def Yogi():
-    "Adam whose square moves by no more than g²; it begins at 1e-6, nothing is debiased (Zaheer et al., NeurIPS 2018)."
+    "Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."
     return l2_reg, average_grad, yogi_sqr_grad, scaled_step
 
 
@@ -75,7 +75,7 @@ def LaProp():
 @recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
 def ADOPT():
     "LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853)."
-    return step_count, begun_sqr_grad, adopt_scale, average_grad, momentum_step, weight_decay
+    return step_count, begun_sqr_grad, adopt_scale, average_grad, momentum_step, weight_decay, held_back
 
 
 @recipe(lr=1e-3)
