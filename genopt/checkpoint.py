@@ -15,10 +15,16 @@ from .part import Part
 
 if TYPE_CHECKING: from .optimizer import Group
 
-__all__ = ['checked', 'refusal', 'SWAPPED']
+__all__ = ['checked', 'refusal', 'begun', 'SWAPPED', 'MARKS']
 
 
 SWAPPED = 'swapped_param'  # a state's entry while its parameter holds an average: the parameter itself
+MARKS = 'do_wd', 'force_train'  # a state's entries that a fastai Learner makes: does it decay? is it never frozen?
+
+
+def begun(state: Mapping[str, Any]) -> bool:
+    "Is there more in a parameter's state than marks?"
+    return not {*state} <= {*MARKS}
 
 
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
@@ -29,7 +35,8 @@ Loaded: TypeAlias = 'tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]'  # e
 
 def checked(
     saved: Mapping[str, Any],  # What `Optimizer.state_dict` returned, here or elsewhere
-    groups: Sequence[Group]    # What is to take it
+    groups: Sequence[Group],   # What is to take it
+    now: Mapping[Tensor, Any]  # Its state, whose marks stay where `saved` has none
 ) -> Loaded:                   # Copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
     if missing := {'state', 'param_groups'} - {*saved}:
@@ -44,7 +51,8 @@ def checked(
     for (group, p), key in zip([(g, p) for g in groups for p in g['params']], keys):
         if saved['state'] and key not in saved['state'] and p.requires_grad:
             raise refusal(f'it has no state for {group.describe(p)}, so it was cut short')
-        if entry := saved['state'].get(key): state[p] = _entry(entry, group, p)
+        marks = {k: v for k, v in now.get(p, {}).items() if k in MARKS}
+        if entry := marks | saved['state'].get(key, {}): state[p] = _entry(entry, group, p)
     return items, state
 
 
@@ -70,6 +78,11 @@ def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
 
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
+    marks = {k: v for k, v in entry.items() if k in MARKS}
+    for k, v in marks.items():
+        if not isinstance(v, bool): raise refusal(f'`{k}` of {group.describe(p)} is {v!r}, and not True or False')
+    if not begun(entry): return marks
+    entry = {k: v for k, v in entry.items() if k not in MARKS}
     waiting = {*Part.known_stats} if group.options else set()  # for an option that was written, and may be again
     if {*stats} - {*entry} or {*entry} - {*stats} - waiting - {SWAPPED}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
@@ -77,7 +90,8 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     for k, like in likes.items():
         if _kind(entry[k]) != _kind(like):
             raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
-    return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in entry.items()}
+    return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v
+            for k, v in (entry | marks).items()}
 
 
 def _kind(x: Any) -> str:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ['Hyper', 'TABLE', 'Hypers', 'canonical', 'check', 'did_you_mean', 'is_note']
+__all__ = ['Hyper', 'TABLE', 'Hypers', 'canonical', 'check', 'did_you_mean', 'is_note', 'per_group', 'is_per_group']
 
 
 class Hyper(NamedTuple):
@@ -177,6 +177,38 @@ def check(name: str,       # One of our names, or a part's own
         raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
     if row.whole and x != int(x): raise ValueError(f'`{name}` = {x:g}: give a whole number')
     return value if x >= row.low else row.low
+
+
+def per_group(
+    name: str,
+    value: Any,  # A number (a group's, or all groups'), a list or an array of numbers, or a slice
+    groups: int  # How many there are
+) -> list[Any]:  # A value for each group
+    """`value` for each group. `slice(a, b)` goes from a to b in equal ratios; `slice(b)` is b/10, and b in the last.
+
+    Raises ValueError for another number of values, or for a slice that is none of these.
+    """
+    if isinstance(value, slice):
+        first, last = value.start, value.stop
+        if value.step is not None or last is None:
+            raise ValueError(f'`{name}` = {value}: give slice(first, last), or a list with one number for each of the '
+                             f'{groups} groups')
+        for v in (first or 0., last): check(name, v)
+        if not first: return [last / 10] * (groups - 1) + [last]
+        if not last: raise ValueError(f'`{name}` = {value}: equal ratios do not lead to 0')
+        return [first * (last / first)**(i / (groups - 1)) for i in range(groups - 1)] + [last]
+    if not is_per_group(name, value): return [value] * groups
+    values = list(value)
+    if len(values) == 1: return values * groups
+    if len(values) != groups:
+        raise ValueError(f'`{name}` has {len(values)} values, and there are {groups} groups: give one for each')
+    return values
+
+
+def is_per_group(name: str, value: Any) -> bool:
+    "Does it say a value for each group? Not `betas`, which are two numbers for one."
+    one = isinstance(value, (str, Mapping, torch.Tensor)) or getattr(value, 'shape', None) == ()
+    return isinstance(value, slice) or isinstance(value, Iterable) and not one and len(SPELLINGS.get(name, ' ')) == 1
 
 
 def is_note(key: str) -> bool:

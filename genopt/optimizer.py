@@ -14,14 +14,15 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from .checkpoint import SWAPPED, checked, refusal
+from .checkpoint import MARKS, SWAPPED, begun, checked, refusal
 from .composition import Bound, Composition, unknown
 from .engines import eager
 from .engines.compiled import Compiled
 from .engines.compiled import check as check_compiles
 from .engines.sparse import dense_or_rows
 from .engines.totals import Work, totals
-from .hypers import Hypers, canonical, check, is_note
+from .hypers import Hypers, canonical, check, is_note, is_per_group, per_group
+from .interop.fastai import ForLearner
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
 from .part import ContractError, Part, PartError
@@ -94,7 +95,7 @@ def _check_flag(key: str, value: Any) -> None:
     if not isinstance(value, bool): raise TypeError(f'`{key}` = {value!r}: give True or False')
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(ForLearner, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its contract on a trial run, and
@@ -108,14 +109,19 @@ class Optimizer(torch.optim.Optimizer):
         *,
         maximize: bool=False,  # Climb instead of descending?
         compile: bool=False,   # Run the parts as one compiled kernel?
-        **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's
-    ):
+        **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's. A list or a slice
+    ):                         # of numbers has one for each group: see `set_hyper`
         self.recipe = None if parts is None else _as_source(parts)
-        self._given, self._maximize = dict(hypers), maximize  # in the words that were given: see `bind`
         _check_flag('maximize', maximize)
         _check_flag('compile', compile)
         self._set_engine(compile)
-        super().__init__(as_groups(params), {})
+        groups = as_groups(params)
+        for k in [k for k, v in hypers.items() if is_per_group(k, v)]:
+            each = per_group(k, hypers[k], len(groups))
+            for g, v in zip(groups, each): g.setdefault(k, v)
+            hypers[k] = each[-1]
+        self._given, self._maximize = hypers, maximize  # in the words that were given: see `bind`
+        super().__init__(groups, {})
         taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
         given = canonical(self._given, taken)
         for name in given:
@@ -170,7 +176,7 @@ class Optimizer(torch.optim.Optimizer):
         loss = None
         if closure is not None:
             with torch.enable_grad(): loss = closure()
-        found = [dense_or_rows(self._work(group)) for group in self.param_groups]
+        found = [dense_or_rows(w) for group in self.param_groups for w in self._work(group)]
         work, sparse = [w for w, _ in found], [rows for _, rows in found if rows]
         sums = totals(work) if any(w.group.composition.totals for w in work) else {}
         for w in work:
@@ -179,16 +185,24 @@ class Optimizer(torch.optim.Optimizer):
         for rows in sparse: rows.step()
         return loss
 
-    def _work(self, group: Group) -> Work:
-        "What there is to do in a group."
+    def _work(self, group: Group) -> list[Work]:
+        "What there is to do in a group: for those with weight decay, and for those marked as without."
         params, grads = _with_gradients(group['params'])
-        states = [self.state[p] for p in params]
-        if not group.settled or {*map(len, states)} != {len(group.composition.stats)}:
+        states, n = [self.state[p] for p in params], len(group.composition.stats)
+        hypers, bare = _plain(group.hypers()), [False]
+        # Usually each state is its stats. If not, it has marks too, waits for an option, or has not begun
+        marked = n <= len(MARKS) and any('do_wd' in s or 'force_train' in s for s in states)
+        if marked or not group.settled or {*map(len, states)} != {n}:
             states = [self._state_of(group, p) for p in params]
             if any(SWAPPED in s for s in states):
                 raise RuntimeError('the parameters are swapped with their averages: call swap() again before step()')
             group.settled = True
-        return Work(group, _plain(group.hypers()), params, grads, states)
+            bare = [not s.get('do_wd', True) for s in states]
+        if not any(bare): return [Work(group, hypers, params, grads, states)]
+        origins = group.composition.origins
+        return [Work(group, {k: 0. if off and origins[k] == 'wd' else v for k, v in hypers.items()},
+                     *([x for x, b in zip(xs, bare) if b == off] for xs in (params, grads, states)))
+                for off in (False, True)]
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
         state = cast('dict[str, Any]', self.state[p])
@@ -247,7 +261,7 @@ class Optimizer(torch.optim.Optimizer):
         """
         for group in self.param_groups if self.state else ():
             for p in group['params']:
-                if self.state[p]: self._state_of(group, p)
+                if begun(self.state[p]): self._state_of(group, p)
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -262,7 +276,7 @@ class Optimizer(torch.optim.Optimizer):
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         try:
             if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
-            groups, self.state = checked(state_dict, self.param_groups)
+            groups, self.state = checked(state_dict, self.param_groups, self.state)
         except (TypeError, KeyError, AttributeError) as e:
             raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
         for group, items in zip(self.param_groups, groups): dict.update(group, items)
@@ -271,7 +285,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), 'recipe': self.recipe, '_given': self._given, '_maximize': self._maximize,
-                'compiled': self.compiled}
+                'compiled': self.compiled, 'frozen_idx': self.frozen_idx}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -32,7 +32,12 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
             if not isinstance(g, Mapping):
                 raise TypeError(f'the first group is a dict, and a later one is a {type(g).__name__}')
         groups = [dict(g) for g in items]
-    elif items and _is_list(items[0]): groups = [{'params': g} for g in items]
+    elif items and _is_list(items[0]):
+        groups = [{'params': list(g) if _is_list(g) else g} for g in items]
+        empty = [i for i, g in enumerate(groups) if g['params'] == []]
+        if 0 < len(empty) < len(groups):
+            raise ValueError(f'group {empty[0]} is an empty list: has the splitter, or whatever made it, found no '
+                             'parameters for it?')
     else:                              groups = [{'params': items}]
     for g in groups: g['params'] = list(g['params']) if _is_list(g.get('params')) else g.get('params')
     if all(g['params'] == [] for g in groups):

@@ -60,8 +60,10 @@ class Recipe:
                 raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
         kw, empty, own = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty, self.defaults
         values = {k: own.get(k, v) for k, v in hypers.items()} | self.options
-        self.__signature__ = inspect.Signature([inspect.Parameter('params', inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            *(inspect.Parameter(k, kw, default=empty if v is REQUIRED else v) for k, v in values.items()),
+        by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.__signature__ = inspect.Signature([inspect.Parameter('params', by_place),
+            *(inspect.Parameter(k, by_place if k == 'lr' else kw, default=empty if v is REQUIRED else v)
+              for k, v in values.items()),
             *(inspect.Parameter(k, kw, default=False) for k in ('maximize', 'compile'))])
 
     def parts(self, **options: Any) -> tuple[Part, ...]:

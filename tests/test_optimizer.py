@@ -284,7 +284,7 @@ def test_reprs():
     assert repr(genopt.adam_step) == (
         'adam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=debias[mom=sqr_mom], *, lr, eps=1e-08): a step')
     assert repr(genopt.AdamW) == (
-        'AdamW(params, *, lr=0.001, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, '
+        'AdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, '
         'compile=False)\n'
         '  average_grad → average_sqr_grad → step_count → adam_step → weight_decay')
     opt = genopt.AdamW([dict(params=[p(300, 5), p()]), dict(params=[p()], wd=0, maximize=True)])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checkpoint import refusal
+from ..checkpoint import begun, refusal
 from ..composition import Composition
 from ..hypers import ENGINE_WORDS, PAIRS, SPELLINGS, Hypers, canonical, is_note, own_name, spelled
 
@@ -160,8 +160,8 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},
                                     **_torch_group(cls, values)}
     values_of = {k: group.hypers() for group, g in zip(opt.param_groups, saved['param_groups']) for k in g['params']}
-    begun = {k: entry for k, entry in saved['state'].items() if entry and entry.get('count', 1)}
-    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in begun.items()}
+    saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in saved['state'].items()
+                      if begun(entry) and entry.get('count', 1)}
     if extra: saved['state'] = {k: extra(entry, values_of[k]) for k, entry in saved['state'].items()}
     return saved
 

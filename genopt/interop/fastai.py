@@ -1,0 +1,150 @@
+"""What a fastai `Learner` asks of an optimizer, beside what torch's have. An Optimizer has it, so nothing wraps it:
+
+    >>> learn = Learner(dls, model, opt_func=genopt.Adam, splitter=splitter)
+    >>> learn.fine_tune(3, 1e-3)
+
+A Learner's groups are lists of parameters, and `hypers` are dicts of their hyperparameters. Per parameter it keeps two
+marks in the state: `do_wd=False` (no weight decay) and `force_train=True` (not frozen with its group).
+"""
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from fastcore.foundation import L
+
+from ..checkpoint import MARKS
+from ..hypers import did_you_mean, per_group, spelled
+from ..part import GROUP_KEYS
+
+if TYPE_CHECKING: from ..optimizer import Group
+
+__all__ = ['ForLearner', 'Values']
+
+
+class Values(MutableMapping[str, Any]):
+    "The hyperparameters of a group, without its parameters. What is written here is written there."
+    def __init__(self, group: Group): self.group = group
+    def __getitem__(self, k: str) -> Any:
+        if not _has(self.group, k):
+            if _is_momentum(k): return 0.  # what a one-cycle schedule asks any optimizer
+            raise _no_hyper(k, [self.group])
+        return self.group[k]
+    def __setitem__(self, k: str, v: Any) -> None:
+        if not _has(self.group, k): raise _no_hyper(k, [self.group])
+        self.group[k] = v
+    def __delitem__(self, k: str) -> None: del self.group[k]
+    def __iter__(self) -> Iterator[str]: return iter(self.group.hypers())
+    def __len__(self) -> int: return len(self.group.hypers())
+    def __contains__(self, k: object) -> bool: return _has(self.group, k)
+    def __repr__(self) -> str: return repr(self.group.hypers())
+
+
+class ForLearner:
+    "The methods of an Optimizer that are fastai's."
+    param_groups: list[Any]
+    state: defaultdict[Any, Any]
+    frozen_idx = 0        # the first group that trains
+    _told = False         # that there is no momentum?
+
+    @property
+    def hypers(self) -> L:
+        "A dict for each group, of its hyperparameters under our names; what is written into it holds."
+        return L(map(Values, self.param_groups))
+
+    def set_hyper(self,
+        name: str,  # One of our names, or torch's
+        value: Any  # A number; a list or an array, with one for each group; or a slice
+    ) -> None:
+        """Writes a hyperparameter into the groups whose parts take it.
+
+        `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)` is b in the last and
+        b/10 in all others. Raises KeyError if no group takes it, ValueError for a wrong number of values or one out of
+        range; then nothing has changed. An optimizer that was made without momentum gets none, whatever a one-cycle
+        schedule says: one warning says so.
+        """
+        takes = [g for g in self.param_groups if _has(g, name)]
+        if _is_momentum(name):
+            takes = [g for g in takes if 'mom' in g.composition.hypers]
+            if not takes: return self._tell(name)
+        if not takes: raise _no_hyper(name, self.param_groups)
+        values = per_group(name, value, len(self.param_groups))
+        old = [g[name] for g in takes]
+        try:
+            for g, v in zip(self.param_groups, values):
+                if any(g is t for t in takes): g[name] = v
+        except Exception:
+            for g, v in zip(takes, old): g[name] = v
+            raise
+
+    def set_hypers(self, **values: Any) -> None:
+        "As `set_hyper`, for several."
+        for k, v in values.items(): self.set_hyper(k, v)
+
+    def _tell(self, name: str) -> None:
+        if not self._told:
+            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe has an option for '
+                          'it, give mom=0.9 when it is made)', UserWarning, 3)
+        self._told = True
+
+    @property
+    def param_lists(self) -> L:
+        "The parameters of each group. Others may be put in their place; their state begins anew."
+        return L(L(g['params']) for g in self.param_groups)
+
+    @param_lists.setter
+    def param_lists(self, lists: Any) -> None:
+        lists = [list(ps) for ps in lists]
+        if len(lists) != len(self.param_groups):
+            raise ValueError(f'{len(lists)} lists of parameters for {len(self.param_groups)} groups')
+        for g, ps in zip(self.param_groups, lists): g['params'] = ps
+
+    def freeze_to(self,
+        n: int  # The first group to train; negative counts from the end
+    ) -> None:
+        "Freezes the groups before `n`, except what is marked `force_train`, and trains the others."
+        groups = len(self.param_groups)
+        self.frozen_idx = n if n >= 0 else groups + n
+        if not 0 <= self.frozen_idx < groups:
+            warnings.warn(f'freeze_to({n}): there are {groups} groups, so ' +
+                          ('nothing trains' if n > 0 else 'all are trained'), UserWarning, 2)
+            self.frozen_idx = max(self.frozen_idx, 0)
+        for i, g in enumerate(self.param_groups):
+            for p in g['params']:
+                p.requires_grad_(i >= self.frozen_idx or self.state.get(p, {}).get('force_train', False))
+                if not p.requires_grad: p.grad = None  # or it would move once more
+
+    def freeze(self) -> None:
+        "Freezes all groups but the last. Raises ValueError if there is only one."
+        if len(self.param_groups) < 2: raise ValueError('there is one group, so freezing all but the last freezes '
+                                                        'nothing: give the parameters in several lists')
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        "Trains all groups."
+        self.freeze_to(0)
+
+    def clear_state(self) -> None:
+        "Forgets the state of all parameters, but for the marks `do_wd` and `force_train`."
+        if self._is_swapped():
+            raise RuntimeError('the parameters are swapped with their averages: call swap() before clear_state()')
+        kept = {p: {k: s[k] for k in MARKS if k in s} for p, s in self.state.items()}
+        self.state.clear()
+        self.state.update({p: s for p, s in kept.items() if s})
+
+    def _is_swapped(self) -> bool: raise NotImplementedError
+
+
+def _has(group: Group, name: object) -> bool:
+    "Does its rule have this hyperparameter, or option?"
+    return name in group and name not in GROUP_KEYS
+
+
+def _is_momentum(name: str) -> bool: return spelled(name, ('mom',)) == ('mom',)
+
+
+def _no_hyper(name: str, groups: list[Group]) -> KeyError:
+    hypers = dict.fromkeys(k for g in groups for k in g.hypers())
+    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(name, hypers)}')
