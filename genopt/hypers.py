@@ -262,6 +262,7 @@ class Hypers(dict[str, Any]):
         return self[key]
 
     def update(self, *args: Any, **kwargs: Any) -> None:
+        if not len(self): return super().update(*args, **kwargs)  # torch empties a group to restore it
         for k, v in dict(*args, **kwargs).items(): self[k] = v
 
     def __ior__(self, other: Any) -> Hypers:  # type: ignore[override, misc]

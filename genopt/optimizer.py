@@ -22,6 +22,7 @@ from .engines.compiled import check as check_compiles
 from .engines.sparse import dense_or_rows
 from .engines.totals import Work, totals
 from .hypers import Hypers, canonical, check, is_note, is_per_group, per_group
+from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
 from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
@@ -167,6 +168,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self.param_groups.append(Group(items, source, composition, options, index))
 
     @torch.no_grad()
+    @outside_graphs
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
