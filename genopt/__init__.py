@@ -16,8 +16,11 @@ from .zoo import __all__ as _zoo
 from .catalogue import modifiers, recipes, users
 from .groups import Groups, layer_lrs, no_decay, route
 from .interop.torch import to_torch
+from .schedule import (Schedule, combined, constant, cosine, exponential, flat_cosine, linear, one_cycle,
+                       polynomial)
 
 __version__ = '0.1.0'
 __all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer', *_zoo, *_parts,
-           'no_decay', 'layer_lrs', 'route', 'Groups', 'recipes', 'users', 'modifiers',
+           'Schedule', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
+           'one_cycle', 'no_decay', 'layer_lrs', 'route', 'Groups', 'recipes', 'users', 'modifiers',
            'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']

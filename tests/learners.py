@@ -7,6 +7,7 @@ from torch import nn
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # fastai's imports are its own business
+    import fastai.callback.schedule as fastai_schedule
     import fastai.optimizer
     from fastai.callback.all import *     # noqa: F403
     from fastai.data.load import DataLoader
@@ -15,7 +16,7 @@ with warnings.catch_warnings():
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy
 
-__all__ = ['fastai', 'Learner', 'learner', 'train', 'split', 'weights']
+__all__ = ['fastai', 'fastai_schedule', 'Learner', 'learner', 'train', 'split', 'weights']
 
 images, labels = load_digits(return_X_y=True)
 ROWS = [(torch.tensor(image / 16), int(label)) for image, label in zip(images[:480], labels)]

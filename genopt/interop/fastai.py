@@ -21,7 +21,7 @@ from ..part import GROUP_KEYS
 
 if TYPE_CHECKING: from ..optimizer import Group
 
-__all__ = ['ForLearner', 'Values']
+__all__ = ['ForLearner', 'Values', 'takes', 'no_hyper']
 
 
 class Values(MutableMapping[str, Any]):
@@ -30,10 +30,10 @@ class Values(MutableMapping[str, Any]):
     def __getitem__(self, k: str) -> Any:
         if not _has(self.group, k):
             if _is_momentum(k): return 0.  # what a one-cycle schedule asks any optimizer
-            raise _no_hyper(k, [self.group])
+            raise no_hyper(k, [self.group])
         return self.group[k]
     def __setitem__(self, k: str, v: Any) -> None:
-        if not _has(self.group, k): raise _no_hyper(k, [self.group])
+        if not _has(self.group, k): raise no_hyper(k, [self.group])
         self.group[k] = v
     def __delitem__(self, k: str) -> None: del self.group[k]
     def __iter__(self) -> Iterator[str]: return iter(self.group.hypers())
@@ -65,18 +65,13 @@ class ForLearner:
         range; then nothing has changed. An optimizer that was made without momentum gets none, whatever a one-cycle
         schedule says: one warning says so.
         """
-        takes = [g for g in self.param_groups if _has(g, name)]
-        if _is_momentum(name):
-            takes = [g for g in takes if 'mom' in g.composition.hypers]
-            if not takes: return self._tell(name)
-        if not takes: raise _no_hyper(name, self.param_groups)
+        if not (groups := takes(self, name)): return self._tell(name)
         values = per_group(name, value, len(self.param_groups))
-        old = [g[name] for g in takes]
+        old = [g[name] for g in groups]
         try:
-            for g, v in zip(self.param_groups, values):
-                if any(g is t for t in takes): g[name] = v
+            for g in groups: g[name] = values[g.index]
         except Exception:
-            for g, v in zip(takes, old): g[name] = v
+            for g, v in zip(groups, old): g[name] = v
             raise
 
     def set_hypers(self, **values: Any) -> None:
@@ -137,6 +132,14 @@ class ForLearner:
     def _is_swapped(self) -> bool: raise NotImplementedError
 
 
+def takes(opt: ForLearner, name: str) -> list[Any]:
+    "The groups whose parts take it. Raises KeyError if there are none; but momentum may be missing."
+    groups = [g for g in opt.param_groups if _has(g, name)]
+    if _is_momentum(name): return [g for g in groups if 'mom' in g.composition.hypers]
+    if not groups: raise no_hyper(name, opt.param_groups)
+    return groups
+
+
 def _has(group: Group, name: object) -> bool:
     "Does its rule have this hyperparameter, or option?"
     return name in group and name not in GROUP_KEYS
@@ -145,6 +148,6 @@ def _has(group: Group, name: object) -> bool:
 def _is_momentum(name: str) -> bool: return spelled(name, ('mom',)) == ('mom',)
 
 
-def _no_hyper(name: str, groups: list[Group]) -> KeyError:
+def no_hyper(name: str, groups: list[Group]) -> KeyError:
     hypers = dict.fromkeys(k for g in groups for k in g.hypers())
     return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(name, hypers)}')

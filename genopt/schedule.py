@@ -1,0 +1,189 @@
+"""Schedules: any hyperparameter as a function of the step, or of the fraction of the run.
+
+    >>> opt = AdamW(model.parameters())
+    >>> Schedule(opt, 1000, lr=one_cycle(3e-3), wd=linear(.1, 0.))       # ... and each opt.step() moves it on
+    >>> Schedule(opt, lr=lambda step: 1e-3 / (1 + step)**.5)             # without a number of steps: by step
+
+A function of the fraction is anything that takes a number from 0 to 1: these, a lambda, or one of fastai's; and these
+go into fastai's ParamScheduler. Ends may be lists or arrays, with a number for each group.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+from .interop.fastai import no_hyper, takes
+
+if TYPE_CHECKING: from .optimizer import Optimizer
+
+__all__ = ['Schedule', 'Curve', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
+           'one_cycle']
+
+Ends: TypeAlias = 'float | Sequence[float] | np.ndarray[Any, Any]'
+
+
+class Curve:
+    "A value as a function of the fraction of the run, from 0 to 1. Made by `linear`, `cosine` ...; can be pickled."
+    def __init__(self,
+        shape: Callable[[float, Any, Any], Any],  # from (fraction, start, end) to the value
+        start: Ends,
+        end: Ends
+    ):
+        self.shape, self.start, self.end = shape, _array(start), _array(end)
+
+    def __call__(self, fraction: float) -> Any: return self.shape(fraction, self.start, self.end)
+    def __repr__(self) -> str: return f'{self.shape.__name__.strip("_")}({self.start}, {self.end})'
+
+
+def _array(x: Any) -> Any: return np.asarray(x, dtype=float) if isinstance(x, Iterable) else x
+
+
+def _constant(t: float, a: Any, b: Any) -> Any: return a
+def _linear(t: float, a: Any, b: Any) -> Any: return a + t * (b - a)
+def _cosine(t: float, a: Any, b: Any) -> Any: return a + (1 - math.cos(math.pi * t)) / 2 * (b - a)
+def _exponential(t: float, a: Any, b: Any) -> Any: return a * (b / a)**t
+
+
+def constant(value: Ends) -> Curve:
+    "The same all the time."
+    return Curve(_constant, value, value)
+
+
+def linear(start: Ends, end: Ends) -> Curve:
+    "A straight line."
+    return Curve(_linear, start, end)
+
+
+def cosine(start: Ends, end: Ends) -> Curve:
+    "Half a wave, level at both ends (Loshchilov & Hutter, arXiv:1608.03983)."
+    return Curve(_cosine, start, end)
+
+
+def exponential(start: Ends, end: Ends) -> Curve:
+    "In equal ratios. Raises ValueError if an end is not above 0."
+    if np.any(np.asarray(start) <= 0) or np.any(np.asarray(end) <= 0):
+        raise ValueError(f'exponential({start}, {end}): equal ratios need ends above 0')
+    return Curve(_exponential, start, end)
+
+
+class polynomial(Curve):
+    "start + fractionᵖ·(end − start)."
+    def __init__(self, start: Ends, end: Ends, power: float):
+        super().__init__(self._shape, start, end)
+        self.power = power
+
+    def _shape(self, t: float, a: Any, b: Any) -> Any: return a + t**self.power * (b - a)
+    def __repr__(self) -> str: return f'polynomial({self.start}, {self.end}, {self.power})'
+
+
+class combined:
+    """Curves one after another, each over its share of the run: `combined((.25, cosine(0, 1)), (.75, cosine(1, 0)))`.
+
+    Raises ValueError if the shares do not add up to 1.
+    """
+    def __init__(self, *pieces: tuple[float, Callable[[float], Any]]):
+        for p in pieces:
+            if not (isinstance(p, tuple) and len(p) == 2 and callable(p[1])):
+                raise TypeError(f'combined: {p!r} is no piece: give (share of the run, curve)')
+        self.pieces = pieces
+        if any(share < 0 for share, _ in pieces) or abs(sum(share for share, _ in pieces) - 1) > 1e-9:
+            raise ValueError(f'combined: shares are at least 0 and add up to 1, and {[s for s, _ in pieces]} do not')
+
+    def __call__(self, fraction: float) -> Any:
+        begin = 0.
+        for share, curve in self.pieces[:-1]:
+            if fraction < begin + share: return curve((fraction - begin) / share)
+            begin += share
+        share, curve = self.pieces[-1]
+        return curve(min(max((fraction - begin) / share, 0.), 1.) if share else 1.)
+
+    def __repr__(self) -> str: return f'combined{self.pieces}'
+
+
+def flat_cosine(value: Ends, flat: float=.75, end: Ends=0.) -> combined:
+    "`value`, and after a share `flat` of the run down to `end` along a cosine, as fastai's fit_flat_cos."
+    return combined((flat, constant(value)), (1 - flat, cosine(value, end)))
+
+
+def one_cycle(
+    top: Ends,             # The largest value
+    warm: float=.25,       # The share of the run that leads up to it
+    div: float=25.,        # top / start
+    div_final: float=1e5   # top / end
+) -> combined:
+    "Up and down along two cosines (Smith & Topin, arXiv:1708.07120), as fastai's fit_one_cycle."
+    high: Any = _array(top)
+    return combined((warm, cosine(high / div, high)), (1 - warm, cosine(high, high / div_final)))
+
+
+class Schedule:
+    """Writes hyperparameters of `opt` before each step, from now on.
+
+    Each `opt.step()` moves it on by one. Where it is is kept in the optimizer's groups, so whatever saves the optimizer
+    saves it: make the same Schedule again, before or after loading, and it goes on (if it was not at its end). Several
+    may run, for different hyperparameters. Raises KeyError for one that no part takes, TypeError for what is no
+    function, ValueError where a value is out of range, somewhere on the way, or has a schedule already.
+    """
+    def __init__(self,
+        opt: Optimizer,
+        steps: int | None=None,          # The length of the run; None: functions get the number of the step, from 0
+        **curves: Callable[[Any], Any]   # Hyperparameter -> function of the fraction i/steps; or of the step i
+    ):
+        if not hasattr(opt, 'set_hyper'):
+            raise TypeError(f'a Schedule is for a genopt Optimizer, and this is a {type(opt).__name__}')
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise ValueError(f'steps = {steps!r}: give a whole number of at least 1, or none')
+        if not curves: raise TypeError('a Schedule needs what to schedule, such as lr=linear(.1, 0)')
+        self.opt, self.steps, self.curves = opt, steps, curves
+        for name, curve in curves.items():
+            if not takes(opt, name): raise no_hyper(name, opt.param_groups)
+            if any(name in other.curves for other in _running(opt)):
+                raise ValueError(f'`{name}` has a schedule already: end that with its remove()')
+            if not callable(curve): raise TypeError(f'{name} = {curve!r}: give a function, such as linear(.1, 0)')
+        old = [{k: g[k] for k in curves if k in g} for g in opt.param_groups]
+        try:
+            for i in range(0, steps + 1, max(1, steps // 100)) if steps else (0,): self._write(i)
+        except Exception:
+            for g, values in zip(opt.param_groups, old): g.update(values)
+            raise
+        self._key = 'scheduled ' + ', '.join(curves)
+        self._go_to(0 if steps and self.position >= steps else self.position)
+        self._handles = [opt.register_step_post_hook(self._on), opt.register_load_state_dict_post_hook(self._loaded)]
+
+    @property
+    def position(self) -> int:
+        "How many steps have been done."
+        return int(self.opt.param_groups[0].get(self._key, 0))
+
+    def remove(self) -> None:
+        "Ends it: hyperparameters stay as they are now."
+        for h in self._handles: h.remove()
+        for g in self.opt.param_groups: g.pop(self._key, None)
+
+    def _go_to(self, i: int) -> None:
+        for g in self.opt.param_groups: g[self._key] = i
+        self._write(i)
+
+    def _write(self, i: int) -> None:
+        at = i if self.steps is None else min(i / self.steps, 1.)
+        for name, curve in self.curves.items():
+            try: value = curve(at)
+            except Exception as e: raise ValueError(f'the schedule of `{name}` failed at {at:g}: {e}') from e
+            try: self.opt.set_hyper(name, value)
+            except ValueError as e: raise ValueError(f'the schedule of `{name}` at {at:g}: {e}') from None
+
+    def _on(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None: self._go_to(self.position + 1)
+    def _loaded(self, opt: torch.optim.Optimizer) -> None: self._go_to(self.position)
+
+    def __repr__(self) -> str:
+        run = '' if self.steps is None else f' of {self.steps}'
+        return f'Schedule(step {self.position}{run}: ' + ', '.join(f'{k}={c!r}' for k, c in self.curves.items()) + ')'
+
+
+def _running(opt: Optimizer) -> Iterator[Schedule]:
+    owners = (getattr(hook, '__self__', None) for hook in opt._optimizer_step_post_hooks.values())
+    return (o for o in owners if isinstance(o, Schedule))

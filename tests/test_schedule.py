@@ -1,0 +1,153 @@
+"Promise: a schedule on any hyperparameter, by step or by fraction, saved and resumed with the optimizer."
+import copy
+import pickle
+
+import genopt
+import numpy as np
+import pytest
+import torch
+from genopt import (Schedule, combined, constant, cosine, exponential, flat_cosine, linear, one_cycle, polynomial)
+from helpers import random
+from learners import fastai_schedule, train, weights
+from torch import nn
+
+FRACTIONS = np.linspace(0, 1, 41)
+
+
+def P(): return nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+
+def run(opt, steps, start=0, names=('lr',)):
+    "Each step's values, as the parts see them."
+    seen = []
+    for i in range(start, start + steps):
+        for g in opt.param_groups:
+            for p in g['params']: p.grad = random(i, p.shape, p.dtype)
+        seen.append([opt.param_groups[0][n] for n in names])
+        opt.step()
+    return seen
+
+
+F = fastai_schedule
+@pytest.mark.parametrize('ours, theirs', [
+    (constant(.3), F.SchedNo(.3, .3)), (linear(.1, .9), F.SchedLin(.1, .9)), (cosine(.1, .9), F.SchedCos(.1, .9)),
+    (exponential(.1, .9), F.SchedExp(.1, .9)), (polynomial(.1, .9, 2.), F.SchedPoly(.1, .9, 2.)),
+    (flat_cosine(.5), F.combine_scheds([.75, .25], [F.SchedNo(.5, .5), F.SchedCos(.5, 0)])),
+    (one_cycle(.5), F.combined_cos(.25, .5 / 25, .5, .5 / 1e5)),
+    (combined((.2, linear(0, 1)), (.3, constant(1)), (.5, exponential(1, .01))),
+     F.combine_scheds([.2, .3, .5], [F.SchedLin(0, 1), F.SchedNo(1, 1), F.SchedExp(1, .01)])),
+    (cosine([.1, .2], np.array([.01, .02])), F.SchedCos(np.array([.1, .2]), np.array([.01, .02])))], ids=repr)
+def test_curves_are_fastais(ours, theirs):
+    near = 2e-6 if isinstance(ours, combined) else 1e-12  # where fastai combines, it reckons in float32
+    for t in FRACTIONS: assert ours(t) == pytest.approx(theirs(t), rel=near, abs=1e-15)
+    again = pickle.loads(pickle.dumps(ours))
+    assert np.array_equal(again(.4), ours(.4)) and repr(again) == repr(ours)
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_by_fraction(compile):
+    opt = genopt.AdamW([P()], compile=compile)
+    curves = dict(lr=one_cycle(.1), wd=linear(.1, 0.), mom=cosine(.95, .85), eps=exponential(1e-8, 1e-4),
+                  sqr_mom=lambda f: .9 + .09 * f)
+    sched = Schedule(opt, 10, **curves)
+    seen = run(opt, 10, names=curves)
+    assert seen == [[pytest.approx(c(i / 10)) for c in curves.values()] for i in range(10)]
+    assert opt.param_groups[0]['wd'] == 0 and sched.position == 10
+    run(opt, 3); assert opt.param_groups[0]['lr'] == pytest.approx(.1 / 1e5)  # it stays at the end
+    assert repr(sched).startswith('Schedule(step 13 of 10: lr=combined((0.25, cosine(0.004, 0.1))')
+
+
+def test_it_is_what_writing_by_hand_is():
+    p, q = P(), P(); opt, by_hand = genopt.AdamW([p]), genopt.AdamW([q])
+    Schedule(opt, 8, lr=linear(.1, .01), weight_decay=linear(.5, 0.))
+    for i in range(8):
+        by_hand.param_groups[0].update(lr=.1 + i / 8 * (.01 - .1), wd=.5 - i / 16)
+        run(opt, 1, i); run(by_hand, 1, i)
+    torch.testing.assert_close(p, q, rtol=1e-12, atol=0)
+
+
+def test_by_step():
+    opt = genopt.SGD([P()]); Schedule(opt, lr=lambda i: .1 / (1 + i))
+    assert run(opt, 4) == [[.1], [.05], [pytest.approx(.1 / 3)], [.025]]
+
+
+def test_groups():
+    opt = genopt.Adam([[P()], [P()]]); Schedule(opt, 4, lr=cosine([.1, .2], 0.), mom=lambda f: [.9, .8])
+    run(opt, 2)
+    assert [g['lr'] for g in opt.param_groups] == pytest.approx([.05, .1])
+    assert [g['mom'] for g in opt.param_groups] == [.9, .8]
+    mixed = genopt.Optimizer([dict(params=[P()], parts=genopt.SGD), dict(params=[P()], parts=genopt.AdamW)], lr=.1)
+    Schedule(mixed, 4, sqr_mom=linear(.5, .9)); run(mixed, 2)
+    assert mixed.param_groups[1]['sqr_mom'] == pytest.approx(.7)
+
+
+def test_several_schedules_and_their_end():
+    opt = genopt.AdamW([P()])
+    a, b = Schedule(opt, 4, lr=linear(.4, 0.)), Schedule(opt, 8, wd=linear(.8, 0.))
+    run(opt, 2); assert (opt.param_groups[0]['lr'], opt.param_groups[0]['wd']) == pytest.approx((.2, .6))
+    a.remove(); run(opt, 1); assert opt.param_groups[0]['lr'] == pytest.approx(.2) and b.position == 3
+    Schedule(opt, 4, lr=constant(.3)); assert opt.param_groups[0]['lr'] == .3
+
+
+@pytest.mark.parametrize('order', ['load, then schedule', 'schedule, then load'])
+def test_saved_and_resumed_with_the_optimizer(order, tmp_path):
+    def start():
+        p = P(); return p, genopt.AdamW([p])
+    def schedule(opt): return Schedule(opt, 10, lr=one_cycle(.1), wd=linear(.1, 0.))
+    (p, whole), (q, first), (r, second) = start(), start(), start()
+    schedule(whole); schedule(first)
+    run(whole, 10); run(first, 4)
+    torch.save(first.state_dict(), tmp_path/'half.pt')
+    with torch.no_grad(): r.copy_(q)
+    loaded = torch.load(tmp_path/'half.pt', weights_only=True)
+    if order == 'load, then schedule': second.load_state_dict(loaded); sched = schedule(second)
+    else:                              sched = schedule(second); second.load_state_dict(loaded)
+    assert sched.position == 4
+    run(second, 6, 4)
+    assert torch.equal(p, r)
+    second.load_state_dict(second.state_dict()); assert sched.position == 10
+    copied = copy.deepcopy(second); again = schedule(copied)  # it was at its end: another run begins
+    assert again.position == 0
+
+
+def test_a_skipped_step_does_not_move_it():
+    p = P(); opt = genopt.SGD([p]); sched = Schedule(opt, 4, lr=linear(.1, 0.)); scaler = torch.GradScaler('cpu')
+    for bad in (True, False):
+        scaler.scale((p * (float('inf') if bad else 1.)).sum()).backward()
+        scaler.step(opt); scaler.update(); opt.zero_grad()
+    assert sched.position == 1
+
+
+def test_a_curve_in_fastais_scheduler():
+    learn = train(genopt.AdamW, lambda l: l.fit(1, cbs=F.ParamScheduler({'lr': one_cycle([1e-4, 1e-3, 1e-2])})))
+    assert learn.recorder.hps['lr'][0] == pytest.approx(1e-2 / 25) and all(w.isfinite().all() for w in weights(learn))
+
+
+@pytest.mark.parametrize('make, error, sentence', [
+    (lambda o: Schedule(o, 9, momm=constant(.9)), KeyError,
+     '`momm`: no part of this optimizer takes it: did you mean `mom`?'),
+    (lambda o: Schedule(genopt.SGD([P()]), 9, mom=constant(.9)), KeyError,
+     '`mom`: no part of this optimizer takes it: there are `lr`, `wd`'),
+    (lambda o: Schedule(o, 9, lr=.1), TypeError, 'lr = 0.1: give a function, such as linear(.1, 0)'),
+    (lambda o: Schedule(o, 9), TypeError, 'a Schedule needs what to schedule, such as lr=linear(.1, 0)'),
+    (lambda o: Schedule(o, 0, lr=constant(.1)), ValueError, 'steps = 0: give a whole number of at least 1, or none'),
+    (lambda o: Schedule(o, 1.5, lr=constant(.1)), ValueError, 'steps = 1.5: give a whole number'),
+    (lambda o: Schedule(o, 10, lr=linear(.1, -.1)), ValueError,
+     'the schedule of `lr` at 0.6: `lr` = -0.02 is out of range: it must be at least 0'),
+    (lambda o: Schedule(o, 10, mom=linear(.9, 1.)), ValueError,
+     'the schedule of `mom` at 1: `mom` = 1 is out of range'),
+    (lambda o: Schedule(o, 10, lr=lambda f: 1. / f), ValueError, 'the schedule of `lr` failed at 0: float division by zero'),
+    (lambda o: Schedule(o, 10, lr=linear([.1, .2, .3], 0.)), ValueError, 'has 3 values, and there are 1 groups'),
+    (lambda o: [Schedule(o, 10, lr=constant(.1)) for _ in 'ab'], ValueError,
+     '`lr` has a schedule already: end that with its remove()'),
+    (lambda o: Schedule(torch.optim.SGD([P()]), 9, lr=constant(.1)), TypeError,
+     'a Schedule is for a genopt Optimizer, and this is a SGD'),
+    (lambda o: exponential(.1, 0.), ValueError, 'exponential(0.1, 0.0): equal ratios need ends above 0'),
+    (lambda o: combined((.5, constant(1)), (.4, constant(2))), ValueError,
+     'combined: shares are at least 0 and add up to 1, and [0.5, 0.4] do not'),
+    (lambda o: combined(constant(1)), TypeError, 'is no piece: give (share of the run, curve)')])
+def test_what_is_wrong_is_said_at_once(make, error, sentence):
+    opt = genopt.Adam([P()])
+    with pytest.raises(error) as e: make(opt)
+    assert sentence in e.value.args[0]
+    assert opt.param_groups[0]['mom'] == .9
