@@ -212,9 +212,10 @@ def is_per_group(name: str, value: Any) -> bool:
 
 
 def is_note(key: str) -> bool:
-    "Is it a note that schedulers and trainers make (`initial_lr`, `max_momentum`, `scheduled lr` ...), or a `name`?"
+    "Is it a note that schedulers and trainers make (`initial_lr`, `lr_scale`, `scheduled lr` ...), or a `name`?"
     found = re.fullmatch('(?:initial|max|min|base|swa)_(.+)|(.+)_(?:scale|mult)', key)
-    return key == 'name' or key.startswith('scheduled ') or bool(found and (found[1] or found[2]) in {*TABLE, *SPELLINGS})
+    known = found and (found[1] or found[2]) in {*TABLE, *SPELLINGS}
+    return key == 'name' or key.startswith('scheduled ') or bool(known)
 
 
 class Hypers(dict[str, Any]):

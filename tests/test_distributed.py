@@ -1,4 +1,4 @@
-"Promise: replicas stay equal bit for bit, and a distributed checkpoint goes on in other processes as if nothing had been."
+"Promise: replicas stay equal bit for bit, and a distributed checkpoint goes on, bit for bit, in other processes."
 import os
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 
 def two_processes(job, folder, recipe, compile):
     script = Path(__file__).parent / 'two_processes.py'
-    run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', script,
-                          job, folder, recipe, str(compile)],
+    run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
+                          script, job, folder, recipe, str(compile)],
                          capture_output=True, text=True, timeout=100, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert run.returncode == 0, run.stderr[-5000:]
 

@@ -1,4 +1,4 @@
-"""What two processes do, for test_distributed.py: `torchrun --nproc-per-node 2 two_processes.py JOB FOLDER RECIPE COMPILE`.
+"""What two processes do: `torchrun --nproc-per-node 2 two_processes.py JOB FOLDER RECIPE COMPILE`.
 
 `ddp` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves a distributed
 checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads it, goes on, and compares.
