@@ -110,6 +110,12 @@ def own_name(name: str, known: Container[str]) -> str:
     return name if name in known else next((n for n in ALSO.get(name, ()) if n in known), name)
 
 
+def spellings_of(names: Container[str]) -> dict[str, tuple[str, ...]]:
+    "torch's words for some of our `names`, and which each means: `betas` means two."
+    found = {word: spelled(word, names) for word in SPELLINGS}
+    return {word: ours for word, ours in found.items() if all(n in names for n in ours)}
+
+
 # What other libraries say, for advice only.
 SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
 

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, overload
 from torch import Tensor
 
 from .composition import Bound, Composition, unknown
-from .hypers import SPELLINGS, TABLE, canonical, check
+from .hypers import SPELLINGS, TABLE, canonical, check, spellings_of
 from .optimizer import Optimizer
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
@@ -54,7 +54,6 @@ class Recipe:
                 raise ContractError(f'recipe `{self.__name__}`: give its option `{k}` a default')
         composition = self._compose({})
         hypers = composition.hypers
-        self.__doc__ = f'{self.idea}\n\n{_equations(composition.parts)}'  # never out of date
         for k in self.defaults:
             if k not in hypers and not (self.options and k in TABLE):
                 raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
@@ -65,6 +64,8 @@ class Recipe:
             *(inspect.Parameter(k, by_place if k == 'lr' else kw, default=empty if v is REQUIRED else v)
               for k, v in values.items()),
             *(inspect.Parameter(k, kw, default=False) for k in ('maximize', 'compile'))])
+        self.__doc__ = '\n\n'.join([self.idea, f'{self.__name__}{self.__signature__}', _equations(composition.parts),
+                                    _meanings(values)])  # never out of date
 
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
@@ -131,6 +132,19 @@ def _equations(parts: Iterable[Part]) -> str:
     "The first line of each part's documentation, which is its equation, under one another."
     rows = [(p.label, (inspect.getdoc(p.fn) or '').split('\n')[0]) for p in parts]
     return '\n'.join(f'    {name:{max(len(n) for n, _ in rows)}}  {equation}'.rstrip() for name, equation in rows)
+
+
+def _meanings(values: Mapping[str, Any]) -> str:
+    "What each hyperparameter and option is, with its default and torch's words for it."
+    words: dict[str, list[str]] = {k: [] for k in values}
+    for word, names in spellings_of(values).items():
+        for i, n in enumerate(names): words[n].append(word if len(names) == 1 else f'{word}[{i}]')
+    rows = [(k if v is REQUIRED else f'{k}={v!r}', TABLE[k].doc if k in TABLE else 'an option: it chooses parts'
+             if isinstance(v, (bool, str)) else '', words[k]) for k, v in values.items()]
+    width = max(len(name) for name, *_ in rows)
+    lines = (f'    {name:{width}}  {doc} ' + f'(torch: {", ".join(theirs)})' * bool(theirs)
+             for name, doc, theirs in rows)
+    return '\n'.join(line.rstrip() for line in lines)
 
 
 def _no_sum(base: Recipe, extra: Any) -> ContractError:

@@ -18,7 +18,7 @@ from ..hypers import did_you_mean
 
 __all__ = ['main', 'Stop', 'COMMANDS']
 
-COMMANDS = ['list', 'race', 'bench']
+COMMANDS = ['list', 'stubs', 'race', 'bench']
 
 
 class Stop(Exception): "A command cannot go on; the message says why, and what to do."

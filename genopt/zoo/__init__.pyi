@@ -1,0 +1,1231 @@
+# Written by `python -m genopt stubs` from the code that runs.
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from ..optimizer import Optimizer
+from ..params import Params
+from ..recipe import Recipe
+
+Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]  # one for all groups, or for each
+
+FAMILIES: tuple[ModuleType, ...]
+__all__: list[str]
+
+class _SGD(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        wd: Number = 0.0,
+        mom: Number = 0.0,
+        dampening: Number = 0.0,
+        nesterov: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951).
+
+        SGD(params, lr=0.001, *, wd=0.0, mom=0.0, dampening=0.0, nesterov=False, maximize=False, compile=False)
+
+            l2_reg    g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            sgd_step  Δθ = −η·g
+
+            lr=0.001        learning rate
+            wd=0.0          weight decay (torch: weight_decay)
+            mom=0.0         decay of the average of gradients (torch: momentum)
+            dampening=0.0   what a momentum buffer takes off a new gradient
+            nesterov=False  an option: it chooses parts
+        """
+
+SGD: _SGD
+
+class _Momentum(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        dampening: Number = 0.0,
+        nesterov: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013).
+
+        Momentum(params, lr=0.001, *, mom=0.9, wd=0.0, dampening=0.0, nesterov=False, maximize=False, compile=False)
+
+            l2_reg           g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_step    Δθ = −η·m
+
+            lr=0.001        learning rate
+            mom=0.9         decay of the average of gradients (torch: momentum)
+            wd=0.0          weight decay (torch: weight_decay)
+            dampening=0.0   what a momentum buffer takes off a new gradient
+            nesterov=False  an option: it chooses parts
+        """
+
+Momentum: _Momentum
+
+class _RMSprop(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        sqr_mom: Number = 0.99,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        mom: Number = 0.0,
+        centered: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850).
+
+        RMSprop(params, lr=0.01, *, sqr_mom=0.99, eps=1e-08, wd=0.0, mom=0.0, centered=False, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            rms_scale         g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            sgd_step          Δθ = −η·g
+
+            lr=0.01         learning rate
+            sqr_mom=0.99    decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08       keeps a denominator away from zero
+            wd=0.0          weight decay (torch: weight_decay)
+            mom=0.0         decay of the average of gradients (torch: momentum, betas[0])
+            centered=False  an option: it chooses parts
+        """
+
+RMSprop: _RMSprop
+
+class _Adam(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        amsgrad: bool = False,
+        decouple_wd: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        decoupled_weight_decay: bool = ...,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237).
+
+        Adam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, amsgrad=False, decouple_wd=False, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+
+            lr=0.001           learning rate
+            mom=0.9            decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08          keeps a denominator away from zero
+            wd=0.0             weight decay (torch: weight_decay)
+            amsgrad=False      an option: it chooses parts
+            decouple_wd=False  an option: it chooses parts (torch: decoupled_weight_decay)
+        """
+
+Adam: _Adam
+
+class _AdamW(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.01,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam whose weight decay stays out of the averages (Loshchilov & Hutter, arXiv:1711.05101).
+
+        AdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, compile=False)
+
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.01        weight decay (torch: weight_decay)
+            amsgrad=False  an option: it chooses parts
+        """
+
+AdamW: _AdamW
+
+class _QHM(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.999,
+        wd: Number = 0.0,
+        nu: Number = 0.7,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along a blend of the gradient and its average (Ma & Yarats, arXiv:1810.06801). ν = 1 is averaged momentum.
+
+        QHM(params, lr=0.001, *, mom=0.999, wd=0.0, nu=0.7, maximize=False, compile=False)
+
+            l2_reg        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad  m ← β₁·m + (1 − β₁)·g
+            blended_grad  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            sgd_step      Δθ = −η·g
+
+            lr=0.001   learning rate
+            mom=0.999  decay of the average of gradients (torch: momentum)
+            wd=0.0     weight decay (torch: weight_decay)
+            nu=0.7     share of the average gradient in a step
+        """
+
+QHM: _QHM
+
+class _AggMo(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        slow_mom: Number = 0.99,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along the mean of three buffers with decays 0, β₁ and β₃: fast, yet damped (Lucas et al., arXiv:1804.00325).
+
+        AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, maximize=False, compile=False)
+
+            l2_reg                                            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            momentum_buffer[grad_avg=fast_avg]                m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_buffer[grad_avg=slow_avg, mom=slow_mom]  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            aggmo_step                                        Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum)
+            wd=0.0         weight decay (torch: weight_decay)
+            slow_mom=0.99  decay of a slower average of gradients
+        """
+
+AggMo: _AggMo
+
+class _ASGD(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        wd: Number = 0.0,
+        lambd: Number = 0.0001,
+        power: Number = 0.75,
+        t0: Number = 1000000.0,
+        maximize: bool = False,
+        compile: bool = False,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`.
+
+        ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=False)
+
+            l2_reg                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            l2_reg[wd=lambd]              g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            step_count                    t ← t + 1, for each parameter from its own first step.
+            asgd_lr                       η ← η₀ / (1 + λ·η₀·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
+            asgd_step                     Δθ = −ηₜ₋₁·g, at a rate that is remembered.
+            mean_param[count=prev_count]  w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407).
+
+            lr=0.01       learning rate
+            wd=0.0        weight decay (torch: weight_decay)
+            lambd=0.0001  decay of the parameter, and of the learning rate
+            power=0.75    power at which the learning rate falls (torch: alpha, rho)
+            t0=1000000.0  the step at which averaging begins
+        """
+
+ASGD: _ASGD
+
+class _Adagrad(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        eps: Number = 1e-10,
+        wd: Number = 0.0,
+        lr_decay: Number = 0.0,
+        initial_accumulator_value: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch).
+
+        Adagrad(params, lr=0.01, *, eps=1e-10, wd=0.0, lr_decay=0.0, initial_accumulator_value=0.0, maximize=False, compile=False)
+
+            l2_reg                      g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            step_count                  t ← t + 1, for each parameter from its own first step.
+            sum_sqr_grad                s ← s + g² (Duchi et al., JMLR 12, 2011).
+            rms_scale[sqr_avg=sqr_sum]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            annealed_step               Δθ = −η/(1 + (t − 1)·ζ)·g
+
+            lr=0.01                        learning rate
+            eps=1e-10                      keeps a denominator away from zero
+            wd=0.0                         weight decay (torch: weight_decay)
+            lr_decay=0.0                   how fast the learning rate falls with the steps
+            initial_accumulator_value=0.0  what the sum of squares begins with
+        """
+
+Adagrad: _Adagrad
+
+class _Adadelta(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        sqr_mom: Number = 0.9,
+        eps: Number = 1e-06,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η).
+
+        Adadelta(params, lr=1.0, *, sqr_mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=False)
+
+            l2_reg                               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_sqr_grad                     v ← β₂·v + (1 − β₂)·g²
+            delta_scale                          g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
+            average_sqr_grad[sqr_avg=delta_avg]  v ← β₂·v + (1 − β₂)·g²
+            sgd_step                             Δθ = −η·g
+
+            lr=1.0       learning rate
+            sqr_mom=0.9  decay of the average of squared gradients (torch: alpha, rho)
+            eps=1e-06    keeps a denominator away from zero
+            wd=0.0       weight decay (torch: weight_decay)
+        """
+
+Adadelta: _Adadelta
+
+class _MADGRAD(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        mom: Number = 0.9,
+        eps: Number = 1e-06,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Dual averaging over the cube root of a sum of squares (Defazio & Jelassi, arXiv:2101.11075; ε outside, L2 decay).
+
+        MADGRAD(params, lr=0.01, *, mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=False)
+
+            l2_reg                 g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            step_count             t ← t + 1, for each parameter from its own first step.
+            first_param            θ₀: where the parameter began.
+            sum_grad               s ← s + η√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+            weighted_sum_sqr_grad  v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+            madgrad_step           θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+
+            lr=0.01    learning rate
+            mom=0.9    decay of the average of gradients (torch: momentum)
+            eps=1e-06  keeps a denominator away from zero
+            wd=0.0     weight decay (torch: weight_decay)
+        """
+
+MADGRAD: _MADGRAD
+
+class _SparseAdam(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+    ) -> Optimizer:
+        """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980).
+
+        SparseAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, maximize=False, compile=False)
+
+            lazy              Of a sparse gradient, moves and remembers only those rows that have one (as torch's SparseAdam).
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_hat_step     Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m / (√v + ε): ε beside the raw v (Kingma & Ba, arXiv:1412.6980, end of section 2).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+        """
+
+SparseAdam: _SparseAdam
+
+class _Adamax(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.002, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay).
+
+        Adamax(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+
+            l2_reg        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad  m ← β₁·m + (1 − β₁)·g
+            max_grad      u ← max(β₂·u, |g| + ε): a norm with an infinite power (Kingma & Ba, arXiv:1412.6980, section 7.1; ε as in torch).
+            step_count    t ← t + 1, for each parameter from its own first step.
+            adamax_step   Δθ = −η·m̂ / u (Kingma & Ba, arXiv:1412.6980, algorithm 2).
+
+            lr=0.002       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+        """
+
+Adamax: _Adamax
+
+class _NAdam(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.002, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        momentum_decay: Number = 0.004,
+        decouple_wd: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        decoupled_weight_decay: bool = ...,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch).
+
+        NAdam(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, momentum_decay=0.004, decouple_wd=False, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            mom_product       Πμ ← Πμ·μₜ: the weight of the beginning in an average whose decay changes.
+            nadam_step        Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch).
+
+            lr=0.002              learning rate
+            mom=0.9               decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999         decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08             keeps a denominator away from zero
+            wd=0.0                weight decay (torch: weight_decay)
+            momentum_decay=0.004  how fast the decay of the average grows to its end
+            decouple_wd=False     an option: it chooses parts (torch: decoupled_weight_decay)
+        """
+
+NAdam: _NAdam
+
+class _RAdam(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        decouple_wd: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        decoupled_weight_decay: bool = ...,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265).
+
+        RAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, decouple_wd=False, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            radam_step        Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch).
+
+            lr=0.001           learning rate
+            mom=0.9            decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08          keeps a denominator away from zero
+            wd=0.0             weight decay (torch: weight_decay)
+            decouple_wd=False  an option: it chooses parts (torch: decoupled_weight_decay)
+        """
+
+RAdam: _RAdam
+
+class _NAdamW(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.01,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1).
+
+        NAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, maximize=False, compile=False)
+
+            average_grad              m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
+            step_count                t ← t + 1, for each parameter from its own first step.
+            blended_grad[nu=mom]      g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            adam_step[grad_avg=grad]  Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.01        weight decay (torch: weight_decay)
+        """
+
+NAdamW: _NAdamW
+
+class _QHAdam(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.995,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        nu: Number = 0.7,
+        sqr_nu: Number = 1.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801).
+
+        QHAdam(params, lr=0.001, *, mom=0.995, sqr_mom=0.999, eps=1e-08, wd=0.0, nu=0.7, sqr_nu=1.0, maximize=False, compile=False)
+
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            qhadam_step       Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε) (Ma & Yarats, arXiv:1810.06801, section 4).
+            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.995      decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+            nu=0.7         share of the average gradient in a step
+            sqr_nu=1.0     share of the average square in a step
+        """
+
+QHAdam: _QHAdam
+
+class _AdaBelief(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468).
+
+        AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+
+            average_grad          m ← β₁·m + (1 − β₁)·g
+            average_sqr_surprise  s ← β₂·s + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2).
+            step_count            t ← t + 1, for each parameter from its own first step.
+            adam_step             Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+        """
+
+AdaBelief: _AdaBelief
+
+class _Yogi(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 0.001,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018).
+
+        Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, maximize=False, compile=False)
+
+            l2_reg         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad   m ← β₁·m + (1 − β₁)·g
+            yogi_sqr_grad  v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2).
+            scaled_step    Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
+
+            lr=0.01        learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=0.001      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+        """
+
+Yogi: _Yogi
+
+class _LaProp(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0004, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-15,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839).
+
+        LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, maximize=False, compile=False)
+
+            average_sqr_grad    v ← β₂·v + (1 − β₂)·g²
+            step_count          t ← t + 1, for each parameter from its own first step.
+            debiased_rms_scale  g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1).
+            average_grad        m ← β₁·m + (1 − β₁)·g
+            debiased_step       Δθ = −η·m / (1 − β₁ᵗ)
+            weight_decay        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0004      learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-15      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+        """
+
+LaProp: _LaProp
+
+class _ADOPT(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.9999,
+        eps: Number = 1e-06,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853).
+
+        ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, maximize=False, compile=False)
+
+            step_count      t ← t + 1, for each parameter from its own first step.
+            begun_sqr_grad  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
+            adopt_scale     g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
+            average_grad    m ← β₁·m + (1 − β₁)·g
+            momentum_step   Δθ = −η·m
+            weight_decay    Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            held_back       Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code).
+
+            lr=0.001        learning rate
+            mom=0.9         decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.9999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-06       keeps a denominator away from zero
+            wd=0.0          weight decay (torch: weight_decay)
+        """
+
+ADOPT: _ADOPT
+
+class _DiffGrad(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015).
+
+        DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            last_grad         g, for the next step to compare with.
+            friction          Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+        """
+
+DiffGrad: _DiffGrad
+
+class _AdaBound(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        final_lr: Number = 0.1,
+        bound_rate: Number = 0.001,
+        amsbound: bool = False,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843).
+
+        AdaBound(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, final_lr=0.1, bound_rate=0.001, amsbound=False, maximize=False, compile=False)
+
+            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adabound_step     Δθ = −clip(η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) / (√v + ε), η₋, η₊)·m (Luo et al., arXiv:1902.09843, alg. 2, as in their code).
+
+            lr=0.001          learning rate
+            mom=0.9           decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999     decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08         keeps a denominator away from zero
+            wd=0.0            weight decay (torch: weight_decay)
+            final_lr=0.1      where the bounds of the learning rate meet
+            bound_rate=0.001  how fast the bounds of the learning rate close in
+            amsbound=False    an option: it chooses parts
+        """
+
+AdaBound: _AdaBound
+
+class _AdEMAMix(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        slow_mom: Number = 0.9999,
+        slow_weight: Number = 5.0,
+        warmup: Number = 0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137).
+
+        AdEMAMix(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, slow_mom=0.9999, slow_weight=5.0, warmup=0, maximize=False, compile=False)
+
+            average_grad       m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad   v ← β₂·v + (1 − β₂)·g²
+            step_count         t ← t + 1, for each parameter from its own first step.
+            average_slow_grad  s ← β₃·s + (1 − β₃)·g, with a β₃ that may grow.
+            ademamix_step      Δθ = −η·(m̂ + α·s) / (√v̂ + ε), where s is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1).
+            weight_decay       Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001         learning rate
+            mom=0.9          decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999    decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08        keeps a denominator away from zero
+            wd=0.0           weight decay (torch: weight_decay)
+            slow_mom=0.9999  decay of a slower average of gradients
+            slow_weight=5.0  weight of the slower average
+            warmup=0
+        """
+
+AdEMAMix: _AdEMAMix
+
+class _Adan(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.98,
+        sqr_mom: Number = 0.99,
+        eps: Number = 1e-08,
+        wd: Number = 0.02,
+        diff_mom: Number = 0.92,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677).
+
+        Adan(params, lr=0.001, *, mom=0.98, sqr_mom=0.99, eps=1e-08, wd=0.02, diff_mom=0.92, maximize=False, compile=False)
+
+            step_count         t ← t + 1, for each parameter from its own first step.
+            average_grad       m ← β₁·m + (1 − β₁)·g
+            average_diff       d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change (Xie et al., arXiv:2208.06677).
+            average_sqr_ahead  n ← β₃·n + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677).
+            last_grad          g, for the next step to compare with.
+            adan_step          Δθ = −η·(m̂ + β₂·d̂) / (√n̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code).
+            proximal_decay     θ ← θ / (1 + η·λ), after the step (Xie et al., arXiv:2208.06677, algorithm 1).
+
+            lr=0.001       learning rate
+            mom=0.98       decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.99   decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.02        weight decay (torch: weight_decay)
+            diff_mom=0.92  decay of the average of changes of the gradient
+        """
+
+Adan: _Adan
+
+class _MARS(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.003, *,
+        mom: Number = 0.95,
+        sqr_mom: Number = 0.99,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        variance_scale: Number = 0.025,
+        max_norm: Number = 1.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate).
+
+        MARS(params, lr=0.003, *, mom=0.95, sqr_mom=0.99, eps=1e-08, wd=0.0, variance_scale=0.025, max_norm=1.0, maximize=False, compile=False)
+
+            last_grad         g, for the next step to compare with.
+            step_count        t ← t + 1, for each parameter from its own first step.
+            diff_corrected    g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept).
+            clip_norm         g ← g / max(1, ‖g‖/c), with the norm of this tensor.
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.003              learning rate
+            mom=0.95              decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.99          decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08             keeps a denominator away from zero
+            wd=0.0                weight decay (torch: weight_decay)
+            variance_scale=0.025  how much of the change of the gradient MARS adds
+            max_norm=1.0          largest norm of a gradient
+        """
+
+MARS: _MARS
+
+class _Rprop(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        eta_minus: Number = 0.5,
+        eta_plus: Number = 1.2,
+        min_step: Number = 1e-06,
+        max_step: Number = 50.0,
+        maximize: bool = False,
+        compile: bool = False,
+        etas: tuple[float | Tensor, float | Tensor] = ...,
+        step_sizes: tuple[float | Tensor, float | Tensor] = ...,
+    ) -> Optimizer:
+        """Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993).
+
+        Rprop(params, lr=0.01, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-06, max_step=50.0, maximize=False, compile=False)
+
+            turning_step  Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993).
+            turned_off    g ← 0 where it has just turned.
+            last_grad     g, for the next step to compare with.
+            rprop_step    Δθ = −sign(g)·Δ
+
+            lr=0.01         learning rate
+            eta_minus=0.5   factor of a step size where the gradient turns (torch: etas[0])
+            eta_plus=1.2    factor of a step size where the gradient goes on (torch: etas[1])
+            min_step=1e-06  smallest step size (torch: step_sizes[0])
+            max_step=50.0   largest step size (torch: step_sizes[1])
+        """
+
+Rprop: _Rprop
+
+class _Signum(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0001, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along the sign of the average gradient; decoupled decay (Bernstein et al., arXiv:1802.04434).
+
+        Signum(params, lr=0.0001, *, mom=0.9, wd=0.0, maximize=False, compile=False)
+
+            average_grad              m ← β₁·m + (1 − β₁)·g
+            sign_step[grad=grad_avg]  Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0001  learning rate
+            mom=0.9    decay of the average of gradients (torch: momentum)
+            wd=0.0     weight decay (torch: weight_decay)
+        """
+
+Signum: _Signum
+
+class _Tiger(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.965,
+        wd: Number = 0.01,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Signum with its author's values: one memory for large models, which may be kept in place of gradients (Su, 2023).
+
+        Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, maximize=False, compile=False)
+
+            average_grad              m ← β₁·m + (1 − β₁)·g
+            sign_step[grad=grad_avg]  Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001   learning rate
+            mom=0.965  decay of the average of gradients (torch: momentum)
+            wd=0.01    weight decay (torch: weight_decay)
+        """
+
+Tiger: _Tiger
+
+class _Lion(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0001, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        avg_mom: Number = 0.99,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675).
+
+        Lion(params, lr=0.0001, *, mom=0.9, wd=0.0, avg_mom=0.99, maximize=False, compile=False)
+
+            average_grad[mom=avg_mom]                     m ← β₁·m + (1 − β₁)·g
+            blended_grad[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            sign_step                                     Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            weight_decay                                  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0001     learning rate
+            mom=0.9       decay of the average of gradients (torch: momentum, betas[0])
+            wd=0.0        weight decay (torch: weight_decay)
+            avg_mom=0.99  decay of what Lion remembers (torch: betas[1], alpha, rho)
+        """
+
+Lion: _Lion
+
+class _LARS(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.1, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        trust: Number = 0.001,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum of steps that are a share κ of each tensor's norm; η enters the buffer (You et al., arXiv:1708.03888).
+
+        LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=False)
+
+            lars_scale       g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
+            momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            buffer_step      Δθ = −m, where m has η in it.
+
+            lr=0.1       learning rate
+            mom=0.9      decay of the average of gradients (torch: momentum)
+            wd=0.0       weight decay (torch: weight_decay)
+            trust=0.001  share of its own norm by which a tensor may move
+        """
+
+LARS: _LARS
+
+class _NovoGrad(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        mom: Number = 0.95,
+        sqr_mom: Number = 0.98,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286).
+
+        NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, maximize=False, compile=False)
+
+            step_count                   t ← t + 1, for each parameter from its own first step.
+            average_sqr_norm             v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286).
+            rms_scale[sqr_avg=sqr_norm]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            l2_reg                       g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            momentum_buffer              m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_step                Δθ = −η·m
+
+            lr=0.01       learning rate
+            mom=0.95      decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.98  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-08     keeps a denominator away from zero
+            wd=0.0        weight decay (torch: weight_decay)
+        """
+
+NovoGrad: _NovoGrad
+
+class _LAMB(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-06,
+        wd: Number = 0.01,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW with steps of each tensor's own size; decay is part of that size (You et al., arXiv:1904.00962).
+
+        LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, maximize=False, compile=False)
+
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            trust_ratio       Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-06      keeps a denominator away from zero
+            wd=0.01        weight decay (torch: weight_decay)
+        """
+
+LAMB: _LAMB
+
+class _StableAdamW(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.99,
+        eps: Number = 1e-06,
+        wd: Number = 0.01,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        alpha: Number = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW that slows down, decay too, where its average square lags behind (Wortsman et al., arXiv:2304.13013).
+
+        StableAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.99, eps=1e-06, wd=0.01, maximize=False, compile=False)
+
+            average_grad      m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
+            step_count        t ← t + 1, for each parameter from its own first step.
+            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            stable_scale      Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2).
+
+            lr=0.001      learning rate
+            mom=0.9       decay of the average of gradients (torch: momentum, betas[0])
+            sqr_mom=0.99  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            eps=1e-06     keeps a denominator away from zero
+            wd=0.01       weight decay (torch: weight_decay)
+        """
+
+StableAdamW: _StableAdamW
+
+class _Adafactor(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        eps: Number = 0.0,
+        wd: Number = 0.0,
+        beta2_decay: Number = -0.8,
+        min_scale: Number = 0.001,
+        max_rms: Number = 1.0,
+        maximize: bool = False,
+        compile: bool = False,
+        weight_decay: Number = ...,
+        d: Number = ...,
+    ) -> Optimizer:
+        """The average square as rows times columns; relative steps; decoupled decay (Shazeer & Stern, arXiv:1804.04235).
+
+        Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=False)
+
+            step_count           t ← t + 1, for each parameter from its own first step.
+            average_sqr_rows     R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns  C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none.
+            factored_scale       g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as in torch (1804.04235).
+            clip_rms             g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
+            adafactor_step       Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
+            weight_decay         Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.01           learning rate
+            eps=0.0           keeps a denominator away from zero
+            wd=0.0            weight decay (torch: weight_decay)
+            beta2_decay=-0.8  power of the step by which a new square counts
+            min_scale=0.001   smallest scale of a parameter, for its step
+            max_rms=1.0       root mean square above which a step is scaled down (torch: d)
+        """
+
+Adafactor: _Adafactor
+
+class _Muon(Recipe):
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.95,
+        eps: Number = 1e-07,
+        wd: Number = 0.1,
+        ns_a: Number = 3.4445,
+        ns_b: Number = -4.775,
+        ns_c: Number = 2.0315,
+        ns_steps: Number = 5,
+        nesterov: bool = True,
+        adjust_lr_fn: str | None = None,
+        maximize: bool = False,
+        compile: bool = False,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+        ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
+    ) -> Optimizer:
+        """Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982).
+
+        Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=False)
+
+            average_grad          m ← β₁·m + (1 − β₁)·g
+            blended_grad[nu=mom]  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            orthogonalize         g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
+            shape_scale           g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024).
+            sgd_step              Δθ = −η·g
+            weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001           learning rate
+            mom=0.95           decay of the average of gradients (torch: momentum)
+            eps=1e-07          keeps a denominator away from zero
+            wd=0.1             weight decay (torch: weight_decay)
+            ns_a=3.4445        coefficient of X in Newton–Schulz (torch: ns_coefficients[0])
+            ns_b=-4.775        coefficient of XXᵀX in Newton–Schulz (torch: ns_coefficients[1])
+            ns_c=2.0315        coefficient of (XXᵀ)²X in Newton–Schulz (torch: ns_coefficients[2])
+            ns_steps=5         steps of Newton–Schulz
+            nesterov=True      an option: it chooses parts
+            adjust_lr_fn=None
+        """
+
+Muon: _Muon
