@@ -9,10 +9,13 @@ from .part import ContractError, Part, PartError, gate, scalar, stat, step, tota
 from .composition import Composition
 from .optimizer import Optimizer
 from .recipe import Recipe, recipe
-from .parts import *  # noqa: F403
-from .parts import __all__ as _parts
+from . import parts, zoo
+from .parts.modifiers import *   # noqa: F403  (one by one, so that type checkers see the names)
+from .parts.scalars import *     # noqa: F403
+from .parts.stats import *       # noqa: F403
+from .parts.steps import *       # noqa: F403
+from .parts.transforms import *  # noqa: F403
 from .zoo import *    # noqa: F403
-from .zoo import __all__ as _zoo
 from .catalogue import modifiers, recipes, users
 from .groups import Groups, layer_lrs, no_decay, route
 from .interop.torch import to_torch
@@ -20,7 +23,9 @@ from .schedule import (Schedule, combined, constant, cosine, exponential, flat_c
                        polynomial)
 
 __version__ = '0.1.0'
-__all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer', *_zoo, *_parts,
+__all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer',
            'Schedule', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
            'one_cycle', 'no_decay', 'layer_lrs', 'route', 'Groups', 'recipes', 'users', 'modifiers',
            'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']
+__all__ += zoo.__all__
+__all__ += parts.__all__

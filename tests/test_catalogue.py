@@ -79,7 +79,7 @@ ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}]
 
 def test_a_recipes_docstring_has_its_equations():
     doc = genopt.Lion.__doc__.splitlines()
-    assert doc[0] == genopt.Lion.idea and doc[2].split(None, 1)[1].startswith('m ← β₁·m + (1 − β₁)·g')
+    assert doc[0] == genopt.Lion.idea and doc[4].split(None, 1)[1].startswith('m ← β₁·m + (1 − β₁)·g')
     for e in genopt.recipes():
         for p in e.parts: assert p.__doc__.splitlines()[0] in getattr(genopt, e.name).__doc__
 

@@ -24,8 +24,7 @@ from ..recipe import Recipe
 
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]  # one for all groups, or for each
 
-FAMILIES: tuple[ModuleType, ...]
-__all__: list[str]"""
+FAMILIES: tuple[ModuleType, ...]"""
 
 
 def stubs() -> int:
@@ -34,13 +33,15 @@ def stubs() -> int:
     return 0
 
 
-def text() -> str: return '\n'.join([HEAD, *(line for n in zoo.__all__ for line in _stub(recipe(n)))])
+def text() -> str:
+    return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *(line for n in zoo.__all__ for line in _stub(recipe(n)))])
 
 
 def _stub(r: Recipe) -> Iterator[str]:
     args = [a for a in inspect.signature(r).parameters.values() if a.name not in ('params', 'lr')]
     lr = inspect.signature(r).parameters['lr'].default
-    yield from ('', f'class _{r.__name__}(Recipe):')
+    doc = textwrap.indent(r.__doc__ or '', ' ' * 8).strip().replace('\\', '\\\\')
+    yield from ('', f'class _{r.__name__}(Recipe):', f'    """{r.idea}"""')
     yield '    def __call__(  # type: ignore[override]'
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
     for a in args: yield f'        {a.name}: {_type(a.default)}{"" if a.default is a.empty else f" = {a.default!r}"},'
@@ -49,7 +50,7 @@ def _stub(r: Recipe) -> Iterator[str]:
         default = r.options[ours[0]] if ours[0] in r.options else 0.
         yield f'        {word}: {_type(default) if len(ours) == 1 else f"tuple[{kind}]"} = ...,'
     yield '    ) -> Optimizer:'
-    yield '        """' + textwrap.indent(r.__doc__ or '', ' ' * 8).strip().replace('\\', '\\\\')
+    yield f'        """{doc}'
     yield '        """'
     yield ''
     yield f'{r.__name__}: _{r.__name__}'

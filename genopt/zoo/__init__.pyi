@@ -12,9 +12,10 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]  # one for all groups, or for each
 
 FAMILIES: tuple[ModuleType, ...]
-__all__: list[str]
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
 
 class _SGD(Recipe):
+    """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         wd: Number = 0.0,
@@ -43,6 +44,7 @@ class _SGD(Recipe):
 SGD: _SGD
 
 class _Momentum(Recipe):
+    """Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -72,6 +74,7 @@ class _Momentum(Recipe):
 Momentum: _Momentum
 
 class _RMSprop(Recipe):
+    """Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         sqr_mom: Number = 0.99,
@@ -107,6 +110,7 @@ class _RMSprop(Recipe):
 RMSprop: _RMSprop
 
 class _Adam(Recipe):
+    """The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -146,6 +150,7 @@ class _Adam(Recipe):
 Adam: _Adam
 
 class _AdamW(Recipe):
+    """Adam whose weight decay stays out of the averages (Loshchilov & Hutter, arXiv:1711.05101)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -182,6 +187,7 @@ class _AdamW(Recipe):
 AdamW: _AdamW
 
 class _QHM(Recipe):
+    """Steps along a blend of the gradient and its average (Ma & Yarats, arXiv:1810.06801). ν = 1 is averaged momentum."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.999,
@@ -210,6 +216,7 @@ class _QHM(Recipe):
 QHM: _QHM
 
 class _AggMo(Recipe):
+    """Steps along the mean of three buffers with decays 0, β₁ and β₃: fast, yet damped (Lucas et al., arXiv:1804.00325)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -238,6 +245,7 @@ class _AggMo(Recipe):
 AggMo: _AggMo
 
 class _ASGD(Recipe):
+    """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         wd: Number = 0.0,
@@ -271,6 +279,7 @@ class _ASGD(Recipe):
 ASGD: _ASGD
 
 class _Adagrad(Recipe):
+    """Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         eps: Number = 1e-10,
@@ -301,6 +310,7 @@ class _Adagrad(Recipe):
 Adagrad: _Adagrad
 
 class _Adadelta(Recipe):
+    """As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 1.0, *,
         sqr_mom: Number = 0.9,
@@ -331,6 +341,7 @@ class _Adadelta(Recipe):
 Adadelta: _Adadelta
 
 class _MADGRAD(Recipe):
+    """Dual averaging over the cube root of a sum of squares (Defazio & Jelassi, arXiv:2101.11075; ε outside, L2 decay)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         mom: Number = 0.9,
@@ -361,6 +372,7 @@ class _MADGRAD(Recipe):
 MADGRAD: _MADGRAD
 
 class _SparseAdam(Recipe):
+    """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -392,6 +404,7 @@ class _SparseAdam(Recipe):
 SparseAdam: _SparseAdam
 
 class _Adamax(Recipe):
+    """Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.002, *,
         mom: Number = 0.9,
@@ -426,6 +439,7 @@ class _Adamax(Recipe):
 Adamax: _Adamax
 
 class _NAdam(Recipe):
+    """Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.002, *,
         mom: Number = 0.9,
@@ -466,6 +480,7 @@ class _NAdam(Recipe):
 NAdam: _NAdam
 
 class _RAdam(Recipe):
+    """Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -503,6 +518,7 @@ class _RAdam(Recipe):
 RAdam: _RAdam
 
 class _NAdamW(Recipe):
+    """AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -538,6 +554,7 @@ class _NAdamW(Recipe):
 NAdamW: _NAdamW
 
 class _QHAdam(Recipe):
+    """Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.995,
@@ -576,6 +593,7 @@ class _QHAdam(Recipe):
 QHAdam: _QHAdam
 
 class _AdaBelief(Recipe):
+    """Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -610,6 +628,7 @@ class _AdaBelief(Recipe):
 AdaBelief: _AdaBelief
 
 class _Yogi(Recipe):
+    """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         mom: Number = 0.9,
@@ -643,6 +662,7 @@ class _Yogi(Recipe):
 Yogi: _Yogi
 
 class _LaProp(Recipe):
+    """Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.0004, *,
         mom: Number = 0.9,
@@ -678,6 +698,7 @@ class _LaProp(Recipe):
 LaProp: _LaProp
 
 class _ADOPT(Recipe):
+    """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -714,6 +735,7 @@ class _ADOPT(Recipe):
 ADOPT: _ADOPT
 
 class _DiffGrad(Recipe):
+    """Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -750,6 +772,7 @@ class _DiffGrad(Recipe):
 DiffGrad: _DiffGrad
 
 class _AdaBound(Recipe):
+    """Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -790,6 +813,7 @@ class _AdaBound(Recipe):
 AdaBound: _AdaBound
 
 class _AdEMAMix(Recipe):
+    """Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -831,6 +855,7 @@ class _AdEMAMix(Recipe):
 AdEMAMix: _AdEMAMix
 
 class _Adan(Recipe):
+    """Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.98,
@@ -869,6 +894,7 @@ class _Adan(Recipe):
 Adan: _Adan
 
 class _MARS(Recipe):
+    """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.003, *,
         mom: Number = 0.95,
@@ -910,6 +936,7 @@ class _MARS(Recipe):
 MARS: _MARS
 
 class _Rprop(Recipe):
+    """Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         eta_minus: Number = 0.5,
@@ -940,6 +967,7 @@ class _Rprop(Recipe):
 Rprop: _Rprop
 
 class _Signum(Recipe):
+    """Steps along the sign of the average gradient; decoupled decay (Bernstein et al., arXiv:1802.04434)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.0001, *,
         mom: Number = 0.9,
@@ -965,6 +993,7 @@ class _Signum(Recipe):
 Signum: _Signum
 
 class _Tiger(Recipe):
+    """Signum with its author's values: one memory for large models, which may be kept in place of gradients (Su, 2023)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.965,
@@ -990,6 +1019,7 @@ class _Tiger(Recipe):
 Tiger: _Tiger
 
 class _Lion(Recipe):
+    """Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.0001, *,
         mom: Number = 0.9,
@@ -1021,6 +1051,7 @@ class _Lion(Recipe):
 Lion: _Lion
 
 class _LARS(Recipe):
+    """Momentum of steps that are a share κ of each tensor's norm; η enters the buffer (You et al., arXiv:1708.03888)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.1, *,
         mom: Number = 0.9,
@@ -1048,6 +1079,7 @@ class _LARS(Recipe):
 LARS: _LARS
 
 class _NovoGrad(Recipe):
+    """Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         mom: Number = 0.95,
@@ -1083,6 +1115,7 @@ class _NovoGrad(Recipe):
 NovoGrad: _NovoGrad
 
 class _LAMB(Recipe):
+    """AdamW with steps of each tensor's own size; decay is part of that size (You et al., arXiv:1904.00962)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -1118,6 +1151,7 @@ class _LAMB(Recipe):
 LAMB: _LAMB
 
 class _StableAdamW(Recipe):
+    """AdamW that slows down, decay too, where its average square lags behind (Wortsman et al., arXiv:2304.13013)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.9,
@@ -1153,6 +1187,7 @@ class _StableAdamW(Recipe):
 StableAdamW: _StableAdamW
 
 class _Adafactor(Recipe):
+    """The average square as rows times columns; relative steps; decoupled decay (Shazeer & Stern, arXiv:1804.04235)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         eps: Number = 0.0,
@@ -1188,6 +1223,7 @@ class _Adafactor(Recipe):
 Adafactor: _Adafactor
 
 class _Muon(Recipe):
+    """Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.95,
