@@ -16,15 +16,17 @@ class Loop:
     def fit(self, epochs):
         self.epochs = epochs
         self.event('before_fit')
-        for self.epoch in range(epochs):
-            for self.training, data in ((True, self.train), (False, self.valid)): self.one_epoch(data)
+        for epoch in range(epochs):
+            self.epoch = epoch
+            for training in (True, False): self.one_epoch(training)
             self.event('after_epoch')
         self.event('after_fit')
 
-    def one_epoch(self, data):
-        self.model.train(self.training)
-        with torch.set_grad_enabled(self.training):
-            for self.x, self.y in data:
+    def one_epoch(self, training):
+        self.training = self.model.train(training).training
+        with torch.set_grad_enabled(training):
+            for batch in self.train if training else self.valid:
+                self.x, self.y = batch
                 self.pred = self.model(self.x)
                 self.loss = self.loss_fn(self.pred, self.y)
                 if self.training:
