@@ -212,8 +212,9 @@ def per_group(
 
 
 def is_per_group(name: str, value: Any) -> bool:
-    "Does it say a value for each group? Not `betas`, which are two numbers for one."
+    "Does it say a value for each group? Not `betas`, which are two numbers for one, nor Adafactor's pair of `eps`."
     one = isinstance(value, (str, Mapping, torch.Tensor)) or getattr(value, 'shape', None) == ()
+    one = one or name in PAIRS and isinstance(value, tuple)
     return isinstance(value, slice) or isinstance(value, Iterable) and not one and len(SPELLINGS.get(name, ' ')) == 1
 
 
