@@ -117,7 +117,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         _check_flag('compile', compile)
         self._set_engine(compile)
         groups = as_groups(params)
-        for k in [k for k, v in hypers.items() if is_per_group(k, v)]:
+        numbers = {k: v for k, v in hypers.items() if isinstance(getattr(self.recipe, 'options', {}).get(k, 0.), float)}
+        for k in [k for k, v in numbers.items() if is_per_group(k, v)]:
             each = per_group(k, hypers[k], len(groups))
             for g, v in zip(groups, each): g.setdefault(k, v)
             hypers[k] = each[-1]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
+from .interop.dynamo import outside_graphs
 from .interop.fastai import no_hyper, takes
 
 if TYPE_CHECKING: from .optimizer import Optimizer
@@ -176,7 +177,10 @@ class Schedule:
             try: self.opt.set_hyper(name, value)
             except ValueError as e: raise ValueError(f'the schedule of `{name}` at {at:g}: {e}') from None
 
+    @outside_graphs
     def _on(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None: self._go_to(self.position + 1)
+
+    @outside_graphs
     def _loaded(self, opt: torch.optim.Optimizer) -> None: self._go_to(self.position)
 
     def __repr__(self) -> str:

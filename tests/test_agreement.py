@@ -70,7 +70,7 @@ def test_momentum_is_sgd_with_momentum():
     assert a.param_groups[0].hypers() == b.param_groups[0].hypers()
 
 
-@pytest.mark.parametrize('recipe, twin', {(c[0], c[1]) for c in CASES}, ids=lambda o: o.__name__)
+@pytest.mark.parametrize('recipe, twin', dict.fromkeys(c[:2] for c in CASES), ids=lambda o: o.__name__)
 def test_default_values_are_torchs(recipe, twin):
     ours = recipe([torch.zeros(2, requires_grad=True)])
     theirs = twin([torch.zeros(2, requires_grad=True)], **(dict(momentum=.9) if recipe.__name__ == 'Momentum' else {}))
