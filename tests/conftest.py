@@ -3,14 +3,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 _cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')  # lives as long as this module
 os.environ['GENOPT_CACHE'] = _cache.name
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'  # one core for each process of the tests
 
 
 def pytest_addoption(parser):
     parser.addoption('--write-docs', action='store_true', help='write docs/verified.md from what the tests have seen')
+
+
+def pytest_configure(config):
+    if config.getoption('--write-docs') and config.getoption('numprocesses'):
+        raise pytest.UsageError('--write-docs: one process has to see all tests: add -n 0')
 
 
 def pytest_sessionfinish(session, exitstatus):

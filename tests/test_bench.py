@@ -12,7 +12,7 @@ from genopt.cli.bench import _bytes_moved, _recipe, _shapes
 @pytest.mark.filterwarnings('ignore')  # torch's profiler
 def test_a_short_one(tmp_path, capsys):
     assert main(['bench', '--recipes', 'Adam,SGD(momentum=0.9)', '--models', '20x8x8,1k', '--rounds', '2',
-                 '--peers', '', '--first', '3x5', '--largest', '3000', '--out', str(tmp_path)]) == 0
+                 '--peers', '', '--first', '', '--largest', '32000', '--out', str(tmp_path)]) == 0
     out, result = capsys.readouterr().out, json.loads((tmp_path / 'bench.json').read_text())
     assert 'genopt compiled' in out and 'torch fused' in out and 'wrote' in out
     contenders = {'genopt compiled', 'genopt eager', 'torch loop', 'torch foreach', 'torch fused', 'mul_'}
@@ -26,11 +26,18 @@ def test_a_short_one(tmp_path, capsys):
         if s['recipe'] == 'Adam': assert rows['torch foreach']['extra_memory'] > .5
         best = rows['genopt compiled']['to']
         assert rows[best]['ratio'] == 1 and rows[best]['ms'] == min(r['ms'] for k, r in rows.items() if 'torch' in k)
-    for r in result['first'][0]['rows']: assert 0 < r['again'] < 60 and 0 < r['cold'] < 60
     assert [(c['x'], c['n']) for c in result['curves']] == [
-        *(('tensors', n) for n in (10, 30, 100, 300, 1000, 3000)), ('elements', 1000)]
+        *(('tensors', n) for n in (10, 30)), *(('elements', round(10**e)) for e in (3, 3.5, 4, 4.5))]
     assert (tmp_path / 'bench.png').stat().st_size > 10_000
     assert result['machine']['torch'] == torch.__version__
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_first_steps(tmp_path):
+    assert main(['bench', '--recipes', 'Adam', '--models', '', '--peers', '', '--first', '3x5', '--no-curves', '--out',
+                 str(tmp_path)]) == 0
+    [first] = json.loads((tmp_path / 'bench.json').read_text())['first']
+    for r in first['rows']: assert 0 < r['again'] < 60 and 0 < r['cold'] < 60
 
 
 def test_shapes_are_those_of_the_models():

@@ -44,7 +44,7 @@ def bench(
     peers: str='heavyball,optimi,fastai',  # Other libraries to compare with, where they are installed
     first: str='500x32x32',  # Models whose first step is timed, each in a new process: without a cache, and with one
     curves: bool=True,  # Draw time over the number of tensors and over their size?
-    largest: float=1e8,  # Elements of the largest tensor in the figure
+    largest: float=1e8,  # Elements, at most, of what the figure times
     patience: int=150,  # Seconds after which a contender that still compiles is left out
     threads: int=0,  # Of torch; its own choice by default
     out: Path=Path('bench')  # Folder for bench.json and bench.png
@@ -344,7 +344,7 @@ def _first_steps(work: Work, model: str, device: str, libraries: list[str],
 
 def _curves(work: Work, device: torch.device, rounds: int, libraries: list[str], patience: int,
             largest: float) -> Iterator[dict[str, Any]]:
-    for n in (10, 30, 100, 300, 1000, 3000):
+    for n in [n for n in (10, 30, 100, 300, 1000, 3000) if n == 10 or n * 32 * 32 <= largest]:
         rows = _compare(work, [(32, 32)] * n, device, rounds, libraries, patience, extras=False)
         yield dict(x='tensors', n=n, rows=rows)
     for i in range(6, 1 + int(2 * math.log10(largest))):
