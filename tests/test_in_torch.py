@@ -7,8 +7,10 @@ from functools import partial
 import genopt
 import pytest
 import torch
+from genopt.engines.compiled import Compiled
 from helpers import net, random
 from torch import nn, optim
+from torch._C._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch.optim import lr_scheduler as ls
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -259,12 +261,17 @@ def test_a_compiled_training_step_is_right_and_no_slower(compile):
         its_opt.zero_grad(); res = graphs(x); res.backward(); its_opt.step(); return res
     torch._dynamo.reset()
     inside, ratios = torch.compile(inside), []
+    frames = lambda: torch._dynamo.utils.counters['frames']['total']
+    eager_or_compiled = Compiled.run if compile else genopt.engines.eager.run
     for i in range(40):
         times = []
         for fn in (inside, outside):
             start_ = time.perf_counter(); fn(x); times.append(time.perf_counter() - start_)
+        if i == 9: warm = frames()
         if i >= 10: ratios.append(times[0] / times[1])
     assert opt.state[next(model.parameters())]['count'] == 40 and opt.param_groups[0]['lr'] == 1e-3 * .99**40
     same(model, other, rtol=1e-4, atol=1e-6)
     assert statistics.median(ratios) < 1.3, ratios
-    assert not torch._dynamo.utils.counters['recompiles'] and 'genopt' not in str(torch._dynamo.utils.compile_times())
+    assert frames() == warm, 'something was compiled anew'
+    for traced in (genopt.Optimizer._work, genopt.Schedule._go_to, genopt.engines.eager.numbers_of, eager_or_compiled):
+        assert not _debug_get_cache_entry_list(traced.__code__), f'{traced} was traced'
