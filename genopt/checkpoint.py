@@ -80,7 +80,8 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     stats = group.composition.stats
     marks = {k: v for k, v in entry.items() if k in MARKS}
     for k, v in marks.items():
-        if not isinstance(v, bool): raise refusal(f'`{k}` of {group.describe(p)} is {v!r}, and not True or False')
+        if v not in (False, True): raise refusal(f'`{k}` of {group.describe(p)} is {v!r}, and not True or False')
+    marks = {k: bool(v) for k, v in marks.items()}
     if not begun(entry): return marks
     entry = {k: v for k, v in entry.items() if k not in MARKS}
     waiting = {*Part.known_stats} if group.options else set()  # for an option that was written, and may be again

@@ -110,6 +110,11 @@ def own_name(name: str, known: Container[str]) -> str:
     return name if name in known else next((n for n in ALSO.get(name, ()) if n in known), name)
 
 
+def own_names(key: str) -> tuple[str, ...]:
+    "Our names for `key`, whatever takes them."
+    return SPELLINGS.get(key, (key,))
+
+
 def spellings_of(names: Container[str]) -> dict[str, tuple[str, ...]]:
     "torch's words for some of our `names`, and which each means: `betas` means two."
     found = {word: spelled(word, names) for word in SPELLINGS}
@@ -188,34 +193,40 @@ def check(name: str,       # One of our names, or a part's own
 def per_group(
     name: str,
     value: Any,  # A number (a group's, or all groups'), a list or an array of numbers, or a slice
-    groups: int  # How many there are
+    groups: int, # How many there are
+    known: Container[str]=frozenset(TABLE)  # The hyperparameters that may be meant
 ) -> list[Any]:  # A value for each group
     """`value` for each group. `slice(a, b)` goes from a to b in equal ratios; `slice(b)` is b/10, and b in the last.
 
-    Raises ValueError for another number of values, or for a slice that is none of these.
+    Raises ValueError for another number of values, or for a slice that is none of these; TypeError for a set.
     """
+    if isinstance(value, (set, frozenset)): raise TypeError(f'`{name}` is a set, which has no order: give a list')
     if isinstance(value, slice):
         first, last = value.start, value.stop
-        if value.step is not None or last is None:
+        if value.step is not None or last is None or len(own_names(name)) > 1:
             raise ValueError(f'`{name}` = {value}: give slice(first, last), or a list with one number for each of the '
-                             f'{groups} groups')
+                             f'{groups} groups' + ', of one hyperparameter' * (len(own_names(name)) > 1))
         for v in (first or 0., last): check(name, v)
         if not first: return [last / 10] * (groups - 1) + [last]
         if not last: raise ValueError(f'`{name}` = {value}: equal ratios do not lead to 0')
         return [first * (last / first)**(i / (groups - 1)) for i in range(groups - 1)] + [last]
-    if not is_per_group(name, value): return [value] * groups
+    if not is_per_group(name, value, known): return [value] * groups
     values = list(value)
     if len(values) == 1: return values * groups
     if len(values) != groups:
-        raise ValueError(f'`{name}` has {len(values)} values, and there are {groups} groups: give one for each')
+        there = 'is 1 group: give one number' if groups == 1 else f'are {groups} groups: give one for each'
+        raise ValueError(f'`{name}` has {len(values)} values, and there {there}')
     return values
 
 
-def is_per_group(name: str, value: Any) -> bool:
-    "Does it say a value for each group? Not `betas`, which are two numbers for one, nor Adafactor's pair of `eps`."
-    one = isinstance(value, (str, Mapping, torch.Tensor)) or getattr(value, 'shape', None) == ()
-    one = one or name in PAIRS and isinstance(value, tuple)
-    return isinstance(value, slice) or isinstance(value, Iterable) and not one and len(SPELLINGS.get(name, ' ')) == 1
+def is_per_group(name: str, value: Any, known: Container[str]=frozenset(TABLE)) -> bool:
+    "Does it say a value for each group? Not one pair of `betas`, which are two numbers, nor Adafactor's pair of `eps`."
+    if isinstance(value, (slice, set, frozenset)): return True
+    if not isinstance(value, Iterable) or isinstance(value, (str, Mapping)): return False
+    if getattr(value, 'shape', None) == () or isinstance(value, torch.Tensor) and value.numel() == 1: return False
+    pair = len(own_names(name)) > 1 or name in PAIRS and isinstance(value, tuple) and all(n in known for n in
+                                                                                         PAIRS[name])
+    return not pair or all(isinstance(v, (tuple, list)) for v in value)
 
 
 def is_note(key: str) -> bool:

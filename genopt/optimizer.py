@@ -21,7 +21,7 @@ from .engines.compiled import Compiled
 from .engines.compiled import check as check_compiles
 from .engines.sparse import dense_or_rows
 from .engines.totals import Work, totals
-from .hypers import Hypers, canonical, check, is_note, is_per_group, per_group
+from .hypers import Hypers, canonical, check, is_note, is_per_group, own_names, per_group
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
 from .interop.torch import from_torch, made_by_torch
@@ -66,7 +66,10 @@ class Group(Hypers):
                            'Optimizer')
         if key == 'maximize': _check_flag(key, value)
         values = canonical({key: value}, self.readable())
-        if changed := {n: v for n, v in values.items() if self.options.get(n, v) != v}: self._choose(changed)
+        options = {n: v for n, v in values.items() if n in self.options}
+        for n, v in options.items():
+            if type(self.options[n]) in (int, float): check(n, v, slack=self.rounding)
+        if changed := {n: v for n, v in options.items() if self.options[n] != v}: self._choose(changed)
         if not {*values} & {*self.options}: return super().__setitem__(key, value)
         for n in {*values} & {*self}: super().__setitem__(n, values[n])
 
@@ -120,7 +123,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         numbers = {k: v for k, v in hypers.items() if isinstance(getattr(self.recipe, 'options', {}).get(k, 0.), float)}
         for k in [k for k, v in numbers.items() if is_per_group(k, v)]:
             each = per_group(k, hypers[k], len(groups))
-            for g, v in zip(groups, each): g.setdefault(k, v)
+            for g, v in zip(groups, each):
+                if not {*own_names(k)} & {n for key in g for n in own_names(key)}: g[k] = v
             hypers[k] = each[-1]
         self._given, self._maximize = hypers, maximize  # in the words that were given: see `bind`
         super().__init__(groups, {})
@@ -222,6 +226,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             for p in group['params']: self._state_of(group, p)
 
     @torch.no_grad()
+    @outside_graphs
     def swap(self, name: str='') -> None:
         """Puts a stat such as `param_avg` in the parameters' place, for evaluation; called again, puts them back.
 
@@ -257,6 +262,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     def _is_swapped(self) -> bool: return any(SWAPPED in s for s in self.state.values())
 
+    @outside_graphs
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
 
@@ -265,8 +271,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for group in self.param_groups if self.state else ():
             for p in group['params']:
                 if begun(self.state[p]): self._state_of(group, p)
+        here = {p for group in self.param_groups for p in group['params']}
+        for p in [p for p in self.state if p not in here]: del self.state[p]  # see `param_lists`
         return super().state_dict()
 
+    @outside_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes a copy of what `state_dict` returned here, or what a torch.optim twin of this recipe returned.
 

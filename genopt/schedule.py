@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
+from .hypers import spelled
 from .interop.dynamo import outside_graphs
 from .interop.fastai import no_hyper, takes
 
@@ -122,12 +124,13 @@ def one_cycle(
 
 
 class Schedule:
-    """Writes hyperparameters of `opt` before each step, from now on.
+    """Writes hyperparameters of `opt` before each step, over whatever else has written them, from now on.
 
     Each `opt.step()` moves it on by one. Where it is is kept in the optimizer's groups, so whatever saves the optimizer
     saves it: make the same Schedule again, before or after loading, and it goes on (if it was not at its end). Several
-    may run, for different hyperparameters. Raises KeyError for one that no part takes, TypeError for what is no
-    function, ValueError where a value is out of range, somewhere on the way, or has a schedule already.
+    may run, for different hyperparameters. A copy of a Schedule runs a copy of its optimizer; one of the optimizer
+    alone has none. Raises KeyError for a hyperparameter that no part takes, TypeError for what is no function,
+    ValueError where a value is out of range, somewhere on the way, or has a schedule already.
     """
     def __init__(self,
         opt: Optimizer,
@@ -136,37 +139,45 @@ class Schedule:
     ):
         if not hasattr(opt, 'set_hyper'):
             raise TypeError(f'a Schedule is for a genopt Optimizer, and this is a {type(opt).__name__}')
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1):
             raise ValueError(f'steps = {steps!r}: give a whole number of at least 1, or none')
         if not curves: raise TypeError('a Schedule needs what to schedule, such as lr=linear(.1, 0)')
-        self.opt, self.steps, self.curves = opt, steps, curves
+        self.opt, self.steps, self.curves = opt, steps and int(steps), curves
+        self.names: dict[str, None] = {}  # what it writes, under our names
         for name, curve in curves.items():
-            if not takes(opt, name): raise no_hyper(name, opt.param_groups)
-            if any(name in other.curves for other in _running(opt)):
-                raise ValueError(f'`{name}` has a schedule already: end that with its remove()')
+            if not (groups := takes(opt, name)): raise no_hyper(name, opt.param_groups)
+            ours = spelled(name, groups[0].readable())
+            if {*ours} & {*self.names}.union(*(other.names for other in _running(opt))):
+                raise ValueError(f'`{name}` has a schedule already: end that with its remove(), or leave this one out')
             if not callable(curve): raise TypeError(f'{name} = {curve!r}: give a function, such as linear(.1, 0)')
-        old = [{k: g[k] for k in curves if k in g} for g in opt.param_groups]
+            self.names |= dict.fromkeys(ours)
+        old = [{k: g[k] for k in self.names if k in g} for g in opt.param_groups]
+        points = {*range(0, self.steps, max(1, self.steps // 100)), self.steps} if self.steps else {0}
         try:
-            for i in range(0, steps + 1, max(1, steps // 100)) if steps else (0,): self._write(i)
+            for i in sorted(points): self._write(i)
         except Exception:
             for g, values in zip(opt.param_groups, old): g.update(values)
             raise
-        self._key = 'scheduled ' + ', '.join(curves)
-        self._go_to(0 if steps and self.position >= steps else self.position)
-        self._handles = [opt.register_step_post_hook(self._on), opt.register_load_state_dict_post_hook(self._loaded)]
+        self._go_to(0 if self.steps and self.position >= self.steps else self.position)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._handles = [self.opt.register_step_pre_hook(self._before), self.opt.register_step_post_hook(self._after),
+                         self.opt.register_load_state_dict_post_hook(self._loaded)]
 
     @property
     def position(self) -> int:
         "How many steps have been done."
-        return int(self.opt.param_groups[0].get(self._key, 0))
+        return max(int(self.opt.param_groups[0].get(_note(n), 0)) for n in self.names)
 
     def remove(self) -> None:
         "Ends it: hyperparameters stay as they are now."
         for h in self._handles: h.remove()
-        for g in self.opt.param_groups: g.pop(self._key, None)
+        for g in self.opt.param_groups:
+            for n in self.names: g.pop(_note(n), None)
 
     def _go_to(self, i: int) -> None:
-        for g in self.opt.param_groups: g[self._key] = i
+        for g in self.opt.param_groups: g.update({_note(n): i for n in self.names})
         self._write(i)
 
     def _write(self, i: int) -> None:
@@ -175,17 +186,36 @@ class Schedule:
             try: value = curve(at)
             except Exception as e: raise ValueError(f'the schedule of `{name}` failed at {at:g}: {e}') from e
             try: self.opt.set_hyper(name, value)
-            except ValueError as e: raise ValueError(f'the schedule of `{name}` at {at:g}: {e}') from None
+            except (ValueError, TypeError) as e:
+                raise ValueError(f'the schedule of `{name}` at {at:g}: {e}') from None
 
     @outside_graphs
-    def _on(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None: self._go_to(self.position + 1)
+    def _before(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        # torch's distributed checkpoints make a step at lr = 0, to have a state: that one is not of the run
+        lrs = [g['lr'] for g in opt.param_groups if 'lr' in g] if 'lr' in self.names else [1.]
+        self._write(self.position)
+        self._counts = any(lrs) or not any(g['lr'] for g in opt.param_groups if 'lr' in g)
+        if not self._counts: self.opt.set_hyper('lr', 0.)
+
+    @outside_graphs
+    def _after(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self._counts: self._go_to(self.position + 1)
 
     @outside_graphs
     def _loaded(self, opt: torch.optim.Optimizer) -> None: self._go_to(self.position)
 
+    def __getstate__(self) -> dict[str, Any]: return {k: getattr(self, k) for k in ('opt', 'steps', 'curves', 'names')}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._listen()
+
     def __repr__(self) -> str:
         run = '' if self.steps is None else f' of {self.steps}'
         return f'Schedule(step {self.position}{run}: ' + ', '.join(f'{k}={c!r}' for k, c in self.curves.items()) + ')'
+
+
+def _note(name: str) -> str: return f'scheduled {name}'
 
 
 def _running(opt: Optimizer) -> Iterator[Schedule]:

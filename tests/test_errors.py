@@ -237,7 +237,7 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.Adam, dict(lr=float('inf')), ValueError, '`lr` = inf is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr='fast'), TypeError, "`lr` = 'fast': give a number, not a str"),
     (genopt.Adam, dict(lr=torch.ones(2)), ValueError,
-     '`lr` is a tensor of shape (2,): give a number, or a tensor with one element'),
+     '`lr` has 2 values, and there is 1 group: give one number'),
     (genopt.Adam, dict(mom=1), ValueError, '`mom` = 1 is out of range: it must be at least 0 and below 1'),
     (genopt.Adam, dict(betas=(.9, 1.)), ValueError, '`sqr_mom` = 1 is out of range: it must be at least 0 and below 1'),
     (genopt.Adam, dict(betas=(.9,)), ValueError, '`betas` = (0.9,): give 2 numbers, for `mom` and `sqr_mom`'),

@@ -243,6 +243,21 @@ def test_set_hyper(value, wanted):
     assert [h['lr'] for h in theirs.hypers] == pytest.approx(wanted)
 
 
+def test_pairs_for_each_group():
+    opt = three()
+    opt.set_hyper('betas', (.5, .6)); assert {g['betas'] for g in opt.param_groups} == {(.5, .6)}
+    opt.set_hyper('betas', [(.1, .2), (.3, .4), (.5, .6)]); assert [g['mom'] for g in opt.param_groups] == [.1, .3, .5]
+    opt.set_hyper('eps', (1e-3, 1e-4, 1e-5)); assert [g['eps'] for g in opt.param_groups] == [1e-3, 1e-4, 1e-5]
+    opt.set_hyper('lr', torch.tensor([.5, .25, .125])); assert [h['lr'] for h in opt.hypers] == [.5, .25, .125]
+    del opt.param_groups[0]; opt.set_hyper('lr', [.3, .4]); assert [g['lr'] for g in opt.param_groups] == [.3, .4]
+
+
+def test_a_group_of_its_own_rate_keeps_it_under_any_spelling():
+    groups = [dict(params=[nn.Parameter(torch.ones(2))], weight_decay=.5), dict(params=[nn.Parameter(torch.ones(2))])]
+    assert [g['wd'] for g in genopt.AdamW(groups, wd=[.1, .2]).param_groups] == [.5, .2]
+    with pytest.raises(TypeError, match='`lr` is a set, which has no order'): genopt.AdamW(groups, lr={.1, .2})
+
+
 def test_a_group_of_its_own_rate_keeps_it():
     a, b = (nn.Parameter(torch.ones(2)) for _ in 'ab')
     opt = genopt.Adam([dict(params=[a]), dict(params=[b], lr=.5)], lr=[.1, .2], betas=(.5, .6))
@@ -277,6 +292,12 @@ def test_set_hypers_and_hypers():
     (lambda o: o.set_hyper('lr', slice(.1, 0)), ValueError, '= slice(0.1, 0, None): equal ratios do not lead to 0'),
     (lambda o: o.set_hyper('lr', slice('a', .1)), TypeError, "`lr` = 'a': give a number, not a str"),
     (lambda o: o.set_hyper('lr', [.1, .2, -.3]), ValueError, '`lr` = -0.3 is out of range'),
+    (lambda o: o.set_hyper('lr', {.1, .2, .3}), TypeError, '`lr` is a set, which has no order: give a list'),
+    (lambda o: o.set_hyper('lr', torch.ones(2)), ValueError, '`lr` has 2 values, and there are 3 groups'),
+    (lambda o: o.param_groups[0].update(lr=np.ones(2)), TypeError, '`lr` = array([1., 1.]): give a number'),
+    (lambda o: o.param_groups[0].update(lr=torch.ones(2)), ValueError, '`lr` is a tensor of shape (2,): give a number'),
+    (lambda o: o.set_hyper('betas', slice(.1, .2)), ValueError, 'for each of the 3 groups, of one hyperparameter'),
+    (lambda o: o.set_hyper(3, 4), KeyError, '`3`: no part of this optimizer takes it'),
     (lambda o: o.set_hyper('mom', 1.), ValueError, '`mom` = 1 is out of range'),
     (lambda o: setattr(o, 'param_lists', [[]]), ValueError, '1 lists of parameters for 3 groups')])
 def test_what_is_refused_changes_nothing(write, error, sentence):
@@ -312,6 +333,7 @@ def test_param_lists_can_be_replaced():
     assert all((p < 0).all() for [p] in masters) and all(torch.equal(p, torch.ones(2)) for [p] in old)
     opt.param_lists = old
     assert opt.param_groups[0]['params'][0] is old[0][0]
+    assert not any(opt.state_dict()['state'].values())  # the masters' is gone
 
 
 # -- save, load, and what is wrong -------------------------------------------------------------------------------------
@@ -344,6 +366,10 @@ def test_marks_of_a_new_learner_survive_a_file_without_them():
     damaged = new.state_dict(); damaged['state'][0] = {**damaged['state'][0], 'do_wd': 'no'}
     with pytest.raises(ValueError, match="`do_wd` of parameter 0 .* is 'no', and not True or False"):
         new.load_state_dict(damaged)
+    new.state[b]['do_wd'] = 0; old.load_state_dict(new.state_dict()); assert old.state[a]['do_wd'] is False
+    decaying = genopt.AdamW([a]); decaying.state[a]['do_wd'] = False
+    with pytest.raises(ValueError, match='parameter 0 .* is marked do_wd=False, which torch.optim.AdamW does not know'):
+        genopt.to_torch(decaying)
     twin = torch.optim.Adam([a]); twin.load_state_dict(genopt.to_torch(old))
     assert 'do_wd' not in twin.state_dict()['state'][0]
 

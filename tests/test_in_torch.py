@@ -275,3 +275,17 @@ def test_a_compiled_training_step_is_right_and_no_slower(compile):
     assert frames() == warm, 'something was compiled anew'
     for traced in (genopt.Optimizer._work, genopt.Schedule._go_to, genopt.engines.eager.numbers_of, eager_or_compiled):
         assert not _debug_get_cache_entry_list(traced.__code__), f'{traced} was traced'
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_what_an_optimizer_has_breaks_a_graph_and_works():
+    model = nn.Linear(2, 2); opt = (genopt.AdamW + genopt.average_param)([[model.weight], [model.bias]])
+    def step(x):
+        opt.set_hyper('lr', .5)
+        model(x).sum().backward(); opt.step(); opt.zero_grad()
+        opt.load_state_dict(opt.state_dict())
+        opt.swap(); opt.swap()
+        opt.freeze_to(0)
+        return opt.hypers[-1]['lr']
+    torch._dynamo.reset()
+    assert torch.compile(step)(torch.ones(1, 2)) == .5 and opt.state[model.weight]['count'] == 1

@@ -138,7 +138,8 @@ def test_a_curve_in_fastais_scheduler():
      'the schedule of `mom` at 1: `mom` = 1 is out of range'),
     (lambda o: Schedule(o, 10, lr=lambda f: 1. / f), ValueError,
      'the schedule of `lr` failed at 0: float division by zero'),
-    (lambda o: Schedule(o, 10, lr=linear([.1, .2, .3], 0.)), ValueError, 'has 3 values, and there are 1 groups'),
+    (lambda o: Schedule(o, 10, lr=linear([.1, .2, .3], 0.)), ValueError,
+     'has 3 values, and there is 1 group: give one number'),
     (lambda o: [Schedule(o, 10, lr=constant(.1)) for _ in 'ab'], ValueError,
      '`lr` has a schedule already: end that with its remove()'),
     (lambda o: Schedule(torch.optim.SGD([P()]), 9, lr=constant(.1)), TypeError,
@@ -152,3 +153,63 @@ def test_what_is_wrong_is_said_at_once(make, error, sentence):
     with pytest.raises(error) as e: make(opt)
     assert sentence in e.value.args[0]
     assert opt.param_groups[0]['mom'] == .9
+
+
+# -- what it must not lose ---------------------------------------------------------------------------------------------
+
+def test_it_writes_over_whatever_else_was_written():
+    p, q = P(), P(); opt = genopt.SGD([p], lr=.1); Schedule(opt, 10, lr=linear(1e-3, 0.))
+    opt.param_groups[0]['lr'] = 5.                   # as a fit of a Learner does
+    opt.add_param_group(dict(params=[q], lr=5.))
+    for w in (p, q): w.grad = torch.ones_like(w)
+    opt.step()
+    assert torch.allclose(p, torch.full_like(p, 1 - 1e-3)) and torch.allclose(q, p)
+
+
+def test_a_rate_that_begins_at_0_moves_on():
+    opt = genopt.SGD([P()]); sched = Schedule(opt, 4, lr=linear(0., .4))
+    assert run(opt, 3) == [[0.], [pytest.approx(.1)], [pytest.approx(.2)]] and sched.position == 3
+
+
+def test_a_step_at_lr_0_that_makes_a_state_is_not_of_the_run():
+    p = P(); opt = genopt.AdamW([p], wd=.5); sched = Schedule(opt, 10, lr=linear(.1, 0.))
+    opt.param_groups[0]['lr'] = 0.; p.grad = torch.zeros_like(p); opt.step()  # as torch.distributed.checkpoint does
+    assert torch.equal(p, P()) and sched.position == 0
+
+
+@pytest.mark.parametrize('again', [dict(weight_decay=linear(.1, 0.), lr=linear(.1, 0.)),
+                                   dict(wd=linear(.1, 0.), mom=constant(.9), lr=linear(.1, 0.))], ids=['order', 'more'])
+def test_other_words_for_the_same_schedule(again):
+    p = P(); opt = genopt.AdamW([p]); Schedule(opt, 10, lr=linear(.1, 0.), wd=linear(.1, 0.)); run(opt, 7)
+    new = genopt.AdamW([p]); sched = Schedule(new, 10, **again); new.load_state_dict(opt.state_dict())
+    assert sched.position == 7 and new.param_groups[0]['lr'] == pytest.approx(.03)
+
+
+@pytest.mark.parametrize('first, second', [(dict(wd=constant(.1)), dict(weight_decay=constant(.2))),
+                                           (dict(mom=constant(.5)), dict(betas=lambda t: (.8, .9)))])
+def test_one_schedule_for_one_hyperparameter(first, second):
+    opt = genopt.AdamW([P()]); Schedule(opt, 10, **first)
+    with pytest.raises(ValueError, match=f'`{[*second][0]}` has a schedule already'): Schedule(opt, 10, **second)
+    with pytest.raises(ValueError, match='has a schedule already'): Schedule(genopt.AdamW([P()]), 10, **first, **second)
+
+
+def test_its_end_is_tried_too():
+    with pytest.raises(ValueError, match='the schedule of `lr` at 1: `lr` = -0.0001 is out of range'):
+        Schedule(genopt.SGD([P()]), 299, lr=linear(.1, -1e-4))
+
+
+@pytest.mark.parametrize('copier', [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=['deepcopy', 'pickle'])
+def test_a_copy_goes_on(copier):
+    opt = genopt.SGD([P()]); sched = Schedule(opt, 10, lr=linear(.1, 0.)); run(opt, 2)
+    other, again = copier((opt, sched)); run(other, 3, 2)
+    assert again.opt is other and again.position == 5 and other.param_groups[0]['lr'] == pytest.approx(.05)
+    assert sched.position == 2 and opt.param_groups[0]['lr'] == pytest.approx(.08)
+
+
+@pytest.mark.parametrize('value', [torch.tensor([.1, .2]), None, 'fast', np.ones(3)], ids=range(4))
+def test_a_curve_that_returns_no_number(value):
+    with pytest.raises(ValueError, match='the schedule of `lr` at 0: `lr` '):
+        Schedule(genopt.SGD([P()]), lr=lambda i: value)
+
+
+def test_numpys_number_of_steps(): assert Schedule(genopt.SGD([P()]), np.int64(10), lr=constant(.1)).steps == 10

@@ -3,6 +3,7 @@
 `ddp` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves a distributed
 checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads it, goes on, and compares.
 """
+import os
 import sys
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def main(job, folder, name, compile):
     recipe = genopt.recipe(name)
     if job == 'ddp': replicas(recipe, compile == 'True')
     else: globals()[job](recipe, compile == 'True', Path(folder))
-    dist.destroy_process_group()
+    dist.barrier()
+    sys.stdout.flush(); sys.stderr.flush()
+    os._exit(0)  # gloo's threads sometimes abort a process that ends as usual: "terminate called without …"
 
 
 if __name__ == '__main__': main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from fastcore.foundation import L
 from ..checkpoint import MARKS
 from ..hypers import did_you_mean, per_group, spelled
 from ..part import GROUP_KEYS
+from .dynamo import outside_graphs
 
 if TYPE_CHECKING: from ..optimizer import Group
 
@@ -50,10 +51,12 @@ class ForLearner:
     _told = False         # that there is no momentum?
 
     @property
+    @outside_graphs
     def hypers(self) -> L:
         "A dict for each group, of its hyperparameters under our names; what is written into it holds."
         return L(map(Values, self.param_groups))
 
+    @outside_graphs
     def set_hyper(self,
         name: str,  # One of our names, or torch's
         value: Any  # A number; a list or an array, with one for each group; or a slice
@@ -66,10 +69,11 @@ class ForLearner:
         schedule says: one warning says so.
         """
         if not (groups := takes(self, name)): return self._tell(name)
-        values = per_group(name, value, len(self.param_groups))
+        known = {k for g in groups for k in g.readable()}
+        values = dict(zip(map(id, self.param_groups), per_group(name, value, len(self.param_groups), known)))
         old = [g[name] for g in groups]
         try:
-            for g in groups: g[name] = values[g.index]
+            for g in groups: g[name] = values[id(g)]
         except Exception:
             for g, v in zip(groups, old): g[name] = v
             raise
@@ -96,6 +100,7 @@ class ForLearner:
             raise ValueError(f'{len(lists)} lists of parameters for {len(self.param_groups)} groups')
         for g, ps in zip(self.param_groups, lists): g['params'] = ps
 
+    @outside_graphs
     def freeze_to(self,
         n: int  # The first group to train; negative counts from the end
     ) -> None:
@@ -121,6 +126,7 @@ class ForLearner:
         "Trains all groups."
         self.freeze_to(0)
 
+    @outside_graphs
     def clear_state(self) -> None:
         "Forgets the state of all parameters, but for the marks `do_wd` and `force_train`."
         if self._is_swapped():
@@ -150,4 +156,4 @@ def _is_momentum(name: str) -> bool: return spelled(name, ('mom',)) == ('mom',)
 
 def no_hyper(name: str, groups: list[Group]) -> KeyError:
     hypers = dict.fromkeys(k for g in groups for k in g.hypers())
-    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(name, hypers)}')
+    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(str(name), hypers)}')

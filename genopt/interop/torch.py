@@ -141,7 +141,8 @@ def _entry_from_torch(entry: Mapping[str, Any], names: Mapping[str, str], compos
 def to_torch(opt: Optimizer) -> dict[str, Any]:
     """A state_dict for the recipe's twin in torch.optim, which goes on where `opt` stopped. They share no tensors.
 
-    Raises ValueError if the recipe has no twin, or if a group has parts of its own.
+    Raises ValueError if the recipe has no twin, if a group has parts of its own, or if a parameter that is marked as
+    without weight decay would decay there.
     """
     if not hasattr(opt, 'recipe'):
         raise TypeError(f'to_torch takes a genopt Optimizer, and this is a {type(opt).__name__}')
@@ -159,6 +160,10 @@ def to_torch(opt: Optimizer) -> dict[str, Any]:
         values = Hypers({**group.options, **hypers, 'maximize': group['maximize']})
         saved['param_groups'][i] = {**{k: v for k, v in g.items() if k in ('params', 'param_names') or is_note(k)},
                                     **_torch_group(cls, values)}
+        for p in group['params'] if group.get('wd') else ():
+            if not opt.state.get(p, {}).get('do_wd', True):
+                raise ValueError(f'{group.describe(p)} is marked do_wd=False, which torch.optim.{cls.__name__} does '
+                                 'not know: it would decay there')
     values_of = {k: group.hypers() for group, g in zip(opt.param_groups, saved['param_groups']) for k in g['params']}
     saved['state'] = {k: _entry_to_torch(entry, names) for k, entry in saved['state'].items()
                       if begun(entry) and entry.get('count', 1)}
