@@ -5,6 +5,9 @@
     >>> opt = Adam(model.parameters(), lr=3e-4)                                      # a recipe makes an Optimizer
     >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)    # or compose one on the spot
 """
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .part import ContractError, Part, PartError, gate, scalar, stat, step, total, transform
 from .composition import Composition
 from .optimizer import Optimizer
@@ -22,10 +25,24 @@ from .interop.torch import to_torch
 from .schedule import (Schedule, combined, constant, cosine, exponential, flat_cosine, linear, one_cycle,
                        polynomial)
 
+if TYPE_CHECKING:
+    from .study.compare import compare, relatives
+    from .study.explain import explain
+    from .study.paths import descend, plot_paths
+    from .study.pictures import family
+
 __version__ = '0.1.0'
+STUDY = dict(explain='explain', compare='compare', relatives='compare', descend='paths', plot_paths='paths',
+             family='pictures')  # loaded when they are first asked for: sympy takes its time
 __all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer',
            'Schedule', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
            'one_cycle', 'no_decay', 'layer_lrs', 'route', 'Groups', 'recipes', 'users', 'modifiers',
+           'explain', 'compare', 'relatives', 'descend', 'plot_paths', 'family',
            'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']
 __all__ += zoo.__all__
 __all__ += parts.__all__
+
+
+def __getattr__(name: str) -> Any:
+    if name in STUDY: return getattr(import_module(f'.study.{STUDY[name]}', __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from . import parts as all_parts
 from . import zoo
@@ -47,7 +47,7 @@ def idea(obj: Recipe | Part) -> str:
 
 def users(part: Part) -> list[str]:
     "The recipes that use a part, with any of their options, under whatever names it has there; by name."
-    return [name for name in zoo.__all__ if any(part.fn in reach(ps) for ps in _choices(getattr(zoo, name)))]
+    return [name for name in zoo.__all__ if any(part.fn in reach(ps) for _, ps in choices(getattr(zoo, name)))]
 
 
 def reach(parts: Iterable[Part]) -> set[object]:
@@ -57,13 +57,14 @@ def reach(parts: Iterable[Part]) -> set[object]:
     return res
 
 
-def _choices(recipe: Recipe) -> Iterator[tuple[Part, ...]]:
-    "Its parts with every choice of its options that it takes. A number is either 0 or not."
+def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
+    "Every choice of its options that it takes, and its parts then. A number is either 0 or not."
     hints = get_type_hints(recipe.fn)
     values = {k: (False, True) if isinstance(v, bool) else (0., .5) if isinstance(v, float) else
               [a for t in get_args(hints[k]) for a in get_args(t) or [None]] for k, v in recipe.options.items()}
     for chosen in product(*values.values()):
-        try: yield recipe.parts(**dict(zip(values, chosen)))
+        options = dict(zip(values, chosen))
+        try: yield options, recipe.parts(**options)
         except ValueError: pass  # options that do not go together
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from .interop.torch import from_torch, made_by_torch
 from .params import Params, as_groups, describe, named, what_is_wrong
 from .part import ContractError, Part, PartError
 from .rehearsal import rehearse
+
+if TYPE_CHECKING: from .study.explain import Explanation
 
 __all__ = ['Optimizer', 'Group']
 
@@ -224,6 +226,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         "Makes the state of every parameter that has none now, instead of on its first step."
         for group in self.param_groups:
             for p in group['params']: self._state_of(group, p)
+
+    def explain(self) -> Explanation:
+        "What it is: equations, hyperparameters, memory and sources, for each of its groups (those alike together)."
+        from .study.explain import explain
+        return explain(self)
 
     @torch.no_grad()
     @outside_graphs

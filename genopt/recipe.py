@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from torch import Tensor
 
@@ -28,6 +28,8 @@ from .hypers import SPELLINGS, TABLE, canonical, check, spellings_of
 from .optimizer import Optimizer
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
+
+if TYPE_CHECKING: from .study.explain import Explanation
 
 __all__ = ['Recipe', 'recipe']
 
@@ -104,6 +106,14 @@ class Recipe:
                             f'{self.__name__}(params, lr, wd=0.1)')
         if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
         return Optimizer(params, self, **options_and_hypers)
+
+    def explain(self, **options_and_hypers: Any) -> Explanation:
+        """What it is: the equations of its parts and of them together, hyperparameters, memory, sources.
+
+        Takes what a call takes, but for the parameters. Print it, or leave it at the end of a notebook's cell.
+        """
+        from .study.explain import explain  # not before it is asked for: sympy takes its time
+        return explain(self, **options_and_hypers)
 
     def __add__(self, extra: Part | Iterable[Part]) -> Recipe:
         """A recipe with one more part, or several (those that are there already are left out), put where they work.

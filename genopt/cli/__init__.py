@@ -18,7 +18,7 @@ from ..hypers import did_you_mean
 
 __all__ = ['main', 'Stop', 'COMMANDS']
 
-COMMANDS = ['list', 'stubs', 'race', 'bench']
+COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
 
 class Stop(Exception): "A command cannot go on; the message says why, and what to do."

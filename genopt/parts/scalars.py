@@ -3,8 +3,9 @@ import math
 
 from ..part import scalar
 
-__all__ = ['debias', 'keep', 'later', 'fresh', 'annealed_lr', 'relative_lr', 'nadam_mom', 'next_nadam_mom', 'rectifier',
-           'grown_weight', 'grown_mom', 'lower_lr', 'upper_lr', 'root_lr', 'share_of_square', 'share_of_mean']
+__all__ = ['debias', 'keep', 'later', 'fresh', 'annealed_lr', 'relative_lr', 'nadam_mom', 'next_nadam_mom', 'longest',
+           'length', 'rectifier', 'grown_weight', 'grown_mom', 'lower_lr', 'upper_lr', 'root_lr', 'share_of_square',
+           'share_of_mean']
 
 
 @scalar
@@ -62,10 +63,20 @@ def next_nadam_mom(count, *, mom, momentum_decay=0.004):
 
 
 @scalar
-def rectifier(count, *, sqr_mom):
+def longest(*, sqr_mom):
+    "ρ∞ = 2/(1 − β₂) − 1: how many gradients the average square is of, in the end (Liu et al., arXiv:1908.03265)."
+    return 2 / (1 - sqr_mom) - 1
+
+
+@scalar
+def length(count, longest=longest, *, sqr_mom):
+    "ρₜ = ρ∞ − 2t·β₂ᵗ/(1 − β₂ᵗ): how many it is of by now."
+    return longest - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
+
+
+@scalar
+def rectifier(now=length, end=longest):
     "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, alg. 2)."
-    end = 2 / (1 - sqr_mom) - 1
-    now = end - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
     return math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) if now > 5 else 0.
 
 

@@ -54,7 +54,7 @@ def average_grad(grad_avg, grad, *, mom=0.9):
 
 @stat
 def average_slow_grad(slow_avg, grad, slow_mom=grown_mom):
-    "s ← β₃·s + (1 − β₃)·g, with a β₃ that may grow."
+    "m₂ ← β₃·m₂ + (1 − β₃)·g, with a β₃ that may grow."
     return slow_avg.lerp(grad, 1 - slow_mom)
 
 
@@ -98,7 +98,7 @@ def max_sqr_grad(max_sqr_avg, sqr_avg):
 
 @stat(init=lambda param, *, initial_accumulator_value=0.: torch.full_like(param, initial_accumulator_value))
 def sum_sqr_grad(sqr_sum, grad):
-    "s ← s + g² (Duchi et al., JMLR 12, 2011)."
+    "v ← v + g² (Duchi et al., JMLR 12, 2011)."
     return sqr_sum.addcmul(grad, grad)
 
 

@@ -158,7 +158,7 @@ def adan_step(grad_avg, diff_avg, sqr_avg, bias=debias, diff_bias=debias.rename(
 
 @step
 def ademamix_step(grad_avg, slow_avg, sqr_avg, bias=debias, sqr_bias=SQR, weight=grown_weight, *, lr, eps=1e-8):
-    "Δθ = −η·(m̂ + α·s) / (√v̂ + ε), where s is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1)."
+    "Δθ = −η·(m̂ + α·m₂) / (√v̂ + ε), where m₂ is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1)."
     return -lr * (grad_avg / bias + weight * slow_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 

@@ -296,7 +296,7 @@ class _Adagrad(Recipe):
 
             l2_reg                      g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count                  t ← t + 1, for each parameter from its own first step.
-            sum_sqr_grad                s ← s + g² (Duchi et al., JMLR 12, 2011).
+            sum_sqr_grad                v ← v + g² (Duchi et al., JMLR 12, 2011).
             rms_scale[sqr_avg=sqr_sum]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
             annealed_step               Δθ = −η/(1 + (t − 1)·ζ)·g
 
@@ -838,8 +838,8 @@ class _AdEMAMix(Recipe):
             average_grad       m ← β₁·m + (1 − β₁)·g
             average_sqr_grad   v ← β₂·v + (1 − β₂)·g²
             step_count         t ← t + 1, for each parameter from its own first step.
-            average_slow_grad  s ← β₃·s + (1 − β₃)·g, with a β₃ that may grow.
-            ademamix_step      Δθ = −η·(m̂ + α·s) / (√v̂ + ε), where s is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1).
+            average_slow_grad  m₂ ← β₃·m₂ + (1 − β₃)·g, with a β₃ that may grow.
+            ademamix_step      Δθ = −η·(m̂ + α·m₂) / (√v̂ + ε), where m₂ is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1).
             weight_decay       Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001         learning rate

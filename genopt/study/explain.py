@@ -1,0 +1,298 @@
+"""What an optimizer is, in its own words: equations, hyperparameters, memory and sources, made by running its parts."""
+from __future__ import annotations
+
+import html
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from ..composition import Composition
+from ..hypers import TABLE, canonical
+from ..part import REQUIRED, Part
+from ..recipe import Recipe, recipe
+from .equations import Equations, Line
+from .letters import latex as latex_letter
+from .notation import Latex, Text
+from .symbols import Truth
+
+if TYPE_CHECKING: from ..optimizer import Optimizer
+
+__all__ = ['explain', 'Explanation']
+
+
+class Row(NamedTuple):
+    "A part, or what its equation needs first."
+    part: str
+    kind: str
+    reads: str
+    makes: str
+    text: str
+    latex: str
+    note: str  # what else is to be said
+
+
+class Section:
+    "What one composition is, with values of its hyperparameters."
+    def __init__(self, title: str, composition: Composition, values: Mapping[str, Any],
+                 memory: Mapping[str, float] | None=None):
+        self.title, self.composition, self.values = title, composition, dict(values)
+        self.equations = Equations(composition, values)
+        self.text = Text(self.equations.letters, self.equations.tensors)
+        self.latex = Latex(self.equations.letters, self.equations.tensors)
+        self.memory = memory or memory_of(composition, self.values)
+
+    def rows(self) -> Iterator[Row]:
+        "The parts, in order."
+        last: Part | None = None
+        lines = self.equations.parts
+        for i, line in enumerate(lines):
+            part = line.part
+            assert part
+            text, latex = self.equation(line)
+            ends = i + 1 == len(lines) or lines[i + 1].part is not part
+            new = part is not last
+            last = part
+            yield Row(part.label if new else '', part.kind if new else '',
+                      ', '.join(n.removeprefix('prev_') if n == f'prev_{part.out}' else n for n in part.reads)
+                      if new else '', part.out if new else '', text, latex, self.note(part) if ends else '')
+
+    def note(self, part: Part) -> str:
+        "What the equation does not say."
+        if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
+        if part.kind == 'total': return 'summed over all parameters'
+        if part.kind == 'gate': return 'else nothing happens'
+        if part.kind == 'stat':
+            start = self.equations.begin(part)
+            if start is None: return f'begins with {getattr(part.init, "__name__", "a function")}(param)'
+            return '' if start == 0 else f'from {self.text(start)}'
+        why = next((line.why_not for line in self.equations.opaque if line.part is part), '')
+        return f'no equation: {why}' if why else ''
+
+    def together(self) -> list[tuple[str, str]]:
+        "The whole update: its lines, as text and as LaTeX."
+        return [self.equation(line) for line in self.equations.whole]
+
+    def equation(self, line: Line) -> tuple[str, str]:
+        "A line, as text and as LaTeX."
+        if line.part and line.part.kind == 'gate':
+            condition = line.expr.args[0] if isinstance(line.expr, Truth) else line.expr
+            return f'only if {self.text(condition)}', rf'\text{{only if }} {self.latex(condition)}'
+        own = f'prev_{line.name}'
+        letter = self.equations.letters.get(line.name, line.name)
+        first = own if line.name in self.composition.stats else line.name
+        expr = line.expr.subs({s: type(s)(line.name, real=True) for s in line.expr.free_symbols if s.name == own})
+        if first == own: first = line.name
+        is_new = line.name.endswith(' hat') or bool(line.part and line.part.kind in ('scalar', 'total'))
+        big = line.part is not None and line.part.kind == 'total'
+        return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, first)}',
+                latex_letter(letter) + (' = ' if is_new else r' \leftarrow ') + r'\sum ' * big
+                + self.latex(expr, first))
+
+    def hypers(self) -> list[tuple[str, str, str, str]]:
+        "Letter, name, value and meaning of each."
+        known = self.equations.letters
+        return [(known.get(k, k), k, _value(v), TABLE[k].doc if k in TABLE else '')
+                for k, v in self.values.items()]
+
+    def sources(self) -> list[tuple[str, str]]:
+        "What parts' documentation cites."
+        found = ((p.__name__, re.findall(r'\(([^()]*(?:arXiv|\b(?:19|20)\d\d\b)[^()]*)\)', inspect.getdoc(p.fn) or ''))
+                 for p in self.composition.ordered)
+        return [*{name: '; '.join(cited) for name, cited in found if cited}.items()]
+
+    def remembers(self) -> str:
+        "Memory, as a sentence."
+        kept = {k: v for k, v in self.memory.items() if v}
+        if not kept: return 'no memory: nothing but numbers is kept'
+        each = ' + '.join(f'{self.equations.letters[k]} {_bytes(v)}' for k, v in kept.items())
+        return f'{_bytes(sum(kept.values()))} bytes for each element of a parameter' + f': {each}' * (len(kept) > 1)
+
+    def left_out(self) -> str:
+        "What hyperparameters of 0 leave out of the whole update."
+        zeros = [self.equations.letters[s.name] for s in self.equations.zeros]
+        return f'with {", ".join(f"{z} = 0" for z in zeros)}' if zeros else ''
+
+
+class Explanation:
+    """An optimizer, explained. `print` it, or leave it at the end of a notebook's cell.
+
+    `text()`, `markdown()`, `latex()` and `html()` are its forms.
+    """
+    def __init__(self, name: str, idea: str, sections: list[Section]):
+        self.name, self.idea, self.sections = name, idea, sections
+
+    def text(self) -> str:
+        "For a terminal."
+        return '\n'.join([f'{self.name}: {self.idea}' if self.idea else self.name, *self._text()])
+
+    def _text(self) -> Iterator[str]:
+        for s in self.sections:
+            if s.title: yield f'\n{s.title}'
+            rows = [*s.rows()]
+            yield ''
+            yield from _columns([(r.part, r.kind, f'{r.reads} → {r.makes}' if r.part and r.kind != 'gate' else r.reads,
+                                  r.text + f'   ({r.note})' * bool(r.note)) for r in rows])
+            yield f'\ntogether{", " * bool(s.left_out())}{s.left_out()}'
+            yield from _columns([(text,) for text, _ in s.together()])
+            if s.values:
+                yield '\nhyperparameters'
+                yield from _columns([(letter, f'{name} = {value}', doc) for letter, name, value, doc in s.hypers()])
+            yield f'\nmemory in float32\n    {s.remembers()}'
+            if s.sources():
+                yield '\nsources'
+                yield from _columns(s.sources())
+
+    def markdown(self) -> str:
+        "With LaTeX between dollars."
+        lines = [f'### {self.name}', '', self.idea]
+        for s in self.sections:
+            if s.title: lines += ['', f'#### {s.title}']
+            lines += ['', '| part | kind | reads | makes | equation |', '|---|---|---|---|---|']
+            lines += ['| ' + ' | '.join([f'`{r.part}`' if r.part else '', r.kind, _code(r.reads), _code(r.makes) if
+                                         r.kind != 'gate' else '', f'${r.latex}$' + f' ({r.note})' * bool(r.note)])
+                      + ' |' for r in s.rows()]
+            lines += ['', f'Together{", " * bool(s.left_out())}{s.left_out()}:', '', '$$', aligned(s), '$$', '',
+                      '| | hyperparameter | |', '|---|---|---|']
+            lines += [f'| ${latex_letter(letter)}$ | `{name}` = {v} | {doc} |' for letter, name, v, doc in s.hypers()]
+            lines += ['', f'Memory in float32: {s.remembers()}.']
+            if s.sources(): lines += ['', 'Sources: ' + '; '.join(f'`{k}`: {v}' for k, v in s.sources()) + '.']
+        return '\n'.join(lines)
+
+    def latex(self) -> str:
+        "The whole update, as the inside of a formula (needs amsmath)."
+        return '\n'.join(aligned(s) for s in self.sections)
+
+    def html(self) -> str:
+        """A piece of HTML, with MathML.
+
+        Raises ImportError if latex2mathml is not installed.
+        """
+        return STYLE + f'<div class="genopt"><h3>{html.escape(self.name)}</h3><p>{html.escape(self.idea)}</p>' + ''.join(
+            self._html()) + '</div>'
+
+    def _html(self) -> Iterator[str]:
+        for s in self.sections:
+            if s.title: yield f'<h4>{html.escape(s.title)}</h4>'
+            yield table([(_tag('code', r.part), html.escape(r.kind), _tags(r.reads), _tags(r.makes) if r.kind != 'gate'
+                          else '', mathml(r.latex) + (f' <i>({html.escape(r.note)})</i>' if r.note else ''))
+                         for r in s.rows()], ('part', 'kind', 'reads', 'makes', 'equation'))
+            left_out = f', {s.left_out()}' if s.left_out() else ''
+            yield f'<p>Together{html.escape(left_out)}:</p>'
+            yield table([(mathml(latex),) for _, latex in s.together()])
+            yield table([(mathml(latex_letter(letter)), f'<code>{name}</code> = {html.escape(value)}', html.escape(doc))
+                         for letter, name, value, doc in s.hypers()])
+            yield f'<p>Memory in float32: {html.escape(s.remembers())}.</p>'
+            if s.sources(): yield table([(_tag('code', k), html.escape(v)) for k, v in s.sources()])
+
+    def __repr__(self) -> str: return self.text()
+    def _repr_html_(self) -> str | None:
+        try: return self.html()
+        except ImportError: return None  # then the notebook shows the Markdown
+    def _repr_markdown_(self) -> str: return self.markdown()
+    def _repr_latex_(self) -> str: return f'$${self.latex()}$$'
+
+
+def explain(
+    what: Recipe | Optimizer | Composition | Iterable[Part] | str,  # A recipe, or its name; an optimizer; or parts
+    **options_and_hypers: Any                                       # For a recipe or parts: what it is called with
+) -> Explanation:
+    """The equations of an optimizer, obtained by running its parts on symbols; and what else there is to say.
+
+    Raises what the recipe raises for wrong options and hyperparameters, and KeyError for an unknown name.
+    """
+    from ..optimizer import Optimizer
+    if isinstance(what, str): what = recipe(what)
+    if isinstance(what, Optimizer):
+        if options_and_hypers: raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
+        name = getattr(what.recipe, '__name__', 'Optimizer')
+        return Explanation(name, getattr(what.recipe, 'idea', ''), [*_sections(what)])
+    if isinstance(what, Recipe):
+        composition, values = bound(what, options_and_hypers)
+        return Explanation(what.__name__, what.idea, [Section('', composition, values)])
+    composition = what if isinstance(what, Composition) else Composition(what)
+    return Explanation('An optimizer', '', [Section('', composition, {**composition.hypers, **options_and_hypers})])
+
+
+def bound(what: Recipe, given: Mapping[str, Any]) -> tuple[Composition, dict[str, Any]]:
+    "A recipe's composition, and values of its hyperparameters: REQUIRED where it has none and none is given."
+    needed = {k for k, a in inspect.signature(what).parameters.items() if a.default is a.empty} - {'params'}
+    composition, values, _ = what.bind(given, dict.fromkeys(needed, 0.))
+    return composition, {k: REQUIRED if k in needed - {*canonical(given, composition.hypers)} else v
+                         for k, v in values.items()}
+
+
+def _sections(opt: Optimizer) -> Iterator[Section]:
+    "One for groups that are alike."
+    alike: list[tuple[Composition, dict[str, Any], list[Any]]] = []
+    for group in opt.param_groups:
+        found = next((a for a in alike if a[:2] == (group.composition, group.hypers())), None)
+        if found: found[2].append(group)
+        else: alike.append((group.composition, group.hypers(), [group]))
+    for composition, values, groups in alike:
+        names = ', '.join(str(g.index) for g in groups)
+        title = f'group{"s" * (len(groups) > 1)} {names}' if len(alike) > 1 else ''
+        ps = [p for g in groups for p in g['params']]
+        yield Section(title, composition, values, memory_of(composition, values, ps))
+
+
+def memory_of(composition: Composition, values: Mapping[str, Any],
+              params: Iterable[torch.Tensor]=()  # A matrix of 1024 × 1024, if there are none
+             ) -> dict[str, float]:
+    "Bytes of each stat for an element of a parameter, if that is float32; on average over `params`."
+    shapes = [p.shape for p in params if p.numel()] or [torch.Size((1024, 1024))]
+    metas = [torch.empty(s, device='meta') for s in shapes]
+    hypers = {k: 0. if v is REQUIRED else float(v) for k, v in values.items()}
+    res = {}
+    for name in composition.tensor_stats:
+        starts = [composition.stats[name].start(m, hypers) for m in metas]
+        res[name] = sum(t.numel() * t.element_size() for t in starts) / sum(m.numel() for m in metas)
+    return res
+
+
+# -- forms -----------------------------------------------------------------------------------------------------
+
+STYLE = ('<style>.genopt table {border-collapse: collapse; margin: .6em 0} .genopt td, .genopt th {text-align: left; '
+         'padding: .15em .8em; border: 0; background: none} .genopt th {font-weight: normal; opacity: .6} '
+         '.genopt math {font-size: 1.05em}</style>')
+
+
+def mathml(latex: str) -> str:
+    "A formula for browsers."
+    try: from latex2mathml.converter import convert
+    except ImportError:
+        raise ImportError('latex2mathml is not installed, and HTML needs it: pip install "genopt[study]"') from None
+    return str(convert(latex)).replace('<math ', '<math displaystyle="true" ', 1)
+
+
+def table(rows: Iterable[Iterable[str]], head: Iterable[str]=()) -> str:
+    "Of cells that are HTML."
+    top = ''.join(f'<th>{h}</th>' for h in head)
+    return '<table>' + f'<tr>{top}</tr>' * bool(top) + ''.join(
+        '<tr>' + ''.join(f'<td>{c}</td>' for c in row) + '</tr>' for row in rows) + '</table>'
+
+
+def aligned(section: Section) -> str:
+    "The whole update, in LaTeX."
+    lines = [re.sub(r' (\\leftarrow|=) ', r' &\1 ', latex, count=1) for _, latex in section.together()]
+    return '\\begin{aligned}\n' + ' \\\\\n'.join(f'  {line}' for line in lines) + '\n\\end{aligned}'
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = [*rows]
+    wide = [max(map(_width, column)) for column in zip(*rows)]
+    for row in rows: yield ('    ' + '  '.join(c + ' ' * (w - _width(c)) for c, w in zip(row, wide))).rstrip()
+
+
+def _width(text: str) -> int:
+    "In a terminal: a combining hat takes no place."
+    return len(text) - text.count('\N{COMBINING CIRCUMFLEX ACCENT}')
+
+
+def _value(v: Any) -> str: return 'must be given' if v is REQUIRED else f'{float(v):g}'
+def _bytes(v: float) -> str: return f'{v:.3g}'
+def _code(names: str) -> str: return ', '.join(f'`{n}`' for n in names.split(', ')) if names else ''
+def _tag(tag: str, text: str) -> str: return f'<{tag}>{html.escape(text)}</{tag}>' if text else ''
+def _tags(names: str) -> str: return ', '.join(_tag('code', n) for n in names.split(', ')) if names else ''

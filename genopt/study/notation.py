@@ -1,0 +1,224 @@
+"""How an expression is written: on one line of text, or in LaTeX. Terms and factors come in the order papers have."""
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+
+from .letters import latex as latex_letter
+
+__all__ = ['Text', 'Latex']
+
+ADD, MUL, POW, ATOM = range(4)  # how tightly what was written holds together
+SUPER = dict(zip('0123456789tcα', '⁰¹²³⁴⁵⁶⁷⁸⁹ᵗᶜᵅ'))
+
+
+class Text:
+    "One line of text: `η·m̂ / (√v̂ + ε)`."
+    dot, minus, times = '·', '−', '·10^'
+    words = {'<': '<', '>': '>', '<=': '≤', '>=': '≥', '==': '=', '!=': '≠', 'and': ' and ', 'or': ' or ', 'oo': '∞'}
+
+    def __init__(self,
+        letters: Mapping[str, str],  # For the names of symbols
+        tensors: Container[str]      # Which of them are tensors
+    ):
+        self.letters, self.tensors, self.first = letters, tensors, ''
+
+    def __call__(self, expr: Any, first: str='') -> str:
+        "`first`: the symbol whose term comes first, as in `β₁·m + (1 − β₁)·g`."
+        self.first = first
+        return self.write(expr)[0]
+
+    # -- what an expression is made of -----------------------------------------------------------------------
+
+    def write(self, x: Any) -> tuple[str, int]:
+        "What is written, and how tightly it holds together."
+        for cls in type(x).__mro__:
+            if found := getattr(self, f'_{cls.__name__}', None): return found(x)  # type: ignore[no-any-return]
+        raise NotImplementedError(f'{type(x).__name__}: {x}')
+
+    def inside(self, x: Any, least: int) -> str:
+        "In brackets, if it does not hold together enough."
+        text, tight = self.write(x)
+        return text if tight >= least else self.brackets(text)
+
+    def _Symbol(self, x: Any) -> tuple[str, int]: return self.letter(self.letters.get(x.name, x.name)), ATOM
+
+    def _Add(self, x: Any) -> tuple[str, int]:
+        res = ''
+        some_negative = any(a.as_coeff_Mul()[0].is_negative for a in x.args)
+        for term in sorted(x.args, key=lambda t: (t.is_Number and not some_negative, *self.place(t))):
+            sign = term.as_coeff_Mul()[0].is_negative
+            text = self.inside(-term if sign else term, MUL)
+            res += (f' {self.minus} ' if sign else ' + ') + text if res else self.minus * bool(sign) + text
+        return res, ADD
+
+    def place(self, term: Any) -> tuple[Any, ...]:
+        names = {s.name for s in term.free_symbols}
+        negative = bool(term.as_coeff_Mul()[0].is_negative)
+        kind = 0 if term.is_Number else 1 if any(n in self.tensors for n in names) else 2
+        return negative, self.first not in names, kind, len(str(term)), str(term)
+
+    def _Mul(self, x: Any) -> tuple[str, int]:
+        above, below = list[Any](), list[Any]()
+        coeff, rest = x.as_coeff_Mul()
+        negative = coeff.is_negative
+        coeff = abs(coeff)
+        if coeff.is_Rational: up, down = coeff.p, coeff.q
+        else: up, down = coeff, 1
+        if up != 1: above.append(sp.sympify(up))
+        if down != 1: below.append(sp.sympify(down))
+        for factor in sp.Mul.make_args(rest) if rest != 1 else ():
+            base, exponent = factor.as_base_exp()
+            if exponent.as_coeff_Mul()[0].is_negative: below.append(sp.Pow(base, -exponent, evaluate=False)
+                                                                    if exponent != -1 else base)
+            else: above.append(factor)
+        res = self.fraction(above, below) if below else (self.product(above), MUL if len(above) > 1 else
+                                                         self.write(above[0])[1])
+        return (self.minus + (res[0] if res[1] >= MUL else self.brackets(res[0])), ADD) if negative else res
+
+    def product(self, factors: list[Any]) -> str:
+        if len(factors) == 1: return self.write(factors[0])[0]
+        def place(f: Any) -> tuple[Any, ...]:
+            names = {s.name for s in f.free_symbols}
+            order = [*self.letters]
+            tensors = any(n in self.tensors for n in names)
+            return not f.is_Number, tensors, not f.is_Symbol, min((order.index(n) for n in names if n in order),
+                                                                  default=-1), str(f)
+        return self.dot.join(self.inside(f, POW) for f in sorted(factors, key=place))
+
+    def _Pow(self, x: Any) -> tuple[str, int]:
+        base, exponent = x.base, x.exp
+        if exponent.as_coeff_Mul()[0].is_negative: return self._Mul(x)
+        if exponent == sp.S.Half:
+            square = base.args[0] if type(base).__name__ == 'Mean' else None
+            if square is not None and (root := _root(square)) is not None: return self.call('RMS', [root])
+            return self.root(base, 2)
+        if exponent == sp.Rational(1, 3): return self.root(base, 3)
+        return self.power(self.inside(base, ATOM), exponent), POW
+
+    def _exp(self, x: Any) -> tuple[str, int]: return self.call('exp', x.args)
+    def _Abs(self, x: Any) -> tuple[str, int]: return self.bars(self.write(x.args[0])[0]), ATOM
+    def _Norm(self, x: Any) -> tuple[str, int]: return self.norm(self.write(x.args[0])[0]), ATOM
+    def _RowNorm(self, x: Any) -> tuple[str, int]: return self.norm(self.write(x.args[0])[0], 'row'), ATOM
+    def _RowMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'row')
+    def _ColumnMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'col')
+    def _Total(self, x: Any) -> tuple[str, int]: return self.call('sum', x.args)
+    def _MatProd(self, x: Any) -> tuple[str, int]: return self.dot.join(self.inside(a, POW) for a in x.args), MUL
+    def _Truth(self, x: Any) -> tuple[str, int]: return self.square_brackets(self.write(x.args[0])[0]), ATOM
+    def _Mod(self, x: Any) -> tuple[str, int]: return self.word(' mod ').join(self.inside(a, POW) for a in x.args), MUL
+    def _Infinity(self, x: Any) -> tuple[str, int]: return self.words['oo'], ATOM
+
+    def _Clip(self, x: Any) -> tuple[str, int]:
+        value, low, high = x.args
+        return self.call('clip', [value, low, high], ends=self.plus_minus(high) if low == -high else '')
+
+    def _Function(self, x: Any) -> tuple[str, int]: return self.call(type(x).__name__.lower(), x.args)
+    def _Max(self, x: Any) -> tuple[str, int]:
+        return self.call(type(x).__name__.lower(), sorted(x.args, key=lambda a: (a.is_Number, str(a))))
+    _Min = _Max
+    def _AppliedUndef(self, x: AppliedUndef) -> tuple[str, int]: return self.call(x.func.__name__, x.args)
+
+    def _Relational(self, x: Any) -> tuple[str, int]:
+        return f'{self.write(x.lhs)[0]} {self.words[x.rel_op]} {self.write(x.rhs)[0]}', ADD
+
+    def _And(self, x: Any) -> tuple[str, int]:
+        word = self.words[type(x).__name__.lower()]
+        return word.join(self.inside(a, ADD) for a in sorted(x.args, key=str)), ADD
+    _Or = _And
+
+    def _Piecewise(self, x: Any) -> tuple[str, int]:
+        pieces = [(self.write(v)[0], None if c == sp.true else self.write(c)[0]) for v, c in x.args]
+        return self.cases(pieces)
+
+    def _Number(self, x: Any) -> tuple[str, int]:
+        if x.is_Rational and x.q != 1: return self.fraction([sp.Integer(x.p)], [sp.Integer(x.q)])
+        text = f'{float(x):.6g}'
+        if 'e' not in text: return text.replace('-', self.minus), ATOM if x >= 0 else ADD
+        digits, power = text.split('e')
+        return self.scientific(digits, int(power)), ATOM
+
+    # -- how it looks ----------------------------------------------------------------------------------------
+
+    def letter(self, letter: str) -> str: return letter
+    def word(self, word: str) -> str: return word
+    def brackets(self, text: str) -> str: return f'({text})'
+    def square_brackets(self, text: str) -> str: return f'[{text}]'
+    def bars(self, text: str) -> str: return f'|{text}|'
+    def norm(self, text: str, of: str='') -> str: return f'‖{text}‖' + f'_{of}' * bool(of)
+    def plus_minus(self, x: Any) -> str: return f'±{self.inside(x, MUL)}'
+    def scientific(self, digits: str, power: int) -> str: return f'{digits}e{power}'
+
+    def call(self, name: str, args: Any, of: str='', ends: str='') -> tuple[str, int]:
+        texts = [self.write(args[0])[0], ends] if ends else [self.write(a)[0] for a in args]
+        return f'{name}{"_" * bool(of)}{of}({", ".join(texts)})', ATOM
+
+    def root(self, x: Any, degree: int) -> tuple[str, int]:
+        return {2: '√', 3: '∛'}[degree] + self.inside(x, ATOM), POW
+
+    def power(self, base: str, exponent: Any) -> str:
+        text, tight = self.write(exponent)
+        if all(c in SUPER for c in text): return base + ''.join(SUPER[c] for c in text)
+        return f'{base}^{text if tight == ATOM else self.brackets(text)}'
+
+    def fraction(self, above: list[Any], below: list[Any]) -> tuple[str, int]:
+        top = self.product(above) if above else '1'
+        if len(above) == 1: top = self.inside(above[0], MUL)
+        bottom = self.inside(below[0], POW) if len(below) == 1 else self.brackets(self.product(below))
+        slash = ' / ' if {*top} & {' ', self.dot} or ' ' in bottom else '/'
+        return top + slash + bottom, MUL
+
+    def cases(self, pieces: list[tuple[str, str | None]]) -> tuple[str, int]:
+        return ' else '.join(v if c is None else f'{v} if {c}' for v, c in pieces), -1
+
+
+class Latex(Text):
+    "For LaTeX, and what understands it."
+    dot, minus = r' \, ', '-'
+    words = {'<': '<', '>': '>', '<=': r'\le', '>=': r'\ge', '==': '=', '!=': r'\ne', 'and': r' \wedge ',
+             'or': r' \vee ', 'oo': r'\infty'}
+    known = {'max': r'\max', 'min': r'\min', 'exp': r'\exp', 'log': r'\log'}
+
+    def letter(self, letter: str) -> str: return latex_letter(letter)
+    def word(self, word: str) -> str: return rf'\text{{{word}}}'
+    def brackets(self, text: str) -> str: return _around('(', text, ')')
+    def square_brackets(self, text: str) -> str: return _around('[', text, ']')
+    def bars(self, text: str) -> str: return _around(r'\lvert ', text, r' \rvert')
+    def norm(self, text: str, of: str='') -> str:
+        return _around(r'\lVert ', text, r' \rVert') + rf'_{{\text{{{of}}}}}' * bool(of)
+    def plus_minus(self, x: Any) -> str: return rf'\pm {self.inside(x, MUL)}'
+    def scientific(self, digits: str, power: int) -> str:
+        return rf'{digits} \times 10^{{{power}}}' if digits != '1' else f'10^{{{power}}}'
+
+    def call(self, name: str, args: Any, of: str='', ends: str='') -> tuple[str, int]:
+        texts = [self.write(args[0])[0], ends] if ends else [self.write(a)[0] for a in args]
+        name = self.known.get(name, r'\operatorname{' + name.replace('_', r'\_') + '}')
+        return name + rf'_{{\text{{{of}}}}}' * bool(of) + self.brackets(', '.join(texts)), ATOM
+
+    def root(self, x: Any, degree: int) -> tuple[str, int]:
+        return r'\sqrt' + (f'[{degree}]' if degree > 2 else '') + f'{{{self.write(x)[0]}}}', ATOM
+
+    def power(self, base: str, exponent: Any) -> str:
+        return (f'{{{base}}}' if '^' in base else base) + f'^{{{self.write(exponent)[0]}}}'
+
+    def fraction(self, above: list[Any], below: list[Any]) -> tuple[str, int]:
+        return rf'\frac{{{self.product(above) if above else "1"}}}{{{self.product(below)}}}', ATOM
+
+    def cases(self, pieces: list[tuple[str, str | None]]) -> tuple[str, int]:
+        rows = [rf'{v} & ' + (r'\text{otherwise}' if c is None else rf'\text{{if }} {c}') for v, c in pieces]
+        return r'\begin{cases} ' + r' \\ '.join(rows) + r' \end{cases}', ATOM
+
+
+def _around(left: str, text: str, right: str) -> str:
+    "Brackets that grow, around what is tall."
+    tall = any(word in text for word in ('frac', 'sqrt', 'cases'))
+    return rf'\left{left}{text}\right{right.strip()}' if tall else left + text + right
+
+
+def _root(x: Any) -> Any:
+    "The root of a product of squares, or None."
+    pairs = [f.as_base_exp() for f in sp.Mul.make_args(x)]
+    if not all(e.is_Integer and e % 2 == 0 for _, e in pairs): return None
+    return sp.Mul(*(b**(e // 2) for b, e in pairs))

@@ -1,0 +1,283 @@
+"""Symbols that parts run on: a part's equation is what its own function returns for them.
+
+    >>> trace(average_grad)
+    mom*prev_grad_avg + (1 - mom)*grad
+
+Where a function asks a question (`if count > 1`), it runs once for each answer, and the results are put together again
+as cases. Questions that only hyperparameters decide are answered by their values. A tensor stands for a matrix.
+"""
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from fractions import Fraction
+from functools import partial
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import numpy as np
+import sympy as sp
+import torch
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import BooleanAtom, BooleanFunction
+
+from ..part import Part
+
+__all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'NUMPY']
+
+
+class Unsymbolic(TypeError):
+    "A part does something that has no equation; the message says what."
+
+
+# -- what expressions are made of, beside sympy's own --------------------------------------------------------
+
+class _Real(sp.Function):  # type: ignore[misc]
+    def _eval_is_extended_real(self) -> bool: return True
+
+class Norm(_Real): "‖x‖"
+class RowNorm(_Real): "The norm of each row."
+class Mean(_Real): "Over all elements."
+class RowMean(_Real): "Of each row."
+class ColumnMean(_Real): "Of each column."
+class Total(_Real): "The sum of all elements."
+class MatProd(_Real): "The product of two matrices."
+class Clip(_Real): "x, between two bounds."
+class Finite(_Real): "1 for a finite number, else 0."
+class Truth(_Real): "1 where a condition holds, else 0."
+
+
+NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True), Mean=np.mean,
+             RowMean=lambda x: np.mean(x, axis=-1, keepdims=True), Clip=np.clip, MatProd=np.matmul, Total=np.sum,
+             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Finite=np.isfinite,
+             Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
+
+
+def number(x: Any) -> sp.Expr:
+    "A Python number, as people write it: .5 is a half, and .96 is no 24/25."
+    if isinstance(x, bool) or not isinstance(x, float) or not math.isfinite(x): return sp.sympify(x)
+    simple = Fraction(x).limit_denominator(4)
+    return sp.Rational(simple.numerator, simple.denominator) if float(simple) == x else sp.Float(x)
+
+
+def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunction, BooleanAtom))
+
+
+def numeric(x: Any) -> Any: return Truth(x) if is_condition(x) else x
+
+
+def _along(dim: Any, whole: type, rows: type, columns: type | None=None) -> Any:
+    dims = (dim,) if isinstance(dim, int) else dim
+    if dims is None or {*dims} == {0, 1}: return whole
+    if (*dims,) in ((1,), (-1,)): return rows
+    if columns and (*dims,) in ((0,), (-2,)): return columns
+    raise Unsymbolic(f'it reduces along {dim}')
+
+
+def _clamp(x: Any, min: Any=None, max: Any=None) -> Any:
+    if min is None: return sp.Min(x, max)
+    return sp.Max(x, min) if max is None else Clip(x, min, max)
+
+
+def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
+def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return numeric(x)
+def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
+def _norm(x: Any, p: Any=2, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
+    if p != 2: raise Unsymbolic(f'it takes a norm of order {p}')
+    return _along(dim, Norm, RowNorm)(x)
+
+
+CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
+LOGIC = {'and': sp.And, 'or': sp.Or, 'logical_and': sp.And, 'logical_or': sp.Or}
+OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
+    add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b, mul=operator.mul,
+    truediv=operator.truediv, div=operator.truediv, pow=operator.pow, neg=operator.neg, mod=sp.Mod, remainder=sp.Mod,
+    floordiv=lambda a, b: sp.floor(a / b), matmul=MatProd,
+    lerp=lambda a, b, w: (1 - w) * a + w * b, addcmul=lambda a, b, c, value=1: a + value * b * c,
+    addcdiv=lambda a, b, c, value=1: a + value * b / c,
+    sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2, reciprocal=lambda x: 1 / x, exp=sp.exp,
+    log=sp.log, log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign, sin=sp.sin,
+    cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
+    maximum=sp.Max, minimum=sp.Min, max=sp.Max, min=sp.Min, clamp=_clamp, clip=_clamp,
+    clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, c), (b, sp.true)]),
+    norm=_norm, vector_norm=_norm, sum=lambda x, dim=None, **kw: _along(dim, Total, Total)(x),
+    mean=lambda x, dim=None, keepdim=False: _along(dim, Mean, RowMean, ColumnMean)(x),
+    isfinite=Finite, nan_to_num=_same, to=_as_number, type=_as_number, float=_as_number, double=_as_number,
+    clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
+    full_like=_full, new_zeros=lambda x, *args, **kw: sp.Integer(0))
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> Any:
+    "One of torch's operations, on symbols."
+    op = (OPS | LOGIC).get(name.removeprefix('linalg_').strip('_') if name.startswith('_') else
+                           name.removeprefix('linalg_'))
+    if op is None: raise Unsymbolic(f'`{name}` is no operation that equations know')
+    keep = name in LOGIC or name in ('where', 'to')
+    def plain(x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            if x.dim(): raise Unsymbolic('it reads a tensor that is none of its arguments')
+            x = x.item()
+        if isinstance(x, Sym): x = x.expr
+        elif isinstance(x, (int, float)) and not isinstance(x, bool): x = number(x) if isinstance(x, float) else x
+        return x if keep else numeric(x)
+    if op in (_along, _norm) or name in ('mean', 'sum'): return Sym(op(plain(args[0]), *args[1:], **kwargs))
+    return Sym(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})))
+
+
+class Sym:
+    "An expression that behaves as the tensor, or the number, that it stands for."
+    __hash__ = object.__hash__
+
+    def __init__(self, expr: Any): self.expr = expr
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
+        return call(func.__name__, *args, **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'): raise AttributeError(name)
+        if name.endswith('_'): raise Unsymbolic(f'it writes into a tensor (`{name}`)')
+        return partial(call, name, self)
+
+    dtype, ndim = torch.float64, 2
+    def dim(self) -> int: return 2
+    @property
+    def shape(self) -> tuple[Sym, ...]: return Sym(SIZES[0]), Sym(SIZES[1])
+    def numel(self) -> Sym: return Sym(SIZES[0] * SIZES[1])
+    def __bool__(self) -> bool: return _path.get().decide(self.expr)
+    def __invert__(self) -> Sym: return Sym(sp.Not(self.expr) if is_condition(self.expr) else 1 - self.expr)
+    def _no(self, *args: Any) -> Any: raise Unsymbolic('it needs the value of a number')
+    __int__ = __float__ = __index__ = __iter__ = __len__ = __getitem__ = _no
+    def __repr__(self) -> str: return f'Sym({self.expr})'
+
+
+def _operators() -> None:
+    for name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or'):
+        setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
+        setattr(Sym, f'__r{name}__', lambda a, b, name=name: call(name, b, a))
+    for name in CONDITIONS: setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
+    for name in ('neg', 'abs'): setattr(Sym, f'__{name}__', lambda a, name=name: call(name, a))
+_operators()
+
+
+# -- questions ---------------------------------------------------------------------------------------------------
+
+class _Path:
+    "The answers on one way through a function."
+    def __init__(self, answers: list[bool], values: Mapping[sp.Symbol, Any]):
+        self.answers, self.values, self.asked = answers, values, list[Any]()
+
+    def decide(self, expr: Any) -> bool:
+        condition = expr if is_condition(expr) else sp.Ne(expr, 0)
+        zeros = {k: 0 for k, v in self.values.items() if v == 0}
+        condition = condition.subs(self.values if condition.free_symbols <= {*self.values} else zeros)
+        if condition in (sp.true, sp.false): return bool(condition)
+        for asked, answer in zip(self.asked, self.answers):
+            if condition in (asked, sp.Not(asked)): return bool(answer == (condition == asked))
+        if len(self.asked) > 20: raise Unsymbolic('it asks for the values of numbers, again and again')
+        self.asked.append(condition)
+        if len(self.answers) < len(self.asked): self.answers.append(True)
+        return self.answers[len(self.asked) - 1]
+
+
+_path: ContextVar[_Path] = ContextVar('path')
+
+
+def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
+    "The result of a function that asks questions, with a case for each answer."
+    found, todo = [], [list[bool]()]
+    while todo:
+        path = _Path(todo.pop(), values)
+        known, token = len(path.answers), _path.set(path)
+        try: out = run()
+        finally: _path.reset(token)
+        out = out.expr if isinstance(out, Sym) else number(out)
+        found.append((out, sp.And(*(c if a else sp.Not(c) for c, a in zip(path.asked, path.answers)))))
+        if len(found) > 16: raise Unsymbolic('it has too many cases')
+        todo += [path.answers[:i] + [False] for i in range(known, len(path.answers))]
+    return cases(sorted(found, key=lambda f: f[1] == sp.true))
+
+
+def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
+    "Cases, in order; a choice between something and 0 is a product."
+    merged: list[tuple[Any, Any]] = []
+    for value, condition in pieces:
+        before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
+        condition = sp.And(*(c for c in sp.And.make_args(condition) if c not in before))
+        if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], condition)
+        elif condition != sp.false: merged.append((value, condition))
+    *some, (last, _) = [(numeric(v), c) for v, c in merged]
+    if len(some) == 1 and last == 0 and _is_finite(some[0][0]): return some[0][0] * Truth(some[0][1])
+    if len(some) == 1 and some[0][0] == 0 and _is_finite(last): return last * Truth(sp.Not(some[0][1]))
+    return sp.Piecewise(*some, (last, True)) if some else last
+
+
+def _is_finite(expr: Any) -> bool:
+    "Is it a number whatever its symbols are, so that 0 times it is 0?"
+    powers = [p.exp for p in expr.atoms(sp.Pow)]
+    return not expr.has(sp.log) and all(e.is_Integer and e > 0 for e in powers)
+
+
+# -- running parts -------------------------------------------------------------------------------------------
+
+def symbol(name: str) -> sp.Symbol:
+    "The symbol for what a part reads, or for a hyperparameter."
+    return sp.Symbol(name, real=True, **dict(integer=True, positive=True) if name == 'count' else {})
+
+
+def trace(
+    part: Part,
+    values: Mapping[str, Any]={}  # Of hyperparameters, as far as they are known: they answer questions
+) -> Any:                         # What it returns, of symbols with the names of what it reads. A sympy expression
+    "Runs a part on symbols. Raises Unsymbolic, with the reason, if it cannot."
+    args = [Sym(symbol(n)) for n in part.reads]
+    kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
+    return _run(part.fn, args, kwargs, values)
+
+
+def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
+    "What a stat begins with."
+    if not callable(part.init): return number(part.init or 0)
+    names = {part.names.get(a.name, a.name): a.name for a in part._init_args() if a.kind == a.KEYWORD_ONLY}
+    return _run(part.init, [] if part.is_number else [Sym(symbol('param'))],
+                {old: Sym(symbol(new)) for new, old in names.items()}, values)
+
+
+def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, Any]) -> Any:
+    known = {symbol(k): v for k, v in values.items() if isinstance(v, (int, float))}
+    try: return _explore(lambda: _symbolic(fn, {})(*args, **kwargs), known)
+    except Unsymbolic: raise
+    except Exception as e: raise Unsymbolic(f'{type(e).__name__}: {e}') from e
+
+
+class _Math:
+    "The module `math`, for symbols too."
+    def __getattr__(self, name: str) -> Any: return _lifted(getattr(math, name), name)
+
+
+def _lifted(fn: Any, name: str) -> Any:
+    if not callable(fn): return fn
+    def lifted(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], (tuple, list)): args = (*args[0],)
+        return call(name, *args, **kwargs) if any(isinstance(a, Sym) for a in args) else fn(*args, **kwargs)
+    return lifted
+
+
+BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (min, max, float, abs, pow)}
+
+
+def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
+    "The function, where `math`, `min`, `max` and `float`, in its module's other functions too, take symbols."
+    if not isinstance(fn, FunctionType): return fn
+    if id(fn.__globals__) not in memo:
+        new = memo[id(fn.__globals__)] = {**BUILTINS, **fn.__globals__}
+        for k, v in fn.__globals__.items():
+            if v is math: new[k] = _Math()
+            elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math': new[k] = _lifted(v, v.__name__)
+            elif isinstance(v, FunctionType) and v.__globals__ is fn.__globals__: new[k] = _symbolic(v, memo)
+    res = FunctionType(fn.__code__, memo[id(fn.__globals__)], fn.__name__, fn.__defaults__, fn.__closure__)
+    res.__kwdefaults__ = fn.__kwdefaults__
+    return res
