@@ -60,7 +60,7 @@ def reach(parts: Iterable[Part]) -> set[object]:
 def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
     "Every choice of its options that it takes, and its parts then. A number is either 0 or not."
     hints = get_type_hints(recipe.fn)
-    values = {k: (False, True) if isinstance(v, bool) else (0., .5) if isinstance(v, float) else
+    values = {k: (False, True) if isinstance(v, bool) else (0., .9) if isinstance(v, float) else
               [a for t in get_args(hints[k]) for a in get_args(t) or [None]] for k, v in recipe.options.items()}
     for chosen in product(*values.values()):
         options = dict(zip(values, chosen))

@@ -11,7 +11,7 @@ __all__ = ['compare']
 
 
 def compare(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Which: rmsprop adam adamw; of one, what is one part away
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Which: rmsprop adam adamw; of one, its relatives
     latex: bool=False,  # As a table for LaTeX?
     markdown: bool=False,  # As Markdown, with LaTeX?
     html: str='',  # A file for all of it as a web page

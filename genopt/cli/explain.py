@@ -31,11 +31,17 @@ def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
     if not html: print(found.latex() if latex else found.markdown() if markdown else found.text()); return 0
     try: body = found.html()
     except ImportError as e: raise Stop(str(e)) from None
-    page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-            f'<title>{title}</title><style>body {{font-family: sans-serif; margin: 2em}}</style></head>\n'
-            f'<body>{body}</body></html>\n')
-    write(Path(html), lambda path: path.write_text(page, encoding='utf-8'))
+    write(Path(html), lambda path: path.write_text(PAGE.format(title=title, body=body), encoding='utf-8'))
     return 0
+
+
+PAGE = '''<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{title}</title>
+<style>body {{font-family: sans-serif; margin: 2em}}</style></head>
+<body>{body}</body>
+</html>
+'''
 
 
 def write(path: Path, do: Any) -> None:
@@ -43,6 +49,7 @@ def write(path: Path, do: Any) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         do(path)
+    except FileExistsError: raise Stop(f'cannot write {path}: {path.parent} is no folder') from None
     except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
     print(f'wrote {path}')
 

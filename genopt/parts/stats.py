@@ -28,7 +28,7 @@ def mom_product(mom_product, mom=nadam_mom):
 
 @stat(init=lambda *, lr: lr)
 def asgd_lr(eta, count, *, lr, lambd=1e-4, power=0.75):
-    "η ← η₀ / (1 + λ·η₀·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490)."
+    "ηₜ ← η / (1 + λ·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490)."
     return lr / (1 + lambd * lr * count)**power
 
 
@@ -92,7 +92,7 @@ def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
 
 @stat
 def max_sqr_grad(max_sqr_avg, sqr_avg):
-    "v̂ ← max(v̂, v): AMSGrad's largest average so far (Reddi et al., arXiv:1904.09237), before debiasing as in torch."
+    "vₘₐₓ ← max(vₘₐₓ, v): AMSGrad's largest average so far (Reddi et al., arXiv:1904.09237), not debiased, as in torch."
     return maximum(max_sqr_avg, sqr_avg)
 
 
@@ -116,13 +116,13 @@ def begun_sqr_grad(sqr_avg, grad, share=fresh):
 
 @stat
 def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom=0.999, eps=1e-8):
-    "s ← β₂·s + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2)."
+    "v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2)."
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * (grad - grad_avg), grad - grad_avg) + eps
 
 
 @stat
 def average_sqr_ahead(sqr_avg, grad, prev_last_grad, later=later, *, diff_mom=0.92, sqr_mom=0.99):
-    "n ← β₃·n + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677)."
+    "v ← β₃·v + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677)."
     ahead = grad + diff_mom * later * (grad - prev_last_grad)
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * ahead, ahead)
 

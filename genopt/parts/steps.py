@@ -152,7 +152,7 @@ def qhadam_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, nu=0.
 @step
 def adan_step(grad_avg, diff_avg, sqr_avg, bias=debias, diff_bias=debias.rename(mom='diff_mom'), sqr_bias=SQR, *,
               lr, diff_mom=0.92, eps=1e-8):
-    "Δθ = −η·(m̂ + β₂·d̂) / (√n̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code)."
+    "Δθ = −η·(m̂ + β₂·d̂) / (√v̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code)."
     return -lr * (grad_avg / bias + diff_mom / diff_bias * diff_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 def member(what: What | Member, number: int=0) -> Member:
-    """A recipe, or its name, or a `partial` of it with options; or a list of parts. Raises KeyError for no such name."""
+    "A recipe, its name, a `partial` of it with options, or a list of parts. Raises KeyError if there is no such name."
     if isinstance(what, Member): return what
     if isinstance(what, str): what = recipe(what)
     given = dict(what.keywords) if isinstance(what, partial) else {}
@@ -61,16 +61,15 @@ def relatives(
 ) -> list[str]:
     "The recipes that are one part away from it, added, left out or exchanged, each said as an edit."
     mine = member(what)
-    found = dict[str, str]()
+    found = list[tuple[int, str]]()
     for entry in recipes():
         r = recipe(entry.name)
         for options, parts in choices(r):
-            chosen = {k: v for k, v in options.items() if v != r.options[k]}
             gone, new = _edits(mine.parts, parts)
-            if max(len(gone), len(new)) > 1 or parts == mine.parts and entry.name in mine.name: continue
-            sentence = edit(mine, member(partial(r, **chosen)))
-            found.setdefault(sentence, sentence)
-    return [*found]
+            other = member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]}))
+            if max(len(gone), len(new)) > 1 or other.name == mine.name: continue
+            found.append((len(gone + new), edit(mine, other)))
+    return [sentence for _, sentence in sorted(found, key=lambda f: f[0])]
 
 
 class Comparison:
@@ -85,8 +84,8 @@ class Comparison:
 
     def cells(self, fn: Callable[..., Any]) -> list[str]:
         "For each optimizer: a dot if it has the part, or what it calls its arguments."
-        return [', '.join(','.join(f'{k}={v}' for k, v in sorted(p.names.items())) or '●' for p in m.parts if p.fn is fn)
-                for m in self.members]
+        def cell(p: Part) -> str: return ','.join(f'{k}={v}' for k, v in sorted(p.names.items())) or '●'
+        return [', '.join(cell(p) for p in m.parts if p.fn is fn) for m in self.members]
 
     def shared(self) -> list[str]:
         "The parts that all have, under whatever names."
@@ -118,7 +117,7 @@ class Comparison:
         "For a terminal."
         names = [m.name for m in self.members]
         rows = [('', *names, '')] + [(fn.__name__, *self.cells(fn), self.equation(fn)[0]) for fn in self.parts]
-        rows += [('',) * len(rows[0])] + [(k, *values, TABLE[k].doc if k in TABLE else '') for k, values in self.hypers()]
+        rows += [('',) * len(rows[0]), *((k, *values, _meaning(k)) for k, values in self.hypers())]
         shared = self.shared() if names[1:] else []
         ends = [f'Shared by all: {", ".join(shared)}.' if shared else 'No part is shared by all.'][:len(names) - 1]
         return '\n'.join([*_columns(rows), '', *(f'    {e}' for e in [*ends, *(f'{e}.' for e in self.edits())])])
@@ -129,8 +128,7 @@ class Comparison:
         lines = ['| | ' + ' | '.join(names) + ' | |', '|---|' + ':-:|' * len(names) + '---|']
         lines += [f'| `{fn.__name__}` | ' + ' | '.join(self.cells(fn)) + f' | ${self.equation(fn)[1]}$ |'
                   for fn in self.parts]
-        lines += [f'| `{k}` | ' + ' | '.join(values) + f' | {TABLE[k].doc if k in TABLE else ""} |'
-                  for k, values in self.hypers()]
+        lines += [f'| `{k}` | ' + ' | '.join(values) + f' | {_meaning(k)} |' for k, values in self.hypers()]
         return '\n'.join([*lines, '', *(f'* {e}.' for e in self.edits())])
 
     def latex(self) -> str:
@@ -150,7 +148,7 @@ class Comparison:
         names = [html.escape(m.name) for m in self.members]
         rows = [(f'<code>{fn.__name__}</code>', *map(html.escape, self.cells(fn)), mathml(self.equation(fn)[1]))
                 for fn in self.parts]
-        rows += [(f'<code>{k}</code>', *values, TABLE[k].doc if k in TABLE else '') for k, values in self.hypers()]
+        rows += [(f'<code>{k}</code>', *values, _meaning(k)) for k, values in self.hypers()]
         edits = ''.join(f'<li>{html.escape(e)}</li>' for e in self.edits())
         return STYLE + f'<div class="genopt">{table(rows, ("", *names, ""))}<ul>{edits}</ul></div>'
 
@@ -170,7 +168,7 @@ class Comparison:
 
 
 def compare(*optimizers: What) -> Comparison:
-    """Which parts optimizers share and where they differ: recipes, their names, `partial`s with options, lists of parts.
+    """Which parts optimizers share, and where they differ: recipes, their names, `partial`s of them, lists of parts.
 
     Of one alone, it says which recipes are one part away from it. Raises KeyError for an unknown name.
     """
@@ -194,8 +192,10 @@ def _merged(lists: Iterable[list[Any]]) -> list[Any]:
     return res
 
 
-def _names(parts: Iterable[Part]) -> str: return ' and '.join([', '.join(n[:-1]), n[-1]] if len(n := [
-    p.label for p in parts]) > 1 else n)
+def _meaning(hyper: str) -> str: return TABLE[hyper].doc if hyper in TABLE else ''
+def _names(parts: Iterable[Part]) -> str:
+    *some, last = (p.label for p in parts)
+    return f'{", ".join(some)} and {last}' if some else last
 
 
 def _call(options: Mapping[str, Any]) -> str:

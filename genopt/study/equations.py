@@ -121,7 +121,7 @@ def tidy(expr: Any) -> Any:
     "The shortest of some ways to write a sum."
     theta, eta = symbol('param'), symbol('lr')
     rest = expr - theta if theta in sp.Add.make_args(expr) else expr
-    tries = [f(rest) for f in (lambda e: sp.collect(e, eta), lambda e: -sp.collect(-e, eta), sp.factor_terms, lambda e: e)]
+    tries = [sp.collect(rest, eta), -sp.collect(-rest, eta), sp.factor_terms(rest), rest]
     res = [e if rest is expr else theta + e for e in tries] + [sp.collect(expr, theta)]
     if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise): res.append(sp.cancel(sp.together(expr)))
     return min(res, key=lambda e: (e.count_ops(), str(e).count('-')))

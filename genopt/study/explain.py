@@ -170,8 +170,8 @@ class Explanation:
 
         Raises ImportError if latex2mathml is not installed.
         """
-        return STYLE + f'<div class="genopt"><h3>{html.escape(self.name)}</h3><p>{html.escape(self.idea)}</p>' + ''.join(
-            self._html()) + '</div>'
+        head = _tag('h3', self.name) + _tag('p', self.idea)
+        return STYLE + '<div class="genopt">' + head + ''.join(self._html()) + '</div>'
 
     def _html(self) -> Iterator[str]:
         for s in self.sections:

@@ -1,7 +1,7 @@
 """How an expression is written: on one line of text, or in LaTeX. Terms and factors come in the order papers have."""
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import sympy as sp
@@ -48,8 +48,8 @@ class Text:
 
     def _Add(self, x: Any) -> tuple[str, int]:
         res = ''
-        some_negative = any(a.as_coeff_Mul()[0].is_negative for a in x.args)
-        for term in sorted(x.args, key=lambda t: (t.is_Number and not some_negative, *self.place(t))):
+        plain = all(a.is_Symbol or a.is_Number and a > 0 for a in x.args)  # t + 1; but 1 − β, and 1 + η·λ
+        for term in sorted(x.args, key=lambda t: (bool(t.is_Number and (plain or 0 < t < .01)), *self.place(t))):
             sign = term.as_coeff_Mul()[0].is_negative
             text = self.inside(-term if sign else term, MUL)
             res += (f' {self.minus} ' if sign else ' + ') + text if res else self.minus * bool(sign) + text

@@ -209,37 +209,33 @@ def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
             return png.getvalue()
 
     bounds, floor = _bounds(paths), _floor(paths)
-    shape = float(np.divide(*np.ptp(bounds, 1)))
-    wide, tall = (round(4.2 * min(max(shape, .5), 2)**p, 1) for p in (.5, -.5))
+    (left, right), (low, high) = bounds
+    shape = min(max((right - left) / (high - low), .5), 2)
+    wide, tall = round(4.2 * shape**.5, 1), 4.2 / shape**.5
+    labels = ['start', *['minimum'] * bool(surface.minima), *(p.label + f', {p.end}' * p.diverged for p in paths)]
+    columns = max(1, min(4, len(labels) // 2, int(11 * (wide + 5) / (8 + max(map(len, labels))))))
+    size = wide + 5, round(tall + .6 + .21 * math.ceil(len(labels) / columns), 1)
     moving: dict[Line2D, Array] = {}
+    curves: list[Line2D] = []
     with style.context(['default', STYLE]):  # whatever the user's own style is
-        fig = Picture(figsize=(wide + 5, tall + 1), layout='constrained', facecolor='white')
+        fig = Picture(figsize=size, layout='constrained', facecolor='white')
         where, fall = fig.subplots(1, 2, width_ratios=[wide, 4.2])
-        _map(where, surface, bounds)
-        where.set_aspect('equal' if .5 <= shape <= 2 else 'auto')
+        marks = _map(where, surface, bounds, [p.points[0] for p in paths])
         for i, p in enumerate(paths):
             look: Any = dict(color=COLORS[i % len(COLORS)], ls=LINES[i // len(COLORS) % len(LINES)])
             mark: Any = dict(marker=MARKS[i % len(MARKS)], mec='white', mew=.7)
-            every = max(1, len(p.losses) // 8)
             loss = np.stack([np.arange(len(p.losses)), p.losses - floor])
+            every = max(1, len(p.losses) // 8)  # marks do not all stand at the same steps
             trail, = where.plot(*p.points.T, **look, lw=1.7)
             head, = where.plot(*p.points[-1:].T, **look | dict(ls='None'), **mark, ms=8, zorder=4)
-            curve, = fall.plot(*loss, **look, **mark, lw=1.5, ms=6, markevery=(every * i // len(paths), every),
-                               label=p.label + f', {p.end}' * p.diverged)
+            curve, = fall.plot(*loss, **look, **mark, lw=1.5, ms=6, markevery=(every * i // len(paths), every))
             moving |= {trail: p.points.T, head: p.points.T, curve: loss}
-        starts = np.array([p.points[0] for p in paths])
-        where.plot(*starts.T, 'o', color='black', mfc='white', ms=7, zorder=3, ls='None', label='start')
-        if surface.minima:
-            where.plot(*np.array(surface.minima).T, '*', color='black', mfc='white', ms=13, zorder=3, label='minimum')
+            curves.append(curve)
+        _scale(fall, np.concatenate([p.losses for p in paths]) - floor)
         fall.set(xlabel='step', ylabel=f'loss {-floor:+.3g}' if floor else 'loss')
         fall.grid(color='.9', lw=.6)
-        losses = np.concatenate([p.losses for p in paths]) - floor
-        if (losses := losses[losses > 0]).size:  # and neither what is rounding, nor what is gone for good
-            fall.set_yscale('log')
-            fall.set_ylim(max(losses.min(), losses[0] / 1e16) / 2, min(losses.max(), losses[0] * 1e6) * 2)
-            fall.minorticks_off()
         fig.suptitle(surface.title, fontsize=11)
-        fig.legend(loc='outside lower center', ncols=min(4, len(paths)), frameon=False)
+        fig.legend([*marks, *curves], labels, loc='outside lower center', ncols=columns, frameon=False)
         fig.draw_without_rendering()  # now, in this style; and the layout is found once
         fig.set_layout_engine('none')
     return fig, moving
@@ -264,8 +260,8 @@ def _floor(paths: list[Path]) -> float:
     return float(min(0., *(p.losses.min() for p in paths)))
 
 
-def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point]) -> None:
-    "Contours at heights that grow geometrically."
+def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: Sequence[Array]) -> list[Line2D]:
+    "Contours at heights that grow geometrically. Returns the marks of the starts and of the minima."
     xs, ys = (torch.linspace(a, b, 201, dtype=torch.float64) for a, b in bounds)
     points = torch.cartesian_prod(ys, xs).flip(1)
     with torch.no_grad():
@@ -277,4 +273,19 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point]) -> None:
         levels = np.geomspace(np.quantile(heights[heights > 0].compressed(), .01), top, 15)
         axes.contourf(xs, ys, heights, [0, *levels], colors=[f'{g:.3f}' for g in np.linspace(1, .9, 15)])
         axes.contour(xs, ys, heights, levels, colors='.75', linewidths=.6)
-    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y')
+    (left, right), (low, high) = bounds
+    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y',
+             aspect='equal' if .5 <= (right - left) / (high - low) <= 2 else 'auto')
+    mark: Any = dict(ls='None', color='black', mfc='white', zorder=3)
+    res = axes.plot(*np.transpose(starts), 'o', **mark, ms=7, clip_on=False)
+    if surface.minima: res += axes.plot(*np.transpose(surface.minima), '*', **mark, ms=15)
+    return res
+
+
+def _scale(axes: Axes, losses: Array) -> None:
+    "A logarithm, where there is more than a factor of ten. It shows neither rounding nor what is gone for good."
+    losses = losses[losses > 0]
+    if not losses.size or losses.max() <= 10 * losses.min(): return
+    axes.set_yscale('log')
+    axes.set_ylim(max(losses.min(), losses[0] / 1e16) / 2, min(losses.max(), losses[0] * 1e6) * 2)
+    axes.minorticks_off()

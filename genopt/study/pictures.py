@@ -75,6 +75,7 @@ def tree(members: Sequence[Member], root: int=0) -> list[tuple[int, int]]:
 
 def family() -> Figure:
     "All recipes as a tree: each hangs from the one that it takes the fewest edits of parts to make it from."
+    fig = figure(13, 9.6, None)
     entries = recipes()
     members = [member(e.name) for e in entries]
     names = [*dict.fromkeys(e.family for e in entries)]
@@ -86,7 +87,6 @@ def family() -> Figure:
         place[i] = depth, len(place)
         for c in sorted(children.get(i, []), key=lambda c: _size(c, children)): put(c, depth + 1)
     put(0, 0)
-    fig = figure(13, 9.6, None)
     ax = fig.add_axes((0, 0, 1, 1))
     for parent, found in children.items():
         x, y = place[parent]

@@ -41,9 +41,9 @@ class Surface:
 
     @property
     def title(self) -> str:
-        "Its name, and its formula where the function's documentation begins with one."
-        name, doc = self.name.replace('_', ' '), (inspect.getdoc(self.function) or '').split('\n')[0]
-        return f'{name[:1].upper()}{name[1:]}' + (f':  {doc.split(":")[0]}' if self in SURFACES.values() else '')
+        "What a picture calls it: its name; for one of SURFACES also its formula, with which its documentation begins."
+        if self not in SURFACES.values(): return self.name
+        return f'{self.name.replace("_", " ").capitalize()}:  {(inspect.getdoc(self.function) or "").split(":")[0]}'
 
 
 def valley(x: Tensor, y: Tensor) -> Tensor:
@@ -76,4 +76,4 @@ SURFACES = {s.name: s for s in (
     Surface('noisy_bowl', noisy_bowl, (-2.5, 1.5),  ((-3., 1.), (-1.5, 2.)),   ((0., 0.),), noise=1.),
     Surface('saddle',     saddle,     (-1.5, 1e-3), ((-2., 2.), (-1.75, 1.75)), ((0., -1.), (0., 1.))),
     Surface('rosenbrock', rosenbrock, (-1.5, -.5),  ((-2., 2.), (-1., 3.)),    ((1., 1.),)),
-    Surface('beale',      beale,      (1., 1.5),    ((-.5, 4.), (-2., 2.)),    ((3., .5),)))}
+    Surface('beale',      beale,      (1., 1.5),    ((-1.5, 4.), (-2., 2.)),   ((3., .5),)))}

@@ -265,7 +265,7 @@ class _ASGD(Recipe):
             l2_reg                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             l2_reg[wd=lambd]              g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count                    t ← t + 1, for each parameter from its own first step.
-            asgd_lr                       η ← η₀ / (1 + λ·η₀·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
+            asgd_lr                       ηₜ ← η / (1 + λ·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
             asgd_step                     Δθ = −ηₜ₋₁·g, at a rate that is remembered.
             mean_param[count=prev_count]  w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407).
 
@@ -613,7 +613,7 @@ class _AdaBelief(Recipe):
         AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
-            average_sqr_surprise  s ← β₂·s + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2).
+            average_sqr_surprise  v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2).
             step_count            t ← t + 1, for each parameter from its own first step.
             adam_step             Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
             weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
@@ -878,9 +878,9 @@ class _Adan(Recipe):
             step_count         t ← t + 1, for each parameter from its own first step.
             average_grad       m ← β₁·m + (1 − β₁)·g
             average_diff       d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change (Xie et al., arXiv:2208.06677).
-            average_sqr_ahead  n ← β₃·n + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677).
+            average_sqr_ahead  v ← β₃·v + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677).
             last_grad          g, for the next step to compare with.
-            adan_step          Δθ = −η·(m̂ + β₂·d̂) / (√n̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code).
+            adan_step          Δθ = −η·(m̂ + β₂·d̂) / (√v̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code).
             proximal_decay     θ ← θ / (1 + η·λ), after the step (Xie et al., arXiv:2208.06677, algorithm 1).
 
             lr=0.001       learning rate
