@@ -2,7 +2,7 @@
 
     >>> opt = AdamW(model.parameters())
     >>> Schedule(opt, 1000, lr=one_cycle(3e-3), wd=linear(.1, 0.))       # ... and each opt.step() moves it on
-    >>> Schedule(opt, lr=lambda step: 1e-3 / (1 + step)**.5)             # without a number of steps: by step
+    >>> Schedule(SGD(model.parameters()), lr=lambda step: .1 / (1 + step)**.5)  # no number of steps: by the step
 
 A function of the fraction is anything that takes a number from 0 to 1: these, a lambda, or one of fastai's; and these
 go into fastai's ParamScheduler. Ends may be lists or arrays, with a number for each group.

@@ -32,7 +32,6 @@ def descend(
     for p in paths: print(f'{p.label:{wide}}  {p.end}')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()
         if out.suffix.lower() == '.gif': study.animate(paths).save(out, writer='pillow')
         else: study.plot_paths(paths).savefig(out, dpi=150)
     except ImportError as e: raise Stop(str(e)) from None

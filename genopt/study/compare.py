@@ -1,4 +1,10 @@
-"""What optimizers share, and where they differ: read off their parts."""
+"""What optimizers share, and where they differ: read off their parts.
+
+    >>> compare('adam', 'adamw').edits()
+    ['AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0']
+    >>> relatives('signum')
+    ['Tiger is Signum in all its parts; lr = 0.001, not 0.0001; mom = 0.965, not 0.9; wd = 0.01, not 0']
+"""
 from __future__ import annotations
 
 import html

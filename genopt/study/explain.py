@@ -1,4 +1,8 @@
-"""What an optimizer is, in its own words: equations, hyperparameters, memory and sources, made by running its parts."""
+"""What an optimizer is, in its own words: equations, hyperparameters, memory and sources, made by running its parts.
+
+    >>> explain('lion').sections[0].together()[-1][0]
+    'θ ← θ − η·sign((1 − β₁)·g + β₁·mₜ₋₁)'
+"""
 from __future__ import annotations
 
 import html

@@ -86,9 +86,8 @@ def descend(
     rule, surface = _as_recipe(recipe), _as_surface(function)
     if steps < 1: raise ValueError(f'`steps` = {steps}: give at least 1')
     begin = _as_point(surface, start)
-    tunes = lr is None and 'lr' in signature(rule).parameters
-    given = [{'lr': r, **hypers_and_options} for r in (LRS if tunes else [lr])]
-    if not tunes and lr is None: given = [hypers_and_options]
+    rates = LRS if lr is None and 'lr' in signature(rule).parameters else [lr]
+    given = [({} if r is None else {'lr': r}) | hypers_and_options for r in rates]
     with torch.enable_grad(): paths = [_walk(rule, surface, begin, steps, seed, g) for g in given]
     return min(paths, key=lambda p: (p.diverged, p.losses[-max(1, steps // 10):].mean()))
 
@@ -209,8 +208,7 @@ def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
             return png.getvalue()
 
     bounds, floor = _bounds(paths), _floor(paths)
-    (left, right), (low, high) = bounds
-    shape = min(max((right - left) / (high - low), .5), 2)
+    shape = min(max(float(np.divide(*np.ptp(bounds, 1))), .5), 2)
     wide, tall = round(4.2 * shape**.5, 1), 4.2 / shape**.5
     labels = ['start', *['minimum'] * bool(surface.minima), *(p.label + f', {p.end}' * p.diverged for p in paths)]
     columns = max(1, min(4, len(labels) // 2, int(11 * (wide + 5) / (8 + max(map(len, labels))))))
@@ -260,7 +258,7 @@ def _floor(paths: list[Path]) -> float:
     return float(min(0., *(p.losses.min() for p in paths)))
 
 
-def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: Sequence[Array]) -> list[Line2D]:
+def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: list[Array]) -> list[Line2D]:
     "Contours at heights that grow geometrically. Returns the marks of the starts and of the minima."
     xs, ys = (torch.linspace(a, b, 201, dtype=torch.float64) for a, b in bounds)
     points = torch.cartesian_prod(ys, xs).flip(1)
@@ -269,13 +267,13 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: Sequ
         except (RuntimeError, ValueError): z = torch.stack([surface(p) for p in points])  # a function that says `if`
     heights = np.ma.masked_invalid(z.reshape(201, 201))
     heights -= heights.min()
-    if (top := heights.max()) > 0:
-        levels = np.geomspace(np.quantile(heights[heights > 0].compressed(), .01), top, 15)
+    above = heights[heights > 0].compressed()
+    if above.size and (low := np.quantile(above, .01)) < above.max():
+        levels = np.geomspace(low, above.max(), 15)
         axes.contourf(xs, ys, heights, [0, *levels], colors=[f'{g:.3f}' for g in np.linspace(1, .9, 15)])
         axes.contour(xs, ys, heights, levels, colors='.75', linewidths=.6)
-    (left, right), (low, high) = bounds
-    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y',
-             aspect='equal' if .5 <= (right - left) / (high - low) <= 2 else 'auto')
+    wide, tall = np.ptp(bounds, 1)
+    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y', aspect='equal' if .5 <= wide / tall <= 2 else 'auto')
     mark: Any = dict(ls='None', color='black', mfc='white', zorder=3)
     res = axes.plot(*np.transpose(starts), 'o', **mark, ms=7, clip_on=False)
     if surface.minima: res += axes.plot(*np.transpose(surface.minima), '*', **mark, ms=15)

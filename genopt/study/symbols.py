@@ -1,7 +1,7 @@
 """Symbols that parts run on: a part's equation is what its own function returns for them.
 
     >>> trace(average_grad)
-    mom*prev_grad_avg + (1 - mom)*grad
+    grad*(1 - mom) + mom*prev_grad_avg
 
 Where a function asks a question (`if count > 1`), it runs once for each answer, and the results are put together again
 as cases. Questions that only hyperparameters decide are answered by their values. A tensor stands for a matrix.
