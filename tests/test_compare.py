@@ -86,6 +86,7 @@ def test_relatives():
 @pytest.mark.parametrize('given, error, sentence', [
     (['adamm'], KeyError, 'there is no recipe `adamm`: did you mean `Adam`?'),
     ([], TypeError, 'compare takes recipes: compare(RMSprop, Adam, AdamW)'),
+    ([3], TypeError, 'or lists of parts, and this is a int'),
     ([[genopt.average_grad]], genopt.ContractError, 'has no step'),
     ([partial(genopt.Adam, amsgard=True)], TypeError, '`amsgard`: no part takes it: did you mean `amsgrad`?')])
 def test_what_is_refused(given, error, sentence):

@@ -249,13 +249,33 @@ def test_a_users_parts():
     assert of(plain_step).text == 'Δθ ← max(−η·g⁴, −1)'
 
 
+@pytest.mark.parametrize('body, text', [
+    ('grad / grad.abs().max()', 'g ← g/max(|g|)'), ('grad.max(torch.zeros(()))', 'g ← max(g, 0)'),
+    ('grad.max(lr * grad)', 'g ← max(g, η·g)'), ('max(grad, 0 * grad)', 'g ← max(g, 0)'),
+    ('grad / (grad * grad).amin()', 'g ← g/min(g²)'), ('grad * math.pi', 'g ← π·g'),
+    ('torch.norm(grad) * torch.relu(grad)', 'g ← max(g, 0)·‖g‖'), ('grad - grad.mean(-2, keepdim=True)',
+                                                                   'g ← g − mean_col(g)'),
+    ('np.sqrt(grad) ** 3', 'g ← g^(3/2)'), ('torch.sigmoid(grad)', 'g ← 1 / (1 + exp(−g))'),
+    ('torch.addcdiv(grad, grad, grad + 1, value=-lr)', 'g ← g − η·g / (g + 1)'),
+    ('grad.clamp(-1, 1)', 'g ← clip(g, ±1)'), ('grad.clamp(max=lr)', 'g ← min(g, η)'),
+    ('grad if grad.dim() > 1 else 0', 'g ← g'), ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
+    ('grad * ((grad > 0) & (grad < 1))', 'g ← g·[g < 1 and g > 0]'),
+    ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)')])
+def test_what_an_operation_means(body, text):
+    names = {}
+    exec(f'import math, torch\nimport numpy as np\ndef odd(grad, *, lr=.5): return {body}', names)
+    assert of(transform(names['odd'])).text == text
+
+
 @pytest.mark.parametrize('body, why', [
     ('return grad.mul_(2)', 'it writes into a tensor (`mul_`)'),
     ('return grad * grad.tolist()[0]', '`tolist` is no operation that equations know'),
     ('return grad * float(int(lr))', 'it needs the value of a number'),
     ('return grad.norm(1) * grad', 'it takes a norm of order 1'),
     ('return grad * torch.ones(3)', 'it reads a tensor that is none of its arguments'),
-    ('return grad.mean((0, 2))', 'it reduces along (0, 2)'),
+    ('return grad - grad.mean((0, 2), keepdim=True)', 'it reduces along (0, 2)'),
+    ('return grad - grad.mean(1)', 'it reduces along 1 without keepdim'),
+    ('return grad / grad.max(0)[0]', 'it reduces along 0'),
     ('return grad + undefined', "NameError: name 'undefined' is not defined"),
     ('return grad * sum(1 for i in range(9) if lr > i * .1)', 'it has too many cases')])
 def test_why_a_part_has_no_equation(body, why, tmp_path):
@@ -287,6 +307,10 @@ def test_an_optimizer_with_its_groups():
     one = genopt.AdamW(ps).explain()
     assert len(one.sections) == 1 and not one.sections[0].title and one.name == 'AdamW'
     with pytest.raises(TypeError, match='an optimizer has its hyperparameters'): explain(opt, lr=3)
+    with pytest.raises(TypeError, match="explain takes a recipe, .* or a list of parts, and this is a SGD"):
+        explain(torch.optim.SGD(ps))
+    text = str(genopt.SGD(ps, lr=torch.tensor(.25), maximize=True).explain())
+    assert 'climbing: g is the gradient with its sign turned' in text and 'lr = 0.25' in text
 
 
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])

@@ -11,7 +11,7 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..catalogue import choices, recipes
 from ..composition import Composition
@@ -40,8 +40,11 @@ def member(what: What | Member, number: int=0) -> Member:
     if isinstance(what, str): what = recipe(what)
     given = dict(what.keywords) if isinstance(what, partial) else {}
     if isinstance(what, partial): what = what.func  # type: ignore[assignment]
+    if not isinstance(what, (Recipe, Iterable)):
+        raise TypeError('compare takes recipes, their names, `partial`s of them, or lists of parts, and this is a '
+                        f'{type(what).__name__}')
     if not isinstance(what, Recipe):
-        composition = Composition(what)  # type: ignore[arg-type]
+        composition = Composition(cast(Iterable[Part], what))
         return Member(f'list {number}', composition.parts, composition.hypers)
     composition, values = bound(what, given)
     return Member(what.__name__ + _call(given), composition.parts, values)

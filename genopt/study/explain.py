@@ -9,7 +9,7 @@ import html
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
@@ -216,7 +216,10 @@ def explain(
     if isinstance(what, Recipe):
         composition, values = bound(what, options_and_hypers)
         return Explanation(what.__name__, what.idea, [Section('', composition, values)])
-    composition = what if isinstance(what, Composition) else Composition(what)
+    if not isinstance(what, (Composition, Iterable)) or isinstance(what, torch.optim.Optimizer):
+        raise TypeError('explain takes a recipe, its name, an optimizer of genopt\'s, or a list of parts, and this is '
+                        f'a {type(what).__name__}')
+    composition = what if isinstance(what, Composition) else Composition(cast(Iterable[Part], what))
     return Explanation('An optimizer', '', [Section('', composition, {**composition.hypers, **options_and_hypers})])
 
 
@@ -232,12 +235,14 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
     "One for groups that are alike."
     alike: list[tuple[Composition, dict[str, Any], list[Any]]] = []
     for group in opt.param_groups:
-        found = next((a for a in alike if a[:2] == (group.composition, group.hypers())), None)
+        found = next((a for a in alike if a[:2] == (group.composition, group.hypers())
+                      and a[2][0]['maximize'] == group['maximize']), None)
         if found: found[2].append(group)
         else: alike.append((group.composition, group.hypers(), [group]))
     for composition, values, groups in alike:
         names = ', '.join(str(g.index) for g in groups)
         title = f'group{"s" * (len(groups) > 1)} {names}' if len(alike) > 1 else ''
+        if groups[0]['maximize']: title += ', ' * bool(title) + 'climbing: g is the gradient with its sign turned'
         ps = [p for g in groups for p in g['params']]
         yield Section(title, composition, values, memory_of(composition, values, ps))
 

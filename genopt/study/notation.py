@@ -57,9 +57,10 @@ class Text:
 
     def place(self, term: Any) -> tuple[Any, ...]:
         names = {s.name for s in term.free_symbols}
+        factors = {f.as_base_exp()[0] for f in sp.Mul.make_args(term)}
         negative = bool(term.as_coeff_Mul()[0].is_negative)
         kind = 0 if term.is_Number else 1 if any(n in self.tensors for n in names) else 2
-        return negative, self.first not in names, kind, len(str(term)), str(term)
+        return negative, all(getattr(f, 'name', '') != self.first for f in factors), kind, len(str(term)), str(term)
 
     def _Mul(self, x: Any) -> tuple[str, int]:
         above, below = list[Any](), list[Any]()
@@ -105,11 +106,14 @@ class Text:
     def _RowNorm(self, x: Any) -> tuple[str, int]: return self.norm(self.write(x.args[0])[0], 'row'), ATOM
     def _RowMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'row')
     def _ColumnMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'col')
+    def _Largest(self, x: Any) -> tuple[str, int]: return self.call('max', x.args)
+    def _Smallest(self, x: Any) -> tuple[str, int]: return self.call('min', x.args)
     def _Total(self, x: Any) -> tuple[str, int]: return self.call('sum', x.args)
     def _MatProd(self, x: Any) -> tuple[str, int]: return self.dot.join(self.inside(a, POW) for a in x.args), MUL
     def _Truth(self, x: Any) -> tuple[str, int]: return self.square_brackets(self.write(x.args[0])[0]), ATOM
     def _Mod(self, x: Any) -> tuple[str, int]: return self.word(' mod ').join(self.inside(a, POW) for a in x.args), MUL
     def _Infinity(self, x: Any) -> tuple[str, int]: return self.words['oo'], ATOM
+    def _Pi(self, x: Any) -> tuple[str, int]: return self.letter('π'), ATOM
 
     def _Clip(self, x: Any) -> tuple[str, int]:
         value, low, high = x.args

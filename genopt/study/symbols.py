@@ -43,6 +43,8 @@ class Mean(_Real): "Over all elements."
 class RowMean(_Real): "Of each row."
 class ColumnMean(_Real): "Of each column."
 class Total(_Real): "The sum of all elements."
+class Largest(_Real): "Of all elements."
+class Smallest(_Real): "Of all elements."
 class MatProd(_Real): "The product of two matrices."
 class Clip(_Real): "x, between two bounds."
 class Finite(_Real): "1 for a finite number, else 0."
@@ -51,6 +53,7 @@ class Truth(_Real): "1 where a condition holds, else 0."
 
 NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True), Mean=np.mean,
              RowMean=lambda x: np.mean(x, axis=-1, keepdims=True), Clip=np.clip, MatProd=np.matmul, Total=np.sum,
+             Largest=np.max, Smallest=np.min,
              ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Finite=np.isfinite,
              Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
 
@@ -58,6 +61,7 @@ NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, k
 def number(x: Any) -> sp.Expr:
     "A Python number, as people write it: .5 is a half, and .96 is no 24/25."
     if isinstance(x, bool) or not isinstance(x, float) or not math.isfinite(x): return sp.sympify(x)
+    if x == math.pi: return sp.pi
     simple = Fraction(x).limit_denominator(4)
     return sp.Rational(simple.numerator, simple.denominator) if float(simple) == x else sp.Float(x)
 
@@ -68,12 +72,22 @@ def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunct
 def numeric(x: Any) -> Any: return Truth(x) if is_condition(x) else x
 
 
-def _along(dim: Any, whole: type, rows: type, columns: type | None=None) -> Any:
-    dims = (dim,) if isinstance(dim, int) else dim
-    if dims is None or {*dims} == {0, 1}: return whole
-    if (*dims,) in ((1,), (-1,)): return rows
-    if columns and (*dims,) in ((0,), (-2,)): return columns
-    raise Unsymbolic(f'it reduces along {dim}')
+def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> Callable[..., Any]:
+    "A function of all elements, or along one dimension."
+    def reduce(x: Any, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
+        dims = (dim,) if isinstance(dim, int) else dim
+        if dims is None: return whole(x)
+        kind = rows if (*dims,) in ((1,), (-1,)) else columns if (*dims,) in ((0,), (-2,)) else None
+        if kind is None or not keepdim: raise Unsymbolic(f'it reduces along {dim}' + ' without keepdim' * bool(kind))
+        return kind(x)
+    return reduce
+
+
+def _extreme(of_two: Any, of_all: Any) -> Callable[..., Any]:
+    def extreme(x: Any, other: Any=None) -> Any:
+        if isinstance(other, int): raise Unsymbolic(f'it reduces along {other}')
+        return of_all(x) if other is None else of_two(x, other)
+    return extreme
 
 
 def _clamp(x: Any, min: Any=None, max: Any=None) -> Any:
@@ -85,8 +99,8 @@ def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
 def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return numeric(x)
 def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
 def _norm(x: Any, p: Any=2, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
-    if p != 2: raise Unsymbolic(f'it takes a norm of order {p}')
-    return _along(dim, Norm, RowNorm)(x)
+    if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
+    return _reduced(Norm, RowNorm)(x, dim, keepdim)
 
 
 CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
@@ -100,30 +114,33 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2, reciprocal=lambda x: 1 / x, exp=sp.exp,
     log=sp.log, log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign, sin=sp.sin,
     cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
-    maximum=sp.Max, minimum=sp.Min, max=sp.Max, min=sp.Min, clamp=_clamp, clip=_clamp,
+    maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
     clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, c), (b, sp.true)]),
-    norm=_norm, vector_norm=_norm, sum=lambda x, dim=None, **kw: _along(dim, Total, Total)(x),
-    mean=lambda x, dim=None, keepdim=False: _along(dim, Mean, RowMean, ColumnMean)(x),
     isfinite=Finite, nan_to_num=_same, to=_as_number, type=_as_number, float=_as_number, double=_as_number,
     clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     full_like=_full, new_zeros=lambda x, *args, **kw: sp.Integer(0))
+REDUCE: dict[str, Callable[..., Any]] = dict(
+    norm=_norm, vector_norm=_norm, sum=_reduced(Total), mean=_reduced(Mean, RowMean, ColumnMean),
+    amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest), min=_extreme(sp.Min, Smallest))
 SIZES = sp.symbols('rows columns', positive=True, integer=True)
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
     "One of torch's operations, on symbols."
-    op = (OPS | LOGIC).get(name.removeprefix('linalg_').strip('_') if name.startswith('_') else
-                           name.removeprefix('linalg_'))
+    name = name.removeprefix('linalg_')
+    op = (OPS | LOGIC | REDUCE).get(name)
     if op is None: raise Unsymbolic(f'`{name}` is no operation that equations know')
-    keep = name in LOGIC or name in ('where', 'to')
     def plain(x: Any) -> Any:
         if isinstance(x, torch.Tensor):
             if x.dim(): raise Unsymbolic('it reads a tensor that is none of its arguments')
             x = x.item()
         if isinstance(x, Sym): x = x.expr
-        elif isinstance(x, (int, float)) and not isinstance(x, bool): x = number(x) if isinstance(x, float) else x
-        return x if keep else numeric(x)
-    if op in (_along, _norm) or name in ('mean', 'sum'): return Sym(op(plain(args[0]), *args[1:], **kwargs))
+        elif isinstance(x, float): x = number(x)
+        return x if name in LOGIC or name in ('where', 'to') else numeric(x)
+    kwargs.pop('out', None)
+    if name in REDUCE:  # what is a plain int there is a dimension
+        args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
+        return Sym(op(*args, **kwargs))
     return Sym(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})))
 
 
@@ -266,7 +283,8 @@ def _lifted(fn: Any, name: str) -> Any:
     return lifted
 
 
-BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (min, max, float, abs, pow)}
+BUILTINS = {f.__name__: _lifted(f, name) for f, name in ((min, 'minimum'), (max, 'maximum'), (float, 'float'),
+                                                         (abs, 'abs'), (pow, 'pow'))}
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
