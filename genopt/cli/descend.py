@@ -45,5 +45,6 @@ def _numbers(option: str, text: str, *counts: int) -> list[float]:
     try: res = [float(t) for t in text.split(',')] if text else []
     except ValueError: raise Stop(f'--{option} {text}: give numbers, with commas between') from None
     if res and len(res) not in counts:
-        raise Stop(f'--{option} {text}: give {" or ".join(map(str, sorted({*counts})))}, with commas between')
+        few = ' or '.join(map(str, sorted({*counts})))
+        raise Stop(f'--{option} {text}: give {few} number{"s" * (few != "1")}')
     return res

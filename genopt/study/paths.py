@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..composition import Composition
 from ..hypers import did_you_mean
+from ..optimizer import Optimizer
 from ..part import Part
 from ..recipe import Recipe, recipe as find
 from .surfaces import SURFACES, Point, Surface
@@ -83,22 +85,16 @@ def descend(
     Raises KeyError for an unknown name, ValueError or TypeError for a start, a function or hyperparameters that are
     wrong, and what an Optimizer raises.
     """
-    rule, surface = _as_recipe(recipe), _as_surface(function)
-    if steps < 1: raise ValueError(f'`steps` = {steps}: give at least 1')
+    recipe = find(recipe) if isinstance(recipe, str) else recipe
+    rule = recipe if isinstance(recipe, Recipe) else Composition(recipe)
+    surface = _as_surface(function)
     begin = _as_point(surface, start)
-    rates = LRS if lr is None and 'lr' in signature(rule).parameters else [lr]
+    if steps < 1: raise ValueError(f'`steps` = {steps}: give at least 1')
+    takes = signature(rule).parameters if isinstance(rule, Recipe) else rule.hypers
+    rates = LRS if lr is None and 'lr' in takes else [lr]
     given = [({} if r is None else {'lr': r}) | hypers_and_options for r in rates]
     with torch.enable_grad(): paths = [_walk(rule, surface, begin, steps, seed, g) for g in given]
     return min(paths, key=lambda p: (p.diverged, p.losses[-max(1, steps // 10):].mean()))
-
-
-def _as_recipe(recipe: Recipe | str | Iterable[Part]) -> Recipe:
-    if isinstance(recipe, Recipe): return recipe
-    if isinstance(recipe, str): return find(recipe)
-    parts = tuple(recipe)
-    def fn() -> tuple[Part, ...]: return parts
-    fn.__name__ = ' → '.join(getattr(p, 'label', repr(p)) for p in parts)
-    return Recipe(fn, {})
 
 
 def _as_surface(function: Surface | str | Callable[..., Any]) -> Surface:
@@ -119,9 +115,10 @@ def _as_point(surface: Surface, start: Sequence[float] | None) -> Point:
     return x, y
 
 
-def _walk(recipe: Recipe, surface: Surface, start: Point, steps: int, seed: int, given: dict[str, Any]) -> Path:
+def _walk(rule: Recipe | Composition, surface: Surface, start: Point, steps: int, seed: int,
+          given: dict[str, Any]) -> Path:
     point = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    opt, draw = recipe([point], **given), torch.Generator().manual_seed(seed)
+    opt, draw = Optimizer([point], rule, **given), torch.Generator().manual_seed(seed)
     loss, far = surface(point), FAR * max(1., *map(abs, start))
     if not loss.requires_grad:
         raise TypeError(f'`{surface.name}` has no gradient: compute it from x and y with torch\'s functions')
@@ -135,7 +132,8 @@ def _walk(recipe: Recipe, surface: Surface, start: Point, steps: int, seed: int,
         x, y = point.tolist()
         if not (abs(x) < far and abs(y) < far and loss.isfinite()): break
         points.append((x, y)); losses.append(loss.item())
-    group, name = opt.param_groups[0], recipe.__name__
+    group = opt.param_groups[0]
+    name = rule.__name__ if isinstance(rule, Recipe) else ' → '.join(group['parts'])
     words = ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k, v in given.items())
     return Path(name, surface, np.array(points), np.array(losses), {**group.options, **group.hypers()},
                 f'{name} ({words})' if words else name, diverged=len(points) <= steps)
@@ -173,21 +171,20 @@ def animate(
             line.set_data(*data[:, :step + 1][:, -1 if line.get_linestyle() == 'None' else 0:])
     _freeze(fig, moving)
     last = max(len(p.points) for p in paths) - 1
-    steps = np.unique(last * np.linspace(0, 1, frames)**1.5 + .5).astype(int).tolist()
-    return Film(fig, show, [*steps, *[last] * 20], interval=50)  # it rests at the end
+    steps = np.unique((last * np.linspace(0, 1, frames)**1.5).round().astype(int)).tolist()
+    return Film(fig, show, [*steps, *[last] * 10], interval=80)  # it rests at the end
 
 
 def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
     "Makes one image of all that does not move: so a frame takes a tenth of the time."
-    from matplotlib.image import imread
+    from PIL import Image
     for line in moving: line.set_visible(False)
     fig.savefig(png := BytesIO(), dpi=fig.dpi)
-    png.seek(0)
     for artist in [a for part in (fig, *fig.axes) for a in part.get_children()]:
         artist.set_visible(artist in moving or artist in fig.axes)
     below = fig.add_axes((0, 0, 1, 1), zorder=-1)
     below.set_axis_off()
-    below.imshow(imread(png), aspect='auto', interpolation='none')
+    below.imshow(Image.open(png).convert('RGB'), aspect='auto', interpolation='none')
 
 
 def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
@@ -273,7 +270,8 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: list
         axes.contourf(xs, ys, heights, [0, *levels], colors=[f'{g:.3f}' for g in np.linspace(1, .9, 15)])
         axes.contour(xs, ys, heights, levels, colors='.75', linewidths=.6)
     wide, tall = np.ptp(bounds, 1)
-    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y', aspect='equal' if .5 <= wide / tall <= 2 else 'auto')
+    axes.set_aspect('equal' if .5 <= wide / tall <= 2 else 'auto')  # then a slope crosses its contour at a right angle
+    axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y')
     mark: Any = dict(ls='None', color='black', mfc='white', zorder=3)
     res = axes.plot(*np.transpose(starts), 'o', **mark, ms=7, clip_on=False)
     if surface.minima: res += axes.plot(*np.transpose(surface.minima), '*', **mark, ms=15)
