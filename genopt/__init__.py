@@ -28,16 +28,18 @@ from .schedule import (Schedule, combined, constant, cosine, exponential, flat_c
 if TYPE_CHECKING:
     from .study.compare import compare, relatives
     from .study.explain import explain
-    from .study.paths import descend, plot_paths
+    from .study.maps import animate, plot_paths
+    from .study.paths import descend
     from .study.pictures import family
+    from .study.surfaces import SURFACES
 
 __version__ = '0.1.0'
-STUDY = dict(explain='explain', compare='compare', relatives='compare', descend='paths', plot_paths='paths',
-             family='pictures')  # loaded when they are first asked for: sympy takes its time
+STUDY = dict(explain='explain', compare='compare', relatives='compare', descend='paths', plot_paths='maps',
+             animate='maps', SURFACES='surfaces', family='pictures')  # loaded when asked for: sympy takes its time
 __all__ = ['stat', 'scalar', 'transform', 'step', 'total', 'gate', 'recipe', 'Optimizer',
            'Schedule', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
            'one_cycle', 'no_decay', 'layer_lrs', 'route', 'Groups', 'recipes', 'users', 'modifiers',
-           'explain', 'compare', 'relatives', 'descend', 'plot_paths', 'family',
+           'explain', 'compare', 'relatives', 'descend', 'plot_paths', 'animate', 'SURFACES', 'family',
            'Part', 'Composition', 'Recipe', 'ContractError', 'PartError', 'to_torch']
 __all__ += zoo.__all__
 __all__ += parts.__all__

@@ -151,7 +151,7 @@ def _meanings(values: Mapping[str, Any]) -> str:
         for i, n in enumerate(names): words[n].append(word if len(names) == 1 else f'{word}[{i}]')
     rows = [(k if v is REQUIRED else f'{k}={v!r}', TABLE[k].doc if k in TABLE else 'an option: it chooses parts'
              if isinstance(v, (bool, str)) else '', words[k]) for k, v in values.items()]
-    width = max(len(name) for name, *_ in rows)
+    width = max((len(name) for name, *_ in rows), default=0)
     lines = (f'    {name:{width}}  {doc} ' + f'(torch: {", ".join(theirs)})' * bool(theirs)
              for name, doc, theirs in rows)
     return '\n'.join(line.rstrip() for line in lines)

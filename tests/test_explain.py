@@ -260,7 +260,8 @@ def test_a_users_parts():
     ('grad.clamp(-1, 1)', 'g ← clip(g, ±1)'), ('grad.clamp(max=lr)', 'g ← min(g, η)'),
     ('grad if grad.dim() > 1 else 0', 'g ← g'), ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
     ('grad * ((grad > 0) & (grad < 1))', 'g ← g·[g < 1 and g > 0]'),
-    ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)')])
+    ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)'),
+    ('2.5 * grad', 'g ← 2.5·g')])
 def test_what_an_operation_means(body, text):
     names = {}
     exec(f'import math, torch\nimport numpy as np\ndef odd(grad, *, lr=.5): return {body}', names)

@@ -2,9 +2,14 @@
 import contextlib
 import io
 import re
+from functools import partial
 from pathlib import Path
 
+import genopt
+import learners
 import pytest
+from genopt.cli import main
+from PIL import Image
 
 README = (Path(__file__).parent.parent / 'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'```python\n(.*?)```', README, re.S)
@@ -20,8 +25,11 @@ def run_session(block, names):
         assert printed.getvalue().strip() == want.strip(), code
 
 
-def test_the_code_in_readme():
-    names = {}
+@pytest.mark.filterwarnings('ignore')  # fastai's
+def test_the_code_in_readme(capsys):
+    learn = learners.learner(genopt.Adam)
+    names = dict(Learner=partial(learners.Learner, loss_func=learn.loss_func), dls=learn.dls, net=learn.model,
+                 splitter=learners.split)
     for block in BLOCKS:
         if block.startswith('>>>'): run_session(block, names)
         else: exec(compile(block, 'README.md', 'exec'), names)
@@ -33,5 +41,17 @@ def test_the_two_commands():
     assert len(commands) == 2 and commands[0].endswith('-m genopt race') and commands[1].endswith('-m pytest')
 
 
+COMMANDS = re.findall(r'^    python -m genopt (.*)$', README, re.M)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_the_other_commands(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 0 and capsys.readouterr().out
+    for name in re.findall(r'\S+\.png', command):
+        with Image.open(tmp_path / name) as picture: assert picture.size > (400, 200)
+
+
 def test_the_links():
     for link in re.findall(r'\]\(([^)#:]+)\)', README): assert (Path(__file__).parent.parent / link).is_file(), link
+    assert len(COMMANDS) >= 4

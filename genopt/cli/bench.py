@@ -29,6 +29,7 @@ from .. import __version__, zoo
 from ..hypers import did_you_mean
 from ..interop.torch import TWINS
 from ..recipe import Recipe
+from ..study.figures import COLORS, MARKS
 from . import Stop
 
 __all__ = ['bench']
@@ -401,7 +402,8 @@ def _plot(result: dict[str, Any], name: str, path: Path) -> None:
                 points = [(c['n'], r['ms']) for c in result['curves'] if c['x'] == x
                           for r in c['rows'] if r['contender'] == label and 'ms' in r]
                 style = dict(color='black', ls=':', lw=1) if label == 'mul_' else dict(
-                    color=f'C{i}', marker='.', lw=2.4 if label.startswith('genopt') else 1)
+                    color=COLORS[i % len(COLORS)], marker=MARKS[i % len(MARKS)], ms=4,
+                    lw=2.4 if label.startswith('genopt') else 1)
                 ax.plot(*zip(*points), label='in-place mul_ (a limit)' if label == 'mul_' else label, **style)
             ax.set(xscale='log', yscale='log', xlabel=title, ylabel='ms a step')
             ax.grid(alpha=.25)

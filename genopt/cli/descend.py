@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from ..part import ContractError, PartError
-from ..study import paths as study
+from ..study.maps import animate, plot_paths
+from ..study.paths import descend as walk
 from . import Stop
 
 __all__ = ['descend']
@@ -26,14 +27,14 @@ def descend(
     if out.suffix.lower() not in KINDS: raise Stop(f'--out {out}: give a name that ends in {", ".join(KINDS)}')
     begin, lrs = _numbers('start', start, 2) or None, _numbers('lr', lr, 1, len(recipes))
     rates = lrs if len(lrs) == len(recipes) else [*lrs, None][:1] * len(recipes)
-    try: paths = [study.descend(r, on, begin, steps, rate, seed) for r, rate in zip(recipes, rates)]
+    try: paths = [walk(r, on, begin, steps, rate, seed) for r, rate in zip(recipes, rates)]
     except (KeyError, TypeError, ValueError, ContractError, PartError) as e: raise Stop(e.args[0]) from None
     wide = max(len(p.label) for p in paths)
     for p in paths: print(f'{p.label:{wide}}  {p.end}')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() == '.gif': study.animate(paths).save(out, writer='pillow')
-        else: study.plot_paths(paths).savefig(out, dpi=150)
+        if out.suffix.lower() == '.gif': animate(paths).save(out, writer='pillow')
+        else: plot_paths(paths).savefig(out, dpi=150)
     except ImportError as e: raise Stop(str(e)) from None
     except OSError as e: raise Stop(f'cannot write {out}: {e.strerror or e}') from None
     print(f'wrote {out}')

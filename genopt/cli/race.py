@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..hypers import did_you_mean
 from ..interop.torch import TWINS
 from ..recipe import Recipe
+from ..study.figures import COLORS
 from . import Stop
 
 __all__ = ['race']
@@ -194,11 +195,11 @@ def _plot(pairs: list[Pair], per_epoch: int, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
     with matplotlib.rc_context({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}):
-        fig = Figure(figsize=(8, 6), layout='constrained')
+        fig = Figure(figsize=(8, 6), layout='constrained', facecolor='white')
         zero = 1e-18  # where the log axis below shows 0
         above, below = fig.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
         for i, pair in enumerate(pairs):
-            color = f'C{i}'
+            color = COLORS[i]
             ours, theirs = (_smooth(v, per_epoch) for v in pair.losses)
             epochs = [(j + 1) / per_epoch for j in range(len(ours))]
             twin = pair.twin + ' (momentum=0.9)' * (pair.name == 'Momentum')

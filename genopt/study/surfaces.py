@@ -6,7 +6,6 @@
 """
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -41,33 +40,36 @@ class Surface:
 
     @property
     def title(self) -> str:
-        "What a picture calls it: its name; for one of SURFACES also its formula, with which its documentation begins."
-        if self not in SURFACES.values(): return self.name
-        return f'{self.name.replace("_", " ").capitalize()}:  {(inspect.getdoc(self.function) or "").split(":")[0]}'
+        "What a picture calls it: its name, and its formula, if that is a short one of operations that symbols know."
+        from .notation import Text
+        from .symbols import Sym, symbol
+        try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)  # type: ignore[arg-type, attr-defined]
+        except Exception: formula = ''
+        return self.name.replace('_', ' ').capitalize() + f':  {formula}' * (0 < len(formula) < 70)
 
 
 def valley(x: Tensor, y: Tensor) -> Tensor:
-    "½(x² + 30y²): thirty times as steep across as along."
+    "Thirty times as steep across as along."
     return (x**2 + 30 * y**2) / 2
 
 
 def noisy_bowl(x: Tensor, y: Tensor) -> Tensor:
-    "½(x² + 3y²): easy, were it not for the noise in its slopes."
+    "Easy, were it not for the noise in its slopes."
     return (x**2 + 3 * y**2) / 2
 
 
 def saddle(x: Tensor, y: Tensor) -> Tensor:
-    "½x² + ¼(y² − 1)²: a pass at (0, 0) between two minima; the slope all but vanishes on it."
+    "A pass at (0, 0) between two minima; the slope all but vanishes on it."
     return x**2 / 2 + (y**2 - 1)**2 / 4
 
 
 def rosenbrock(x: Tensor, y: Tensor) -> Tensor:
-    "(1 − x)² + 100(y − x²)²: a bent valley with a nearly flat floor (Rosenbrock, doi:10.1093/comjnl/3.3.175)."
+    "A bent valley with a nearly flat floor (Rosenbrock, doi:10.1093/comjnl/3.3.175)."
     return (1 - x)**2 + 100 * (y - x**2)**2
 
 
 def beale(x: Tensor, y: Tensor) -> Tensor:
-    "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²: plains between cliffs (Beale, 1958)."
+    "Plains between cliffs (Beale, 1958)."
     return (1.5 - x + x*y)**2 + (2.25 - x + x * y**2)**2 + (2.625 - x + x * y**3)**2
 
 

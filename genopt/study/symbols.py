@@ -63,7 +63,8 @@ def number(x: Any) -> sp.Expr:
     if isinstance(x, bool) or not isinstance(x, float) or not math.isfinite(x): return sp.sympify(x)
     if x == math.pi: return sp.pi
     simple = Fraction(x).limit_denominator(4)
-    return sp.Rational(simple.numerator, simple.denominator) if float(simple) == x else sp.Float(x)
+    if float(simple) != x or abs(x) > 1 and simple.denominator > 1: return sp.Float(x)
+    return sp.Rational(simple.numerator, simple.denominator)
 
 
 def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunction, BooleanAtom))

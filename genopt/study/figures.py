@@ -1,0 +1,41 @@
+"How our figures look: white, so that they can be read on a dark page too, in colours that the colour-blind tell apart."
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING: from matplotlib.figure import Figure
+
+__all__ = ['figure', 'COLORS', 'MARKS', 'LINES']
+
+COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'  # Okabe & Ito's, without yellow
+MARKS, LINES = 'os^DvPX', ('-', '--', ':')
+STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
+
+
+@contextmanager
+def figure(
+    width: float,  # In inches
+    height: float,
+    arranged: bool=True  # Does it find room for labels by itself?
+) -> Iterator[Figure]:
+    """A matplotlib Figure to draw on in our style, whatever the user's own is. It needs no display.
+
+    Raises ImportError if matplotlib is not installed.
+    """
+    try:
+        from matplotlib import style
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('matplotlib is not installed, and pictures need it: pip install "genopt[study]"') from None
+
+    class Picture(Figure):  # by itself, a notebook shows a Figure only after pyplot was imported
+        def _repr_png_(self) -> bytes:
+            self.savefig(png := BytesIO(), format='png')
+            return png.getvalue()
+    with style.context(['default', STYLE]):
+        yield (fig := Picture(figsize=(width, height), layout='constrained' if arranged else None, facecolor='white'))
+        fig.draw_without_rendering()  # now, in this style; and the layout is found once
+        if arranged: fig.set_layout_engine('none')
