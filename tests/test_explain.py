@@ -286,6 +286,11 @@ def test_why_a_part_has_no_equation(body, why, tmp_path):
     assert str(e.value) == why
 
 
+def test_what_is_0_leaves_no_hat():
+    assert explain('adam', mom=0.).sections[0].together()[-1][0] == 'θ ← θ − η·m / (√v̂ + ε)'
+    steps_agree(genopt.AdamW.parts(), dict(lr=.05, mom=0., sqr_mom=.9, eps=1e-3, wd=.1))
+
+
 def test_questions():
     "What only hyperparameters decide is decided; the rest becomes cases."
     assert str(trace(genopt.parts.grown_weight, dict(warmup=0., slow_weight=5.))) == 'slow_weight'
@@ -320,6 +325,13 @@ def test_memory_is_what_the_state_takes(name):
     p.grad = torch.ones_like(p); opt.step()
     taken = sum(v.numel() * v.element_size() for v in opt.state[p].values() if isinstance(v, torch.Tensor))
     assert sum(opt.explain().sections[0].memory.values()) == pytest.approx(taken / p.numel())
+
+
+def test_memory_is_in_float32_whatever_the_default_is():
+    torch.set_default_dtype(torch.float64)
+    try: assert '8 bytes for each element of a parameter: m 4 + v 4' in explain('adam').text()
+    finally: torch.set_default_dtype(torch.float32)
+    assert 'memory in float32\n    none: nothing but numbers is kept' in explain('sgd').text()
 
 
 def test_a_recipe_without_a_learning_rate():

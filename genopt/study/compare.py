@@ -109,6 +109,11 @@ class Comparison:
             res.append(edit(nearest, m))
         return res
 
+    def sentences(self) -> list[str]:
+        "What is shared by all, and each edit."
+        shared = f'Shared by all: {", ".join(self.shared())}.' if self.shared() else 'No part is shared by all.'
+        return [shared] * (len(self.members) > 1) + [f'{e}.' for e in self.edits()]
+
     def hypers(self) -> list[tuple[str, list[str]]]:
         "Each hyperparameter's value in each optimizer."
         every = [k for m in self.members for k in m.values]
@@ -127,9 +132,7 @@ class Comparison:
         names = [m.name for m in self.members]
         rows = [('', *names, '')] + [(fn.__name__, *self.cells(fn), self.equation(fn)[0]) for fn in self.parts]
         rows += [('',) * len(rows[0]), *((k, *values, _meaning(k)) for k, values in self.hypers())]
-        shared = self.shared() if names[1:] else []
-        ends = [f'Shared by all: {", ".join(shared)}.' if shared else 'No part is shared by all.'][:len(names) - 1]
-        return '\n'.join([*_columns(rows), '', *(f'    {e}' for e in [*ends, *(f'{e}.' for e in self.edits())])])
+        return '\n'.join([*_columns(rows), '', *(f'    {e}' for e in self.sentences())])
 
     def markdown(self) -> str:
         "With LaTeX between dollars."
@@ -138,7 +141,7 @@ class Comparison:
         lines += [f'| `{fn.__name__}` | ' + ' | '.join(self.cells(fn)) + f' | ${self.equation(fn)[1]}$ |'
                   for fn in self.parts]
         lines += [f'| `{k}` | ' + ' | '.join(values) + f' | {_meaning(k)} |' for k, values in self.hypers()]
-        return '\n'.join([*lines, '', *(f'* {e}.' for e in self.edits())])
+        return '\n'.join([*lines, '', *(f'* {e}' for e in self.sentences())])
 
     def latex(self) -> str:
         "A table (needs amsmath)."
@@ -158,7 +161,7 @@ class Comparison:
         rows = [(f'<code>{fn.__name__}</code>', *map(html.escape, self.cells(fn)), mathml(self.equation(fn)[1]))
                 for fn in self.parts]
         rows += [(f'<code>{k}</code>', *values, _meaning(k)) for k, values in self.hypers()]
-        edits = ''.join(f'<li>{html.escape(e)}</li>' for e in self.edits())
+        edits = ''.join(f'<li>{html.escape(e)}</li>' for e in self.sentences())
         return STYLE + f'<div class="genopt">{table(rows, ("", *names, ""))}<ul>{edits}</ul></div>'
 
     def plot(self) -> Figure:

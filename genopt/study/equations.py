@@ -75,7 +75,8 @@ class Equations:
         done, made = list[Line](), set[str]()
         for line in lines:
             if not isinstance(line.expr, sp.Basic): done.append(line); continue
-            expr = line.expr.subs(zeros)
+            trivial = {k: v for k, e in self.short.items() if (v := e.subs(zeros)).is_Number}  # 1 − β₁ᵗ, if β₁ is 0
+            expr = line.expr.subs(zeros).subs(trivial)
             if line.name not in self.scalars:
                 expr, hats = self._hats(expr)
                 for name, value in hats.items():

@@ -110,7 +110,7 @@ class Section:
     def remembers(self) -> str:
         "Memory, as a sentence."
         kept = {k: v for k, v in self.memory.items() if v}
-        if not kept: return 'no memory: nothing but numbers is kept'
+        if not kept: return 'none: nothing but numbers is kept'
         each = ' + '.join(f'{self.equations.letters[k]} {_bytes(v)}' for k, v in kept.items())
         return f'{_bytes(sum(kept.values()))} bytes for each element of a parameter' + f': {each}' * (len(kept) > 1)
 
@@ -252,7 +252,7 @@ def memory_of(composition: Composition, values: Mapping[str, Any],
              ) -> dict[str, float]:
     "Bytes of each stat for an element of a parameter, if that is float32; on average over `params`."
     shapes = [p.shape for p in params if p.numel()] or [torch.Size((1024, 1024))]
-    metas = [torch.empty(s, device='meta') for s in shapes]
+    metas = [torch.empty(s, dtype=torch.float32, device='meta') for s in shapes]
     hypers = {k: 0. if v is REQUIRED else float(v) for k, v in values.items()}
     res = {}
     for name in composition.tensor_stats:
@@ -263,9 +263,9 @@ def memory_of(composition: Composition, values: Mapping[str, Any],
 
 # -- forms -----------------------------------------------------------------------------------------------------
 
-STYLE = ('<style>.genopt table {border-collapse: collapse; margin: .6em 0} .genopt td, .genopt th {text-align: left; '
-         'padding: .15em .8em; border: 0; background: none} .genopt th {font-weight: normal; opacity: .6} '
-         '.genopt math {font-size: 1.05em}</style>')
+STYLE = ('<style>.genopt.genopt table {border-collapse: collapse; margin: .6em 0} '  # twice: Jupyter has a style too
+         '.genopt.genopt td, .genopt.genopt th {text-align: left; padding: .3em .8em; white-space: nowrap} '
+         '.genopt.genopt th {font-weight: normal; opacity: .6} .genopt math {font-size: 1.05em}</style>')
 
 
 def mathml(latex: str) -> str:
