@@ -261,7 +261,8 @@ def test_a_users_parts():
     ('grad if grad.dim() > 1 else 0', 'g ← g'), ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
     ('grad * ((grad > 0) & (grad < 1))', 'g ← g·[g < 1 and g > 0]'),
     ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)'),
-    ('2.5 * grad', 'g ← 2.5·g')])
+    ('2.5 * grad', 'g ← 2.5·g'), ('torch.where(grad > 0, 2, torch.where(grad < 0, 3, grad))',
+                                  'g ← 2 if g > 0 else 3 if g < 0 else g')])
 def test_what_an_operation_means(body, text):
     names = {}
     exec(f'import math, torch\nimport numpy as np\ndef odd(grad, *, lr=.5): return {body}', names)
@@ -289,6 +290,11 @@ def test_why_a_part_has_no_equation(body, why, tmp_path):
 def test_what_is_0_leaves_no_hat():
     assert explain('adam', mom=0.).sections[0].together()[-1][0] == 'θ ← θ − η·m / (√v̂ + ε)'
     steps_agree(genopt.AdamW.parts(), dict(lr=.05, mom=0., sqr_mom=.9, eps=1e-3, wd=.1))
+
+
+def test_cases_are_flat():
+    latex = genopt.Rprop.explain().sections[0].together()[0][1]
+    assert latex.count(r'\begin{cases}') == 1 and latex.count(r' \\ ') == 2
 
 
 def test_questions():

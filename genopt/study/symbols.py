@@ -228,6 +228,7 @@ def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
         if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], condition)
         elif condition != sp.false: merged.append((value, condition))
     *some, (last, _) = [(numeric(v), c) for v, c in merged]
+    if isinstance(last, sp.Piecewise): *more, (last, _) = last.args; some += more
     if len(some) == 1 and last == 0 and _is_finite(some[0][0]): return some[0][0] * Truth(some[0][1])
     if len(some) == 1 and some[0][0] == 0 and _is_finite(last): return last * Truth(sp.Not(some[0][1]))
     return sp.Piecewise(*some, (last, True)) if some else last
