@@ -469,3 +469,17 @@ def test_a_switch_follows_a_new_name_and_a_pickle():
         opt = genopt.SGD([inf], lr=.1, momentum=.9, compile=compile); opt.step()
         assert opt.state[inf]['grad_avg'].item() == 1, 'with wd=0, the parameter must not be looked at'
 
+
+
+def test_a_number_times_a_condition():
+    "torch computes it in the default dtype, whatever meets it later: so does a kernel."
+    @genopt.stat(init=torch.ones_like)
+    def gain(gain, grad, *, grow=.2): return torch.where(grad < 0, gain, gain + grow * (grad > 0))
+    @genopt.step
+    def gain_step(grad, gain, *, lr): return -lr * gain * grad
+    seen = []
+    for compile in (False, True):
+        p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64)); p.grad = torch.tensor([1., -1., 0.]).double()
+        opt = genopt.Optimizer([p], [gain, gain_step], lr=1., compile=compile); opt.step()
+        seen.append((p.detach(), opt.state[p]['gain']))
+    assert all(torch.equal(a, b) for a, b in zip(*seen)) and seen[0][1][0] == 1 + torch.tensor(.2).double()

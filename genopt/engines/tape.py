@@ -148,6 +148,8 @@ class _Numbers(TorchFunctionMode):
         if name == 'full_like' and isinstance(args[1], Tensor): return torch.zeros_like(args[0]) + args[1]
         both = [*args, *kwargs.values()]
         dtypes = {x.dtype for x in both if isinstance(x, Tensor) and x.dim() and x.is_floating_point()}
+        if not dtypes and any(isinstance(x, Tensor) and x.dim() for x in both):  # a number times a condition
+            dtypes = {torch.get_default_dtype()}
         if dtypes and torch.float64 not in dtypes:  # a number takes the dtype of the tensors that it meets
             dtype = reduce(torch.promote_types, dtypes)
             def cast(x: Any) -> Any:
