@@ -102,7 +102,8 @@ def test_the_equations_of_every_modifier(name, nonzero):
 # -- what is printed is what was evaluated -----------------------------------------------------------------------------
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=symbols.Norm, clip=symbols.Clip, truth=symbols.Truth,
+FUNCTIONS = dict(nan_to_num=symbols.Nan_To_Num,
+                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=symbols.Norm, clip=symbols.Clip, truth=symbols.Truth,
                  max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=symbols.Mean, eq=sp.Eq, ne=sp.Ne,
                  mean_row=symbols.RowMean, mean_col=symbols.ColumnMean, sum=symbols.Total, finite=symbols.Finite,
                  RMS=lambda x: sp.sqrt(symbols.Mean(x**2)), rows=symbols.SIZES[0], columns=symbols.SIZES[1])
@@ -261,6 +262,8 @@ def test_a_users_parts():
     ('grad if grad.dim() > 1 else 0', 'g ← g'), ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
     ('grad * ((grad > 0) & (grad < 1))', 'g ← g·[g < 1 and g > 0]'),
     ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)'),
+    ('grad.nan_to_num()', 'g ← nan_to_num(g)'), ('grad * ~((grad > 0) & (grad < 1))', 'g ← g·[not (g < 1 and g > 0)]'),
+    ('grad // 2', 'g ← floor(g/2)'), ('grad * math.e', 'g ← 2.71828·g'), ('grad % 2', 'g ← g mod 2'),
     ('2.5 * grad', 'g ← 2.5·g'), ('torch.where(grad > 0, 2, torch.where(grad < 0, 3, grad))',
                                   'g ← 2 if g > 0 else 3 if g < 0 else g')])
 def test_what_an_operation_means(body, text):

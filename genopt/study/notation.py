@@ -37,7 +37,7 @@ class Text:
         "What is written, and how tightly it holds together."
         for cls in type(x).__mro__:
             if found := getattr(self, f'_{cls.__name__}', None): return found(x)  # type: ignore[no-any-return]
-        raise NotImplementedError(f'{type(x).__name__}: {x}')
+        return str(x), ADD  # a constant of sympy's that no paper has
 
     def inside(self, x: Any, least: int) -> str:
         "In brackets, if it does not hold together enough."
@@ -132,6 +132,7 @@ class Text:
         word = self.words[type(x).__name__.lower()]
         return word.join(self.inside(a, ADD) for a in sorted(x.args, key=str)), ADD
     _Or = _And
+    def _Not(self, x: Any) -> tuple[str, int]: return self.word('not ') + self.inside(x.args[0], ATOM), ADD
 
     def _Piecewise(self, x: Any) -> tuple[str, int]:
         pieces = [(self.write(v)[0], None if c == sp.true else self.write(c)[0]) for v, c in x.args]

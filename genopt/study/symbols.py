@@ -47,13 +47,14 @@ class Largest(_Real): "Of all elements."
 class Smallest(_Real): "Of all elements."
 class MatProd(_Real): "The product of two matrices."
 class Clip(_Real): "x, between two bounds."
+class Nan_To_Num(_Real): "x, if that is a finite number."
 class Finite(_Real): "1 for a finite number, else 0."
 class Truth(_Real): "1 where a condition holds, else 0."
 
 
 NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True), Mean=np.mean,
              RowMean=lambda x: np.mean(x, axis=-1, keepdims=True), Clip=np.clip, MatProd=np.matmul, Total=np.sum,
-             Largest=np.max, Smallest=np.min,
+             Largest=np.max, Smallest=np.min, Nan_To_Num=np.nan_to_num,
              ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Finite=np.isfinite,
              Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
 
@@ -117,7 +118,8 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
     maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
     clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, c), (b, sp.true)]),
-    isfinite=Finite, nan_to_num=_same, to=_as_number, type=_as_number, float=_as_number, double=_as_number,
+    isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x),
+    to=_as_number, type=_as_number, float=_as_number, double=_as_number,
     clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     full_like=_full, new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
