@@ -1,6 +1,6 @@
 """A step of AdamW in genopt, torch.optim, fastai, optax and HeavyBall: the same shapes, gradients and hyperparameters.
 
-    python benchmarks/others.py > others.txt      # a table in Markdown, and JSON; some 2 minutes on 2 quiet cores
+    python benchmarks/others.py > others.txt      # a table in Markdown, and JSON; 2 minutes on 2 quiet cores
 
 All in one process, in rounds: a step of each, in a random order. A ratio is the median, over rounds, of a time by that
 of torch's fused one in the same round. Of the rounds, 15 blocks are kept in which other processes took little. `first`
@@ -106,7 +106,7 @@ def main():
     with tempfile.TemporaryDirectory() as cache:
         os.environ.update(TORCHINDUCTOR_CACHE_DIR=cache, GENOPT_CACHE=cache)
         new = {o: subprocess.check_output([sys.executable, __file__, o]) for o in labels if o != 'heavyball'}
-        small, large = dict(compare(labels, SMALL, 20)), dict(compare(labels, LARGE, 2))
+        small, large = dict(compare(labels, SMALL, 12)), dict(compare(labels, LARGE, 2))
         offs = {o: [off(o, torch.float32), off(o, torch.float64)] for o in labels}
     print('\n| AdamW | 50 of 32×32: ms | over torch fused | transformer of 10.2 M: ms | over torch fused',
           '| state, bytes | first, s | off, float32 | float64 |\n' + '|---' * 9 + '|')
