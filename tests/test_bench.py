@@ -64,7 +64,7 @@ def test_what_a_step_moves():
     (['--device', 'meta'], 'bench: --device meta: give cpu or cuda'),
     (['--rounds', '0'], 'bench: --rounds 0: give at least 1'),
     (['--peers', 'optimus'], 'bench: `optimus` is no library that this knows: did you mean `optimi`?'),
-    (['--out', '/proc/none/such'], 'bench: cannot write /proc/none/such: ')])
+    (['--out', '/proc/none/such'], 'bench: cannot write /proc/none/such/bench.json: ')])
 def test_what_it_cannot_do(args, sentence, capsys):
     assert main(['bench', *args]) == 1
     assert sentence in capsys.readouterr().err

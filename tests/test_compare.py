@@ -46,6 +46,7 @@ def test_forms():
     html = found._repr_html_()
     assert html.count('<math') == len(found.parts) and '<li>AggMo is SGD without sgd_step, with' in html
     assert found._repr_markdown_() == found.markdown() and not found.shared()
+    assert r'& Adam(decouple\_wd=True) &' in compare(partial(genopt.Adam, decouple_wd=True)).latex()
 
 
 @pytest.mark.parametrize('a, b, sentence', [
@@ -141,7 +142,7 @@ def test_the_commands(tmp_path, capsys):
 @pytest.mark.parametrize('args, sentence', [
     (['compare', 'sgd', 'adamm'], 'compare: there is no recipe `adamm`: did you mean `Adam`?'),
     (['compare', 'sgd', '--picture', 'x.gif'], 'compare: x.gif: give a name that ends in .png, .svg or .pdf'),
-    (['family', '--out', '/dev/null/f.png'], 'family: cannot write /dev/null/f.png: /dev/null is no folder'),
+    (['family', '--out', '/dev/null/f.png'], 'family: cannot write /dev/null/f.png: Not a directory'),
     (['compare', 'sgd', '--html', '/proc/f.html'], 'compare: cannot write /proc/f.html: No such file or directory')])
 def test_what_the_commands_refuse(args, sentence, capsys):
     assert main(args) == 1 and capsys.readouterr().err.strip() == sentence

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from fastcore.script import anno_parser
@@ -16,7 +17,7 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..hypers import did_you_mean
 
-__all__ = ['main', 'Stop', 'COMMANDS']
+__all__ = ['main', 'Stop', 'write', 'COMMANDS']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
@@ -42,6 +43,14 @@ def main(argv: Sequence[str] | None=None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt: return _fail(f'{name}: interrupted', 130)
+
+
+def write(path: Path, do: Callable[[Path], Any]) -> None:
+    "Makes a file, and the folder that it is in; or says in one sentence why it cannot."
+    try:
+        if not path.parent.exists(): path.parent.mkdir(parents=True)
+        do(path)
+    except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
 
 
 def _command(name: str) -> Callable[..., Any]:

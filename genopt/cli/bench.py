@@ -30,7 +30,7 @@ from ..hypers import did_you_mean
 from ..interop.torch import TWINS
 from ..recipe import Recipe
 from ..study.figures import COLORS, MARKS
-from . import Stop
+from . import Stop, write
 
 __all__ = ['bench']
 
@@ -60,10 +60,7 @@ def bench(
         import rich  # noqa: F401
     except ImportError as e:
         raise Stop(f'{e.name} is not installed, and the benchmark needs it: pip install "genopt[bench]"') from None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / 'bench.json').touch()
-    except OSError as e: raise Stop(f'cannot write {out}: {e.strerror or e}') from None
+    write(out / 'bench.json', Path.touch)
     if threads: torch.set_num_threads(threads)
     result: dict[str, Any] = dict(machine=_machine(device_), libraries=libraries, rounds=rounds, steps=[], first=[],
                                   curves=[])

@@ -1,13 +1,16 @@
 "What optimizers share, and where they differ: a table, a page, or a picture of their parts."
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from . import Stop
-from .explain import show, write
+from . import Stop, write
+from .explain import show
 
-__all__ = ['compare']
+if TYPE_CHECKING: from matplotlib.figure import Figure
+
+__all__ = ['compare', 'save']
 
 
 def compare(
@@ -25,10 +28,11 @@ def compare(
     return show(found, latex, markdown, html, ', '.join(recipes)) if latex or markdown or html or not picture else 0
 
 
-def save(draw, path: str) -> None:  # type: ignore[no-untyped-def]
+def save(draw: Callable[[], Figure], path: str) -> None:
     "Draws, and writes the picture."
     if Path(path).suffix.lower() not in ('.png', '.svg', '.pdf'):
         raise Stop(f'{path}: give a name that ends in .png, .svg or .pdf')
     try: figure = draw()
     except ImportError as e: raise Stop(str(e)) from None
     write(Path(path), lambda p: figure.savefig(p, dpi=150))
+    print(f'wrote {path}')

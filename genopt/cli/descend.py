@@ -7,7 +7,7 @@ from typing import Annotated
 from ..part import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
-from . import Stop
+from . import Stop, write
 
 __all__ = ['descend']
 
@@ -31,12 +31,11 @@ def descend(
     except (KeyError, TypeError, ValueError, ContractError, PartError) as e: raise Stop(e.args[0]) from None
     wide = max(len(p.label) for p in paths)
     for p in paths: print(f'{p.label:{wide}}  {p.end}')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    def draw(out: Path) -> None:
         if out.suffix.lower() == '.gif': animate(paths).save(out, writer='pillow')
         else: plot_paths(paths).savefig(out, dpi=150)
+    try: write(out, draw)
     except ImportError as e: raise Stop(str(e)) from None
-    except OSError as e: raise Stop(f'cannot write {out}: {e.strerror or e}') from None
     print(f'wrote {out}')
     return 0
 

@@ -5,7 +5,7 @@ import ast
 from pathlib import Path
 from typing import Annotated, Any
 
-from . import Stop
+from . import Stop, write
 
 __all__ = ['explain', 'show']
 
@@ -32,6 +32,7 @@ def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
     try: body = found.html()
     except ImportError as e: raise Stop(str(e)) from None
     write(Path(html), lambda path: path.write_text(PAGE.format(title=title, body=body), encoding='utf-8'))
+    print(f'wrote {html}')
     return 0
 
 
@@ -42,16 +43,6 @@ PAGE = '''<!doctype html>
 <body>{body}</body>
 </html>
 '''
-
-
-def write(path: Path, do: Any) -> None:
-    "Makes a file, or says in one sentence why it cannot."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        do(path)
-    except FileExistsError: raise Stop(f'cannot write {path}: {path.parent} is no folder') from None
-    except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
-    print(f'wrote {path}')
 
 
 def _given(text: str) -> tuple[str, Any]:

@@ -22,7 +22,7 @@ from ..hypers import did_you_mean
 from ..interop.torch import TWINS
 from ..recipe import Recipe
 from ..study.figures import COLORS
-from . import Stop
+from . import Stop, write
 
 __all__ = ['race']
 
@@ -49,8 +49,8 @@ def race(
     except ImportError as e:
         package = str(e.name).split('.')[0]
         raise Stop(f'{package} is not installed, and the race needs it: pip install "genopt[race]"') from None
-    _write(out, lambda: out.mkdir(parents=True, exist_ok=True))
-    _write(out / 'race.json', (out / 'race.json').touch)
+    write(out, lambda out: out.mkdir(exist_ok=True))
+    write(out / 'race.json', Path.touch)
 
     train, test = _digits(seed)
     pairs = [Pair(name, lr, _net(seed)) for name, lr in lr_of.items()]
@@ -65,8 +65,8 @@ def race(
     _print(rows)
     result = dict(epochs=epochs, seed=seed, batch=batch, torch=torch.__version__, optimizers=rows,
                   curves={p.name: dict(genopt=p.losses[0], torch=p.losses[1], weights=p.drift) for p in pairs})
-    _write(out / 'race.json', lambda: (out / 'race.json').write_text(json.dumps(result, indent=1), encoding='utf-8'))
-    _write(out / 'race.png', lambda: _plot(pairs, len(batches) // epochs, out / 'race.png'))
+    write(out / 'race.json', lambda path: path.write_text(json.dumps(result, indent=1), encoding='utf-8'))
+    write(out / 'race.png', lambda path: _plot(pairs, len(batches) // epochs, path))
     print(f'wrote {out / "race.png"} and {out / "race.json"}')
     for pair in pairs:
         if max(pair.drift) > DRIFT:
@@ -89,12 +89,6 @@ def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     if bad := [v for v in values if not 0 <= v < float('inf')]:
         raise Stop(f'--lrs {lrs}: {bad[0]:g} is no learning rate')
     return dict(zip(names, values))
-
-
-def _write(path: Path, do: Any) -> None:
-    "Does what touches the disk, and says in one sentence why it cannot."
-    try: do()
-    except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
 
 
 # -- the model and its data ----------------------------------------------------------------------------------

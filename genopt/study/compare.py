@@ -11,7 +11,7 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..catalogue import choices, recipes
 from ..composition import Composition
@@ -38,16 +38,15 @@ def member(what: What | Member, number: int=0) -> Member:
     "A recipe, its name, a `partial` of it with options, or a list of parts. Raises KeyError if there is no such name."
     if isinstance(what, Member): return what
     if isinstance(what, str): what = recipe(what)
-    given = dict(what.keywords) if isinstance(what, partial) else {}
-    if isinstance(what, partial): what = what.func  # type: ignore[assignment]
-    if not isinstance(what, (Recipe, Iterable)):
+    rule, given = (what.func, what.keywords) if isinstance(what, partial) else (what, {})
+    if isinstance(rule, Recipe):
+        composition, values = bound(rule, given)
+        return Member(rule.__name__ + _call(given), composition.parts, values)
+    if not isinstance(rule, Iterable):
         raise TypeError('compare takes recipes, their names, `partial`s of them, or lists of parts, and this is a '
-                        f'{type(what).__name__}')
-    if not isinstance(what, Recipe):
-        composition = Composition(cast(Iterable[Part], what))
-        return Member(f'list {number}', composition.parts, composition.hypers)
-    composition, values = bound(what, given)
-    return Member(what.__name__ + _call(given), composition.parts, values)
+                        f'{type(rule).__name__}')
+    composition = Composition(rule)
+    return Member(f'list {number}', composition.parts, composition.hypers)
 
 
 def edit(
@@ -148,7 +147,7 @@ class Comparison:
         rows = [[fn.__name__.replace('_', r'\_'), *(r'$\bullet$' if c == '●' else c.replace('_', r'\_')
                                                     for c in self.cells(fn)), f'${self.equation(fn)[1]}$']
                 for fn in self.parts]
-        head = ' & '.join(['', *(m.name for m in self.members), ''])
+        head = ' & '.join(['', *(m.name.replace('_', r'\_') for m in self.members), ''])
         return '\n'.join([rf'\begin{{tabular}}{{l{"c" * len(self.members)}l}}', rf'  {head} \\ \hline',
                           *(f'  {" & ".join(row)} \\\\' for row in rows), r'\end{tabular}'])
 

@@ -74,7 +74,6 @@ class Equations:
         "With hats for what is debiased, short scalars in their place, and only those others that are read."
         done, made = list[Line](), set[str]()
         for line in lines:
-            if not isinstance(line.expr, sp.Basic): done.append(line); continue
             trivial = {k: v for k, e in self.short.items() if (v := e.subs(zeros)).is_Number}  # 1 − β₁ᵗ, if β₁ is 0
             expr = line.expr.subs(zeros).subs(trivial)
             if line.name not in self.scalars:
@@ -90,7 +89,7 @@ class Equations:
         for i in reversed(range(len(done))):
             line = done[i]
             if line.name in self.scalars and line.name not in used: del done[i]
-            elif isinstance(line.expr, sp.Basic): used |= {s.name for s in line.expr.free_symbols}
+            else: used |= {s.name for s in line.expr.free_symbols}
         yield from done
 
     def _plain(self, expr: Any) -> Any:
@@ -115,7 +114,7 @@ class Equations:
 
 def _is_short(name: str, expr: Any) -> bool:
     "Is a scalar better written out? Not one that papers have a letter for."
-    return isinstance(expr, sp.Symbol) or name not in LETTERS and isinstance(expr, sp.Basic) and expr.count_ops() <= 6
+    return isinstance(expr, sp.Symbol) or name not in LETTERS and expr.count_ops() <= 6
 
 
 def tidy(expr: Any) -> Any:
@@ -140,7 +139,6 @@ class _Whole:
             part, later = line.part, [p.part for p in parts[i:] if p.part]
             assert part
             expr = line.expr
-            if not isinstance(expr, sp.Basic): self.lines.append(line); continue
             if not raw: expr = expr.subs(symbol('raw_grad'), symbol('grad'))
             expr = self._put_in(expr.subs(equations.zeros), later)
             if line.name not in ('grad', 'update'): self.lines.append(line._replace(expr=expr))

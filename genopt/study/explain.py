@@ -9,20 +9,19 @@ import html
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from ..composition import Composition
 from ..hypers import TABLE, canonical
+from ..optimizer import Optimizer
 from ..part import REQUIRED, Part
 from ..recipe import Recipe, recipe
 from .equations import Equations, Line
 from .letters import latex as latex_letter
 from .notation import Latex, Text
-from .symbols import Truth
-
-if TYPE_CHECKING: from ..optimizer import Optimizer
+from .symbols import Truth, symbol
 
 __all__ = ['explain', 'Explanation']
 
@@ -46,7 +45,7 @@ class Section:
         self.equations = Equations(composition, values)
         self.text = Text(self.equations.letters, self.equations.tensors)
         self.latex = Latex(self.equations.letters, self.equations.tensors)
-        self.memory = memory or memory_of(composition, self.values)
+        self.memory = memory_of(composition, self.values) if memory is None else memory
 
     def rows(self) -> Iterator[Row]:
         "The parts, in order."
@@ -84,16 +83,13 @@ class Section:
         if line.part and line.part.kind == 'gate':
             condition = line.expr.args[0] if isinstance(line.expr, Truth) else line.expr
             return f'only if {self.text(condition)}', rf'\text{{only if }} {self.latex(condition)}'
-        own = f'prev_{line.name}'
         letter = self.equations.letters.get(line.name, line.name)
-        first = own if line.name in self.composition.stats else line.name
-        expr = line.expr.subs({s: type(s)(line.name, real=True) for s in line.expr.free_symbols if s.name == own})
-        if first == own: first = line.name
+        expr = line.expr.subs(symbol(f'prev_{line.name}'), symbol(line.name))  # as in m ← β₁·m + …
         is_new = line.name.endswith(' hat') or bool(line.part and line.part.kind in ('scalar', 'total'))
         big = line.part is not None and line.part.kind == 'total'
-        return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, first)}',
+        return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, line.name)}',
                 latex_letter(letter) + (' = ' if is_new else r' \leftarrow ') + r'\sum ' * big
-                + self.latex(expr, first))
+                + self.latex(expr, line.name))
 
     def hypers(self) -> list[tuple[str, str, str, str]]:
         "Letter, name, value and meaning of each."
@@ -207,25 +203,24 @@ def explain(
 
     Raises what the recipe raises for wrong options and hyperparameters, and KeyError for an unknown name.
     """
-    from ..optimizer import Optimizer
-    if isinstance(what, str): what = recipe(what)
+    if isinstance(what, str): return explain(recipe(what), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers: raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
         name = getattr(what.recipe, '__name__', 'Optimizer')
         return Explanation(name, getattr(what.recipe, 'idea', ''), [*_sections(what)])
-    if isinstance(what, Recipe):
-        composition, values = bound(what, options_and_hypers)
-        return Explanation(what.__name__, what.idea, [Section('', composition, values)])
-    if not isinstance(what, (Composition, Iterable)) or isinstance(what, torch.optim.Optimizer):
+    if not isinstance(what, (Recipe, Composition, Iterable)):
         raise TypeError('explain takes a recipe, its name, an optimizer of genopt\'s, or a list of parts, and this is '
                         f'a {type(what).__name__}')
-    composition = what if isinstance(what, Composition) else Composition(cast(Iterable[Part], what))
-    return Explanation('An optimizer', '', [Section('', composition, {**composition.hypers, **options_and_hypers})])
+    rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Iterable[Part], what))
+    name = getattr(rule, '__name__', 'An optimizer')
+    return Explanation(name, getattr(rule, 'idea', ''), [Section('', *bound(rule, options_and_hypers))])
 
 
-def bound(what: Recipe, given: Mapping[str, Any]) -> tuple[Composition, dict[str, Any]]:
-    "A recipe's composition, and values of its hyperparameters: REQUIRED where it has none and none is given."
-    needed = {k for k, a in inspect.signature(what).parameters.items() if a.default is a.empty} - {'params'}
+def bound(what: Recipe | Composition, given: Mapping[str, Any]) -> tuple[Composition, dict[str, Any]]:
+    "The composition, and values of its hyperparameters: REQUIRED where it has none and none is given."
+    defaults = what.hypers if isinstance(what, Composition) else {
+        k: REQUIRED if a.default is a.empty else a.default for k, a in inspect.signature(what).parameters.items()}
+    needed = {k for k, v in defaults.items() if v is REQUIRED} - {'params'}
     composition, values, _ = what.bind(given, dict.fromkeys(needed, 0.))
     return composition, {k: REQUIRED if k in needed - {*canonical(given, composition.hypers)} else v
                          for k, v in values.items()}

@@ -1,11 +1,10 @@
 """How an expression is written: on one line of text, or in LaTeX. Terms and factors come in the order papers have."""
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import sympy as sp
-from sympy.core.function import AppliedUndef
 
 from .letters import latex as latex_letter
 
@@ -17,7 +16,7 @@ SUPER = dict(zip('0123456789tcα', '⁰¹²³⁴⁵⁶⁷⁸⁹ᵗᶜᵅ'))
 
 class Text:
     "One line of text: `η·m̂ / (√v̂ + ε)`."
-    dot, minus, times = '·', '−', '·10^'
+    dot, minus = '·', '−'
     words = {'<': '<', '>': '>', '<=': '≤', '>=': '≥', '==': '=', '!=': '≠', 'and': ' and ', 'or': ' or ', 'oo': '∞'}
 
     def __init__(self,
@@ -36,7 +35,8 @@ class Text:
     def write(self, x: Any) -> tuple[str, int]:
         "What is written, and how tightly it holds together."
         for cls in type(x).__mro__:
-            if found := getattr(self, f'_{cls.__name__}', None): return found(x)  # type: ignore[no-any-return]
+            found: Callable[[Any], tuple[str, int]] | None = getattr(self, f'_{cls.__name__}', None)
+            if found: return found(x)
         return str(x), ADD  # a constant of sympy's that no paper has
 
     def inside(self, x: Any, least: int) -> str:
@@ -123,19 +123,20 @@ class Text:
     def _Max(self, x: Any) -> tuple[str, int]:
         return self.call(type(x).__name__.lower(), sorted(x.args, key=lambda a: (a.is_Number, str(a))))
     _Min = _Max
-    def _AppliedUndef(self, x: AppliedUndef) -> tuple[str, int]: return self.call(x.func.__name__, x.args)
+    def _AppliedUndef(self, x: Any) -> tuple[str, int]: return self.call(x.func.__name__, x.args)
 
     def _Relational(self, x: Any) -> tuple[str, int]:
-        return f'{self.write(x.lhs)[0]} {self.words[x.rel_op]} {self.write(x.rhs)[0]}', ADD
+        return f'{self.inside(x.lhs, ADD)} {self.words[x.rel_op]} {self.inside(x.rhs, ADD)}', ADD
 
     def _And(self, x: Any) -> tuple[str, int]:
         word = self.words[type(x).__name__.lower()]
-        return word.join(self.inside(a, ADD) for a in sorted(x.args, key=str)), ADD
+        texts = [self.inside(a, ATOM if isinstance(a, (sp.And, sp.Or)) else ADD) for a in sorted(x.args, key=str)]
+        return word.join(texts), ADD
     _Or = _And
     def _Not(self, x: Any) -> tuple[str, int]: return self.word('not ') + self.inside(x.args[0], ATOM), ADD
 
     def _Piecewise(self, x: Any) -> tuple[str, int]:
-        pieces = [(self.write(v)[0], None if c == sp.true else self.write(c)[0]) for v, c in x.args]
+        pieces = [(self.inside(v, ADD), None if c == sp.true else self.write(c)[0]) for v, c in x.args]
         return self.cases(pieces)
 
     def _Number(self, x: Any) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ Point: TypeAlias = tuple[float, float]
 class Surface:
     "A function of x and y, and where to look at it. Call it with a point."
     name: str
-    function: Callable[[Tensor, Tensor], Tensor]  # Of x and y, each a tensor of one number; in torch's operations
+    function: Callable[..., Any]                  # Of x and y, each a tensor of one number; in torch's operations
     start: Point | None=None                      # Where paths begin
     bounds: tuple[Point, Point] | None=None       # What a picture shows: from and to, for x and for y
     minima: tuple[Point, ...] = ()                # Those that are known
@@ -43,7 +43,7 @@ class Surface:
         "What a picture calls it: its name, and its formula, if that is a short one of operations that symbols know."
         from .notation import Text
         from .symbols import Sym, symbol
-        try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)  # type: ignore[arg-type, attr-defined]
+        try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)
         except Exception: formula = ''
         return self.name.replace('_', ' ').capitalize() + f':  {formula}' * (0 < len(formula) < 70)
 

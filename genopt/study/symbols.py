@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
 from functools import partial
+from numbers import Real
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -214,11 +215,13 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
         known, token = len(path.answers), _path.set(path)
         try: out = run()
         finally: _path.reset(token)
+        if not isinstance(out, (Sym, Real)):
+            raise Unsymbolic('it returned ' + ('nothing' if out is None else f'a {type(out).__name__}'))
         out = out.expr if isinstance(out, Sym) else number(out)
         found.append((out, sp.And(*(c if a else sp.Not(c) for c, a in zip(path.asked, path.answers)))))
         if len(found) > 16: raise Unsymbolic('it has too many cases')
         todo += [path.answers[:i] + [False] for i in range(known, len(path.answers))]
-    return cases(sorted(found, key=lambda f: f[1] == sp.true))
+    return cases(found)
 
 
 def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
