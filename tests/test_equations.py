@@ -226,6 +226,8 @@ def test_what_an_operation_means(body, text):
     ('return grad / grad.max(0)[0]', 'it reduces along 0'),
     ('grad + 1', 'it returned nothing'), ('return [grad]', 'it returned a list'),
     ('return grad + undefined', "NameError: name 'undefined' is not defined"),
+    ('i = 0\n    while grad.sum() > i: i += 1\n    return i * grad',
+     'it asks for the values of numbers, again and again'),
     ('return grad * sum(1 for i in range(9) if lr > i * .1)', 'it has too many cases')])
 def test_why_a_part_has_no_equation(body, why, tmp_path):
     names = {}

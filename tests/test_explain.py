@@ -114,6 +114,15 @@ def test_a_recipe_without_a_learning_rate():
     assert 'mom = 0.3' in explain(Mine.parts(), momentum=.3).text() and 'lr = must be' in explain(Mine.parts()).text()
 
 
+def test_what_a_stat_begins_with():
+    def anywhere(param): return torch.randn_like(param)
+    notes = {anywhere: '(begins with anywhere(param))', lambda param: 2 * param: '(from 2·θ)', .5: '(from 1/2)'}
+    for init, note in notes.items():
+        @genopt.stat(init=init)
+        def memory(memory): return memory
+        assert f'memory ← memory   {note}' in explain([memory, genopt.sgd_step]).text()
+
+
 def test_sums_and_gates():
     text = (genopt.AdamW + genopt.skip_nonfinite + genopt.clip_global_norm + genopt.lookahead).explain().text()
     for line in ('bad = Σ sum(1 − finite(g))   (summed over all parameters)',
