@@ -1,4 +1,4 @@
-"Checks a state_dict against the groups that are to take it, and copies it, before anything changes."
+"""Checks a state_dict against the groups that are to take it, and copies it, before anything changes."""
 from __future__ import annotations
 
 import math
@@ -6,100 +6,205 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .part import Part
+from .group import is_slip
+from .hypers import TABLE, check, plain
+from .numbers import kept, read
+from .composition import Composition
+from .part import Part, PartError
+from .rehearsal import rehearse
+from .rule import Rule
+from .twins import torchs_names
+from .words import unknown
 
-if TYPE_CHECKING: from .optimizer import Group
+if TYPE_CHECKING: from .group import Group
 
 __all__ = ['checked', 'refusal', 'begun', 'SWAPPED', 'MARKS']
 
-
 SWAPPED = 'swapped_param'  # a state's entry while its parameter holds an average: the parameter itself
 MARKS = 'do_wd', 'force_train'  # a state's entries that a fastai Learner makes: does it decay? is it never frozen?
+LARGEST = 2**53  # whole numbers below it are exact in double precision
 
 
 def begun(state: Mapping[str, Any]) -> bool:
-    "Is there more in a parameter's state than marks?"
+    "True if there is more in a parameter's state than marks."
     return not {*state} <= {*MARKS}
 
 
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
 
 
-Loaded: TypeAlias = 'tuple[list[dict[str, Any]], defaultdict[Tensor, Any]]'  # each group but its `params`; the state
-
-
 def checked(
-    saved: Mapping[str, Any],  # What `Optimizer.state_dict` returned, here or elsewhere
-    groups: Sequence[Group],   # What is to take it
-    now: Mapping[Tensor, Any]  # Its state, whose marks stay where `saved` has none
-) -> Loaded:                   # Copies
-    "Raises ValueError if `saved` is of other parts, groups or shapes, or incomplete."
+    saved: Mapping[str, Any],   # What `Optimizer.state_dict` returned, here or elsewhere
+    groups: Sequence[Group],    # What is to take it
+    now: Mapping[Any, Any]      # Its state, whose marks stay where `saved` has none
+) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
+    "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
+    try: return _checked(saved, groups, now)
+    except ValueError as e:
+        if str(e).startswith('cannot load'): raise
+        raise refusal(str(e)) from e
+    except PartError as e: raise refusal(f'a step from it fails: {e}') from e
+    except Exception as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
+
+
+def _checked(saved: Mapping[str, Any], groups: Sequence[Group],
+             now: Mapping[Any, Any]) -> tuple[list[Group], defaultdict[Any, Any]]:
     if missing := {'state', 'param_groups'} - {*saved}:
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
-    if len(saved['param_groups']) != len(groups):
-        raise refusal(f'it has {len(saved["param_groups"])} parameter groups, and this optimizer has {len(groups)}')
-    items = [_items(old, group) for old, group in zip(saved['param_groups'], groups)]
-    keys = [k for old in saved['param_groups'] for k in old['params']]
-    if extra := [k for k in saved['state'] if k not in keys]:
+    entries, theirs = dict(saved['state']), list(saved['param_groups'])
+    for i, g in enumerate(theirs):
+        if not isinstance(g, Mapping): raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
+    if len(theirs) != len(groups):
+        raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has {len(groups)}')
+    new = [_group(old, group) for old, group in zip(theirs, groups)]
+    keys = [k for old in theirs for k in old['params']]
+    if len({*keys}) < len(keys): raise refusal('it names a parameter twice')
+    if extra := [k for k in entries if k not in keys and type(k) is int]:
         raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
-    state: defaultdict[Tensor, Any] = defaultdict(dict)
-    for (group, p), key in zip([(g, p) for g in groups for p in g['params']], keys):
-        if saved['state'] and key not in saved['state'] and p.requires_grad:
-            raise refusal(f'it has no state for {group.describe(p)}, so it was cut short')
+    named = any(isinstance(k, str) for k in keys)  # by a loader that has looked up each: what is missing is new there
+    state: defaultdict[Any, Any] = defaultdict(dict)
+    for (group, p), key in zip([(g, p) for g in new for p in g['params']], keys):
+        if entries and key not in entries and not named and p.requires_grad and p.numel():
+            raise refusal(f'it has no state for {group.describe(p)}, so it was cut short (to begin that anew, give it '
+                          f'an empty one: state_dict["state"][{key!r}] = {{}})')
         marks = {k: v for k, v in now.get(p, {}).items() if k in MARKS}
-        if entry := marks | saved['state'].get(key, {}): state[p] = _entry(entry, group, p)
-    return items, state
+        if not isinstance(entry := entries.get(key, {}), Mapping):
+            raise refusal(f'the state of {group.describe(p)} is a {type(entry).__name__}, and not a dict')
+        if entry := {**marks, **entry}: state[p] = _entry(entry, group, p)
+    state.update({k: deepcopy(v) for k, v in entries.items() if k not in keys})
+    _try(new, state)
+    return new, state
 
 
-def _items(old: Mapping[str, Any], group: Group) -> dict[str, Any]:
+# -- groups --------------------------------------------------------------------------------------------------
+
+def _group(old: Mapping[str, Any], group: Group) -> Group:
+    "The group with what was saved of it."
     it = f'its group {group.index}'
-    def need(*keys: str) -> None:
-        for k in keys:
-            if k not in old: raise refusal(f'{it} lacks `{k}`')
-    need('parts', 'params', 'maximize')
-    if old['parts'] != group['parts']:
-        raise refusal(f'{it} was made by {" → ".join(old["parts"])}, and here it is {group.composition}')
+    for k in ('parts', 'params', 'maximize'):
+        if k not in old: raise refusal(f'{it} lacks `{k}`')
+    if not isinstance(old['maximize'], bool): raise refusal(f'{it}: `maximize` = {old["maximize"]!r}')
+    new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
+    try: given, rule = _values(old, group)
+    except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
+    if old['parts'] != [p.label for p in rule.composition.parts]:
+        raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is {group.composition}')
     if len(old['params']) != len(group['params']):
-        raise refusal(f'{it} has {len(old["params"])} parameters, and here it has {len(group["params"])}')
-    need(*group.composition.hypers)
+        n = len(old['params'])
+        raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {len(group["params"])}')
+    for k, origin in rule.composition.origins.items():
+        if k not in given: raise refusal(f'{it} lacks `{k}`')
+        row = TABLE.get(k) or TABLE.get(origin)
+        try:
+            if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
+        except ValueError as e: raise refusal(f'{it}: {e}') from None
+    new.take_rule({**rule.options, **given}, rule)
+    rehearse(rule.composition, {k: float(given[k]) for k in rule.composition.hypers}, group['params'])
+    _check_names(old, group, it)
+    for k, v in old.items():
+        if k in rule.words.means or k in ('params', 'parts') or k == 'param_names' and k in new: continue
+        if is_slip(k, rule.words): raise refusal(f'{it}: {unknown(k, rule.words)}')
+        if str(k).startswith('scheduled ') and not (type(v) is int and v >= 0):
+            raise refusal(f'{it}: `{k}` = {v!r}, and not a number of steps')
+        dict.__setitem__(new, k, v)
+    return new
+
+
+def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]:
+    "The values that were saved, under our names, and the rule that they choose."
+    words, given = group.rule.words, dict[str, Any]()
+    for k, v in old.items():
+        if k in words.means: given |= words.split(k, v)
+    given = {n: group.value_of(n, v) for n, v in given.items()}
+    rule = group.rule.choose_in_a_run({n: v for n, v in given.items() if n in group.options})
+    for k, v in old.items():
+        if k in rule.words.means and k not in words.means:
+            given |= {n: plain(n, x) for n, x in rule.words.split(k, v).items()}
+    return given, rule
+
+
+def _check_names(old: Mapping[str, Any], group: Group, it: str) -> None:
     theirs, ours = old.get('param_names', ()), group.get('param_names', ())
+    if 'param_names' in old and not (len(theirs) == len(group['params']) and all(isinstance(n, str) for n in theirs)):
+        raise refusal(f'{it} has {len(theirs)} names for {len(group["params"])} parameters')
     if {*theirs} == {*ours} and (moved := [(a, b) for a, b in zip(theirs, ours) if a != b]):
         raise refusal(f'{it} has its parameters in another order: `{moved[0][0]}` stands where `{moved[0][1]}` is here')
-    new = group.copy()
-    try: new.update({k: deepcopy(v) for k, v in old.items() if k not in ('params', 'param_names', 'parts')})
-    except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
-    return {k: v for k, v in new.items() if k != 'params'}
 
+
+# -- state ---------------------------------------------------------------------------------------------------
 
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
-    stats = group.composition.stats
-    marks = {k: v for k, v in entry.items() if k in MARKS}
-    for k, v in marks.items():
-        if v not in (False, True): raise refusal(f'`{k}` of {group.describe(p)} is {v!r}, and not True or False')
-    marks = {k: bool(v) for k, v in marks.items()}
-    if not begun(entry): return marks
-    entry = {k: v for k, v in entry.items() if k not in MARKS}
-    waiting = {*Part.known_stats} if group.options else set()  # for an option that was written, and may be again
-    if {*stats} - {*entry} or {*entry} - {*stats} - waiting - {SWAPPED}:
+    "A copy of what was saved of a parameter. What is not a stat's is somebody's own, and stays as it is."
+    stats, res = group.composition.stats, dict[str, Any]()
+    names = {theirs: ours for theirs, ours in torchs_names(group.rule).items() if theirs in entry}
+    entry = {names.get(k, k): v for k, v in entry.items()}
+    if {*stats} & {*entry} and not {*stats} <= {*entry}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
-    likes = {k: p if isinstance(v, Tensor) else 0 for k, v in entry.items()} | group.composition.init(p, group.hypers())
-    for k, like in likes.items():
-        if _kind(entry[k]) != _kind(like):
-            raise refusal(f'`{k}` of {group.describe(p)} is {_kind(entry[k])} in it, and {_kind(like)} here')
-    return {k: v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else v
-            for k, v in (entry | marks).items()}
+    likes = _likes(group, p) if {*stats} & {*entry} else {}
+    if SWAPPED in entry: likes[SWAPPED] = p
+    for k, v in entry.items():
+        where = f'`{k}` of {group.describe(p)}'
+        if k in MARKS:
+            if type(v) is not bool: raise refusal(f'{where} is {v!r}, and not True or False')
+            res[k] = v
+        elif k in stats and stats[k].is_number: res[k] = kept(_number(v, stats[k], where))
+        elif k in likes and _kind(v) != _kind(likes[k]):
+            raise refusal(f'{where} is {_kind(v)} in it, and {_kind(likes[k])} here')
+        else: res[k] = v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else deepcopy(v)
+    return res
+
+
+def _likes(group: Group, p: Tensor) -> dict[str, Tensor]:
+    "Tensors of the shapes that the stats have here."
+    hypers = group.hypers()
+    return {k: p if part.init is None else part.start(p, hypers)
+            for k, part in group.composition.stats.items() if not part.is_number}
+
+
+def _number(v: Any, part: Part, where: str) -> int | float:
+    "A stat that is a number. One that counts has a whole number, and none below its first."
+    x = read(v) if isinstance(v, Tensor) and v.numel() == 1 else v
+    if isinstance(x, bool) or not isinstance(x, Real) or not math.isfinite(x) or isinstance(x, int) and \
+            abs(x) >= LARGEST:
+        raise refusal(f'{where} is {_kind(v) if isinstance(v, Tensor) and v.numel() != 1 else repr(x)} in it, and a '
+                      'number here')
+    x = int(x) if isinstance(x, int) else float(x)
+    if type(part.init) is not int or part.reads != [f'prev_{part.out}'] or part.keywords: return x
+    second = part.fn(part.init)
+    if type(second) is int and (x != int(x) or abs(x) >= LARGEST or x < part.init < second):
+        raise refusal(f'{where} is {x:g} in it, and it counts')
+    return int(x) if type(second) is int else x
 
 
 def _kind(x: Any) -> str:
-    "What must be the same here and there: not the precision of a tensor, and not the value of a number."
-    if not isinstance(x, Tensor): return 'a number' if isinstance(x, Real) and math.isfinite(x) else repr(x)
+    "What must be the same here and there: not the precision of a tensor."
+    if not isinstance(x, Tensor): return 'a number' if isinstance(x, Real) else f'a {type(x).__name__}'
     kind = 'complex ' if x.is_complex() else '' if x.is_floating_point() else f'{x.dtype} '.removeprefix('torch.')
     return f'a {kind}{"sparse " * (x.layout != torch.strided)}tensor of shape {tuple(x.shape)}'
 
 
-def _list(names: Iterable[str]) -> str: return ', '.join(f'`{n}`' for n in sorted(names)) or 'nothing'
+def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
+    "Makes a step of a few elements with each group's values and each count, which may be legal alone and not together."
+    for group in groups:
+        c, hypers = group.composition, {k: float(v) for k, v in group.hypers().items()}
+        counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
+                  if p in state and {*c.stats} <= {*state[p]}]
+        for numbers in {counts[0], min(counts), max(counts)} if counts else ():
+            _try_step(c, hypers, dict(zip(c.number_stats, numbers)))
+
+
+def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str, Any]) -> None:
+    with torch.no_grad(), torch.device('cpu'):
+        param = torch.ones(2)
+        state = {k: v if part.is_number else torch.ones_like(param) for k, part in c.stats.items()
+                 for v in [numbers.get(k)]}
+        made = c.numbers(state, {**hypers, **dict.fromkeys(c.totals, 1.)})
+        if c.elementwise and not c.is_closed(made): c.update(param, param, state, made)
+
+
+def _list(names: Iterable[Any]) -> str: return ', '.join(f'`{n}`' for n in sorted(map(str, names))) or 'nothing'

@@ -15,21 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-from .hypers import ENGINE_WORDS, SPELLINGS, TABLE, canonical, check, did_you_mean
+from .hypers import TABLE, did_you_mean
+from .numbers import read
 from .part import REQUIRED, RESERVED, ContractError, Part, PartError
+from .words import COMMON
 
-__all__ = ['Composition', 'Bound', 'unknown', 'bad_result']
-
-
-class Bound(NamedTuple):
-    "A composition with a value for each of its hyperparameters, and the options that chose its parts."
-    composition: Composition
-    values: dict[str, Any]
-    options: dict[str, Any]
+__all__ = ['Composition', 'bad_result']
 
 
 class Composition:
@@ -58,6 +53,7 @@ class Composition:
         # For each total: the parts before it, and of these the tensor parts that it needs
         self.before = {k: self.ordered[:self.ordered.index(p)] for k, p in self.totals.items()}
         self.leads_to = {k: self._leads_to(p) for k, p in self.totals.items()}
+        self.read_before = {k: {*p.reads}.union(*(q.reads for q in self.leads_to[k])) for k, p in self.totals.items()}
         self.needs = any(p.needs for p in self.ordered)
         self.has_gates = any(p.kind == 'gate' for p in self.ordered)
         self.origins = {n: n for n in self.hypers_of_inits()}
@@ -118,7 +114,7 @@ class Composition:
                     f'`prev_{name}`, its value before this step')
         scalars = [p.out for p in self.parts if p.kind in ('scalar', 'total')]
         if name in scalars: return f' before it is computed: put `{part.label}` later'
-        if name in TABLE or name in SPELLINGS:
+        if name in TABLE or name in COMMON:
             return f', a hyperparameter: those stand behind a `*`, as in `def {part.__name__}(..., *, {name})`'
         if keeps := [k for k, by in Part.known_stats.items() if by == name]:
             return f', which is a part: what it keeps is called `{keeps[0]}`'
@@ -165,22 +161,11 @@ class Composition:
 
     # -- hyperparameters -------------------------------------------------------------------------------------
 
-    def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound:
-        """Gives each hyperparameter a value: from `given`, which must all be taken, else `fallback`, else its default.
-
-        Names are ours. Raises TypeError for one that no part takes or that is missing, ValueError for one out of range.
-        """
-        given, fallback = (canonical(d or {}, self.hypers) for d in (given, fallback))
-        for name in given:
-            if name not in self.hypers: raise unknown(name, self.hypers)
-        values = self.hypers | {k: v for k, v in fallback.items() if k in self.hypers} | given
-        for name, v in values.items():
-            if v is REQUIRED:
-                needy = next(p.label for p in self.ordered if name in p.hypers)
-                clash = self._clashes.get(name)
-                why = f'its parts disagree on the default, {clash}' if clash else f'`{needy}` needs it'
-                raise TypeError(f'`{name}` is missing: {why}, so give {name}=...')
-        return Bound(self, {k: check(k, v, self.origins[k]) for k, v in values.items()}, {})
+    def why_required(self, name: str) -> str:
+        "Why a hyperparameter has no default value."
+        needy = next(p.label for p in self.ordered if name in p.hypers)
+        clash = self._clashes.get(name)
+        return f'its parts disagree on the default, {clash}' if clash else f'`{needy}` needs it'
 
     def hypers_of_inits(self) -> dict[str, Any]:
         "The hyperparameters that state begins with, and their defaults."
@@ -210,7 +195,7 @@ class Composition:
         need = [*self.hypers, *(p.out for p in before if p.kind == 'total')]
         for k in need:
             if k not in hypers: raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
-        env = {**{k: hypers[k] for k in need}, **{f'prev_{k}': state[k] for k in self.number_stats}}
+        env = {**{k: hypers[k] for k in need}, **{f'prev_{k}': read(state[k]) for k in self.number_stats}}
         for part in self.number_parts if until is None else [p for p in before if p.is_number and p.kind != 'total']:
             env[part.out] = out = part.run(env)
             if not isinstance(out, (Real, Tensor)): raise bad_result(part, out)
@@ -235,7 +220,7 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
-        env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
         self.walk(self.leads_to[total.out], env, run)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
@@ -249,7 +234,7 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
         "The half of a step that is tensors. It writes to nothing. Raises PartError if a part breaks its contract."
-        env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
         self.walk(self.tensor_parts, env, run)
         return env['update'], {k: env[k] for k in self.stats}
 
@@ -281,18 +266,10 @@ def _is_zero(x: Any) -> bool:
 # -- sentences -----------------------------------------------------------------------------------------------
 
 def _not_a_part(x: Any) -> str:
-    if hasattr(x, 'bind'): return f'{x.__name__} is a recipe, not a part: give its parts, *{x.__name__}.parts()'
+    if hasattr(x, 'made_of'): return f'{x.__name__} is a recipe, not a part: give its parts, *{x.__name__}.parts()'
     if isinstance(x, Tensor): return 'a tensor is not a part: the parameters come first, and then the list of parts'
     if isinstance(x, (list, tuple)): return 'a list is not a part: put a `*` before it, to have its parts in this list'
     return f'{getattr(x, "__name__", repr(x))} is not a part: decorate it with @stat, @scalar, @transform or @step'
-
-
-def unknown(name: str, choices: Iterable[str]) -> TypeError:
-    "The error for a hyperparameter that no part takes."
-    if name in ENGINE_WORDS: return TypeError(f'`{name}`: {ENGINE_WORDS[name]}')
-    theirs = TABLE[name].torch if name in TABLE else ()
-    also = f' (torch\'s {", ".join(f"`{s}`" for s in theirs)})' if theirs else ''
-    return TypeError(f'`{name}`{also}: no part takes it: {did_you_mean(name, choices)}')
 
 
 def bad_result(part: Part, out: Any, like: Tensor | None=None) -> PartError:

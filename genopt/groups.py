@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from .hypers import canonical, check
+from .hypers import check
 
 __all__ = ['Groups', 'no_decay', 'layer_lrs', 'route', 'RULES']
 
@@ -78,7 +78,7 @@ def no_decay(
 
     Raises TypeError if `model` is no module, ValueError if it has nothing to train.
     """
-    hypers = canonical(hypers)
+    hypers = {'wd' if k == 'weight_decay' else k: v for k, v in hypers.items()}
     split: dict[bool, list[tuple[str, Tensor]]] = {True: [], False: []}
     for name, p, module in _owned(model): split[p.dim() > 1 and not isinstance(module, NORMS)].append((name, p))
     return Groups([dict(hypers, params=split[True]), dict(hypers, params=split[False], wd=0.)], ['decay', 'no decay'])

@@ -7,98 +7,41 @@ The algorithm is the parts; what is here is bookkeeping. `step` hands each group
 """
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from .checkpoint import MARKS, SWAPPED, begun, checked, refusal
-from .composition import Bound, Composition, unknown
+from . import averages
+from .checkpoint import begun, checked, refusal
+from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
 from .engines.compiled import check as check_compiles
+from .engines.shield import shielded
 from .engines.sparse import dense_or_rows
-from .engines.totals import Work, totals
-from .hypers import Hypers, canonical, check, is_note, is_per_group, own_names, per_group
+from .engines.totals import totals
+from .engines.work import Work
+from .group import ENGINE_WORDS, OWN, Group, is_slip
+from .hypers import TABLE, check_flag, is_per_group, per_group
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
 from .interop.torch import from_torch, made_by_torch
+from .numbers import kept
 from .params import Params, as_groups, describe, named, what_is_wrong
-from .part import ContractError, Part, PartError
+from .part import REQUIRED, ContractError, Part, PartError
+from .recipe import rule_of
 from .rehearsal import rehearse
+from .rule import Rule
+from .twins import torchs_names
+from .words import Words, unknown
 
 if TYPE_CHECKING: from .study.explain import Explanation
 
-__all__ = ['Optimizer', 'Group']
-
-
-class Source(Protocol):
-    "Where a group's parts come from: a Composition, or a Recipe, which has options too."
-    def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound: ...
-
-
-class Group(Hypers):
-    """A parameter group: `params`, the hyperparameters, `maximize`, and the names of its `parts`. Knows torch's names.
-
-    Options can be read and written too: `group['momentum'] = .9` gives SGD a buffer, as in torch.
-    """
-    def __init__(self,
-        items: Mapping[str, Any],
-        source: Source,            # Makes its composition
-        composition: Composition,
-        options: dict[str, Any],   # Those that chose its parts
-        index: int                 # Its place among the groups
-    ):
-        super().__init__(items)
-        self.source, self.composition, self.options, self.index = source, composition, options, index
-        self.settled = False  # has each state been seen to have these stats?
-
-    def is_hyper(self, name: str) -> bool: return name in self.composition.hypers
-
-    def check(self, name: str, value: Any) -> Any:
-        return check(name, value, self.composition.origins[name], self.rounding)
-
-    def readable(self) -> Mapping[str, Any]: return {**self.options, **self}
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key == 'parts' and value != self['parts']:
-            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
-                           'Optimizer')
-        if key == 'maximize': _check_flag(key, value)
-        values = canonical({key: value}, self.readable())
-        options = {n: v for n, v in values.items() if n in self.options}
-        for n, v in options.items():
-            if type(self.options[n]) in (int, float): check(n, v, slack=self.rounding)
-        if changed := {n: v for n, v in options.items() if self.options[n] != v}: self._choose(changed)
-        if not {*values} & {*self.options}: return super().__setitem__(key, value)
-        for n in {*values} & {*self}: super().__setitem__(n, values[n])
-
-    def _choose(self, options: dict[str, Any]) -> None:
-        "Takes other options. If they choose other parts, state stays; what no part needs now waits, as in torch."
-        composition, values, options = self.source.bind(options, {**self.options, **self.hypers()})
-        if composition is not self.composition: rehearse(composition, _plain(values), self['params'])
-        if new := {*composition.number_stats} - {*self.composition.number_stats}:
-            raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the optimizer is '
-                             'made')
-        for k in self.composition.hypers: dict.pop(self, k)
-        self.composition, self.options, self.settled = composition, options, False
-        dict.update(self, values, parts=[p.label for p in composition.parts])
-
-    def describe(self, param: Tensor) -> str:
-        "How errors call one of its parameters."
-        i = next(i for i, p in enumerate(self['params']) if p is param)
-        return describe(param, i, self.index, self.get('param_names'))
-
-    def copy(self) -> Group: return Group(dict(self), self.source, self.composition, self.options, self.index)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Group, (dict(self), self.source, self.composition, self.options, self.index)
-
-
-def _check_flag(key: str, value: Any) -> None:
-    if not isinstance(value, bool): raise TypeError(f'`{key}` = {value!r}: give True or False')
+__all__ = ['Optimizer']
 
 
 class Optimizer(ForLearner, torch.optim.Optimizer):
@@ -108,36 +51,60 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     TypeError or ValueError for parameters and hyperparameters that are wrong.
     """
     param_groups: list[Any]
+    state: defaultdict[Any, Any]
+    recipe: Any = None             # What `parts` was: a recipe, or a Composition
+    compiled = False
+    _rule: Rule | None = None      # Of groups without parts of their own
+    _given: dict[str, Any] = {}    # Hyperparameters and options as they were given, which hold for all groups
+    _made: dict[str, Any] = {}     # The defaults as they were when it was made
+    _rules: tuple[Rule, ...] = ()  # Of each group, for whoever puts a plain dictionary in its place
 
     def __init__(self,
         params: Params,        # Tensors, (name, tensor) pairs, dicts of a group each, or lists of a group each
-        parts: Iterable[Part] | Source | None=None,  # In order; or a recipe. Or each group has `parts`
+        parts: Iterable[Part] | Any=None,  # In order; or a recipe, or its name. Or each group has `parts`
         *,
         maximize: bool=False,  # Climb instead of descending?
         compile: bool=False,   # Run the parts as one compiled kernel?
         **hypers: Any          # Hyperparameters, and a recipe's options: under our names or torch's. A list or a slice
     ):                         # of numbers has one for each group: see `set_hyper`
-        self.recipe = None if parts is None else _as_source(parts)
-        _check_flag('maximize', maximize)
-        _check_flag('compile', compile)
+        check_flag('maximize', maximize)
+        check_flag('compile', compile)
+        compile = _engine_words(hypers) or compile
+        self._rule = None if parts is None else rule_of(parts)
+        self.recipe = self._rule and (self._rule.recipe or self._rule.composition)
         self._set_engine(compile)
         groups = as_groups(params)
-        numbers = {k: v for k, v in hypers.items() if isinstance(getattr(self.recipe, 'options', {}).get(k, 0.), float)}
-        for k in [k for k, v in numbers.items() if is_per_group(k, v)]:
-            each = per_group(k, hypers[k], len(groups))
-            for g, v in zip(groups, each):
-                if not {*own_names(k)} & {n for key in g for n in own_names(key)}: g[k] = v
+        self._spread(hypers, groups)
+        self._given, defaults = hypers, {**self._defaults(hypers), 'maximize': maximize}
+        self._made = dict(defaults)
+        super().__init__(groups, defaults)
+        words = [g.rule.words for g in self.param_groups]
+        for name in hypers:
+            if not any(name in w.means for w in words): raise unknown(name, *words)
+        first = self.param_groups[0]  # each group may have an lr of its own, for example
+        self.defaults = {k: v for k, v in first.items() if k in first.rule.words.means} | defaults
+        self._made = dict(self.defaults)
+
+    def _spread(self, hypers: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+        "Gives each group its own of a hyperparameter that has a value for each."
+        rule = self._rule and self._rule.choose(self._rule.options_in(hypers))
+        words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
+        for k, v in hypers.items():
+            names = words.means.get(k, ())
+            if rule and not names: continue
+            if any(not isinstance(options.get(n, 0.), float) for n in names): continue
+            if not is_per_group(v, size := words.size(k, v)): continue
+            each = per_group(k, v, len(groups), size)
+            for g, one in zip(groups, each):
+                if not any({*names} & {*words.means.get(w, ())} for w in g): g[k] = one
             hypers[k] = each[-1]
-        self._given, self._maximize = hypers, maximize  # in the words that were given: see `bind`
-        super().__init__(groups, {})
-        taken = [k for g in self.param_groups for k in (*g.composition.hypers, *g.options)]
-        given = canonical(self._given, taken)
-        for name in given:
-            if name not in taken: raise unknown(name, taken)
-        try: _, values, options = (self.recipe or self.param_groups[0].source).bind({}, self._given)
-        except TypeError:
-            values, options = self.param_groups[0].hypers(), {}  # each group gives an lr of its own, for example
-        self.defaults = Hypers({**options, **values, **given})
+
+    def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        "What a group without values of its own has, in torch's words."
+        if not self._rule: return dict(given)
+        rule = self._rule.choose(self._rule.options_in(given))
+        values = rule.words.torchs({**rule.options, **rule.defaults, **rule.words.ours(given)})
+        return {k: v for k, v in values.items() if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     @property
     def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
@@ -145,34 +112,81 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group: a dict with `params`, and with hyperparameters, options and `parts` where it has its own.
 
-        Raises what the constructor raises; then nothing has changed.
+        What is none of these is a note. Raises what the constructor raises; then nothing has changed.
         """
         if not isinstance(param_group, Mapping):
             raise TypeError(f'a group is a dict with `params`, but this one is {param_group!r}')
-        index = len(self.param_groups)
+        groups = self._groups()
+        index = len(groups)
         names, params = named(param_group, index)
-        seen = {p for g in self.param_groups for p in g['params']}
+        seen = {p for g in groups for p in g['params']}
         for i, p in enumerate(params):
             if wrong := what_is_wrong(p, seen): raise type(wrong)(f'{describe(p, i, index, names)}{wrong}')
             seen.add(p)
-        if index and bool(names) != ('param_names' in self.param_groups[0]):
+        if index and bool(names) != ('param_names' in groups[0]):
             raise ValueError(f'group {index}: all groups should be given with names, or all without')
-        own = {k: v for k, v in param_group.items() if k not in ('params', 'param_names', 'parts', 'maximize')}
-        notes = {k: own.pop(k) for k in list(own) if is_note(k)}
-        _check_flag('maximize', maximize := param_group.get('maximize', self._maximize))
-        source = _as_source(param_group['parts']) if 'parts' in param_group else self.recipe
-        if source is None:
-            raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
-        composition, values, options = source.bind(own, self._given)
+        check_flag('maximize', maximize := param_group.get('maximize', self.defaults.get('maximize', False)))
+        base, labels = self._rule_for(param_group, index)
+        own, notes = _sorted_out(param_group, base)
+        rule, values = base.bind(own, self._fallback(base))
+        composition = rule.composition
+        if labels and labels != [p.label for p in composition.parts]:
+            raise ContractError(f'group {index} is of {" → ".join(labels)}, and here it would be {composition}: leave '
+                                'out its `parts`, or give parts that make it so')
         for part in composition.ordered if composition.needs else ():
             for i, p in enumerate(params):
                 if why := _unfit(part, p): raise ValueError(f'{describe(p, i, index, names)}: `{part.label}` {why}')
-        for other in self.param_groups: _check_totals(composition, other.composition)
-        rehearse(composition, _plain(values), params)
-        if self.compiled: check_compiles(composition, _plain(values), params)
-        items = {'params': params, **({'param_names': names} if names else {}), **values, **notes,
-                 'maximize': maximize, 'parts': [p.label for p in composition.parts]}
-        self.param_groups.append(Group(items, source, composition, options, index))
+        if composition.totals:
+            for other in groups: _check_totals(composition, other.composition)
+        plain = {k: float(v) for k, v in values.items()}
+        rehearse(composition, plain, params)
+        if self.compiled: check_compiles(composition, plain, params)
+        self.param_groups.append(Group({
+            'params': params, **({'param_names': names} if names else {}),
+            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize, 'parts': [p.label for p in composition.parts]}, rule, index))
+        self._rules = (*self._rules[:index], rule)
+
+    def _rule_for(self, group: Mapping[str, Any], index: int) -> tuple[Rule, list[str]]:
+        "The rule that a group asks for with its `parts`; and those, if they are only the labels that a group has."
+        parts = group.get('parts')
+        labels = [*parts] if isinstance(parts, list) and parts and all(isinstance(p, str) for p in parts) else []
+        if parts is not None and not labels: return rule_of(parts), []
+        if self._rule: return self._rule, labels
+        if isinstance(group, Group): return group.rule, labels
+        raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
+
+    def _fallback(self, rule: Rule) -> dict[str, Any]:
+        "What a new group has of the optimizer: all of its defaults, or, under another rule, what somebody has said."
+        if self._rule and rule.recipe is self._rule.recipe and rule.composition is self._rule.composition:
+            return self.defaults
+        changed = {k: v for k, v in self.defaults.items() if k not in self._made or v is not self._made[k]}
+        return {**self._given, **changed}
+
+    def _groups(self) -> list[Group]:
+        """The groups. A plain dictionary that somebody has put among them becomes a group again.
+
+        Raises TypeError or ValueError if it has no `params`, or values that are not numbers.
+        """
+        groups = self.param_groups
+        if all(type(g) is Group for g in groups): return groups
+        groups = self.param_groups = groups if isinstance(groups, list) else list(groups)
+        for i, g in enumerate(groups):
+            if type(g) is not Group: groups[i] = Group.adopt(g, self._known_rule(g, i), i)
+        self._rules = tuple(g.rule for g in groups)
+        return groups
+
+    def _known_rule(self, group: Mapping[str, Any], index: int) -> Rule:
+        "The rule of the group that a plain dictionary was: the one in its place, or else one of the same parts."
+        if not isinstance(group, Mapping) or 'params' not in group:
+            raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
+        alike = [r for r in self._rules if [p.label for p in r.composition.parts] == group.get('parts')]
+        there = self._rules[index:index + 1]
+        found = next((r for r in there if r in alike or 'parts' not in group), None) or next(iter(alike), None)
+        rule = found or self._rule or next(iter(there), None)
+        if rule is None: raise TypeError(f'group {index} is of none of the rules that this optimizer has')
+        return rule
+
+    # -- a step -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     @outside_graphs
@@ -180,57 +194,80 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
         Raises TypeError for a sparse gradient that the parts do not take, before anything has moved, and PartError if a
-        part fails.
+        part fails. An interrupt (Ctrl-C) is put off until the step is done.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad(): loss = closure()
-        found = [dense_or_rows(w) for group in self.param_groups for w in self._work(group)]
+        found, place = [], 0
+        for group in self._groups():
+            found += [dense_or_rows(w) for w in self._work(group, place)]
+            place += len(group['params'])
         work, sparse = [w for w, _ in found], [rows for _, rows in found if rows]
-        sums = totals(work) if any(w.group.composition.totals for w in work) else {}
-        for w in work:
-            self._run(w.group.composition, w.hypers | sums, w.params, w.grads, w.states, w.group.describe,
-                      w.group['maximize'])
-        for rows in sparse: rows.step()
+        sums = totals(work) if any(w.composition.totals for w in work) else {}
+        with shielded():
+            for w in work:
+                if sums: w.hypers = w.hypers | sums
+                self._run(w)
+            for rows in sparse: rows.step()
         return loss
 
-    def _work(self, group: Group) -> list[Work]:
+    def _work(self, group: Group, place: int) -> list[Work]:
         "What there is to do in a group: for those with weight decay, and for those marked as without."
         params, grads = _with_gradients(group['params'])
-        states, n = [self.state[p] for p in params], len(group.composition.stats)
-        hypers, bare = _plain(group.hypers()), [False]
-        # Usually each state is its stats. If not, it has marks too, waits for an option, or has not begun
-        marked = n <= len(MARKS) and any('do_wd' in s or 'force_train' in s for s in states)
-        if marked or not group.settled or {*map(len, states)} != {n}:
-            states = [self._state_of(group, p) for p in params]
-            if any(SWAPPED in s for s in states):
-                raise RuntimeError('the parameters are swapped with their averages: call swap() again before step()')
-            group.settled = True
-            bare = [not s.get('do_wd', True) for s in states]
-        if not any(bare): return [Work(group, hypers, params, grads, states)]
-        origins = group.composition.origins
-        return [Work(group, {k: 0. if off and origins[k] == 'wd' else v for k, v in hypers.items()},
-                     *([x for x, b in zip(xs, bare) if b == off] for xs in (params, grads, states)))
-                for off in (False, True)]
+        states = [self._entry(p) for p in params]
+        places = range(place, place + len(params)) if params is group['params'] else [
+            place + i for i, p in enumerate(group['params']) if p.grad is not None]
+        hypers, composition = _plain(group.hypers()), group.composition
+        work = Work(composition, hypers, params, grads, states, group.describe, group['maximize'], places, group.plans)
+        if group.settled and {*map(len, states)} <= {len(composition.stats)}:
+            try: return [work.gather()]
+            except KeyError: pass
+        # Not each state is just its stats: it has marks too, waits for an option, or has not begun
+        for p in params: self._state_of(group, p)
+        if averages.is_swapped(states):
+            raise RuntimeError('the parameters are swapped with their averages: call swap() again before step()')
+        group.settled = True
+        work.gather()
+        bare = [i for i, s in enumerate(states) if not s.get('do_wd', True)]
+        if not bare: return [work]
+        decays = {k for k, origin in composition.origins.items() if origin == 'wd'}
+        off = {k: 0. if k in decays else v for k, v in hypers.items()}
+        rest = [i for i in range(len(states)) if i not in {*bare}]
+        without = work.only(bare)
+        without.hypers, without.plans = off, {}
+        return [w for w in (work.only(rest), without) if w.params]
+
+    def _entry(self, p: Tensor) -> dict[str, Any]:
+        state = self.state.get(p)
+        if state is None: state = self.state[p] = {}
+        return cast('dict[str, Any]', state)
 
     def _state_of(self, group: Group, p: Tensor) -> dict[str, Any]:
-        state = cast('dict[str, Any]', self.state[p])
-        stats = group.composition.stats
-        if state.keys() >= stats.keys(): return state
-        hypers = _plain(group.hypers())
-        try: state.update({k: part.start(p, hypers) for k, part in stats.items() if k not in state})  # an option's too
-        except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
+        "A parameter's state, with every stat that its parts keep."
+        state, stats = self._entry(p), group.composition.stats
+        for theirs, ours in torchs_names(group.rule).items():  # somebody has written it in torch's words
+            if theirs in state: state[ours] = state.pop(theirs)
+        missing = [k for k in stats if k not in state]
+        if missing:
+            hypers = _plain(group.hypers())
+            try: new = {k: stats[k].start(p, hypers) for k in missing}  # all of it, or what an option brings in
+            except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
+            state.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
         return state
 
     def init_state(self) -> None:
         "Makes the state of every parameter that has none now, instead of on its first step."
-        for group in self.param_groups:
-            for p in group['params']: self._state_of(group, p)
+        for group in self._groups():
+            for p in group['params']:
+                if p.is_floating_point() or p.is_complex(): self._state_of(group, p)
 
     def explain(self) -> Explanation:
         "What it is: equations, hyperparameters, memory and sources, for each of its groups (those alike together)."
         from .study.explain import explain
         return explain(self)
+
+    # -- averages of the weights ---------------------------------------------------------------------------------
 
     @torch.no_grad()
     @outside_graphs
@@ -240,23 +277,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         `name` is the stat; not needed if just one reads `new_param`. Parameters without a state stay. A checkpoint that
         is made in between knows of it. Raises ValueError if there is no such stat, RuntimeError in `step` in between.
         """
-        if self._is_swapped():
-            for p, state in self.state.items():
-                if SWAPPED in state: p.copy_(state.pop(SWAPPED))
-            return
-        chosen = [(group, _average_of(group, name)) for group in self.param_groups]
-        if not any(stat for _, stat in chosen):
-            raise ValueError(f'no part keeps `{name}`, of the shape of its parameter' if name else
-                             'no stat reads `new_param`: add one that averages the parameters, such as `average_param`')
-        todo = [(p, state, state[stat], group) for group, stat in chosen for p in group['params'] if stat
-                and stat in (state := self.state.get(p, {}))]
-        for p, _, new, group in todo:
-            if new.shape != p.shape:
-                raise ValueError(f'{group.describe(p)}: `{name}` has the shape {tuple(new.shape)}, so it cannot take '
-                                 'its place')
-        for p, state, new, _ in todo:
-            state[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-            p.copy_(new)
+        with shielded(): averages.swap(self._groups(), self.state, name)
 
     @contextmanager
     def swapped(self, name: str='') -> Iterator[None]:
@@ -267,48 +288,69 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         finally:
             if self._is_swapped(): self.swap()
 
-    def _is_swapped(self) -> bool: return any(SWAPPED in s for s in self.state.values())
+    def _is_swapped(self) -> bool: return averages.is_swapped(self.state.values())
+
+    # -- checkpoints and copies ----------------------------------------------------------------------------------
 
     @outside_graphs
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
 
         Each group names its `parts`. If any parameter has a state, each has an entry, so that one cut short is noticed.
+        State of what is in no group is left out if it is a tensor's, and kept otherwise.
         """
-        for group in self.param_groups if self.state else ():
+        for before in self._optimizer_state_dict_pre_hooks.values(): before(self)
+        groups, index = self._groups(), dict[int, int]()
+        for group in groups:
             for p in group['params']:
-                if begun(self.state[p]): self._state_of(group, p)
-        here = {p for group in self.param_groups for p in group['params']}
-        for p in [p for p in self.state if p not in here]: del self.state[p]  # see `param_lists`
-        return super().state_dict()
+                if p in self.state and begun(self.state[p]): self._state_of(group, p)
+                index.setdefault(id(p), len(index))
+        state: dict[Any, Any] = {index[id(p)]: self.state[p] for p in self.state
+                                 if isinstance(p, Tensor) and id(p) in index}
+        if any(state.values()): state = {i: state.get(i, {}) for i in range(len(index))}
+        else: state = {}
+        state |= {k: v for k, v in self.state.items() if not isinstance(k, Tensor)}
+        saved: dict[str, Any] = {'state': state, 'param_groups': [
+            {**g, 'params': [index[id(p)] for p in g['params']]} for g in groups]}
+        for after in self._optimizer_state_dict_post_hooks.values():
+            if (changed := after(self, saved)) is not None: saved = changed
+        return saved
 
     @outside_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes a copy of what `state_dict` returned here, or what a torch.optim twin of this recipe returned.
 
         Everything is checked first: raises ValueError if it is of other parts, groups or shapes, or incomplete, and
-        nothing has changed. State keeps the dtype that it was saved in, and goes to its parameter's device.
+        RuntimeError while the parameters are swapped with their averages; then nothing has changed. State keeps the
+        dtype that it was saved in, and goes to its parameter's device.
         """
         if not isinstance(state_dict, Mapping): raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
         state_dict = dict(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
-        try:
-            if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
-            groups, self.state = checked(state_dict, self.param_groups, self.state)
-        except (TypeError, KeyError, AttributeError) as e:
-            raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
-        for group, items in zip(self.param_groups, groups): dict.update(group, items)
-        if self._engine: self._engine.forget()
+        if self._is_swapped():
+            raise RuntimeError('the parameters are swapped with their averages: call swap() before load_state_dict()')
+        if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
+        groups, state = checked(state_dict, self._groups(), self.state)
+        with shielded():
+            self.param_groups[:], self.state = groups, state
+        self._rules = tuple(g.rule for g in groups)
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), 'recipe': self.recipe, '_given': self._given, '_maximize': self._maximize,
-                'compiled': self.compiled, 'frozen_idx': self.frozen_idx}
+        own = 'recipe', 'compiled', 'frozen_idx', '_rule', '_given', '_rules', '_made', '_told'
+        return {**super().__getstate__(), **{k: self.__dict__[k] for k in own if k in self.__dict__}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        "Takes some of the attributes, or all. Those that it does not name stay."
         super().__setstate__(state)
-        self._set_engine(state['compiled'])
+        for group in self.param_groups:
+            if type(group) is Group: group.settled, group.plans = False, {}
+        self._set_engine(self.compiled)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if type(self) is not getattr(self.recipe, 'optimizer_class', None): return super().__reduce_ex__(protocol)
+        return _blank, (self.recipe,), self.__getstate__()  # its class is found through its recipe
 
     def _set_engine(self, compiled: bool) -> None:
         "Compiled kernels and addresses of tensors are of this process: they are neither pickled nor copied."
@@ -317,22 +359,47 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         res = f'{self.name}(\n' + '  compiled\n' * self.compiled
-        for i, group in enumerate(self.param_groups):
+        for i, group in enumerate(self._groups()):
             hypers = [f'{k}={float(v):g}' for k, v in group.hypers().items()] + ['maximize'] * group['maximize']
             params = group['params']
-            res += (f'  group {i}: {len(params)} parameters, {sum(p.numel() for p in params):,} elements\n'
+            res += (f'  group {i}: {len(params)} parameter{"s" * (len(params) != 1)}, '
+                    f'{sum(p.numel() for p in params):,} elements\n'
                     f'    {group.composition}\n    {", ".join(hypers)}\n')
         return res + ')'
 
 
-def _average_of(group: Group, name: str) -> str:
-    "The stat that `swap` means, in this group: '' if there is none. Raises ValueError if it might be several."
-    stats = group.composition.stats
-    found = [k for k, part in stats.items() if (k == name if name else 'new_param' in part.reads)]
-    if len(found) > 1:
-        names = ' and '.join(f'`{k}`' for k in found)
-        raise ValueError(f'{names} read `new_param`: say which, as in swap({found[0]!r})')
-    return found[0] if found and not stats[found[0]].is_number else ''
+# As torch would do with the first instance; but then in the class of a recipe, and not here
+Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign, assignment]
+Optimizer.step.hooked = True  # type: ignore[attr-defined]
+
+
+def _blank(recipe: Any) -> Any:
+    "For unpickling: an optimizer that a recipe makes, before it has anything."
+    cls = recipe.optimizer_class
+    return cls.__new__(cls)
+
+
+def _engine_words(hypers: dict[str, Any]) -> bool:
+    "Takes torch's words for how a rule runs out of `hypers`. True if a kernel is asked for."
+    given = {k: hypers.pop(k) for k in [*hypers] if k in ENGINE_WORDS}
+    for k, v in given.items():
+        if v not in (None, False, True): raise TypeError(f'`{k}` = {v!r}: give True, False or None')
+    if given.get('capturable'):
+        raise TypeError('`capturable`: a step reads its counts, so it cannot be captured in a CUDA graph: leave it out')
+    if given.get('differentiable'):
+        raise TypeError('`differentiable`: to differentiate through a step, call `Composition.update`, which is a pure '
+                        'function, and leave this out')
+    return bool(given.get('fused'))
+
+
+def _sorted_out(group: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    "A group's hyperparameters and options, and its notes. Raises TypeError for what looks like a slip."
+    group = {k: v for k, v in group.items() if k not in OWN}
+    words = rule.choose(rule.options_in(group)).words
+    notes = {k: v for k, v in group.items() if k not in words.means}
+    for k in notes:
+        if is_slip(k, words): raise unknown(k, words)
+    return {k: v for k, v in group.items() if k not in notes}, notes
 
 
 def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -360,6 +427,3 @@ def _unfit(part: Part, p: Tensor) -> str:
     if part.needs == 'matrix' and p.dim() != 2:
         return f'is for matrices, and this has {p.dim()} dimensions: give it to a group with other parts (see `route`)'
     return ''
-
-
-def _as_source(parts: Any) -> Source: return cast(Source, parts) if hasattr(parts, 'bind') else Composition(parts)

@@ -50,7 +50,8 @@ from typing import Any, TypeAlias, overload
 import torch
 from torch import Tensor
 
-from .hypers import SPELLINGS, did_you_mean, is_note
+from .hypers import did_you_mean
+from .words import COMMON, is_note
 
 __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'total', 'gate', 'REQUIRED']
 
@@ -148,8 +149,8 @@ class Part:
 
     def _check_hypers(self) -> None:
         for k, v in self.hypers.items():
-            if k in SPELLINGS:
-                raise self._broken(f'`{k}` is how torch spells {_code(SPELLINGS[k])}: say that, or choose another name')
+            if k in COMMON:
+                raise self._broken(f'`{k}` is how torch spells {_code(COMMON[k])}: say that, or choose another name')
             if k in GROUP_KEYS or is_note(k):
                 raise self._broken(f'a group may have its own `{k}`: give the hyperparameter another name')
             if _is_reserved(k):

@@ -18,94 +18,134 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import cached_property, lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from torch import Tensor
 
-from .composition import Bound, Composition, unknown
-from .hypers import SPELLINGS, TABLE, canonical, check, spellings_of
-from .optimizer import Optimizer
+from .composition import Composition
+from .hypers import TABLE, check, check_flag
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
+from .rule import Rule
+from .words import COMMON, Words, unknown
 
-if TYPE_CHECKING: from .study.explain import Explanation
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+    from .study.explain import Explanation
 
-__all__ = ['Recipe', 'recipe']
+__all__ = ['Recipe', 'recipe', 'rule_of']
+
+KEPT = 32  # how many rules and compositions a recipe remembers
 
 Options: TypeAlias = Callable[..., Iterable[Part]]
 
 
 class Recipe:
-    "An optimizer by name: call it with parameters. Made by `@recipe`."
+    """An optimizer by name: call it with parameters. Made by `@recipe`.
+
+    `options` are the arguments of its function with their defaults, `defaults` its own default values of
+    hyperparameters, `words` what it answers to beside our names and torch's common ones.
+    """
     def __init__(self,
-        fn: Options,                   # From options to parts
-        defaults: Mapping[str, float]  # Default values of hyperparameters, where they are not the parts'
+        fn: Options,                       # From options to parts
+        given: Mapping[str, float | str]   # Default values of hyperparameters; and words: names of ours, with spaces
     ):
-        self.fn, self.defaults = fn, {k: check(k, v) for k, v in canonical(defaults).items()}
+        self.fn = fn
+        self.words = {k: tuple(v.split()) for k, v in given.items() if isinstance(v, str)}
         self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and what was added to it
         self._compositions: dict[tuple[Part, ...], Composition] = {}
+        self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
         self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
         self.idea = inspect.getdoc(fn) or ''
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
+        self.defaults: dict[str, float] = {}
         for k, v in self.options.items():
-            if k in SPELLINGS:
-                raise ContractError(f'recipe `{self.__name__}`: `{k}` is torch\'s spelling: call its option '
-                                                   f'`{SPELLINGS[k][0]}`, or choose another name')
-            if v is inspect.Parameter.empty:
-                raise ContractError(f'recipe `{self.__name__}`: give its option `{k}` a default')
-        composition = self._compose({})
-        hypers = composition.hypers
+            if k in COMMON: raise self._wrong(f'`{k}` is torch\'s spelling: call its option `{COMMON[k][0]}`, or '
+                                              'choose another name')
+            if v is inspect.Parameter.empty: raise self._wrong(f'give its option `{k}` a default')
+        composition = self.rule().composition
+        names = [*composition.hypers, *self.options]
+        for k, ours in self.words.items():
+            if k in names and len(ours) < 2 or k in COMMON and k not in ours and not {*ours} & {*COMMON[k]}:
+                raise self._wrong(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning already')
+            for n in ours:
+                if n not in names and not self.options: raise self._wrong(str(unknown(n, Words(names))))
+        numbers = {k: v for k, v in given.items() if k not in self.words}
+        words = Words([*names, *TABLE], self.words)
+        for k in numbers:
+            if k not in words.means: raise self._wrong(str(unknown(k, Words(names))))
+        self.defaults = {k: check(k, v) for k, v in words.ours(numbers).items()}
         for k in self.defaults:
-            if k not in hypers and not (self.options and k in TABLE):
-                raise ContractError(f'recipe `{self.__name__}`: {unknown(k, hypers)}')
-        kw, empty, own = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty, self.defaults
-        values = {k: own.get(k, v) for k, v in hypers.items()} | self.options
+            if k not in names and not (self.options and k in TABLE): raise self._wrong(str(unknown(k, Words(names))))
+        self._rule.cache_clear()  # it was made without these defaults
+        self._describe(composition)
+
+    def _describe(self, composition: Composition) -> None:
+        "Writes its signature and its documentation, which are never out of date."
+        kw, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+        values = {k: self.defaults.get(k, v) for k, v in composition.hypers.items()} | self.options
         by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.__signature__ = inspect.Signature([inspect.Parameter('params', by_place),
             *(inspect.Parameter(k, by_place if k == 'lr' else kw, default=empty if v is REQUIRED else v)
               for k, v in values.items()),
             *(inspect.Parameter(k, kw, default=False) for k in ('maximize', 'compile'))])
         self.__doc__ = '\n\n'.join([self.idea, f'{self.__name__}{self.__signature__}', _equations(composition.parts),
-                                    _meanings(values)])  # never out of date
+                                    _meanings(values, self.rule().words)])
+
+    def _wrong(self, why: str) -> ContractError: return ContractError(f'recipe `{self.__name__}`: {why}')
 
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
-        options = canonical(options)
+        options = Words(self.options, self.words).ours(options)
         for k, v in options.items():
-            if k not in self.options: raise unknown(k, self.options)
-            default = self.options[k]
-            if isinstance(default, bool) and not isinstance(v, bool):
-                raise TypeError(f'`{k}` = {v!r}: give True or False')
-            if isinstance(default, Real) and not isinstance(default, bool): check(k, v)
+            if isinstance(self.options[k], Real) and not isinstance(self.options[k], bool): check(k, v)
+        return self.rule(options).composition.parts
+
+    def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
+        "The rule with these options. Those made last are remembered, so one choice has one composition."
+        options = {k: v for k, v in (options or {}).items() if not _same(v, self.options[k])}
+        for k, v in options.items():
+            if isinstance(self.options[k], bool): check_flag(k, v)
+        try: return self._rule(**options)
+        except TypeError as e:
+            if 'unhashable' not in str(e): raise
+            return self._make_rule(**options)
+
+    def _make_rule(self, **options: Any) -> Rule:
         parts = self.fn(**options)
         if isinstance(parts, Part) or not isinstance(parts, Iterable):
             raise ContractError(f'recipe `{self.__name__}` returned {parts!r}: return its parts, with commas between')
-        return tuple(parts)
+        try: composition = self._compositions.get(parts := tuple(parts)) or Composition(parts)
+        except ContractError as e: raise self._wrong(str(e)) from None
+        self._compositions.pop(parts, None)
+        self._compositions[parts] = composition  # the last used is the last to go
+        if len(self._compositions) > KEPT: del self._compositions[next(iter(self._compositions))]
+        return Rule(composition, self, self.options | options)
 
-    def _compose(self, options: Mapping[str, Any]) -> Composition:
-        parts = self.parts(**options)
-        try: return self._compositions.get(parts) or self._compositions.setdefault(parts, Composition(parts))
-        except ContractError as e: raise ContractError(f'recipe `{self.__name__}`: {e}') from None
-
-    def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> Bound:
-        "As `Composition.bind`, for options and hyperparameters. An option such as SGD's `mom` may be both."
-        known = [*self._compose({}).hypers, *self.options]
-        given, fallback = (canonical(d or {}, known) for d in (given, fallback))
-        chosen = self.options | {k: v for k, v in {**fallback, **given}.items() if k in self.options}
-        composition = self._compose(chosen)
-        for k in given:
-            if k not in composition.hypers and k not in self.options:
-                raise unknown(k, [*composition.hypers, *self.options])
-        values = self.defaults | self.options | fallback | given
-        return composition.bind({}, values)._replace(options=chosen)
+    @cached_property
+    def optimizer_class(self) -> type[Optimizer]:
+        "The class of the optimizers that it makes: an Optimizer of its name, which can be subclassed."
+        from .optimizer import Optimizer  # the one door up: a recipe makes optimizers when it is called
+        def __init__(opt: Any, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> None:
+            if len(lr) > 1:
+                raise TypeError('only `params` and `lr` go by place: name the others, as in '
+                                f'{self.__name__}(params, lr, wd=0.1)')
+            Optimizer.__init__(opt, params, self, **({'lr': lr[0]} if lr else {}), **options_and_hypers)
+        return type(self.__name__, (Optimizer,), dict(
+            __init__=__init__, __module__=self.__module__, __qualname__=self.__qualname__, __doc__=self.__doc__))
 
     def __call__(self, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> Optimizer:
-        if len(lr) > 1:
-            raise TypeError('only `params` and `lr` go by place: name the others, as in '
-                            f'{self.__name__}(params, lr, wd=0.1)')
-        if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
-        return Optimizer(params, self, **options_and_hypers)
+        return self.optimizer_class(params, *lr, **options_and_hypers)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type[Optimizer]]:
+        return self.optimizer_class,  # of `class Mine(Adam)`
+
+    @property
+    def __bases__(self) -> tuple[type[Optimizer]]: return self.optimizer_class.__base__,  # type: ignore[return-value]
+
+    def __subclasscheck__(self, cls: Any) -> bool: return cls is self or issubclass(cls, self.optimizer_class)
 
     def explain(self, **options_and_hypers: Any) -> Explanation:
         """What it is: the equations of its parts and of them together, hyperparameters, memory, sources.
@@ -131,9 +171,9 @@ class Recipe:
         base, before = self.made_of or (self, ())
         return _sum(base, (*before, *parts))
 
-    def __instancecheck__(self, opt: Any) -> bool: return isinstance(opt, Optimizer) and opt.recipe is self
+    def __instancecheck__(self, opt: Any) -> bool: return getattr(opt, 'recipe', None) is self
 
-    def __repr__(self) -> str: return f'{self.__name__}{self.__signature__}\n  {self._compose({})}'
+    def __repr__(self) -> str: return f'{self.__name__}{self.__signature__}\n  {self.rule().composition}'
     def __reduce__(self) -> str | tuple[Any, ...]: return (_sum, self.made_of) if self.made_of else where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
@@ -144,17 +184,21 @@ def _equations(parts: Iterable[Part]) -> str:
     return '\n'.join(f'    {name:{max(len(n) for n, _ in rows)}}  {equation}'.rstrip() for name, equation in rows)
 
 
-def _meanings(values: Mapping[str, Any]) -> str:
-    "What each hyperparameter and option is, with its default and torch's words for it."
-    words: dict[str, list[str]] = {k: [] for k in values}
-    for word, names in spellings_of(values).items():
-        for i, n in enumerate(names): words[n].append(word if len(names) == 1 else f'{word}[{i}]')
+def _meanings(values: Mapping[str, Any], words: Words) -> str:
+    "What each hyperparameter and option is, with its default and other words for it."
+    others: dict[str, list[str]] = {k: [] for k in values}
+    for word, names in {**words.means, **words.pairs}.items():
+        for i, n in enumerate(names):
+            if word != n: others[n].append(word if len(names) == 1 else f'{word}[{i}]')
     rows = [(k if v is REQUIRED else f'{k}={v!r}', TABLE[k].doc if k in TABLE else 'an option: it chooses parts'
-             if isinstance(v, (bool, str)) else '', words[k]) for k, v in values.items()]
+             if isinstance(v, (bool, str)) else '', others[k]) for k, v in values.items()]
     width = max((len(name) for name, *_ in rows), default=0)
     lines = (f'    {name:{width}}  {doc} ' + f'(torch: {", ".join(theirs)})' * bool(theirs)
              for name, doc, theirs in rows)
     return '\n'.join(line.rstrip() for line in lines)
+
+
+def _same(a: Any, b: Any) -> bool: return type(a) is type(b) and a == b
 
 
 def _no_sum(base: Recipe, extra: Any) -> ContractError:
@@ -168,9 +212,11 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
-    own = {k: v for k, v in base._compose({}).hypers.items() if v is not REQUIRED} | base.defaults
+    hypers = base.rule().composition.hypers
+    own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
     own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
-    res = Recipe(fn, own)  # where defaults differ, those of the recipe hold; but a decay that is added has its own
+    # where defaults differ, those of the recipe hold; but a decay that is added has its own
+    res = Recipe(fn, own | {w: ' '.join(ours) for w, ours in base.words.items()})
     res.made_of = base, extra
     return res
 
@@ -211,9 +257,12 @@ def recipe(fn: Options, /) -> Recipe: ...
 @overload
 def recipe(name: str, /) -> Recipe: ...
 @overload
-def recipe(**defaults: float) -> Callable[[Options], Recipe]: ...
-def recipe(fn: Any=None, /, **defaults: float) -> Recipe | Callable[[Options], Recipe]:
+def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
+def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
     """Makes a recipe from a function that returns parts. `defaults` are its own default values of hyperparameters.
+
+    A string is another word for some of them, as torch or the authors have it: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
+    `@recipe(betas='mom sqr_mom slow_mom')`.
 
     Or finds one of genopt's by name, whatever its case: `recipe('adamw')`. Raises KeyError with the nearest name.
     """
@@ -221,6 +270,13 @@ def recipe(fn: Any=None, /, **defaults: float) -> Recipe | Callable[[Options], R
     if not (fn is None or inspect.isfunction(fn)):
         raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a function')
     return Recipe(fn, defaults) if fn else lambda fn: Recipe(fn, defaults)
+
+
+def rule_of(parts: Any) -> Rule:
+    "The rule of a recipe with its default options, of the recipe of that name, or of a list of parts."
+    if isinstance(parts, str): parts = recipe(parts)
+    if isinstance(parts, Recipe): return parts.rule()
+    return parts if isinstance(parts, Rule) else Rule(parts if isinstance(parts, Composition) else Composition(parts))
 
 
 def _find(name: str) -> Recipe:

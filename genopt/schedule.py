@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from .hypers import spelled
+from .group import no_hyper, takes
 from .interop.dynamo import outside_graphs
-from .interop.fastai import no_hyper, takes
 
 if TYPE_CHECKING: from .optimizer import Optimizer
 
@@ -145,8 +144,8 @@ class Schedule:
         self.opt, self.steps, self.curves = opt, steps and int(steps), curves
         self.names: dict[str, None] = {}  # what it writes, under our names
         for name, curve in curves.items():
-            if not (groups := takes(opt, name)): raise no_hyper(name, opt.param_groups)
-            ours = spelled(name, groups[0].readable())
+            if not (groups := takes(opt._groups(), name)): raise no_hyper(name, opt.param_groups)
+            ours = groups[0].rule.words.means[name]
             if {*ours} & {*self.names}.union(*(other.names for other in _running(opt))):
                 raise ValueError(f'`{name}` has a schedule already: end that with its remove(), or leave this one out')
             if not callable(curve): raise TypeError(f'{name} = {curve!r}: give a function, such as linear(.1, 0)')

@@ -142,7 +142,7 @@ def test_a_gate(compile):
     p = param(0.)
     opt = Optimizer([p], [step_count, every_third, average_grad, momentum_step], lr=1., mom=.5, compile=compile)
     seen = []
-    for _ in range(7): opt.step(); seen.append((opt.state[p]['count'], p.item(), opt.state[p]['grad_avg'].item()))
+    for _ in range(7): opt.step(); seen.append((opt.state[p]['count'].item(), p.item(), opt.state[p]['grad_avg'].item()))
     assert seen == [(1, 0., 0.), (2, 0., 0.), (3, -.5, .5), (4, -.5, .5), (5, -.5, .5), (6, -1.25, .75),
                     (7, -1.25, .75)]
 
@@ -219,7 +219,36 @@ def test_alpha_is_rmsprops_decay_and_asgds_power():
     lion = genopt.Lion([param(0.)], betas=(.8, .9))
     group = lion.param_groups[0]
     assert group['betas'] == (.8, .9) and (group['mom'], group['avg_mom']) == (.8, .9)
-    with pytest.raises(TypeError, match="`sqr_mom` .*: no part takes it"): genopt.SGD([param(0.)], lr=.1, alpha=.9)
+
+
+@pytest.mark.parametrize('recipe, words', [(genopt.SGD, ['alpha', 'betas']), (genopt.Adam, ['rho', 'alpha', 'momentum']),
+    (genopt.RMSprop, ['rho', 'betas']), (genopt.ASGD, ['rho', 'sqr_mom']), (genopt.Lion, ['rho', 'alpha', 'momentum']),
+    (genopt.Adadelta, ['alpha']), (genopt.AdamW + genopt.lookahead, ['alpha', 'rho']), (genopt.QHAdam, ['alpha'])],
+    ids=lambda o: getattr(o, '__name__', ''))
+def test_a_recipe_answers_to_no_other_words(recipe, words):
+    for word in words:
+        value = (.5, .5) if word == 'betas' else .5
+        with pytest.raises(TypeError, match=f'`{word}`: no part takes it: '): recipe([param(0.)], lr=.1, **{word: value})
+        assert word not in recipe.__doc__.split('(torch: ')[-1]
+
+
+def test_a_recipe_answers_to_its_authors_words():
+    group = genopt.AdEMAMix([param(0.)], betas=(.8, .9, .99), alpha=3.).param_groups[0]
+    assert (group['mom'], group['sqr_mom'], group['slow_mom'], group['slow_weight']) == (.8, .9, .99, 3.)
+    group = genopt.Adan([param(0.)], betas=(.8, .7, .99)).param_groups[0]
+    assert (group['mom'], group['diff_mom'], group['sqr_mom']) == (.8, .7, .99) and group['betas'] == (.8, .7, .99)
+    group = genopt.Adadelta([param(0.)], rho=.8).param_groups[0]
+    assert group['sqr_mom'] == group['rho'] == .8 and 'rho' in {*group}
+
+
+def test_a_recipe_of_ones_own_has_words_of_its_own():
+    @genopt.recipe(lr=.1, mom=.5, keep='mom')
+    def Mine(rho=True): return (average_grad, momentum_step) if rho else (sgd_step,)
+    opt = Mine([param(0.)], keep=.7, rho=True)
+    assert opt.param_groups[0]['mom'] == opt.param_groups[0]['keep'] == .7 and opt.param_groups[0]['rho'] is True
+    with pytest.raises(ContractError, match='`nothing`: no part takes it'):
+        @genopt.recipe(lr=.1, keep='nothing')
+        def Other(): return sgd_step,
 
 
 def test_words_for_two_numbers():
@@ -240,7 +269,7 @@ def test_words_for_two_numbers():
 
 
 def test_our_own_names_mean_one_thing():
-    with pytest.raises(TypeError, match='`sqr_mom` .*: no part takes it'): genopt.ASGD([param(0.)], sqr_mom=.5)
+    with pytest.raises(TypeError, match='`sqr_mom`: no part takes it'): genopt.ASGD([param(0.)], sqr_mom=.5)
     with pytest.raises(TypeError, match='`avg_mom` is given twice'):
         genopt.Lion([param(0.)], betas=(.9, .99), avg_mom=.5)
 

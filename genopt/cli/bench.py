@@ -282,7 +282,7 @@ def _compare(work: Work, shapes: Shapes, device: torch.device, rounds: int, libr
 
 def _bytes_moved(work: Work, elements: int) -> int:
     "What a step must read (parameter, gradient, state) and write (parameter, state), at least."
-    composition = work.recipe.bind({}, work.options).composition
+    composition = work.recipe.rule().bind({}, work.options)[0].composition
     return 4 * elements * (3 + 2 * len(composition.tensor_stats))
 
 

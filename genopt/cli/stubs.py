@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator
 
 from .. import zoo
-from ..hypers import spellings_of
 from ..recipe import Recipe, recipe
 
 __all__ = ['stubs']
@@ -45,7 +44,9 @@ def _stub(r: Recipe) -> Iterator[str]:
     yield '    def __call__(  # type: ignore[override]'
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
     for a in args: yield f'        {a.name}: {_type(a.default)}{"" if a.default is a.empty else f" = {a.default!r}"},'
-    for word, ours in spellings_of([a.name for a in args]).items():
+    words = r.rule().words
+    for word, ours in {**words.means, **words.pairs}.items():
+        if word in words.names: continue
         kind = ', '.join(['float | Tensor'] * len(ours))
         default = r.options[ours[0]] if ours[0] in r.options else 0.
         yield f'        {word}: {_type(default) if len(ours) == 1 else f"tuple[{kind}]"} = ...,'

@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from operator import is_
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -26,22 +25,23 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
+from ..numbers import read_all
 from ..part import RESERVED, Part
 from ..rehearsal import trial_shape
 from . import eager
 from .inductor import Fused
-from .layout import PLAIN, Block, Cohort, cohorts, is_dense
+from .layout import PLAIN, Block, Cohort, apart, cohorts, is_dense
 from .native import Column, Kernel, NoKernel, Untranslatable, source
 from .tape import Tape, record
+from .work import Work
 
 try: from torch._C._dynamo import guards  # torch's own: compares kinds and layouts of many tensors at once
 except ImportError: guards = None  # type: ignore[assignment]
 
 __all__ = ['Compiled', 'check']
 
-Describe: TypeAlias = Callable[[Tensor], str]
 WHOLE_NUMBERS = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
-PLANS = 256  # how many groups, and sets of parameters with gradients in them, are remembered
+PLANS = 8  # of how many sets of a group's parameters with gradients it is remembered where they lie
 
 # By composition, and then by dtypes: its kernels, or the reasons why there are none
 _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
@@ -64,36 +64,30 @@ def check(
 
 class Compiled:
     "The compiled engine of one optimizer. It remembers where tensors lie, and looks again when anything has changed."
-    def __init__(self) -> None:
-        self._plans: dict[Any, _Plan] = {}
-        self._warned = False
+    def __init__(self) -> None: self._warned = False
 
-    def run(self, composition: Composition, hypers: Mapping[str, float], params: Sequence[Tensor],
-            grads: Sequence[Tensor], states: Sequence[dict[str, Any]], describe: Describe,
-            maximize: bool=False) -> None:
+    def run(self, work: Work) -> None:
         "One step of each parameter, as `eager.run`."
-        if not params: return
-        key = id(composition), maximize, id(params[0]), id(params[-1]), len(params)
-        plan = self._plans.get(key)
-        if plan is None or not plan.holds(params, grads, states):
-            plan = self._plans[key] = _Plan(composition, params, grads, states, maximize, self._warn)
-            while len(self._plans) > PLANS: del self._plans[next(iter(self._plans))]
-        for unit in plan.units: unit.step(hypers, describe)
-        for cohort in cohorts(composition, *plan.rest(params, grads, states)):
-            if (numbers := eager.numbers_of(composition, hypers, cohort, describe)) is not None:
-                self._run_in_blocks(composition, cohort, numbers, describe, maximize)
+        if not work.params: return
+        if torch._C._len_torch_dispatch_stack(): return eager.run(work)  # somebody watches or changes operations
+        key = work.climb, work.places[0], work.places[-1], len(work.params)
+        plan = work.plans.pop(key, None)
+        if plan is None or (ready := plan.ready(work)) is None:
+            plan = _Plan(work, self._warn)
+            ready = plan.ready(work) or []
+        work.plans[key] = plan  # the last used is the last to go
+        while len(work.plans) > PLANS: del work.plans[next(iter(work.plans))]
+        for unit, part, grads in ready: unit.step(part, grads)
+        for cohort in cohorts(work.only(plan.others)) if plan.others else ():
+            if (numbers := eager.numbers_of(cohort.work)) is not None: self._run_in_blocks(cohort, numbers)
 
-    def forget(self) -> None:
-        "Lets go of all tensors."
-        self._plans.clear()
-
-    def _run_in_blocks(self, composition: Composition, cohort: Cohort, numbers: Mapping[str, Any], describe: Describe,
-                       maximize: bool) -> None:
+    def _run_in_blocks(self, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
         "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
+        composition = cohort.work.composition
         if not composition.elementwise:
-            return eager.run_cohort(composition, cohort, numbers, describe, maximize, partial(_update, composition))
-        kernel = _kernel_of(composition, cohort, maximize) if cohort.flat else None
-        if not isinstance(kernel, Fused): return eager.run_cohort(composition, cohort, numbers, describe, maximize)
+            return eager.run_cohort(cohort, numbers, partial(_update, composition))
+        kernel = _kernel_of(cohort) if cohort.flat else None
+        if not isinstance(kernel, Fused): return eager.run_cohort(cohort, numbers)
 
         def take(block: Block) -> bool:
             if kernel.failed or (tensors := block.flat()) is None: return False
@@ -102,7 +96,7 @@ class Compiled:
                 kernel.failed = f'torch.compile failed: {type(e).__name__}: {" ".join(str(e).split())[:300]}'
                 self._warn(composition, kernel.failed)
             return not kernel.failed
-        eager.run_cohort(composition, cohort, numbers, describe, maximize, take=take)
+        eager.run_cohort(cohort, numbers, take=take)
 
     def _warn(self, composition: Composition, why: str) -> None:
         if not self._warned:
@@ -122,84 +116,104 @@ def _callers_level() -> int:
 # -- one call for all tensors --------------------------------------------------------------------------------
 
 class _Plan:
-    "Which kernel runs on which of these parameters, as long as nothing about them changes."
-    def __init__(self, composition: Composition, params: Sequence[Tensor], grads: Sequence[Tensor],
-                 states: Sequence[dict[str, Any]], maximize: bool, warn: Callable[[Composition, str], None]):
-        self.composition, self.params, self.states, self.units = composition, [*params], [*states], list[_Unit]()
-        place, taken = {id(p): i for i, p in enumerate(params)}, set[int]()
-        for cohort in cohorts(composition, params, grads, states):
+    """Which kernel runs on which of these parameters, as long as nothing about them changes.
+
+    It holds addresses and no tensors, so it keeps nothing alive.
+    """
+    def __init__(self, work: Work, warn: Callable[[Composition, str], None]):
+        self.units, self.places = list[_Unit](), list(work.places)
+        for cohort in cohorts(work):
             kernel: Any = None
-            if composition.elementwise and cohort.flat and cohort.params[0].device.type == 'cpu':
-                kernel = _kernel_of(composition, cohort, maximize)
-                if isinstance(kernel, str): warn(composition, kernel)
+            if work.composition.elementwise and cohort.flat and cohort.work.params[0].device.type == 'cpu':
+                kernel = _kernel_of(cohort)
+                if isinstance(kernel, str): warn(work.composition, kernel)
             if not isinstance(kernel, Kernel): continue
-            cohort = cohort.only([_fits([p, *[s[k] for k in composition.tensor_stats]], g)
-                                  for p, g, s in zip(cohort.params, cohort.grads, cohort.states)])
-            if not cohort.params: continue
-            self.units.append(_Unit(composition, kernel, cohort, [place[id(p)] for p in cohort.params], len(params)))
-            taken |= {*self.units[-1].places}
-        self.others = [i for i in range(len(params)) if i not in taken]
+            rows = [i for i in cohort.rows if _fits(work, i)]
+            if rows and apart([t for i in rows for k, t in work.tensors(i).items() if k != 'grad']):
+                unit = _Unit(kernel, rows, work.only(rows))
+                if unit.gradients(work.only(rows)) is not None: self.units.append(unit)
+        taken = {i for unit in self.units for i in unit.rows}
+        self.others = [i for i in range(len(work.params)) if i not in taken]
 
-    def rest(self, *columns: Sequence[Any]) -> list[list[Any]]:
-        "What no kernel takes."
-        return [[column[i] for i in self.others] for column in columns]
+    def ready(self, work: Work) -> list[_Ready] | None:
+        "What each kernel is to run on. None if anything is not as it was, but for the values."
+        if [*work.places] != self.places: return None
+        parts = [work.only(unit.rows) for unit in self.units]
+        grads = [unit.gradients(part) for unit, part in zip(self.units, parts)]
+        return None if None in grads else [*zip(self.units, parts, grads)]  # type: ignore[arg-type]
 
-    def holds(self, params: Sequence[Tensor], grads: Sequence[Tensor], states: Sequence[dict[str, Any]]) -> bool:
-        return (all(map(is_, self.params, params)) and all(map(is_, self.states, states)) and
-                all(unit.takes(grads) for unit in self.units))
 
-
-def _fits(tensors: Sequence[Tensor], grad: Tensor) -> bool:
-    "Is their memory there, and are they dense, with their elements in one order?"
-    p = tensors[0]
-    if p.numel() and not all(t.data_ptr() for t in (*tensors, grad)): return False
-    return all(t.is_contiguous() for t in tensors) or is_dense(p) and all(t.stride() == p.stride() for t in tensors)
+def _fits(work: Work, row: int) -> bool:
+    "True if a parameter's tensors are dense in memory, with their elements in one order."
+    tensors = work.tensors(row)
+    grad, p = tensors.pop('grad'), tensors['param']
+    if p.numel() and not all(t.data_ptr() for t in (*tensors.values(), grad)): return False
+    if any(t.device != p.device or t.is_neg() or t.is_conj() for t in tensors.values()): return False
+    if all(t.is_contiguous() for t in tensors.values()): return True
+    return is_dense(p) and all(t.stride() == p.stride() for t in tensors.values())
 
 
 class _Unit:
-    "A cohort whose tensors one call of a kernel updates, by their addresses."
-    def __init__(self, composition: Composition, kernel: Kernel, cohort: Cohort, places: list[int], among: int):
-        self.composition, self.kernel, self.cohort, self.places = composition, kernel, cohort, places
-        self.is_all = len(places) == among
-        params, states = cohort.params, cohort.states
-        self.columns = [params, *[[s[k] for s in states] for k in composition.tensor_stats]]
-        self.addresses = [[*map(Tensor.data_ptr, column)] for column in self.columns]
-        self.contiguous = [*map(Tensor.is_contiguous, params)]
-        self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in params])
-        self.width = len(self.columns) + 1
-        self.table = array('Q', bytes(8 * self.width * len(params)))  # rows: param, grad, stats
-        for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = array('Q', addresses)
-        self.grad_dtype, self.grads = cohort.grads[0].dtype, cohort.grads
-        alike = [p.detach() for p in params]
-        guard: Any = getattr(guards, 'TensorGuards', None)  # without it, one by one
-        self.expected = guard and guard(*alike, dynamic_dims_sizes=None, dynamic_dims_strides=None)
-        if not self.takes(self.grads, chosen=True): raise AssertionError('a cohort whose tensors have just changed')
+    "Parameters that one call of a kernel updates, by the addresses of their tensors."
+    def __init__(self, kernel: Kernel, rows: list[int], part: Work):
+        self.kernel, self.rows, columns = kernel, rows, _columns(part)
+        self.addresses = [_addresses(column) for column in columns]
+        self.owned = {a for column in self.addresses for a in column} - {0}
+        self.kinds, self.grad_dtype = _Kinds([t for column in columns for t in column]), part.grads[0].dtype
+        self.grad_kinds = _Kinds([p.detach() for p in part.params])
+        self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in part.params])
+        self.width = len(columns) + 1
+        self.table = array('Q', bytes(8 * self.width * len(rows)))  # rows: param, grad, stats
+        for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = addresses
 
-    def takes(self, grads: Sequence[Tensor], chosen: bool=False) -> bool:
-        "Is all as it was, but for the values? Then takes the gradients. (It runs for every tensor in every step.)"
-        params, states, c = self.cohort.params, self.cohort.states, self.composition
-        for k, column in zip(c.tensor_stats, self.columns[1:]):
-            if not all(map(is_, column, [s[k] for s in states])): return False
-        if any(len({s[k] for s in states}) > 1 for k in c.number_stats): return False
-        if [[*map(Tensor.data_ptr, column)] for column in self.columns] != self.addresses: return False
-        if [*map(Tensor.is_contiguous, params)] != self.contiguous: return False
-        if not (chosen or self.is_all): grads = [grads[i] for i in self.places]
-        if not (self.expected and self.expected.check(*grads)):  # another order of elements, or another kind of tensor
+    def gradients(self, part: Work) -> Sequence[Tensor] | None:
+        """The gradients, laid out as their parameters; None if anything is not as it was, but for the values.
+
+        It runs for every tensor in every step.
+        """
+        columns, grads, params = _columns(part), part.grads, part.params
+        if [_addresses(column) for column in columns] != self.addresses: return None
+        if not self.kinds.match([t for column in columns for t in column]): return None
+        if any(len({*read_all(part.columns[k])}) > 1 for k in part.composition.number_stats): return None
+        if not self.grad_kinds.match(grads):  # another order of elements, or another kind of tensor
             if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
-                   for g, p in zip(grads, params)): return False
+                   for g, p in zip(grads, params)): return None
             grads = [_like(g, p) for g, p in zip(grads, params)]
-        self.grads, addresses = [*grads], _addresses(grads)
-        self.table[1::self.width] = addresses
-        return 0 not in addresses or all(a or not n for a, n in zip(addresses, self.sizes))
+        addresses = _addresses(grads)
+        if not self.owned.isdisjoint(addresses): return None  # a gradient that is somebody's parameter or state
+        return grads if all(a or not n for a, n in zip(addresses, self.sizes)) else None
 
-    def step(self, hypers: Mapping[str, float], describe: Describe) -> None:
-        numbers = eager.numbers_of(self.composition, hypers, self.cohort, describe)
-        if numbers is not None:
-            self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
-        self.grads = self.cohort.grads = []
-        if numbers is None: return
-        increment_version(self.cohort.params)  # state is never part of a graph
-        eager.finish(self.composition, self.cohort, numbers)
+    def step(self, part: Work, grads: Sequence[Tensor]) -> None:
+        "One step, with what `gradients` returned."
+        if (numbers := eager.numbers_of(part)) is None: return
+        self.table[1::self.width] = _addresses(grads)
+        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        increment_version(part.params)  # state is never part of a graph
+        eager.finish(part, numbers)
+
+
+_Ready: TypeAlias = tuple[_Unit, Work, Sequence[Tensor]]
+
+
+class _Kinds:
+    "The shapes, strides, dtypes, devices and classes of some tensors."
+    def __init__(self, tensors: Sequence[Tensor]):
+        make: Any = getattr(guards, 'TensorGuards', None)
+        self.guard = make and make(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        if self.guard and not self.guard.check(*tensors): self.guard = None
+        self.kinds = None if self.guard else [*map(_kind, tensors)]
+
+    def match(self, tensors: Sequence[Tensor]) -> bool:
+        "True if these are alike, one by one."
+        return bool(self.guard.check(*tensors)) if self.guard else [*map(_kind, tensors)] == self.kinds
+
+
+def _kind(t: Tensor) -> tuple[Any, ...]:
+    return type(t), t.shape, t.stride(), t.dtype, t.device, t.layout, t.is_neg(), t.is_conj(), t.requires_grad
+
+
+def _columns(part: Work) -> list[Sequence[Tensor]]:
+    return [part.params, *[part.columns[k] for k in part.composition.tensor_stats]]
 
 
 def _addresses(tensors: Iterable[Tensor]) -> array[int]: return array('Q', [*map(Tensor.data_ptr, tensors)])
@@ -254,7 +268,7 @@ def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mappin
         if isinstance(found, tuple):
             kernel, dtypes = found
             tensors = [t.contiguous() for t in tensors]
-            made = {k: torch.empty(param.shape, dtype=d) for k, d in zip(segment.makes, dtypes)}
+            made = {k: torch.empty(param.shape, dtype=d, device=param.device) for k, d in zip(segment.makes, dtypes)}
             table, size = _addresses([*tensors, *made.values()]), array('q', [param.numel()])
             kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
             env |= made
@@ -269,11 +283,11 @@ def _numbers(composition: Composition) -> list[str]:
             *(f'prev_{k}' for k in composition.number_stats)]
 
 
-def _kernel_of(composition: Composition, cohort: Cohort, maximize: bool) -> Kernel | Fused | str:
+def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
     "The kernel that updates the cohort's tensors in place, or why there is none."
-    p, state = cohort.params[0], cohort.states[0]
-    stored = {'param': _real(p.dtype), 'grad': _real(cohort.grads[0].dtype),
-              **{k: _real(state[k].dtype) for k in composition.tensor_stats}}
+    work, composition, maximize = cohort.work, cohort.work.composition, cohort.work.climb
+    stored = {k: _real(t.dtype) for k, t in work.tensors(0).items()}
+    p = work.params[0]
     key = (*stored.values(), cohort.wide, maximize, p.device.type)
     known = _kernels.setdefault(composition, {})
     if key not in known:

@@ -11,38 +11,33 @@ Nothing is kept between steps, so nothing can be out of date.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from ..composition import Composition
+from ..numbers import read_all
+from .work import Work
 
-__all__ = ['Cohort', 'Block', 'PLAIN', 'cohorts', 'blocks', 'rows', 'single', 'is_dense']
+__all__ = ['Cohort', 'Block', 'PLAIN', 'apart', 'blocks', 'cohorts', 'is_dense', 'rows', 'single']
 
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
 GPU_BLOCK, GPU_GATHER = 2**23, 2**18
+DOUBLE = {torch.float64, torch.complex128}
 PLAIN = {Tensor, Parameter}  # not a subclass that is sharded, quantised or fake
 
 
-@dataclass
+@dataclass(slots=True)
 class Cohort:
-    "Parameters that share their numbers, dtypes and device, with their states and gradients."
-    params: list[Tensor]
-    grads: list[Tensor]
-    states: list[dict[str, Any]]
+    "Work on parameters that share their numbers, dtypes and device."
+    work: Work
+    rows: list[int]      # their places in the work that it was cut from
     wide: torch.dtype    # what its step is computed in: float64 if a parameter or its state is, else float32
-    flat: bool           # may it be cut and joined: are these plain tensors, the states of their parameters' shapes?
-
-    def only(self, chosen: Sequence[bool]) -> Cohort:
-        "Those parameters for which `chosen` is true."
-        return Cohort(list(compress(self.params, chosen)), list(compress(self.grads, chosen)),
-                      list(compress(self.states, chosen)), self.wide, self.flat)
+    flat: bool           # True if it may be cut and joined: plain tensors, with states of their parameters' shapes
 
 
 @dataclass(slots=True)
@@ -62,54 +57,45 @@ class Block:
             if k != 'grad': torch._foreach_copy_(tensors, self.tensors[k].unbind())
 
 
-def cohorts(
-    composition: Composition,
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],          # One per parameter
-    states: Sequence[dict[str, Any]]  # One per parameter
-) -> list[Cohort]:
+def cohorts(work: Work) -> list[Cohort]:
     "In the order of their first parameters."
-    found: dict[Any, Cohort] = {}
-    names = composition.tensor_stats
-    for p, g, state in zip(params, grads, states):
-        tensors = [state[k] for k in names]
+    found: dict[Any, list[int]] = {}
+    c, columns = work.composition, work.columns
+    tensors = [columns[k] for k in c.tensor_stats]
+    counts = [read_all(columns[k]) for k in c.number_stats]
+    for i, (p, g) in enumerate(zip(work.params, work.grads)):
+        state = [column[i] for column in tensors]
         plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
-        flat = plain and all([t.shape == p.shape for t in (g, *tensors)])
-        key = (type(p), p.dtype, g.dtype, p.device, flat, *[t.dtype for t in tensors],
-               *[state[k] for k in composition.number_stats])
-        if (cohort := found.get(key)) is None:
-            double = any(t.dtype in (torch.float64, torch.complex128) for t in (p, *tensors))
-            cohort = found[key] = Cohort([], [], [], torch.float64 if double else torch.float32, flat)
-        cohort.params.append(p)
-        cohort.grads.append(g)
-        cohort.states.append(state)
-    return list(found.values())
+        flat = plain and all([t.shape == p.shape for t in (g, *state)])
+        wide = torch.float64 if any([t.dtype in DOUBLE for t in (p, *state)]) else torch.float32
+        key = (wide, flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state], *[n[i] for n in counts])
+        found.setdefault(key, []).append(i)
+    return [Cohort(work.only(rows), rows, *key[:2]) for key, rows in found.items()]
 
 
-def rows(cohort: Cohort, stats: Sequence[str]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+def rows(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     "Each parameter and its tensors by name, in their own shape. Complex numbers are pairs of reals, as in torch."
-    for p, g, state in zip(cohort.params, cohort.grads, cohort.states):
-        tensors = {'param': p, 'grad': g, **{k: state[k] for k in stats}}
+    for i, p in enumerate(work.params):
+        tensors = work.tensors(i)
         if p.is_complex():
             tensors = {k: torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for k, t in tensors.items()}
         yield p, tensors
 
 
-def single(composition: Composition, cohort: Cohort) -> Iterator[Block]:
+def single(cohort: Cohort) -> Iterator[Block]:
     "Each parameter is a block."
-    return (Block(tensors, [p]) for p, tensors in rows(cohort, composition.tensor_stats))
+    return (Block(tensors, [p]) for p, tensors in rows(cohort.work))
 
 
 def blocks(
-    composition: Composition,
     cohort: Cohort,
     cut: bool=True  # Cut large tensors? Only on the CPU
 ) -> Iterator[Block]:
     "The cohort's elements in blocks. A tensor that does not flatten without a copy is a block in its own shape."
-    cpu = cohort.params[0].device.type == 'cpu'
+    cpu = cohort.work.params[0].device.type == 'cpu'
     size, small = (CUT, GATHER) if cpu else (GPU_BLOCK, GPU_GATHER)
     waiting: dict[torch.Size, list[Block]] = defaultdict(list)  # by shape: stacking is cheap
-    for one in single(composition, cohort):
+    for one in single(cohort):
         p = one.params[0]
         if (n := p.numel()) >= small:
             tensors = _flatten(one.tensors)
@@ -120,8 +106,8 @@ def blocks(
         elif n:
             alike = waiting[p.shape]
             alike.append(one)
-            if len(alike) * n >= size: yield _gather(waiting.pop(p.shape))
-    for alike in waiting.values(): yield _gather(alike)
+            if len(alike) * n >= size: yield from _gather(waiting.pop(p.shape))
+    for alike in waiting.values(): yield from _gather(alike)
 
 
 def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -145,7 +131,26 @@ def is_dense(x: Tensor) -> bool:
     return True
 
 
-def _gather(alike: list[Block]) -> Block:
-    if len(alike) == 1: return alike[0]
+def _gather(alike: list[Block]) -> Iterator[Block]:
+    "One block of several, unless they share memory: then one has to see what the other has done."
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
-    return Block({k: torch.stack(tensors) for k, tensors in columns.items()}, [b.params[0] for b in alike], columns)
+    if len(alike) == 1 or not apart([t for k, column in columns.items() if k != 'grad' for t in column]):
+        yield from alike
+    else:
+        stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
+        yield Block(stacked, [b.params[0] for b in alike], columns)
+
+
+def apart(tensors: Iterable[Tensor]) -> bool:
+    "True if no two of these tensors share memory."
+    end = -1
+    for start, size in sorted((t.data_ptr(), _extent(t)) for t in tensors):
+        if start < end: return False
+        if size: end = start + size
+    return True
+
+
+def _extent(t: Tensor) -> int:
+    "The bytes from a tensor's first element to its last."
+    if t.is_contiguous(): return t.nbytes
+    return t.element_size() * (1 + sum((n - 1) * s for n, s in zip(t.shape, t.stride()))) if t.numel() else 0

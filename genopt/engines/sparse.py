@@ -7,14 +7,16 @@ also declare that it wants it so (`lazy`, which makes SparseAdam of Adam), or th
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..numbers import read, store
 from ..rehearsal import stays_still
 from . import eager
-from .totals import Work
+from .work import Work
 
 __all__ = ['Rows', 'dense_or_rows']
 
@@ -25,17 +27,12 @@ class Rows(NamedTuple):
     origins: list[tuple[Tensor, dict[str, Any], tuple[Tensor, ...]]]  # parameter, state, which rows
 
     def step(self) -> None:
-        work, group = self.work, self.work.group
-        eager.run(group.composition, work.hypers, work.params, work.grads, work.states, self._describe,
-                  group['maximize'])
+        eager.run(self.work)
         for (param, state, at), rows, new in zip(self.origins, self.work.params, self.work.states):
             param[at] = rows
-            for k, v in new.items():
-                if isinstance(v, Tensor): state[k][at] = v
-                else: state[k] = v
-
-    def _describe(self, rows: Tensor) -> str:
-        return self.work.group.describe(next(p for (p, *_), r in zip(self.origins, self.work.params) if r is rows))
+            for k, part in self.work.composition.stats.items():
+                if part.is_number: store([state], k, read(new[k]))
+                else: state[k][at] = new[k]
 
 
 def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
@@ -43,41 +40,39 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
 
     Raises TypeError if its parts take no sparse gradients.
     """
-    if all([g.layout == torch.strided for g in work.grads]): return work, None
-    how = _how(work)
-    dense, rows = (work._replace(params=[], grads=[], states=[]) for _ in range(2))
-    origins = []
-    for p, g, state in zip(work.params, work.grads, work.states):
-        if g.layout != torch.strided and (not how or g.layout != torch.sparse_coo): raise _refusal(work, p)
-        if g.layout == torch.strided or how == 'dense':
-            _add(dense, p, g if g.layout == torch.strided else g.to_dense(), state)
-        else:
-            g = g.coalesce()
-            at = tuple(g.indices())
-            _add(rows, p[at], g.values(), {k: v[at] if isinstance(v, Tensor) else v for k, v in state.items()})
-            origins.append((p, state, at))
-    return dense, Rows(rows, origins) if origins else None
+    sparse = [i for i, g in enumerate(work.grads) if g.layout != torch.strided]
+    if not sparse: return work, None
+    how, c = _how(work), work.composition
+    for i in sparse:
+        if not how or work.grads[i].layout != torch.sparse_coo: raise _refusal(work, work.params[i])
+    if how == 'dense': return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
+    params, grads, states, origins = [], [], [], []
+    for i in sparse:
+        p, g, state = work.params[i], work.grads[i].coalesce(), work.states[i]
+        at = tuple(g.indices())
+        params.append(p[at])
+        grads.append(g.values())
+        states.append({k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()})
+        origins.append((p, state, at))
+    names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
+    rows = replace(work, params=params, grads=grads, states=states, places=[work.places[i] for i in sparse], plans={},
+                   describe=lambda rows: work.describe(names[id(rows)]))
+    return work.only([i for i in range(len(work.grads)) if i not in {*sparse}]), Rows(rows.gather(), origins)
 
 
 def _how(work: Work) -> str:
     "What becomes of a sparse gradient: 'rows', 'dense', or '' if it cannot be taken."
-    composition = work.group.composition
+    composition = work.composition
     elementwise = composition.elementwise and not composition.totals
     if wish := next((p.sparse for p in composition.ordered if p.sparse), ''):
         return wish if elementwise or wish == 'dense' else ''
     return 'rows' if elementwise and stays_still(composition, work.hypers) else ''
 
 
-def _add(work: Work, param: Tensor, grad: Tensor, state: dict[str, Any]) -> None:
-    work.params.append(param)
-    work.grads.append(grad)
-    work.states.append(state)
-
-
 def _refusal(work: Work, param: Tensor) -> TypeError:
-    c = work.group.composition
+    c = work.composition
     if whole := [p.label for p in c.ordered if p.whole]:
         why, instead = f'`{whole[0]}` needs all of a tensor', 'leave that out'
     else: why, instead = 'rows without a gradient would move too', 'add `lazy`, which moves only the rows that have one'
-    return TypeError(f'{work.group.describe(param)} has a sparse gradient, and {c} takes dense ones, as {why}: make '
+    return TypeError(f'{work.describe(param)} has a sparse gradient, and {c} takes dense ones, as {why}: make '
                      f'its layer with sparse=False, or {instead}')

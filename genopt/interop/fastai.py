@@ -11,18 +11,16 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastcore.foundation import L
 
 from ..checkpoint import MARKS
-from ..hypers import did_you_mean, per_group, spelled
-from ..part import GROUP_KEYS
+from ..group import Group, is_momentum, no_hyper, takes
+from ..hypers import check, per_group
 from .dynamo import outside_graphs
 
-if TYPE_CHECKING: from ..optimizer import Group
-
-__all__ = ['ForLearner', 'Values', 'takes', 'no_hyper']
+__all__ = ['ForLearner', 'Values']
 
 
 class Values(MutableMapping[str, Any]):
@@ -30,15 +28,15 @@ class Values(MutableMapping[str, Any]):
     def __init__(self, group: Group): self.group = group
     def __getitem__(self, k: str) -> Any:
         if not _has(self.group, k):
-            if _is_momentum(k): return 0.  # what a one-cycle schedule asks any optimizer
+            if is_momentum(k): return 0.  # what a one-cycle schedule asks any optimizer
             raise no_hyper(k, [self.group])
         return self.group[k]
     def __setitem__(self, k: str, v: Any) -> None:
         if not _has(self.group, k): raise no_hyper(k, [self.group])
         self.group[k] = v
     def __delitem__(self, k: str) -> None: del self.group[k]
-    def __iter__(self) -> Iterator[str]: return iter(self.group.hypers())
-    def __len__(self) -> int: return len(self.group.hypers())
+    def __iter__(self) -> Iterator[str]: return iter(self.group.composition.hypers)
+    def __len__(self) -> int: return len(self.group.composition.hypers)
     def __contains__(self, k: object) -> bool: return _has(self.group, k)
     def __repr__(self) -> str: return repr(self.group.hypers())
 
@@ -54,7 +52,7 @@ class ForLearner:
     @outside_graphs
     def hypers(self) -> L:
         "A dict for each group, of its hyperparameters under our names; what is written into it holds."
-        return L(map(Values, self.param_groups))
+        return L(map(Values, self._groups()))
 
     @outside_graphs
     def set_hyper(self,
@@ -68,9 +66,13 @@ class ForLearner:
         range; then nothing has changed. An optimizer that was made without momentum gets none, whatever a one-cycle
         schedule says: one warning says so.
         """
-        if not (groups := takes(self, name)): return self._tell(name)
-        known = {k for g in groups for k in g.readable()}
-        values = dict(zip(map(id, self.param_groups), per_group(name, value, len(self.param_groups), known)))
+        if not (groups := takes(self._groups(), name)): return self._tell(name)
+        words = groups[0].rule.words
+        each = per_group(name, value, len(self.param_groups), words.size(name, value))
+        values = dict(zip(map(id, self.param_groups), each))
+        for g in groups:
+            for n, v in g.rule.words.split(name, values[id(g)]).items():
+                if n in g.composition.hypers: check(n, v, g.composition.origins[n])
         old = [g[name] for g in groups]
         try:
             for g in groups: g[name] = values[id(g)]
@@ -91,14 +93,14 @@ class ForLearner:
     @property
     def param_lists(self) -> L:
         "The parameters of each group. Others may be put in their place; their state begins anew."
-        return L(L(g['params']) for g in self.param_groups)
+        return L(L(g['params']) for g in self._groups())
 
     @param_lists.setter
     def param_lists(self, lists: Any) -> None:
         lists = [list(ps) for ps in lists]
         if len(lists) != len(self.param_groups):
             raise ValueError(f'{len(lists)} lists of parameters for {len(self.param_groups)} groups')
-        for g, ps in zip(self.param_groups, lists): g['params'] = ps
+        for g, ps in zip(self._groups(), lists): g['params'] = ps
 
     @outside_graphs
     def freeze_to(self,
@@ -131,29 +133,14 @@ class ForLearner:
         "Forgets the state of all parameters, but for the marks `do_wd` and `force_train`."
         if self._is_swapped():
             raise RuntimeError('the parameters are swapped with their averages: call swap() before clear_state()')
-        kept = {p: {k: s[k] for k in MARKS if k in s} for p, s in self.state.items()}
+        kept = {p: {k: s[k] for k in MARKS if k in s} for p, s in self.state.items() if isinstance(s, dict)}
         self.state.clear()
         self.state.update({p: s for p, s in kept.items() if s})
 
     def _is_swapped(self) -> bool: raise NotImplementedError
-
-
-def takes(opt: ForLearner, name: str) -> list[Any]:
-    "The groups whose parts take it. Raises KeyError if there are none; but momentum may be missing."
-    groups = [g for g in opt.param_groups if _has(g, name)]
-    if _is_momentum(name): return [g for g in groups if 'mom' in g.composition.hypers]
-    if not groups: raise no_hyper(name, opt.param_groups)
-    return groups
+    def _groups(self) -> list[Group]: raise NotImplementedError
 
 
 def _has(group: Group, name: object) -> bool:
-    "Does its rule have this hyperparameter, or option?"
-    return name in group and name not in GROUP_KEYS
-
-
-def _is_momentum(name: str) -> bool: return spelled(name, ('mom',)) == ('mom',)
-
-
-def no_hyper(name: str, groups: list[Group]) -> KeyError:
-    hypers = dict.fromkeys(k for g in groups for k in g.hypers())
-    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(str(name), hypers)}')
+    "True if its rule has this hyperparameter, or option."
+    return name in group.rule.words.means

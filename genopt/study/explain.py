@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from ..composition import Composition
-from ..hypers import TABLE, canonical
+from ..hypers import TABLE
 from ..optimizer import Optimizer
 from ..part import REQUIRED, Part
-from ..recipe import Recipe, recipe
+from ..recipe import Recipe, recipe, rule_of
 from .equations import Equations, Line
 from .letters import latex as latex_letter
 from .notation import Latex, Text
@@ -218,12 +218,11 @@ def explain(
 
 def bound(what: Recipe | Composition, given: Mapping[str, Any]) -> tuple[Composition, dict[str, Any]]:
     "The composition, and values of its hyperparameters: REQUIRED where it has none and none is given."
-    defaults = what.hypers if isinstance(what, Composition) else {
-        k: REQUIRED if a.default is a.empty else a.default for k, a in inspect.signature(what).parameters.items()}
-    needed = {k for k, v in defaults.items() if v is REQUIRED} - {'params'}
-    composition, values, _ = what.bind(given, dict.fromkeys(needed, 0.))
-    return composition, {k: REQUIRED if k in needed - {*canonical(given, composition.hypers)} else v
-                         for k, v in values.items()}
+    rule = rule_of(what)
+    rule = rule.choose(rule.options_in(given))
+    needed = {k for k, v in rule.defaults.items() if v is REQUIRED} - {*rule.words.ours(given)}
+    rule, values = rule.bind(given, dict.fromkeys(needed, 0.))
+    return rule.composition, {k: REQUIRED if k in needed else v for k, v in values.items()}
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:

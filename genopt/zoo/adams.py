@@ -48,7 +48,7 @@ def NAdamW():
     return *AVERAGES, blended_grad.rename(nu='mom'), adam_step.rename(grad_avg='grad'), weight_decay
 
 
-@recipe(lr=1e-3, mom=0.995, wd=0.)
+@recipe(lr=1e-3, mom=0.995, wd=0., nus='nu sqr_nu')
 def QHAdam():
     "Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801)."
     return *AVERAGES, qhadam_step, weight_decay
@@ -84,27 +84,27 @@ def DiffGrad():
     return *Adam.parts(), last_grad, friction
 
 
-@recipe(lr=1e-3, wd=0.)
+@recipe(lr=1e-3, wd=0., gamma='bound_rate')
 def AdaBound(amsbound=False):
     "Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843)."
     end = (max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')) if amsbound else (adabound_step,)
     return l2_reg, *AVERAGES, *end
 
 
-@recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0.)
+@recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0., betas='mom sqr_mom slow_mom', alpha='slow_weight')
 def AdEMAMix():
     "Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137)."
     return *AVERAGES, average_slow_grad, ademamix_step, weight_decay
 
 
-@recipe(lr=1e-3, mom=0.98, sqr_mom=0.99, wd=0.02)
+@recipe(lr=1e-3, mom=0.98, sqr_mom=0.99, wd=0.02, betas='mom diff_mom sqr_mom')
 def Adan():
     "Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677)."
     averages = step_count, average_grad, average_diff, average_sqr_ahead, last_grad
     return *averages, adan_step, proximal_decay
 
 
-@recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0.)
+@recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')
 def MARS():
     "AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
     return last_grad, step_count, diff_corrected, clip_norm, *AVERAGES[:2], adam_step, weight_decay

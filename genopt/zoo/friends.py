@@ -41,7 +41,7 @@ def Momentum(dampening=0., nesterov=False):
     return l2_reg, *_along(True, dampening, nesterov)
 
 
-@recipe(lr=1e-2, sqr_mom=0.99)
+@recipe(lr=1e-2, sqr_mom=0.99, alpha='sqr_mom')
 def RMSprop(mom=0., centered=False):
     "Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."
     return l2_reg, *(CENTERED if centered else (average_sqr_grad, rms_scale)), *(ALONG_SCALED if mom else (sgd_step,))

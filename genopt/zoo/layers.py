@@ -37,14 +37,14 @@ def StableAdamW():
     return average_grad, average_sqr_grad, step_count, adam_step, weight_decay, stable_scale
 
 
-@recipe(lr=1e-2, wd=0.)
+@recipe(lr=1e-2, wd=0., eps='eps min_scale', d='max_rms')
 def Adafactor():
     "The average square as rows times columns; relative steps; decoupled decay (Shazeer & Stern, arXiv:1804.04235)."
     squares = step_count, average_sqr_rows, average_sqr_columns, factored_scale
     return *squares, clip_rms, adafactor_step, weight_decay
 
 
-@recipe(lr=1e-3, mom=0.95, wd=0.1)
+@recipe(lr=1e-3, mom=0.95, wd=0.1, ns_coefficients='ns_a ns_b ns_c')
 def Muon(nesterov=True, adjust_lr_fn: Shape=None):
     "Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982)."
     if adjust_lr_fn not in SHAPES: raise ValueError(f'`adjust_lr_fn` = {adjust_lr_fn!r}: give one of {[*SHAPES]}')

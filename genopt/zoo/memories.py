@@ -23,7 +23,7 @@ def AggMo():
     return l2_reg, *TWO_BUFFERS, aggmo_step
 
 
-@recipe(lr=1e-2, lambd=1e-4, t0=1e6)
+@recipe(lr=1e-2, lambd=1e-4, t0=1e6, alpha='power')
 def ASGD():
     "SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."
     decays = l2_reg, l2_reg.rename(wd='lambd')

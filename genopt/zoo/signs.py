@@ -5,7 +5,7 @@ from ..recipe import recipe
 __all__ = ['Rprop', 'Signum', 'Tiger', 'Lion']
 
 
-@recipe(lr=1e-2)
+@recipe(lr=1e-2, etas='eta_minus eta_plus', step_sizes='min_step max_step')
 def Rprop():
     "Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993)."
     return turning_step, turned_off, last_grad, rprop_step
@@ -23,7 +23,7 @@ def Tiger():
     return Signum.parts()
 
 
-@recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0.)
+@recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0., betas='mom avg_mom')
 def Lion():
     "Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."
     blended = blended_grad.rename(grad_avg='prev_grad_avg', nu='mom')

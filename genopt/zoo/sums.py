@@ -12,7 +12,7 @@ def Adagrad():
     return l2_reg, step_count, sum_sqr_grad, rms_scale.rename(sqr_avg='sqr_sum'), annealed_step
 
 
-@recipe(lr=1., sqr_mom=0.9)
+@recipe(lr=1., sqr_mom=0.9, rho='sqr_mom')
 def Adadelta():
     "As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η)."
     return l2_reg, average_sqr_grad, delta_scale, average_sqr_grad.rename(sqr_avg='delta_avg'), sgd_step

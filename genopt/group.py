@@ -1,0 +1,187 @@
+"""A parameter group: torch's dictionary, which knows the rule that its parameters are stepped by.
+
+    >>> group = SGD(params, lr=.1).param_groups[0]
+    >>> dict(group)
+    {'params': [...], 'lr': 0.1, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False, 'weight_decay': 0.0, ...}
+    >>> group['mom'] = .9       # an option: from now on it has a buffer, as in torch
+    >>> group['momentum']
+    0.9
+
+It is kept in torch's words, so that a plain copy of it is what everybody's code expects, and answers to our names too.
+Reading it is reading a dictionary; a name that is not there is looked up among the rule's words.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor
+
+from .composition import Composition
+from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
+from .params import describe
+from .part import REQUIRED
+from .rehearsal import rehearse
+from .rule import Rule
+from .words import COMMON, Words, is_note
+
+__all__ = ['Group', 'ENGINE_WORDS', 'OWN', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
+
+OWN = 'params', 'param_names', 'maximize', 'parts'  # what a group has beside hyperparameters, options and notes
+ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # how a rule runs: notes, in a group
+
+
+class Group(dict[str, Any]):
+    """A dictionary of `params`, hyperparameters and options in torch's words, `maximize`, and the names of its `parts`.
+
+    Whatever else is written into it is a note. Values are taken as torch takes them, out of range too; what is not a
+    number is a TypeError, a name that looks like a slip a KeyError.
+    """
+    def __init__(self, items: Mapping[str, Any], rule: Rule, index: int=0):
+        super().__init__(items)
+        self.rule, self.index = rule, index
+        self.settled = False            # True once each state has been seen to have these stats
+        self.plans: dict[Any, Any] = {}  # what an engine remembers of its parameters
+
+    @classmethod
+    def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
+        """A group of a plain dictionary, which may have both spellings of a name: what stands last holds.
+
+        Raises TypeError or ValueError for what is not a number, or missing.
+        """
+        group = cls({k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}, rule, index)
+        given: dict[str, Any] = {}
+        for k, v in items.items():
+            if k in rule.words.means: given |= rule.words.split(k, v)
+        group['params'] = list(items['params'])
+        group.take_rule({**rule.defaults, **rule.options}, rule)
+        group._write(given)
+        group.setdefault('maximize', False)
+        for k in group.composition.hypers:
+            if group[k] is REQUIRED: raise TypeError(f'group {index}: `{k}` is missing')
+        return group
+
+    @property
+    def composition(self) -> Composition: return self.rule.composition
+
+    @property
+    def options(self) -> dict[str, Any]: return self.rule.options
+
+    def hypers(self) -> dict[str, Any]:
+        "The hyperparameters under our names."
+        read = self.rule.words.read
+        return {n: read(self, n) for n in self.rule.composition.hypers}
+
+    # -- a dictionary that answers to all words -------------------------------------------------------------
+
+    def __missing__(self, key: str) -> Any:
+        words = self.rule.words
+        if key not in words.means: raise self._no(key)
+        values = tuple(words.read(self, n) for n in words.means[key])
+        return values if len(values) > 1 else values[0]
+
+    def __contains__(self, key: object) -> bool: return super().__contains__(key) or key in self.rule.words.means
+
+    def get(self, key: str, default: Any=None) -> Any: return self[key] if key in self else default
+
+    def setdefault(self, key: str, default: Any=None) -> Any:
+        if key not in self: self[key] = default
+        return self[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        words = self.rule.words
+        if key in words.means: return self._write(words.split(key, value))
+        if key == 'parts' and super().__contains__(key) and value != self[key]:
+            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
+                           'Optimizer')
+        if key == 'maximize': check_flag(key, value)
+        if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
+        super().__setitem__(key, value)
+
+    def _write(self, given: Mapping[str, Any]) -> None:
+        "Takes values under our names. Options may choose other parts: what no part needs now waits, as in torch."
+        given = {n: self.value_of(n, v) for n, v in given.items()}
+        rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
+        if rule.composition is not self.composition:
+            now = {**rule.defaults, **self.hypers(), **rule.options, **given}
+            rehearse(rule.composition, {k: float(now[k]) for k in rule.composition.hypers}, self['params'])
+            if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
+                raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the '
+                                 'optimizer is made')
+        if rule is not self.rule: self.take_rule({**rule.defaults, **self.hypers(), **rule.options, **given}, rule)
+        else:
+            for n, v in given.items():
+                word, i = rule.words.places[n]
+                super().__setitem__(word, v if i < 0 else (*self[word][:i], v, *self[word][i + 1:]))
+
+    def take_rule(self, values: Mapping[str, Any], rule: Rule) -> None:
+        "Takes another rule, and a value for each of its names."
+        for word in {*self.rule.words.kept.values()} - {*rule.words.kept.values()}: dict.pop(self, word, None)
+        self.rule, self.settled, self.plans = rule, False, {}
+        dict.update(self, rule.words.torchs(values), parts=[p.label for p in rule.composition.parts])
+
+    def value_of(self, name: str, value: Any) -> Any:
+        option = self.options.get(name)
+        if isinstance(option, bool): check_flag(name, value)
+        return value if name in self.options and not isinstance(option, (int, float)) or \
+            isinstance(option, bool) else plain(name, value)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        if not len(self): return super().update(*args, **kwargs)  # torch empties a group to restore it
+        for k, v in dict(*args, **kwargs).items(): self[k] = v
+
+    def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def __delitem__(self, key: str) -> None:
+        if key in self.rule.words.means:
+            raise KeyError(f'`{key}` cannot be removed: the group\'s parts need it')
+        super().__delitem__(key)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key not in self and default: return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def copy(self) -> Group: return Group(dict(self), self.rule, self.index)
+
+    def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.rule, self.index)
+
+    # -- sentences --------------------------------------------------------------------------------------------
+
+    def _no(self, key: str) -> KeyError:
+        words = self.rule.words
+        advice = did_you_mean(str(key), words.names, words.means)
+        return KeyError(f'`{key}` is not a hyperparameter of this group: {advice}')
+
+    def describe(self, param: Tensor) -> str:
+        "How errors call one of its parameters."
+        i = next(i for i, p in enumerate(self['params']) if p is param)
+        return describe(param, i, self.index, self.get('param_names'))
+
+
+def is_slip(key: Any, words: Words) -> bool:
+    "True for what is not a note: a hyperparameter of other rules, or nearly a word of this one."
+    if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *OWN): return False
+    near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
+    return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
+
+
+def takes(groups: Sequence[Group], name: str) -> list[Group]:
+    "The groups whose parts take a hyperparameter. Raises KeyError if there are none; but momentum may be missing."
+    found = [g for g in groups if name in g.rule.words.means]
+    if is_momentum(name): return [g for g in found if 'mom' in g.composition.hypers]
+    if not found: raise no_hyper(name, groups)
+    return found
+
+
+def is_momentum(name: str) -> bool: return name in ('mom', 'momentum')
+
+
+def no_hyper(name: str, groups: Sequence[Group]) -> KeyError:
+    "The error for a hyperparameter that none of these groups takes."
+    known = dict.fromkeys(k for g in groups for k in g.composition.hypers)
+    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(str(name), known)}')

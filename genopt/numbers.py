@@ -1,0 +1,49 @@
+"""Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch.
+
+So workers share them in shared memory, and whatever saves, moves or copies state takes them for what they are. Whole
+numbers are int64 and others float64: a count stays exact, and a product of decays is not rounded to float32. Parts see
+Python's numbers.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+__all__ = ['kept', 'read', 'read_all', 'store']
+
+
+def kept(value: Any) -> Tensor:
+    "A number as state keeps it."
+    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64, device='cpu')
+
+
+def read(x: Any) -> Any:
+    "A number from state, where people may also have put a plain one."
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def read_all(xs: Sequence[Any]) -> list[Any]:
+    "As `read`, of many."
+    if not torch._C._len_torch_dispatch_stack(): return [x.item() if isinstance(x, Tensor) else x for x in xs]
+    with _disable_current_modes(): return [read(x) for x in xs]
+
+
+def store(
+    states: Sequence[dict[str, Any]],
+    name: str,
+    value: Any  # A Python number
+) -> None:
+    "Writes a number into many states: in place, so that who shares them sees it."
+    whole = isinstance(value, int)
+    fit, others = [], []
+    for s in states:
+        old = s.get(name)
+        good = isinstance(old, Tensor) and not old.dim() and (whole or old.dtype.is_floating_point)
+        (fit if good else others).append(s)
+    with _disable_current_modes():
+        for s in others: s[name] = kept(value)
+        if fit: torch._foreach_copy_([s[name] for s in fit], [kept(value)] * len(fit))
