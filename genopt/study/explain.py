@@ -19,9 +19,9 @@ from ..optimizer import Optimizer
 from ..part import REQUIRED, Part
 from ..recipe import Recipe, recipe
 from .equations import Equations, Line
+from .expressions import condition, put, symbol
 from .letters import latex as latex_letter
 from .notation import Latex, Text
-from .symbols import Truth, symbol
 
 __all__ = ['explain', 'Explanation']
 
@@ -49,15 +49,14 @@ class Section:
 
     def rows(self) -> Iterator[Row]:
         "The parts, in order."
-        last: Part | None = None
+        last = -1
         lines = self.equations.parts
         for i, line in enumerate(lines):
             part = line.part
             assert part
             text, latex = self.equation(line)
-            ends = i + 1 == len(lines) or lines[i + 1].part is not part
-            new = part is not last
-            last = part
+            ends = i + 1 == len(lines) or lines[i + 1].place != line.place
+            new, last = line.place != last, line.place
             yield Row(part.label if new else '', part.kind if new else '',
                       ', '.join(n.removeprefix('prev_') if n == f'prev_{part.out}' else n for n in part.reads)
                       if new else '', part.out if new else '', text, latex, self.note(part) if ends else '')
@@ -81,10 +80,10 @@ class Section:
     def equation(self, line: Line) -> tuple[str, str]:
         "A line, as text and as LaTeX."
         if line.part and line.part.kind == 'gate':
-            condition = line.expr.args[0] if isinstance(line.expr, Truth) else line.expr
-            return f'only if {self.text(condition)}', rf'\text{{only if }} {self.latex(condition)}'
+            holds = line.expr if line.why_not else condition(line.expr)
+            return f'only if {self.text(holds)}', rf'\text{{only if }} {self.latex(holds)}'
         letter = self.equations.letters.get(line.name, line.name)
-        expr = line.expr.subs(symbol(f'prev_{line.name}'), symbol(line.name))  # as in m ← β₁·m + …
+        expr = put(line.expr, {symbol(f'prev_{line.name}'): symbol(line.name)})  # as in m ← β₁·m + …
         is_new = line.name.endswith(' hat') or bool(line.part and line.part.kind in ('scalar', 'total'))
         big = line.part is not None and line.part.kind == 'total'
         return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, line.name)}',
