@@ -42,12 +42,13 @@ class Equations:
         names: Mapping[str, str] | None=None  # Letters, if they are shared with other compositions
     ):
         self.composition, self.values = composition, {k: v for k, v in values.items() if v is not REQUIRED}
-        self.letters = dict(names or letters(composition.ordered))
+        self.letters = dict(names or letters(composition.parts))
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *composition.tensor_stats,
                         *(f'prev_{k}' for k in composition.tensor_stats)}
         self.scalars = {line.name: line.expr for line in self.traced if line.part and line.part.kind == 'scalar'}
-        self.short = {symbol(line.name): line.expr for line in self.traced if line.name in self.scalars and _is_short(line)}
+        self.short = {symbol(line.name): line.expr for line in self.traced
+                      if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
         self.parts = self._finish(self._alone(), {})

@@ -40,9 +40,9 @@ class Row(NamedTuple):
 class Section:
     "What one composition is, with values of its hyperparameters."
     def __init__(self, title: str, composition: Composition, values: Mapping[str, Any],
-                 memory: Mapping[str, float] | None=None):
+                 memory: Mapping[str, float] | None=None, names: Mapping[str, str] | None=None):
         self.title, self.composition, self.values = title, composition, dict(values)
-        self.equations = Equations(composition, values)
+        self.equations = Equations(composition, values, names)
         self.text = Text(self.equations.letters, self.equations.tensors)
         self.latex = Latex(self.equations.letters, self.equations.tensors)
         self.memory = memory_of(composition, self.values) if memory is None else memory

@@ -21,14 +21,15 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
-__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth', 'settled', 'cases', 'put', 'NUMPY']
+__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth', 'settled',
+           'cases', 'put', 'NUMPY']
 
 
 class Unsymbolic(TypeError):
     "A part does something that has no equation; the message says what."
 
 
-TOO_ODD = 'it does what is not a number for some values'
+TOO_ODD = 'its result is not always a number'
 
 
 class _Real(sp.Function):  # type: ignore[misc]

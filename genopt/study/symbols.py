@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from numbers import Real
@@ -223,7 +223,7 @@ def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, 
     except Unsymbolic: raise
     except Exception as e:
         if 'sympy' in [p.name for p in _raised_in(e).parents]: raise Unsymbolic(TOO_ODD) from e
-        raise Unsymbolic(f'{type(e).__name__}: {e}') from e
+        raise Unsymbolic(f'{type(e).__name__}: {e}'.replace("'Sym'", 'a symbol')) from e
 
 
 def _raised_in(error: Exception) -> Path:
@@ -244,8 +244,8 @@ def _lifted(fn: Any, name: str) -> Any:
     return lifted
 
 
-BUILTINS = {f.__name__: _lifted(f, name) for f, name in ((min, 'minimum'), (max, 'maximum'), (float, 'float'), (int, 'int'),
-                                                         (abs, 'abs'), (pow, 'pow'))}
+LIFTED = ((min, 'minimum'), (max, 'maximum'), (float, 'float'), (int, 'int'), (abs, 'abs'), (pow, 'pow'))
+BUILTINS = {f.__name__: _lifted(f, name) for f, name in LIFTED}
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
