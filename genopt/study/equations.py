@@ -64,7 +64,7 @@ class Equations:
 
     def begin(self, part: Part) -> Any:
         "What a stat begins with, or None if that cannot be said."
-        try: return begin(part, self.values)
+        try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
     def _line(self, part: Part, place: int) -> Line:

@@ -35,28 +35,57 @@ TOO_ODD = 'its result is not always a number'
 class _Real(sp.Function):  # type: ignore[misc]
     def _eval_is_extended_real(self) -> bool: return True
 
-class Norm(_Real): "‖x‖"
-class RowNorm(_Real): "The norm of each row."
-class Mean(_Real): "Over all elements."
-class RowMean(_Real): "Of each row."
-class ColumnMean(_Real): "Of each column."
-class Total(_Real): "The sum of all elements."
-class Largest(_Real): "Of all elements."
-class Smallest(_Real): "Of all elements."
-class MatProd(_Real): "The product of two matrices."
-class Clip(_Real): "x, between two bounds."
-class Nan_To_Num(_Real): "x, if that is a finite number."
-class Finite(_Real): "1 for a finite number, else 0."
-class Nearest(_Real): "The nearest whole number."
-class Truth(_Real): "1 where a condition holds, else 0."
+    @classmethod
+    def eval(cls, *args: Any) -> Any: return cls.of_numbers(*args) if all(a.is_number for a in args) else None
 
+    @classmethod
+    def of_numbers(cls, *args: Any) -> Any:
+        "Its value, if what it reads is the same number everywhere; or None."
+
+class _Itself(_Real):
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return x if x.is_finite else None
+
+class Mean(_Itself): "Over all elements."
+class RowMean(_Itself): "Of each row."
+class ColumnMean(_Itself): "Of each column."
+class Largest(_Itself): "Of all elements."
+class Smallest(_Itself): "Of all elements."
+class Nan_To_Num(_Itself): "x, if that is a finite number."
+
+class _OfZero(_Real):
+    @classmethod
+    def of_numbers(cls, *args: Any) -> Any: return sp.S.Zero if sp.S.Zero in args else None
+
+class Norm(_OfZero): "‖x‖"
+class RowNorm(_OfZero): "The norm of each row."
+class Total(_OfZero): "The sum of all elements."
+class MatProd(_OfZero): "The product of two matrices."
 
 class Transposed(_Real):
     "xᵀ"
     @classmethod
-    def eval(cls, x: Any) -> Any:
-        if isinstance(x, Transposed): return x.args[0]
-        return x if x.is_number else None
+    def eval(cls, x: Any) -> Any: return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
+
+class Clip(_Real):
+    "x, between two bounds."
+    @classmethod
+    def of_numbers(cls, x: Any, low: Any, high: Any) -> Any: return sp.Min(sp.Max(x, low), high)
+
+class Nearest(_Real):
+    "The nearest whole number."
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return sp.Integer(round(float(x))) if x.is_finite else None
+
+class Finite(_Real):
+    "1 for a finite number, else 0."
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return sp.Integer(bool(x.is_finite))
+
+class Truth(_Real):
+    "1 where a condition holds, else 0."
+    @classmethod
+    def eval(cls, x: Any) -> Any: return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
 
 
 NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
@@ -89,8 +118,7 @@ def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunct
 
 def truth(x: Any) -> Any:
     "The number that a condition is: 1 where it holds, else 0. A number stays."
-    if not is_condition(x): return x
-    return Truth(x) if x not in (sp.true, sp.false) else sp.Integer(x == sp.true)
+    return Truth(x) if is_condition(x) else x
 
 
 def condition(x: Any) -> Any:
@@ -155,5 +183,4 @@ def put(expr: Any, values: Mapping[Any, Any]) -> Any:
     if expr in values: return sp.sympify(values[expr])
     args = tuple(put(a, values) for a in expr.args)
     if args == expr.args: return expr
-    new = expr.func(*args)
-    return truth(new.args[0]) if isinstance(new, Truth) else settled(new)
+    return settled(expr.func(*args))

@@ -25,7 +25,7 @@ import torch
 from ..part import Part
 from .expressions import (NUMPY, Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest,
                           Norm, RowMean, RowNorm, Smallest, Total, Transposed, TOO_ODD, Truth,
-                          Unsymbolic, cases, condition, is_condition, number, put, symbol, truth)
+                          Unsymbolic, cases, condition, is_condition, number, put, settled, symbol, truth)
 
 __all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'Truth', 'NUMPY']
 
@@ -111,7 +111,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     if name in REDUCE:  # what is a plain int there is a dimension
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(op(*args, **kwargs))
-    return Sym(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})))
+    return Sym(settled(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()}))))
 
 
 class Sym:
