@@ -179,8 +179,10 @@ class Recipe:
 
 
 def _equations(parts: Iterable[Part]) -> str:
-    "The first line of each part's documentation, which is its equation, under one another."
-    rows = [(p.label, (inspect.getdoc(p.fn) or '').split('\n')[0]) for p in parts]
+    "The equation of each part, from its documentation, under one another; in the letters that `explain` has."
+    from .study.letters import letters, retyped  # inside, as study/ stands above
+    names = letters(parts)
+    rows = [(p.label, retyped(p, names)) for p in parts]
     return '\n'.join(f'    {name:{max(len(n) for n, _ in rows)}}  {equation}'.rstrip() for name, equation in rows)
 
 

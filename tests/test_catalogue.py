@@ -79,9 +79,10 @@ ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}]
 
 def test_a_recipes_docstring_has_its_equations():
     doc = genopt.Lion.__doc__.splitlines()
-    assert doc[0] == genopt.Lion.idea and doc[4].split(None, 1)[1].startswith('m ← β₁·m + (1 − β₁)·g')
+    assert doc[0] == genopt.Lion.idea and doc[4].split(None, 1)[1] == 'm ← β₂·m + (1 − β₂)·g'
+    for p in genopt.AdamW.parts(): assert p.__doc__.splitlines()[0] in genopt.AdamW.__doc__
     for e in genopt.recipes():
-        for p in e.parts: assert p.__doc__.splitlines()[0] in getattr(genopt, e.name).__doc__
+        for p in e.parts: assert f'\n    {p.label} ' in genopt.recipe(e.name).__doc__
 
 
 def test_the_page_is_up_to_date():

@@ -1,5 +1,6 @@
 "Promise: equations are made from the parts that run, and are what runs: evaluated in NumPy, they make the same steps."
 import re
+from random import Random
 
 import genopt
 import numpy as np
@@ -9,12 +10,15 @@ import torch
 from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
 from genopt.cli.list import every_part
-from genopt.study import symbols
+from genopt.study import expressions, symbols
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
 from genopt.study.symbols import NUMPY, Unsymbolic, trace
 from helpers import random
 from latex2mathml.converter import convert
+from sympy.core import relational
+from sympy.logic import boolalg
+from sympy.printing.numpy import NumPyPrinter
 from torch import nn
 
 STEPS = 6
@@ -23,20 +27,30 @@ NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1
 OPTIONS = [(e.name, ps) for e in genopt.recipes() for ps in dict(map(reversed, choices(genopt.recipe(e.name))))]
 
 
+class Printer(NumPyPrinter):
+    "Where conditions on numbers and on tensors stand together, which sympy's own cannot."
+    def __init__(self, modules):
+        super().__init__(dict(fully_qualified_modules=False, inline=True, allow_unknown_functions=True,
+                              user_functions={k: k for k in modules}))
+
+    def _print_And(self, expr): return f"({' & '.join(map(self._print, expr.args))})"
+    def _print_Or(self, expr): return f"({' | '.join(map(self._print, expr.args))})"
+
+
 def compiled(lines):
     "Each assignment as a function of arrays."
     for line in lines:
         opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'noise', 'orthogonalize'}
         modules = NUMPY | {name: as_it_is(getattr(genopt, name)) for name in opaque}
         symbols = sorted(line.expr.free_symbols, key=str)
-        yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'])
+        yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'], Printer(modules))
 
 
 def in_numpy(lines, env):
     "Makes the assignments, in order, until a gate is closed."
     for line, names, f in lines:
         if 'update' in env: env['new_param'] = env['param'] + env['update']
-        with np.errstate(invalid='ignore'): env[line.name] = f(*[env[n] for n in names])  # of all cases, it takes one
+        with np.errstate(all='ignore'): env[line.name] = f(*[env[n] for n in names])  # of all cases, it takes one
         if line.part and line.part.kind == 'gate' and not env[line.name]: break
     return env
 
@@ -252,3 +266,177 @@ def test_questions():
     assert 'Piecewise' in str(trace(genopt.parts.grown_weight))
     assert "α′ = α·min(t/warmup, 1)" in explain('ademamix', warmup=100).text()
     assert 'warmup' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
+
+
+# -- never a word of sympy's -------------------------------------------------------------------------------------------
+
+OURS = {'floor', 'sign', 'exp', 'log', 'sin', 'cos', 'tanh'}  # also what people call them
+SYMPYS = {n for module in (sp.functions, boolalg, relational, expressions) for n, o in vars(module).items()
+          if isinstance(o, type) and issubclass(o, sp.Basic)} - OURS | {'nan', 'zoo', 'oo', 'False', 'True', 'Sym'}
+WORD = re.compile(rf"(?<![A-Za-z_`\\])({'|'.join(sorted(SYMPYS, key=len, reverse=True))})(?![A-Za-z_`\\])")
+
+
+def words(section):
+    "sympy's, of all that is printed of one optimizer but its own name, and what its parts' documentation says."
+    said = [*section.together(), *((r.text + r.note, r.latex) for r in section.rows())]
+    return {w for pair in said for text in pair for w in WORD.findall(text)}
+
+
+@pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
+def test_no_recipe_is_explained_in_words_of_sympys(name):
+    recipe = genopt.recipe(name)
+    for options, _ in choices(recipe): assert not words(recipe.explain(lr=.1, **options).sections[0]), options
+
+
+def test_no_modifier_is_explained_in_words_of_sympys():
+    for modifier in genopt.modifiers().values():
+        for base in genopt.SGD, genopt.RAdam: assert not words((base + modifier).explain().sections[0]), modifier
+
+
+SCALARS = [
+    'float(count > 1 and s > 1e-10)', 'float(count > 1 or s > 1)', 'float(not (count > 1 and s > 1))',
+    'float((count > 1) != (s > 1))', '(count > 1) ^ (s > 2)', '1. if 0 < s < 1 else (2. if count > 3 else 3.)',
+    'float(bool(s))', 'max(s, 1) if min(s, 2) > 1 else abs(s - 1)', 'round(s)', 'math.floor(s) + math.ceil(s)', 's % 2',
+    's // 2', 'int(count > 3)', '(count > 1) * (s > 2)', '(count > 1) & (s > 2) | (s == 0)', 's and 1', 's or cap',
+    'math.exp(1) * s', 'float("inf")', '(1 if count > 2 else 2) > 1', 'float(count == 1) + float(s == 0)',
+    'any([s > 1, count > 2])', 'all([s > 1, count > 2])', '2 ** -s', '10 ** 400 * s if s > 1e300 else s',
+    # without an equation, or not numbers
+    'float("nan")', '1 / 0', 'math.log(0)', 's / (s - s)', '(-1) ** .5 * s', 'math.log(s - s)', 'math.atan(s)',
+    's < 1j', 's ** (0 * s) ** -1', 'divmod(s, 2)[0]', '0 ** 0 * s', '1 / zero', 'zero ** zero', 'math.log(zero)']
+READERS = ['x * grad', 'grad if x else 0 * grad', 'grad if x > 0 else 2 * grad', 'grad * (x == 1)', 'grad / x',
+           'torch.where(grad > x, grad, x)', 'grad if not x else grad.abs()',
+           'torch.where(torch.where(grad > 0, x, 2) > 1, grad, torch.where(grad > x, x, 0))']
+
+
+def two_parts(number, reader):
+    "A scalar, and a part that reads it."
+    names = dict(scalar=scalar, transform=transform, stat=stat, size=genopt.sqr_grad_norm)
+    exec(f'''import math, torch
+@scalar
+def fresh_pair(count, s=size, *, cap=.5, zero=0.): return {number}
+@transform
+def odd(grad, x=fresh_pair): return {reader}
+''', names)
+    return [genopt.step_count, names['odd'], genopt.sgd_step]
+
+
+@pytest.mark.parametrize('number', SCALARS)
+def test_a_condition_on_a_condition_has_no_word_of_sympys(number):
+    for reader in READERS:
+        for given in {}, dict(zero=1.):
+            found = explain(two_parts(number, reader), lr=.1, **given)
+            assert not words(found.sections[0]), reader
+            found.text(), found.latex(), found.markdown(), convert(found.sections[0].together()[-1][1])
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('number', SCALARS[:SCALARS.index('float("inf")')])
+def test_a_condition_on_a_condition_is_what_runs(number):
+    for reader in READERS[:4] + READERS[5:]: steps_agree(two_parts(number, reader), dict(lr=.05), 1e-9)
+
+
+@pytest.mark.parametrize('body', [
+    'grad * (grad > 0) * (grad < 1)', 'grad * ((grad > 0) != (grad < lr))', 'grad * torch.logical_not(grad > lr)',
+    'grad * torch.logical_xor(grad > 0, grad < lr)', 'torch.where((grad > 0) & ~(grad > lr), 1, 0) * grad',
+    'torch.where(grad > 0, torch.where(grad > 1, 1, 0), torch.where(grad < -1, 0, 1)) * grad',
+    'torch.where((grad > 0) * (grad < 1), grad, 0)', 'grad.round() + torch.ceil(grad) - grad.floor()',
+    'grad.T.T + grad.mT.mT', 'grad @ grad.T @ grad', '(grad.t() @ grad).transpose(0, 1).mm(grad.mT).T',
+    'torch.addmm(grad, grad @ grad.mT, grad, beta=lr, alpha=2)', 'torch.swapaxes(grad.T, -1, -2)',
+    '(grad @ grad.T if grad.shape[0] > 2 * grad.shape[1] else grad.T @ grad).square().sum().sqrt() * grad'])
+def test_of_conditions_and_matrices_the_equation_is_what_runs(body):
+    names = {}
+    exec(f'import math, torch\ndef odd(grad, *, lr=.5): return {body}', names)
+    parts = [transform(whole=True)(names['odd']), genopt.sgd_step]
+    section = explain(parts, lr=.05).sections[0]
+    assert not words(section) and not section.equations.opaque
+    steps_agree(parts, dict(lr=.05), 1e-9)
+
+
+@pytest.mark.parametrize('body, text, latex', [
+    ('grad.T', 'g ← gᵀ', r'g \leftarrow g^{\top}'), ('grad.mT ** 2', 'g ← (gᵀ)²', r'g \leftarrow {(g^{\top})}^{2}'),
+    ('grad @ grad.t() @ grad', 'g ← g·gᵀ·g', r'g \leftarrow g \, g^{\top} \, g'),
+    ('grad.transpose(0, 1) / lr', 'g ← gᵀ/η', r'g \leftarrow \frac{g^{\top}}{\eta}'),
+    ('(grad + lr).transpose(-2, -1)', 'g ← (g + η)ᵀ', r'g \leftarrow (g + \eta)^{\top}')])
+def test_a_transposed_matrix(body, text, latex):
+    names = {}
+    exec(f'def odd(grad, *, lr=.5): return {body}', names)
+    row = of(transform(names['odd']))
+    assert (row.text, row.latex) == (text, latex)
+
+
+def test_no_equation_is_a_raw_error_of_sympys():
+    def odd(grad, *, lr): return grad * (grad > 0 * lr if (grad + grad.norm() * 1j) < 2 else 1)
+    row = of(transform(odd))
+    assert (row.text, row.note) == ('g ← odd(g, η)', 'no equation: its result is not always a number')
+
+
+# -- parts in any order ------------------------------------------------------------------------------------------------
+
+def test_what_is_off_makes_an_update_of_zero():
+    for parts in [genopt.weight_decay], [genopt.weight_decay, genopt.cautious_decay, genopt.cautious], \
+            [genopt.weight_decay, genopt.proximal_decay, genopt.average_param]:
+        values = dict(genopt.Composition(parts).hypers, lr=.1)
+        assert 'θ ← θ' in [text for text, _ in explain(parts, **values | dict(wd=0.)).sections[0].together()]
+        for wd in 0., .2: steps_agree(parts, values | dict(wd=wd))
+
+
+def test_a_switch_may_be_the_learning_rate():
+    @step(switch='lr')
+    def turned(grad, *, lr): return -lr * grad
+    notes = [r.note for r in explain([genopt.sgd_step, turned], lr=0.).sections[0].rows()]
+    assert notes == ['', 'off, as η = 0']
+    assert 'off' not in explain([genopt.sgd_step, turned], lr=torch.tensor(0.)).text()  # it runs
+
+
+def test_a_part_may_stand_there_twice():
+    rows = [*explain([genopt.sgd_step, genopt.sgd_step], lr=.1).sections[0].rows()]
+    assert [(r.part, r.text) for r in rows] == [('sgd_step', 'Δθ ← −η·g'), ('sgd_step', 'Δθ ← Δθ − η·g')]
+    parts = [genopt.average_grad, genopt.step_count, genopt.debiased_step, genopt.debiased_step.rename(mom='ema')]
+    text = explain(parts, lr=.1, ema=.5).text()  # two hats for one m
+    assert 'm̂ = m / (1 − β₁ᵗ)' in text and 'Δθ ← Δθ − η·m / (1 − βᵗ)' in text
+    steps_agree(parts, dict(lr=.1, mom=.9, ema=.5))
+
+
+@stat
+def update_avg(update_avg, update): return .9 * update_avg + .1 * update * update
+@stat
+def reached(reached, new_param): return new_param
+@transform
+def grown(update, prev_update_avg, param): return update / 2 + update * prev_update_avg + .01 * param * update**2
+@transform
+def pulled(grad, update): return grad + .5 * update * update
+@transform
+def pushed(update, grad): return update - .01 * grad * grad
+@step
+def back(prev_grad_avg, update, *, lr): return lr * prev_grad_avg / 10 - update / 10
+@step
+def to_last(param, prev_reached): return (prev_reached - param) / 10
+
+FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_step, genopt.momentum_step, genopt.l2_reg,
+       genopt.average_grad, genopt.weight_decay, genopt.lookahead_step, genopt.average_param, genopt.proximal_decay]
+POOL = [p for p in every_part() if p.kind not in ('scalar', 'total') and p.__name__ not in ('orthogonalize', 'noise')]
+KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
+
+
+def random_parts(draw):
+    "Some parts in any order, where they make an optimizer; those that keep what others read are added."
+    parts = [draw.choice(draw.choice([POOL, FEW])) for _ in range(draw.randint(2, 7))]
+    for _ in range(20):
+        try: return genopt.Composition(parts)
+        except genopt.ContractError as e: needed = re.search(r'reads `(?:prev_)?(\w+)`[:,] (?:add|which)', str(e))
+        if not needed or needed[1] not in KEEPS: return None
+        parts = [KEEPS[needed[1]], *parts]
+    return None
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_equations_of_any_parts_in_any_order():
+    draw, tried = Random(0), 0
+    while tried < 100:
+        composition = random_parts(draw)
+        if composition is None: continue
+        values = {k: NONZERO.get(k, .9 if v is genopt.part.REQUIRED else v) for k, v in composition.hypers.items()}
+        values |= {k: 0. for k in {'wd', 'mom', 'nu', 'lr_decay'} & {*values} if draw.random() < .3}
+        try: steps_agree(composition.parts, values | {k: .05 for k in {'lr'} & {*values}}, 1e-9)
+        except (genopt.PartError, RuntimeError): continue  # it breaks its contract here
+        tried += 1

@@ -3,16 +3,20 @@ import inspect
 import re
 import subprocess
 import sys
+from itertools import combinations
 
 import genopt
 import pytest
 import torch
+from genopt.catalogue import choices
 from genopt.cli import main
 from genopt.cli.list import every_part
-from genopt.study.equations import Equations
 from genopt.study.explain import explain
-from genopt.study.letters import LETTERS, latex
+from genopt.study.letters import LETTERS, hat, latex, letters
 from torch import nn
+
+RECIPES = [genopt.recipe(e.name) for e in genopt.recipes()]
+EVERY_CHOICE = [(recipe, options) for recipe in RECIPES for options, _ in choices(recipe)]
 
 
 def test_adam_in_full():
@@ -93,7 +97,8 @@ def test_an_optimizer_with_its_groups():
 def test_memory_is_what_the_state_takes(name):
     p = nn.Parameter(torch.zeros(8, 5)); opt = genopt.recipe(name)([p])
     p.grad = torch.ones_like(p); opt.step()
-    taken = sum(v.numel() * v.element_size() for v in opt.state[p].values() if isinstance(v, torch.Tensor))
+    kept = [opt.state[p][k] for k in genopt.Composition(opt.recipe.parts()).tensor_stats]  # numbers may be tensors too
+    taken = sum(v.numel() * v.element_size() for v in kept)
     assert sum(opt.explain().sections[0].memory.values()) == pytest.approx(taken / p.numel())
 
 
@@ -102,6 +107,22 @@ def test_memory_is_in_float32_whatever_the_default_is():
     try: assert '8 bytes for each element of a parameter: m 4 + v 4' in explain('adam').text()
     finally: torch.set_default_dtype(torch.float32)
     assert 'memory in float32\n    none: nothing but numbers is kept' in explain('sgd').text()
+
+
+@pytest.mark.parametrize('init, sentence', [
+    (lambda param: param.new_zeros(param.shape[0]), '0.00391 bytes for each element of a parameter of 1024 × 1024'),
+    (lambda param: param if param.sum() > 0 else 2 * param, '4 bytes for each element of a parameter'),
+    (lambda param: param.new_zeros(param.shape[3]), 'what memory takes cannot be said')])
+def test_memory_of_any_shape_is_said_as_far_as_it_is_known(init, sentence):
+    @genopt.stat(init=init, whole=True)
+    def memory(memory, grad): return memory
+    assert explain([memory, genopt.sgd_step], lr=.1).sections[0].remembers() == sentence
+
+
+def test_memory_that_depends_on_the_shape_says_of_what():
+    assert explain('novograd').sections[0].remembers().startswith('4 bytes for each element of a parameter of 1024 × ')
+    opt = genopt.NovoGrad([nn.Parameter(torch.zeros(2, 2))])
+    assert opt.explain().sections[0].remembers() == '5 bytes for each element of a parameter: v 1 + m 4'
 
 
 def test_a_recipe_without_a_learning_rate():
@@ -116,7 +137,8 @@ def test_a_recipe_without_a_learning_rate():
 
 def test_what_a_stat_begins_with():
     def anywhere(param): return torch.randn_like(param)
-    notes = {anywhere: '(begins with anywhere(param))', lambda param: 2 * param: '(from 2·θ)', .5: '(from 1/2)'}
+    notes = {anywhere: '(begins with anywhere(param))', lambda param: 2 * param: '(from 2·θ)', .5: '(from 1/2)',
+             lambda param: torch.randn_like(param): '(begins with a function of θ)', float('nan'): '(begins with nan)'}
     for init, note in notes.items():
         @genopt.stat(init=init)
         def memory(memory): return memory
@@ -152,11 +174,69 @@ def test_forms():
 def test_letters(letter, wanted): assert latex(letter) == wanted
 
 
+def assert_told_apart(parts):
+    "No letter stands for two of what the parts read or make; a recipe's documentation uses no others."
+    found = letters(parts)
+    names = {k: v for k, v in found.items() if k != 'new_param'}
+    assert len({*names.values()}) == len(names), [p.label for p in parts]
+    return found
+
+
 def test_letters_are_not_shared():
-    for e in genopt.recipes():
-        q = Equations(genopt.Composition(e.parts), {})
-        names = {k: v for k, v in q.letters.items() if k not in ('new_param',)}
-        assert len({*names.values()}) == len(names), e.name
+    "Nor in the lines of an explanation, where hats are added."
+    for recipe, options in EVERY_CHOICE:
+        section = recipe.explain(lr=.1, **options).sections[0]
+        names = {k: v for k, v in section.equations.letters.items() if k != 'new_param'}
+        assert len({*names.values()}) == len(names), recipe.__name__
+        assert letters(recipe.parts(**options)).items() <= section.equations.letters.items()
+
+
+def test_a_users_names_keep_the_letters_of_the_gradient_and_the_count():
+    @genopt.stat
+    def memory(m, grad, count, *, g=.5, t=.5, a=1.): return m * g + grad * t * a
+    found = assert_told_apart([genopt.step_count, genopt.average_grad, memory, genopt.orthogonalize, genopt.sgd_step])
+    assert (found['grad'], found['count'], found['grad_avg'], found['ns_a']) == ('g', 't', 'm', 'a')
+    assert (found['m'], found['g'], found['t'], found['a']) == ('m′', 'g′', 't′', 'a′')
+
+
+MATH = r"(?<![A-Za-z_'’-])(?:[a-zA-Z](?![A-Za-z_'’])|Δθ|Πμ|∇f|[α-ωΔ])[₀-₉₊₋ₐₘₓₜ⁺⁻*∞′]*"
+PROSE = {'A', 'a', 'e', 'U', 'V', 'X', 'Σ'}  # articles, 1e-3, and matrices inside of one part
+
+
+def letters_in(text):
+    "Those of an equation, or of a sentence."
+    plain = text.replace('\N{COMBINING CIRCUMFLEX ACCENT}', '')
+    return {*re.findall(MATH, re.sub(r'\(([^()]*(?:19|20)\d\d[^()]*|[^()]*arXiv[^()]*)\)', '', plain))} - PROSE
+
+
+@pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
+def test_help_has_the_letters_of_explain_and_none_means_two_things(name):
+    "Of each recipe, alone, with each modifier, and with each two of them."
+    recipe, extra = genopt.recipe(name), genopt.modifiers().values()
+    for added in [(), *((m,) for m in extra), *combinations(extra, 2)]:
+        try: made = sum(added, recipe)
+        except genopt.ContractError: continue
+        known = assert_told_apart(made.parts())
+        for line in made.__doc__.split('\n\n')[2].splitlines():
+            assert letters_in(line.strip().split('  ', 1)[1]) <= {*known.values()}, line
+
+
+@pytest.mark.parametrize('name, lines', [
+    ('Lion', ['m ← β₂·m + (1 − β₂)·g', 'g ← (1 − β₁)·g + β₁·mₜ₋₁ ']), ('QHM', ['g ← (1 − ν₁)·g + ν₁·m ']),
+    ('AdEMAMix', ['m₂ ← β₃·m₂ + (1 − β₃)·g,', 'Δθ = −η·(m̂ + α·m₂) / (√v̂ + ε),']),
+    ('Adan', ['d ← β₂·d + (1 − β₂)·(g − gₜ₋₁),', 'v ← β₃·v + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² ']),
+    ('AggMo', ['m₁ ← β₁·m₁ + g:', 'm₂ ← β₃·m₂ + g: a sum of gradients, each β₃ times the next']),
+    ('NAdamW', [f'with {hat("g")} = g / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ)']), ('RMSprop', ['v ← β₂·v + (1 − β₂)·g²'])])
+def test_help_says_what_the_letters_of_a_renamed_part_are(name, lines):
+    for line in lines: assert line in genopt.recipe(name).__doc__
+
+
+def test_letters_that_modifiers_share_with_a_recipe():
+    made = genopt.Muon + genopt.clip_norm + genopt.lookahead
+    for line in 'g ← g / max(1, ‖g‖/c′)', 'every k′-th step', 'X ← aX + bXXᵀX + c(XXᵀ)²X': assert line in made.__doc__
+    assert re.search('c′ +max_norm = 1', made.explain().text()) and 'k′  sync_every' in made.explain().text()
+    doc = (genopt.Adafactor + genopt.clip_norm).__doc__
+    assert 'R ← (1 − tᶜ)·R + tᶜ·mean of g²' in doc and '‖g‖/c′' in doc
 
 
 def test_documentation_by_hand_has_the_same_letters():

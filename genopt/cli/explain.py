@@ -20,7 +20,7 @@ def explain(
     "Explains an optimizer: its equations, made by running its parts, hyperparameters, memory and sources."
     from ..recipe import recipe as find
     try: found = find(recipe).explain(**dict(map(_given, given)))
-    except (KeyError, TypeError, ValueError) as e: raise Stop(e.args[0]) from None
+    except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
     return show(found, latex, markdown, html, recipe)
 
 

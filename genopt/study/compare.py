@@ -19,6 +19,7 @@ from ..hypers import TABLE
 from ..part import REQUIRED, Part
 from ..recipe import Recipe, recipe
 from .explain import STYLE, Section, _columns, _value, bound, mathml, table
+from .letters import letters
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -88,7 +89,8 @@ class Comparison:
     def __init__(self, members: list[Member]):
         self.members = members
         self.parts = _merged([[p.fn for p in m.parts] for m in members])
-        self.sections = [Section('', Composition(m.parts), m.values) for m in members]
+        names = letters(p for m in members for p in m.parts)  # one letter has one meaning in all of them
+        self.sections = [Section('', Composition(m.parts), m.values, names=names) for m in members]
 
     def cells(self, fn: Callable[..., Any]) -> list[str]:
         "For each optimizer: a dot if it has the part, or what it calls its arguments."

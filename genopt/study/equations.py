@@ -6,14 +6,17 @@ value, and `prev_x` the one before this step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from ..composition import Composition
 from ..part import REQUIRED, Part
+from .expressions import TOO_ODD, Unsymbolic, put, symbol
 from .letters import LETTERS, hat, letters
-from .symbols import Unsymbolic, begin, symbol, trace
+from .notation import is_writable
+from .symbols import begin, trace
 
 __all__ = ['Line', 'Equations']
 
@@ -24,87 +27,102 @@ class Line(NamedTuple):
     expr: Any              # A sympy expression, whose symbols have the names of what is read
     part: Part | None=None # Whose it is
     why_not: str=''        # If the part cannot run on symbols: the reason. `expr` is then its name, and what it reads
+    place: int=-1          # Which of the composition's parts it is: one may stand there twice
 
 
 class Equations:
     """The equations of `composition`. `parts`: a line for each part. `whole`: the update.
 
     Questions that hyperparameters decide alone are answered by `values`. What is 0 (`lr` apart) is left out of `whole`.
+    Where the update cannot be put together, `whole` is the lines of the parts, and their sum.
     """
     def __init__(self,
         composition: Composition,
-        values: Mapping[str, Any]  # Of its hyperparameters, as far as they are known
+        values: Mapping[str, Any],            # Of its hyperparameters, as far as they are known
+        names: Mapping[str, str] | None=None  # Letters, if they are shared with other compositions
     ):
         self.composition, self.values = composition, {k: v for k, v in values.items() if v is not REQUIRED}
-        self.letters = letters(composition.ordered)
-        self.traced = [*map(self._line, composition.ordered)]
+        self.letters = dict(names or letters(composition.parts))
+        self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *composition.tensor_stats,
                         *(f'prev_{k}' for k in composition.tensor_stats)}
         self.scalars = {line.name: line.expr for line in self.traced if line.part and line.part.kind == 'scalar'}
-        self.short = {symbol(k): e for k, e in self.scalars.items() if _is_short(k, e)}
+        self.short = {symbol(line.name): line.expr for line in self.traced
+                      if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
-        self.parts = [*self._finish(self._alone(), {})]
-        self.whole = [*self._finish(_Whole(self).lines, self.zeros)]
+        self.parts = self._finish(self._alone(), {})
         self.opaque = [line for line in self.traced if line.why_not]
+        try: self.whole = self._finish(_Whole(self).lines, self.zeros)
+        except Exception:  # sympy's, of many kinds
+            self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]
 
     def is_off(self, part: Part) -> bool:
-        "Does it do nothing, as its switch is 0?"
-        return symbol(part.switch) in self.zeros if part.switch else False
+        "True if it does nothing, as its switch is 0."
+        value = self.values.get(part.switch)
+        return isinstance(value, Real) and value == 0
 
     def begin(self, part: Part) -> Any:
         "What a stat begins with, or None if that cannot be said."
-        try: return begin(part, self.values)
+        try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
-    def _line(self, part: Part) -> Line:
-        try: return Line(part.out, trace(part, self.values), part)
+    def _line(self, part: Part, place: int) -> Line:
+        try: return Line(part.out, _checked(trace(part, self.values)), part, place=place)
         except Unsymbolic as e:
             args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))]
-            return Line(part.out, sp.Function(part.__name__, real=True)(*args), part, str(e))
+            return Line(part.out, sp.Function(part.__name__, real=True)(*args), part, str(e), place)
 
     def _alone(self) -> Iterator[Line]:
         "Each part's own: a step after the first adds to the update."
-        first = next(p for p in self.composition.ordered if p.kind == 'step')
+        first = next(i for i, p in enumerate(self.composition.ordered) if p.kind == 'step')
         for line in self.traced:
-            adds = line.part and line.part.kind == 'step' and line.part is not first
+            adds = line.part and line.part.kind == 'step' and line.place > first
             yield line._replace(expr=symbol('update') + line.expr) if adds else line
 
-    def _finish(self, lines: Iterable[Line], zeros: Mapping[Any, int]) -> Iterator[Line]:
+    def _finish(self, lines: Iterable[Line], zeros: Mapping[Any, int]) -> list[Line]:
         "With hats for what is debiased, short scalars in their place, and only those others that are read."
-        done, made = list[Line](), set[str]()
+        done, hats = list[Line](), dict[str, Any]()
         for line in lines:
-            trivial = {k: v for k, e in self.short.items() if (v := e.subs(zeros)).is_Number}  # 1 − β₁ᵗ, if β₁ is 0
-            expr = line.expr.subs(zeros).subs(trivial)
-            if line.name not in self.scalars:
-                expr, hats = self._hats(expr)
-                for name, value in hats.items():
-                    if name in made: continue
-                    made.add(name)
-                    done.append(Line(name, self._plain(value.subs(zeros)), line.part))
-            expr = self._plain(expr).subs(zeros)
-            if line.part is None and line.name in ('param', 'update'): expr = tidy(expr)
-            done.append(line._replace(expr=expr))
-        used = set[str]()
-        for i in reversed(range(len(done))):
-            line = done[i]
-            if line.name in self.scalars and line.name not in used: del done[i]
-            else: used |= {s.name for s in line.expr.free_symbols}
-        yield from done
+            try: done += self._finished(line, zeros, hats)
+            except Exception:  # sympy's, of many kinds
+                if zeros or not line.part: raise
+                done.append(line)
+        used, res = set[str](), list[Line]()
+        for line in reversed(done):
+            if line.name in self.scalars and line.name not in used: continue
+            used |= {s.name for s in line.expr.free_symbols}
+            res.insert(0, line)
+        return res
+
+    def _finished(self,
+        line: Line,
+        zeros: Mapping[Any, int],
+        hats: dict[str, Any]  # Those that were written before, and what they are; new ones are added
+    ) -> list[Line]:          # Raises what sympy raises, and Unsymbolic where a result is not a number
+        trivial = {k: v for k, e in self.short.items() if (v := put(e, zeros)).is_Number}  # 1 − β₁ᵗ, if β₁ is 0
+        expr, new = put(put(line.expr, zeros), trivial), dict[str, Any]()
+        if line.name not in self.scalars: expr, new = self._hats(expr, hats)
+        above = [Line(name, _checked(self._plain(put(value, zeros))), line.part, place=line.place)
+                 for name, value in new.items() if name not in hats]
+        expr = put(self._plain(expr), zeros)
+        if line.part is None and line.name in ('param', 'update'): expr = tidy(expr)
+        hats.update(new)
+        return [*above, line._replace(expr=_checked(expr))]
 
     def _plain(self, expr: Any) -> Any:
-        while found := {s: e for s, e in self.short.items() if s in expr.free_symbols}: expr = expr.subs(found)
+        while found := {s: e for s, e in self.short.items() if s in expr.free_symbols}: expr = put(expr, found)
         return expr
 
-    def _hats(self, expr: Any) -> tuple[Any, dict[str, Any]]:
+    def _hats(self, expr: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         "`expr` of `m̂ = m / (1 − β₁ᵗ)` and its like, where a stat is nowhere without its scalar."
         found = dict[str, Any]()
         for b in sorted((s for s in expr.free_symbols if s.name in self.scalars), key=str):
             for s in sorted((s for s in expr.free_symbols if s.name in self.tensors), key=str):
                 if s.name.removeprefix('prev_') not in self.composition.stats: continue
                 hatted, d = symbol(f'{s.name} hat'), sp.Dummy(positive=True)
-                new = expr.subs({s: hatted * d, b: d}, simultaneous=True)
-                if d in new.free_symbols: continue
+                new = put(expr, {s: hatted * d, b: d})
+                if d in new.free_symbols or known.get(hatted.name, s / b) != s / b: continue
                 expr, found[hatted.name] = new, s / b
                 self.letters[hatted.name] = hat(self.letters[s.name])
                 self.tensors.add(hatted.name)
@@ -112,9 +130,16 @@ class Equations:
         return expr, found
 
 
-def _is_short(name: str, expr: Any) -> bool:
-    "Is a scalar better written out? Not one that papers have a letter for."
-    return isinstance(expr, sp.Symbol) or name not in LETTERS and expr.count_ops() <= 6
+def _checked(expr: Any) -> Any:
+    if not is_writable(expr): raise Unsymbolic(TOO_ODD)
+    return expr
+
+
+def _is_short(line: Line) -> bool:
+    "True if a scalar is better written out: not one that papers have a letter for, nor cases."
+    if line.expr.is_Symbol: return True
+    plain = not line.why_not and not line.expr.has(sp.Piecewise)
+    return plain and line.name not in LETTERS and line.expr.count_ops() <= 6
 
 
 def tidy(expr: Any) -> Any:
@@ -128,53 +153,78 @@ def tidy(expr: Any) -> Any:
 
 
 class _Whole:
-    "Puts what is read once into its reader's line, and gives a line of its own to what is read more often."
+    """Puts what is read once into its reader's line, and gives a line of its own to what is read more often.
+
+    `grad` and `update` wait for their readers as expressions of what the lines so far have made: so what is about to
+    change is given to those that wait and contain it.
+    """
     def __init__(self, equations: Equations):
         self.lines = list[Line]()
         self.waiting = dict[str, Any]()  # `grad` or `update` -> an expression that has no line yet
-        self.moved = False               # has `param` its new value?
-        parts = [line for line in equations.traced if line.part and not equations.is_off(line.part)]
+        self.later = list[Part]()        # the part at hand, and those after it
+        self.moved = False               # True if `param` has its new value
+        parts = [*_running(equations)]
         raw = any(line.name == 'grad' for line in parts)
         for i, line in enumerate(parts):
-            part, later = line.part, [p.part for p in parts[i:] if p.part]
-            assert part
-            expr = line.expr
-            if not raw: expr = expr.subs(symbol('raw_grad'), symbol('grad'))
-            expr = self._put_in(expr.subs(equations.zeros), later)
+            self.later = [p.part for p in parts[i:] if p.part]
+            expr = line.expr if raw else put(line.expr, {symbol('raw_grad'): symbol('grad')})
+            expr = self._put_in(put(expr, equations.zeros))
             if line.name not in ('grad', 'update'): self.lines.append(line._replace(expr=expr))
-            elif part.kind == 'step' and 'update' in self.waiting: self.waiting['update'] += expr
-            elif part.kind == 'step' and any(q.name == 'update' for q in self.lines) and not self.moved:
-                self.waiting['update'] = symbol('update') + expr
-            else:
-                self.waiting[line.name] = expr
-                if line.name == 'grad' and not expr.is_Symbol and _readers('grad', later[1:]) > 1: self._give('grad')
-        if 'update' in self.waiting: self._move(symbol('param') + self.waiting.pop('update'))
-        elif not self.moved: self._move(symbol('param') + symbol('update'))
+            else: self._wait(self.later[0], expr)
+        self.later = []
+        if 'update' in self.waiting or not self.moved: self._move()
 
-    def _put_in(self, expr: Any, later: list[Part]) -> Any:
+    def _wait(self, part: Part, expr: Any) -> None:
+        if part.kind == 'step': expr += self._update() or 0
+        self.waiting[part.out] = expr
+        if part.out == 'grad' and not expr.is_Symbol and _readers('grad', self.later[1:]) > 1: self._give('grad')
+
+    def _update(self) -> Any:
+        "The update so far, but for what has moved the parameter; None before the first step."
+        if 'update' in self.waiting: return self.waiting['update']
+        return symbol('update') if any(q.name == 'update' for q in self.lines) and not self.moved else None
+
+    def _put_in(self, expr: Any) -> Any:
         new, update = symbol('new_param'), symbol('update')
         if new in expr.free_symbols:
-            if not any({'param', 'update'} & {*p.reads} for p in later):
-                if 'update' in self.waiting: self._move(symbol('param') + self.waiting.pop('update'))
-                expr = expr.subs(new, symbol('param'))
-            else: expr = expr.subs(new, symbol('param') + update)
-        for name in ('grad', 'update'):  # in this order: an update was made of older gradients
+            waits = any({'param', 'update'} & {*p.reads} for p in self.later)
+            if not waits and (not self.moved or 'update' in self.waiting): self._move()
+            expr = put(expr, {new: symbol('param') + update if waits else symbol('param')})
+        for name in ('grad', 'update'):
             if name not in self.waiting or symbol(name) not in expr.free_symbols: continue
-            value = self.waiting[name]
             once = sum(node == symbol(name) for node in sp.preorder_traversal(expr)) == 1
-            if value.is_Symbol or once: expr = expr.subs(symbol(name), value)
-            else: self._give(name)
-        return expr
+            if not (self.waiting[name].is_Atom or once): self._give(name)
+        return put(expr, {symbol(name): value for name, value in self.waiting.items()})
 
     def _give(self, name: str) -> None:
         "A line of its own."
-        if name == 'grad' and symbol('grad') in getattr(self.waiting.get('update'), 'free_symbols', ()):
-            self._give('update')
-        self.lines.append(Line(name, self.waiting.pop(name)))
+        value = self.waiting.pop(name)
+        self._before(name, value)
+        self.lines.append(Line(name, value))
 
-    def _move(self, expr: Any) -> None:
+    def _move(self) -> None:
+        value = symbol('param') + self._update()
+        self.waiting.pop('update', None)
+        self._before('param', value)
         self.moved = True
-        self.lines.append(Line('param', expr))
+        self.lines.append(Line('param', value))
+
+    def _before(self, name: str, value: Any) -> None:
+        "Gives what waits with the old value of `name` in it, and is read later. `value` is the new one."
+        for other in [k for k, v in self.waiting.items() if symbol(name) in v.free_symbols]:
+            if other == 'grad' and not _readers('grad', self.later): continue
+            if symbol(other) in value.free_symbols: raise Unsymbolic('each of two has the other in it')
+            self._give(other)
+
+
+def _running(equations: Equations) -> Iterator[Line]:
+    "The lines of the parts that do something, and of the first step."
+    has_update = False
+    for line in equations.traced:
+        assert line.part
+        if equations.is_off(line.part) and (line.part.kind != 'step' or has_update): continue
+        has_update |= line.name == 'update'
+        yield line
 
 
 def _readers(name: str, later: list[Part]) -> int:

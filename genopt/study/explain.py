@@ -16,14 +16,16 @@ import torch
 from ..composition import Composition
 from ..hypers import TABLE
 from ..optimizer import Optimizer
-from ..part import REQUIRED, Part
+from ..part import REQUIRED, Part, PartError
 from ..recipe import Recipe, recipe, rule_of
 from .equations import Equations, Line
+from .expressions import condition, put, symbol
 from .letters import latex as latex_letter
 from .notation import Latex, Text
-from .symbols import Truth, symbol
 
 __all__ = ['explain', 'Explanation']
+
+MATRIX = 1024, 1024  # a parameter, where there is none
 
 
 class Row(NamedTuple):
@@ -40,24 +42,25 @@ class Row(NamedTuple):
 class Section:
     "What one composition is, with values of its hyperparameters."
     def __init__(self, title: str, composition: Composition, values: Mapping[str, Any],
-                 memory: Mapping[str, float] | None=None):
+                 memory: Mapping[str, float] | None=None, names: Mapping[str, str] | None=None):
         self.title, self.composition, self.values = title, composition, dict(values)
-        self.equations = Equations(composition, values)
+        self.equations = Equations(composition, values, names)
         self.text = Text(self.equations.letters, self.equations.tensors)
         self.latex = Latex(self.equations.letters, self.equations.tensors)
         self.memory = memory_of(composition, self.values) if memory is None else memory
+        whole = memory is not None or self.memory == memory_of(composition, self.values, [torch.empty(8, 4)])
+        self.is_of_a_matrix = not whole  # True if memory depends on a parameter's shape, and that is not known
 
     def rows(self) -> Iterator[Row]:
         "The parts, in order."
-        last: Part | None = None
+        last = -1
         lines = self.equations.parts
         for i, line in enumerate(lines):
             part = line.part
             assert part
             text, latex = self.equation(line)
-            ends = i + 1 == len(lines) or lines[i + 1].part is not part
-            new = part is not last
-            last = part
+            ends = i + 1 == len(lines) or lines[i + 1].place != line.place
+            new, last = line.place != last, line.place
             yield Row(part.label if new else '', part.kind if new else '',
                       ', '.join(n.removeprefix('prev_') if n == f'prev_{part.out}' else n for n in part.reads)
                       if new else '', part.out if new else '', text, latex, self.note(part) if ends else '')
@@ -69,7 +72,7 @@ class Section:
         if part.kind == 'gate': return 'else nothing happens'
         if part.kind == 'stat':
             start = self.equations.begin(part)
-            if start is None: return f'begins with {getattr(part.init, "__name__", "a function")}(param)'
+            if start is None: return f'begins with {_called(part.init)}'
             return '' if start == 0 else f'from {self.text(start)}'
         why = next((line.why_not for line in self.equations.opaque if line.part is part), '')
         return f'no equation: {why}' if why else ''
@@ -81,10 +84,10 @@ class Section:
     def equation(self, line: Line) -> tuple[str, str]:
         "A line, as text and as LaTeX."
         if line.part and line.part.kind == 'gate':
-            condition = line.expr.args[0] if isinstance(line.expr, Truth) else line.expr
-            return f'only if {self.text(condition)}', rf'\text{{only if }} {self.latex(condition)}'
+            holds = line.expr if line.why_not else condition(line.expr)
+            return f'only if {self.text(holds)}', rf'\text{{only if }} {self.latex(holds)}'
         letter = self.equations.letters.get(line.name, line.name)
-        expr = line.expr.subs(symbol(f'prev_{line.name}'), symbol(line.name))  # as in m ← β₁·m + …
+        expr = put(line.expr, {symbol(f'prev_{line.name}'): symbol(line.name)})  # as in m ← β₁·m + …
         is_new = line.name.endswith(' hat') or bool(line.part and line.part.kind in ('scalar', 'total'))
         big = line.part is not None and line.part.kind == 'total'
         return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, line.name)}',
@@ -106,9 +109,13 @@ class Section:
     def remembers(self) -> str:
         "Memory, as a sentence."
         kept = {k: v for k, v in self.memory.items() if v}
-        if not kept: return 'none: nothing but numbers is kept'
+        unknown = [self.equations.letters[k] for k in self.composition.tensor_stats if k not in self.memory]
+        more = f'; what {" and ".join(unknown)} takes cannot be said' if unknown else ''
+        if not kept: return more[2:] or 'none: nothing but numbers is kept'
         each = ' + '.join(f'{self.equations.letters[k]} {_bytes(v)}' for k, v in kept.items())
-        return f'{_bytes(sum(kept.values()))} bytes for each element of a parameter' + f': {each}' * (len(kept) > 1)
+        of = f' of {MATRIX[0]} × {MATRIX[1]}' if self.is_of_a_matrix else ''
+        return (f'{_bytes(sum(kept.values()))} bytes for each element of a parameter{of}'
+                + f': {each}' * (len(kept) > 1) + more)
 
     def left_out(self) -> str:
         "What hyperparameters of 0 leave out of the whole update."
@@ -243,15 +250,26 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
 
 def memory_of(composition: Composition, values: Mapping[str, Any],
               params: Iterable[torch.Tensor]=()  # A matrix of 1024 × 1024, if there are none
-             ) -> dict[str, float]:
-    "Bytes of each stat for an element of a parameter, if that is float32; on average over `params`."
-    shapes = [p.shape for p in params if p.numel()] or [torch.Size((1024, 1024))]
-    metas = [torch.empty(s, dtype=torch.float32, device='meta') for s in shapes]
+             ) -> dict[str, float]:              # Not of those whose `init` fails
+    """Bytes of each stat for an element of a parameter, if that is float32; on average over `params`.
+
+    Numbers, such as step counts, are not among them, in whatever form an engine keeps them.
+    """
+    shapes = [p.shape for p in params if p.numel()] or [torch.Size(MATRIX)]
     hypers = {k: 0. if v is REQUIRED else float(v) for k, v in values.items()}
     res = {}
     for name in composition.tensor_stats:
-        starts = [composition.stats[name].start(m, hypers) for m in metas]
-        res[name] = sum(t.numel() * t.element_size() for t in starts) / sum(m.numel() for m in metas)
+        try: starts = [_start(composition.stats[name], s, hypers) for s in shapes]
+        except PartError: continue
+        res[name] = sum(t.numel() * t.element_size() for t in starts) / sum(s.numel() for s in shapes)
+    return res
+
+
+def _start(stat: Part, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
+    "What a stat begins with; without its values, unless its `init` asks for them."
+    meta = torch.empty(shape, dtype=torch.float32, device='meta')
+    try: res: torch.Tensor = stat.start(meta, hypers)
+    except PartError: res = stat.start(torch.ones(shape, dtype=torch.float32), hypers)
     return res
 
 
@@ -292,6 +310,12 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
 def _width(text: str) -> int:
     "In a terminal: a combining hat takes no place."
     return len(text) - text.count('\N{COMBINING CIRCUMFLEX ACCENT}')
+
+
+def _called(init: Any) -> str:
+    if not callable(init): return str(init)
+    name = getattr(init, '__name__', '<lambda>')
+    return 'a function of θ' if name == '<lambda>' else f'{name}(param)'
 
 
 def _value(v: Any) -> str: return 'must be given' if v is REQUIRED else f'{float(v):g}'

@@ -4,13 +4,15 @@ A letter is written as people write it, `β₁` or `vₘₐₓ`; LaTeX follows f
 """
 from __future__ import annotations
 
+import inspect
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..hypers import TABLE
 from ..part import Part
 
-__all__ = ['LETTERS', 'letters', 'latex', 'hat']
+__all__ = ['LETTERS', 'letters', 'retyped', 'latex', 'hat']
 
 LETTERS = dict(
     param='θ', grad='g', raw_grad='∇f', update='Δθ', new_param='θ', count='t', rows='rows', columns='columns',
@@ -25,18 +27,25 @@ LETTERS = dict(
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
+POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
+NUMBERS = '₁₂₃₄₅₆₇₈₉'
+EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))  # what makes another letter of one
+FIRST = ('diff_mom',)  # whose letter is theirs: of Adan's squares, the decay is β₃
 
 
 def letters(parts: Iterable[Part]) -> dict[str, str]:
-    "For each name that the parts read or make, a letter of its own: where two would be alike, one gets a prime."
+    """For each name that the parts, and the scalars they depend on, read or make: a letter of its own.
+
+    Where two would be alike, a numbered hyperparameter gets the next number, and anything else a prime.
+    """
+    parts = [*_with_links(parts)]
     res: dict[str, str] = dict(param='θ', new_param='θ', update='Δθ')
+    reserved = {n: LETTERS[n] for n in ('grad', 'raw_grad', 'count')}  # always theirs
     def add(name: str, letter: str) -> None:
-        while letter in (v for k, v in res.items() if k != name): letter += '′'
+        while letter in (v for k, v in {**reserved, **res}.items() if k != name): letter += '′'
         res.setdefault(name, letter)
-    parts = [*parts]
-    for k in sorted({k for p in parts for k in p.hypers}, key=[*TABLE, *(k for p in parts for k in p.hypers)].index):
-        add(k, TABLE[k].symbol if k in TABLE else k)
+    for k, letter in _numbered({k for p in parts for k in p.hypers}).items(): add(k, letter)
     for p in parts:
         for n in (*p.reads, p.out):
             stat = n.removeprefix('prev_')
@@ -45,6 +54,59 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
         res[n] = res[n.removeprefix('prev_')].removesuffix('ₜ') + 'ₜ₋₁'
     return res
 
+
+def _with_links(parts: Iterable[Part]) -> Iterator[Part]:
+    "The parts, each after the scalars that it depends on."
+    for p in parts:
+        yield from _with_links(p.links.values())
+        yield p
+
+
+def _numbered(hypers: set[str]) -> dict[str, str]:
+    "The table's letters; of two with one number, the later one gets the next that is free."
+    wanted = {k: TABLE[k].symbol if k in TABLE else k for k in sorted(hypers, key=[*TABLE, *sorted(hypers)].index)}
+    taken = {letter: k for k, letter in reversed(wanted.items())}
+    taken |= {wanted[k]: k for k in FIRST if k in wanted}
+    for k, letter in [*wanted.items()]:
+        if taken[letter] == k or letter[-1] not in NUMBERS: continue
+        free = [letter[:-1] + i for i in NUMBERS if i > letter[-1] and letter[:-1] + i not in taken]
+        if free: wanted[k] = free[0]; taken[free[0]] = k
+    return wanted
+
+
+# -- what people typed ---------------------------------------------------------------------------
+
+def retyped(part: Part, names: Mapping[str, str]) -> str:
+    "The first sentence of a part's documentation, with the letters `names` of the parts that it stands among."
+    line = re.split(r'(?<=\.) (?=[A-ZΑ-Ωα-ω])', (inspect.getdoc(part.fn) or '').split('\n')[0])[0]
+    new = dict[str, str]()
+    for letter, name in _typed(part):
+        now = names[name]
+        new |= {letter: now, hat(letter): hat(now)}
+        if letter in POWERS and now != letter: new[POWERS[letter]] = f'^{now}'
+        if letter[-1:] == '₁': new.setdefault(letter[:-1], now)  # ν, where there is no other
+    found = '|'.join(map(_pattern, sorted(new, key=len, reverse=True)))
+    return re.sub(rf'(?:{found})(?![{EXTENSIONS}])', lambda m: new[m[0]], line)
+
+
+def _pattern(letter: str) -> str:
+    "Where it is not a part of a word, or one."
+    if not letter.isascii(): return re.escape(letter)
+    article = '(?! [a-z]{2})' if letter == 'a' else ''
+    return rf"(?<![A-Za-z_'’-]){re.escape(letter)}(?![A-Za-z_'’]){article}"
+
+
+def _typed(part: Part) -> Iterator[tuple[str, str]]:
+    "The letters of a part that stands alone, by which it is documented, and the names that they now stand for."
+    plain = Part(part.fn, part.kind, init=part.init)
+    own = letters([plain])
+    for old, new in zip(_with_links([plain]), _with_links([part])):
+        for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
+            yield own[a], b
+            if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]
+
+
+# -- how a letter is written ---------------------------------------------------------------------
 
 def hat(letter: str) -> str:
     "With a hat, on its first character."

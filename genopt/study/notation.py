@@ -6,11 +6,15 @@ from typing import Any
 
 import sympy as sp
 
+from .expressions import Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest, Smallest, Total
 from .letters import latex as latex_letter
 
-__all__ = ['Text', 'Latex']
+__all__ = ['Text', 'Latex', 'is_writable']
 
 ADD, MUL, POW, ATOM = range(4)  # how tightly what was written holds together
+FUNCTIONS = {sp.sign: 'sign', sp.log: 'log', sp.sin: 'sin', sp.cos: 'cos', sp.tanh: 'tanh', sp.floor: 'floor',
+             sp.ceiling: 'ceil', Nearest: 'round', Finite: 'finite', Nan_To_Num: 'nan_to_num', Mean: 'mean',
+             Total: 'sum', Largest: 'max', Smallest: 'min'}
 SUPER = dict(zip('0123456789tcα', '⁰¹²³⁴⁵⁶⁷⁸⁹ᵗᶜᵅ'))
 
 
@@ -34,10 +38,9 @@ class Text:
 
     def write(self, x: Any) -> tuple[str, int]:
         "What is written, and how tightly it holds together."
-        for cls in type(x).__mro__:
-            found: Callable[[Any], tuple[str, int]] | None = getattr(self, f'_{cls.__name__}', None)
-            if found: return found(x)
-        return str(x), ADD  # a constant of sympy's that no paper has
+        found: Callable[[Any], tuple[str, int]] | None = _method(self, x)
+        assert found, type(x).__name__  # as `is_writable` says
+        return found(x)
 
     def inside(self, x: Any, least: int) -> str:
         "In brackets, if it does not hold together enough."
@@ -106,20 +109,21 @@ class Text:
     def _RowNorm(self, x: Any) -> tuple[str, int]: return self.norm(self.write(x.args[0])[0], 'row'), ATOM
     def _RowMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'row')
     def _ColumnMean(self, x: Any) -> tuple[str, int]: return self.call('mean', x.args, 'col')
-    def _Largest(self, x: Any) -> tuple[str, int]: return self.call('max', x.args)
-    def _Smallest(self, x: Any) -> tuple[str, int]: return self.call('min', x.args)
-    def _Total(self, x: Any) -> tuple[str, int]: return self.call('sum', x.args)
-    def _MatProd(self, x: Any) -> tuple[str, int]: return self.dot.join(self.inside(a, POW) for a in x.args), MUL
+    def _MatProd(self, x: Any) -> tuple[str, int]:  # (AB)C is A(BC)
+        return self.dot.join(self.inside(a, MUL if isinstance(a, MatProd) else POW) for a in x.args), MUL
     def _Truth(self, x: Any) -> tuple[str, int]: return self.square_brackets(self.write(x.args[0])[0]), ATOM
     def _Mod(self, x: Any) -> tuple[str, int]: return self.word(' mod ').join(self.inside(a, POW) for a in x.args), MUL
+    def _Transposed(self, x: Any) -> tuple[str, int]: return self.transposed(self.inside(x.args[0], ATOM)), POW
     def _Infinity(self, x: Any) -> tuple[str, int]: return self.words['oo'], ATOM
+    def _NegativeInfinity(self, x: Any) -> tuple[str, int]: return self.minus + self.words['oo'], ADD
+    def _Exp1(self, x: Any) -> tuple[str, int]: return self.letter('e'), ATOM
     def _Pi(self, x: Any) -> tuple[str, int]: return self.letter('π'), ATOM
 
     def _Clip(self, x: Any) -> tuple[str, int]:
         value, low, high = x.args
         return self.call('clip', [value, low, high], ends=self.plus_minus(high) if low == -high else '')
 
-    def _Function(self, x: Any) -> tuple[str, int]: return self.call(type(x).__name__.lower(), x.args)
+    def _Function(self, x: Any) -> tuple[str, int]: return self.call(FUNCTIONS[type(x)], x.args)
     def _Max(self, x: Any) -> tuple[str, int]:
         return self.call(type(x).__name__.lower(), sorted(x.args, key=lambda a: (a.is_Number, str(a))))
     _Min = _Max
@@ -133,6 +137,8 @@ class Text:
         texts = [self.inside(a, ATOM if isinstance(a, (sp.And, sp.Or)) else ADD) for a in sorted(x.args, key=str)]
         return word.join(texts), ADD
     _Or = _And
+    def _BooleanTrue(self, x: Any) -> tuple[str, int]: return self.word('true'), ATOM
+    def _BooleanFalse(self, x: Any) -> tuple[str, int]: return self.word('false'), ATOM
     def _Not(self, x: Any) -> tuple[str, int]: return self.word('not ') + self.inside(x.args[0], ATOM), ADD
 
     def _Piecewise(self, x: Any) -> tuple[str, int]:
@@ -141,10 +147,11 @@ class Text:
 
     def _Number(self, x: Any) -> tuple[str, int]:
         if x.is_Rational and x.q != 1: return self.fraction([sp.Integer(x.p)], [sp.Integer(x.q)])
-        text = f'{float(x):.6g}'
-        if 'e' not in text: return text.replace('-', self.minus), ATOM if x >= 0 else ADD
-        digits, power = text.split('e')
-        return self.scientific(digits, int(power)), ATOM
+        fits = x == 0 or 1e-300 < abs(x) < 1e300
+        text = f'{float(x):.6g}' if fits else str(sp.Float(x, 6))
+        digits, _, power = text.replace('-', self.minus, text.startswith('-')).partition('e')
+        if '.' in digits: digits = digits.rstrip('0').rstrip('.')
+        return self.scientific(digits, int(power)) if power else digits, ATOM if x >= 0 else ADD
 
     # -- how it looks ----------------------------------------------------------------------------------------
 
@@ -154,6 +161,7 @@ class Text:
     def square_brackets(self, text: str) -> str: return f'[{text}]'
     def bars(self, text: str) -> str: return f'|{text}|'
     def norm(self, text: str, of: str='') -> str: return f'‖{text}‖' + f'_{of}' * bool(of)
+    def transposed(self, text: str) -> str: return f'{text}ᵀ'
     def plus_minus(self, x: Any) -> str: return f'±{self.inside(x, MUL)}'
     def scientific(self, digits: str, power: int) -> str: return f'{digits}e{power}'
 
@@ -194,6 +202,8 @@ class Latex(Text):
     def bars(self, text: str) -> str: return _around(r'\lvert ', text, r' \rvert')
     def norm(self, text: str, of: str='') -> str:
         return _around(r'\lVert ', text, r' \rVert') + rf'_{{\text{{{of}}}}}' * bool(of)
+    def transposed(self, text: str) -> str: return self.braced(text) + r'^{\top}'
+    def braced(self, text: str) -> str: return f'{{{text}}}' if '^' in text else text
     def plus_minus(self, x: Any) -> str: return rf'\pm {self.inside(x, MUL)}'
     def scientific(self, digits: str, power: int) -> str:
         return rf'{digits} \times 10^{{{power}}}' if digits != '1' else f'10^{{{power}}}'
@@ -207,7 +217,7 @@ class Latex(Text):
         return r'\sqrt' + (f'[{degree}]' if degree > 2 else '') + f'{{{self.write(x)[0]}}}', ATOM
 
     def power(self, base: str, exponent: Any) -> str:
-        return (f'{{{base}}}' if '^' in base else base) + f'^{{{self.write(exponent)[0]}}}'
+        return self.braced(base) + f'^{{{self.write(exponent)[0]}}}'
 
     def fraction(self, above: list[Any], below: list[Any]) -> tuple[str, int]:
         return rf'\frac{{{self.product(above) if above else "1"}}}{{{self.product(below)}}}', ATOM
@@ -215,6 +225,17 @@ class Latex(Text):
     def cases(self, pieces: list[tuple[str, str | None]]) -> tuple[str, int]:
         rows = [rf'{v} & ' + (r'\text{otherwise}' if c is None else rf'\text{{if }} {c}') for v, c in pieces]
         return r'\begin{cases} ' + r' \\ '.join(rows) + r' \end{cases}', ATOM
+
+
+def is_writable(expr: Any) -> bool:
+    "True if all of it has a notation; what is not a number, such as 1/0, has none."
+    return all(x is not sp.nan and (type(x) in FUNCTIONS or _method(Text, x) not in (None, Text._Function))
+               for x in sp.preorder_traversal(expr) if not isinstance(x, sp.Tuple))
+
+
+def _method(of: Any, x: Any) -> Any:
+    "The method of a notation that writes x, or None."
+    return next((m for cls in type(x).__mro__ if (m := getattr(of, f'_{cls.__name__}', None))), None)
 
 
 def _around(left: str, text: str, right: str) -> str:

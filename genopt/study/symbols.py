@@ -10,69 +10,24 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from fractions import Fraction
 from functools import partial
 from numbers import Real
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-import numpy as np
 import sympy as sp
 import torch
-from sympy.core.relational import Relational
-from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
 from ..part import Part
+from .expressions import (NUMPY, Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest,
+                          Norm, RowMean, RowNorm, Smallest, Total, Transposed, TOO_ODD, Truth,
+                          Unsymbolic, cases, condition, is_condition, number, put, settled, symbol, truth)
 
-__all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'NUMPY']
-
-
-class Unsymbolic(TypeError):
-    "A part does something that has no equation; the message says what."
-
-
-# -- what expressions are made of, beside sympy's own --------------------------------------------------------
-
-class _Real(sp.Function):  # type: ignore[misc]
-    def _eval_is_extended_real(self) -> bool: return True
-
-class Norm(_Real): "‖x‖"
-class RowNorm(_Real): "The norm of each row."
-class Mean(_Real): "Over all elements."
-class RowMean(_Real): "Of each row."
-class ColumnMean(_Real): "Of each column."
-class Total(_Real): "The sum of all elements."
-class Largest(_Real): "Of all elements."
-class Smallest(_Real): "Of all elements."
-class MatProd(_Real): "The product of two matrices."
-class Clip(_Real): "x, between two bounds."
-class Nan_To_Num(_Real): "x, if that is a finite number."
-class Finite(_Real): "1 for a finite number, else 0."
-class Truth(_Real): "1 where a condition holds, else 0."
-
-
-NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True), Mean=np.mean,
-             RowMean=lambda x: np.mean(x, axis=-1, keepdims=True), Clip=np.clip, MatProd=np.matmul, Total=np.sum,
-             Largest=np.max, Smallest=np.min, Nan_To_Num=np.nan_to_num,
-             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Finite=np.isfinite,
-             Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
-
-
-def number(x: Any) -> sp.Expr:
-    "A Python number, as people write it: .5 is a half, and .96 is no 24/25."
-    if isinstance(x, bool) or not isinstance(x, float) or not math.isfinite(x): return sp.sympify(x)
-    if x == math.pi: return sp.pi
-    simple = Fraction(x).limit_denominator(4)
-    if float(simple) != x or abs(x) > 1 and simple.denominator > 1: return sp.Float(x)
-    return sp.Rational(simple.numerator, simple.denominator)
-
-
-def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunction, BooleanAtom))
-
-
-def numeric(x: Any) -> Any: return Truth(x) if is_condition(x) else x
+__all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'Truth', 'NUMPY']
 
 
 def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> Callable[..., Any]:
@@ -99,28 +54,38 @@ def _clamp(x: Any, min: Any=None, max: Any=None) -> Any:
 
 
 def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
-def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return numeric(x)
+def _whole(x: Any) -> Any:
+    if not isinstance(x, (Truth, sp.Integer)): raise Unsymbolic('it needs the value of a number')
+    return x
+def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return truth(x)
 def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
 def _norm(x: Any, p: Any=2, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
     if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
     return _reduced(Norm, RowNorm)(x, dim, keepdim)
+def _transposed(x: Any, *dims: Any) -> Any:
+    if dims and {d % 2 for d in dims} != {0, 1}: raise Unsymbolic(f'it turns the dimensions {dims}')
+    return Transposed(x)
 
 
 CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
-LOGIC = {'and': sp.And, 'or': sp.Or, 'logical_and': sp.And, 'logical_or': sp.Or}
+def _xor(a: Any, b: Any) -> Any: return sp.Ne(truth(a), truth(b))
+LOGIC: dict[str, Callable[..., Any]] = {'and': sp.And, 'or': sp.Or, 'xor': _xor, 'not': sp.Not}
+LOGIC |= {f'{prefix}_{name}': op for prefix in ('logical', 'bitwise') for name, op in LOGIC.items()}
 OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b, mul=operator.mul,
     truediv=operator.truediv, div=operator.truediv, pow=operator.pow, neg=operator.neg, mod=sp.Mod, remainder=sp.Mod,
-    floordiv=lambda a, b: sp.floor(a / b), matmul=MatProd,
+    floordiv=lambda a, b: sp.floor(a / b), matmul=MatProd, mm=MatProd,
+    addmm=lambda x, a, b, beta=1, alpha=1: beta * x + alpha * MatProd(a, b),
+    t=Transposed, transpose=_transposed, swapaxes=_transposed, swapdims=_transposed, adjoint=Transposed,
     lerp=lambda a, b, w: (1 - w) * a + w * b, addcmul=lambda a, b, c, value=1: a + value * b * c,
     addcdiv=lambda a, b, c, value=1: a + value * b / c,
     sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2, reciprocal=lambda x: 1 / x, exp=sp.exp,
     log=sp.log, log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign, sin=sp.sin,
-    cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
+    cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, round=Nearest, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
     maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
-    clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, c), (b, sp.true)]),
+    clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
     isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x),
-    to=_as_number, type=_as_number, float=_as_number, double=_as_number,
+    to=_as_number, type=_as_number, float=_as_number, double=_as_number, int=_whole,
     clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     full_like=_full, new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
@@ -140,12 +105,13 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
             x = x.item()
         if isinstance(x, Sym): x = x.expr
         elif isinstance(x, float): x = number(x)
-        return x if name in LOGIC or name in ('where', 'to') else numeric(x)
+        if name in LOGIC: return condition(sp.sympify(x))
+        return x if name == 'where' else truth(x)
     kwargs.pop('out', None)
     if name in REDUCE:  # what is a plain int there is a dimension
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(op(*args, **kwargs))
-    return Sym(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})))
+    return Sym(settled(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()}))))
 
 
 class Sym:
@@ -164,19 +130,21 @@ class Sym:
         return partial(call, name, self)
 
     dtype, ndim = torch.float64, 2
+    T = mT = H = mH = property(lambda self: call('t', self))
     def dim(self) -> int: return 2
     @property
     def shape(self) -> tuple[Sym, ...]: return Sym(SIZES[0]), Sym(SIZES[1])
     def numel(self) -> Sym: return Sym(SIZES[0] * SIZES[1])
     def __bool__(self) -> bool: return _path.get().decide(self.expr)
     def __invert__(self) -> Sym: return Sym(sp.Not(self.expr) if is_condition(self.expr) else 1 - self.expr)
+    def __round__(self, digits: int=0) -> Any: return self._no() if digits else call('round', self)
     def _no(self, *args: Any) -> Any: raise Unsymbolic('it needs the value of a number')
     __int__ = __float__ = __index__ = __iter__ = __len__ = __getitem__ = _no
     def __repr__(self) -> str: return f'Sym({self.expr})'
 
 
 def _operators() -> None:
-    for name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or'):
+    for name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or', 'xor'):
         setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
         setattr(Sym, f'__r{name}__', lambda a, b, name=name: call(name, b, a))
     for name in CONDITIONS: setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
@@ -192,16 +160,21 @@ class _Path:
         self.answers, self.values, self.asked = answers, values, list[Any]()
 
     def decide(self, expr: Any) -> bool:
-        condition = expr if is_condition(expr) else sp.Ne(expr, 0)
+        "The answer to a question: from values, from what was answered, or one to be tried."
         zeros = {k: 0 for k, v in self.values.items() if v == 0}
-        condition = condition.subs(self.values if condition.free_symbols <= {*self.values} else zeros)
-        if condition in (sp.true, sp.false): return bool(condition)
-        for asked, answer in zip(self.asked, self.answers):
-            if condition in (asked, sp.Not(asked)): return bool(answer == (condition == asked))
+        asked = condition(expr)
+        asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
+        asked = self.in_view(condition(asked))
+        if asked in (sp.true, sp.false): return bool(asked)
         if len(self.asked) > 20: raise Unsymbolic('it asks for the values of numbers, again and again')
-        self.asked.append(condition)
+        self.asked.append(asked)
         if len(self.answers) < len(self.asked): self.answers.append(True)
         return self.answers[len(self.asked) - 1]
+
+    def in_view(self, expr: Any) -> Any:
+        "`expr`, where the conditions that were asked for have their answers."
+        given = {c: sp.true if a else sp.false for c, a in zip(self.asked, self.answers)}
+        return put(expr, given | {sp.Not(c): sp.Not(a) for c, a in given.items()})
 
 
 _path: ContextVar[_Path] = ContextVar('path')
@@ -217,40 +190,14 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
         finally: _path.reset(token)
         if not isinstance(out, (Sym, Real)):
             raise Unsymbolic('it returned ' + ('nothing' if out is None else f'a {type(out).__name__}'))
-        out = out.expr if isinstance(out, Sym) else number(out)
+        out = path.in_view(out.expr if isinstance(out, Sym) else number(out))
         found.append((out, sp.And(*(c if a else sp.Not(c) for c, a in zip(path.asked, path.answers)))))
         if len(found) > 16: raise Unsymbolic('it has too many cases')
         todo += [path.answers[:i] + [False] for i in range(known, len(path.answers))]
     return cases(found)
 
 
-def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
-    "Cases, in order; a choice between something and 0 is a product."
-    merged: list[tuple[Any, Any]] = []
-    for value, condition in pieces:
-        before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
-        condition = sp.And(*(c for c in sp.And.make_args(condition) if c not in before))
-        if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], condition)
-        elif condition != sp.false: merged.append((value, condition))
-    *some, (last, _) = [(numeric(v), c) for v, c in merged]
-    if isinstance(last, sp.Piecewise): *more, (last, _) = last.args; some += more
-    if len(some) == 1 and last == 0 and _is_finite(some[0][0]): return some[0][0] * Truth(some[0][1])
-    if len(some) == 1 and some[0][0] == 0 and _is_finite(last): return last * Truth(sp.Not(some[0][1]))
-    return sp.Piecewise(*some, (last, True)) if some else last
-
-
-def _is_finite(expr: Any) -> bool:
-    "Is it a number whatever its symbols are, so that 0 times it is 0?"
-    powers = [p.exp for p in expr.atoms(sp.Pow)]
-    return not expr.has(sp.log) and all(e.is_Integer and e > 0 for e in powers)
-
-
 # -- running parts -------------------------------------------------------------------------------------------
-
-def symbol(name: str) -> sp.Symbol:
-    "The symbol for what a part reads, or for a hyperparameter."
-    return sp.Symbol(name, real=True, **dict(integer=True, positive=True) if name == 'count' else {})
-
 
 def trace(
     part: Part,
@@ -274,7 +221,14 @@ def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, 
     known = {symbol(k): v for k, v in values.items() if isinstance(v, (int, float))}
     try: return _explore(lambda: _symbolic(fn, {})(*args, **kwargs), known)
     except Unsymbolic: raise
-    except Exception as e: raise Unsymbolic(f'{type(e).__name__}: {e}') from e
+    except Exception as e:
+        if 'sympy' in [p.name for p in _raised_in(e).parents]: raise Unsymbolic(TOO_ODD) from e
+        raise Unsymbolic(f'{type(e).__name__}: {e}'.replace("'Sym'", 'a symbol')) from e
+
+
+def _raised_in(error: Exception) -> Path:
+    "The file whose code raised it."
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)
 
 
 class _Math:
@@ -290,8 +244,8 @@ def _lifted(fn: Any, name: str) -> Any:
     return lifted
 
 
-BUILTINS = {f.__name__: _lifted(f, name) for f, name in ((min, 'minimum'), (max, 'maximum'), (float, 'float'),
-                                                         (abs, 'abs'), (pow, 'pow'))}
+LIFTED = ((min, 'minimum'), (max, 'maximum'), (float, 'float'), (int, 'int'), (abs, 'abs'), (pow, 'pow'))
+BUILTINS = {f.__name__: _lifted(f, name) for f, name in LIFTED}
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:

@@ -204,7 +204,7 @@ class _QHM(Recipe):
 
             l2_reg        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad  m ← β₁·m + (1 − β₁)·g
-            blended_grad  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            blended_grad  g ← (1 − ν₁)·g + ν₁·m (Ma & Yarats, arXiv:1810.06801).
             sgd_step      Δθ = −η·g
 
             lr=0.001   learning rate
@@ -232,8 +232,8 @@ class _AggMo(Recipe):
         AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, maximize=False, compile=False)
 
             l2_reg                                            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            momentum_buffer[grad_avg=fast_avg]                m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
-            momentum_buffer[grad_avg=slow_avg, mom=slow_mom]  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_buffer[grad_avg=fast_avg]                m₁ ← β₁·m₁ + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_buffer[grad_avg=slow_avg, mom=slow_mom]  m₂ ← β₃·m₂ + g: a sum of gradients, each β₃ times the next; the first step's is g itself (Polyak, 1964).
             aggmo_step                                        Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325).
 
             lr=0.001       learning rate
@@ -263,11 +263,11 @@ class _ASGD(Recipe):
         ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=False)
 
             l2_reg                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            l2_reg[wd=lambd]              g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            l2_reg[wd=lambd]              g ← g + λ′·θ: the gradient of the loss plus λ′/2·‖θ‖².
             step_count                    t ← t + 1, for each parameter from its own first step.
-            asgd_lr                       ηₜ ← η / (1 + λ·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
+            asgd_lr                       ηₜ ← η / (1 + λ′·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
             asgd_step                     Δθ = −ηₜ₋₁·g, at a rate that is remembered.
-            mean_param[count=prev_count]  w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407).
+            mean_param[count=prev_count]  w ← w + (θ − w)/max(1, tₜ₋₁ − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407).
 
             lr=0.01       learning rate
             wd=0.0        weight decay (torch: weight_decay)
@@ -329,7 +329,7 @@ class _Adadelta(Recipe):
             l2_reg                               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad                     v ← β₂·v + (1 − β₂)·g²
             delta_scale                          g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
-            average_sqr_grad[sqr_avg=delta_avg]  v ← β₂·v + (1 − β₂)·g²
+            average_sqr_grad[sqr_avg=delta_avg]  u ← β₂·u + (1 − β₂)·g²
             sgd_step                             Δθ = −η·g
 
             lr=1.0       learning rate
@@ -540,8 +540,8 @@ class _NAdamW(Recipe):
             average_grad              m ← β₁·m + (1 − β₁)·g
             average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
             step_count                t ← t + 1, for each parameter from its own first step.
-            blended_grad[nu=mom]      g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
-            adam_step[grad_avg=grad]  Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            blended_grad[nu=mom]      g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
+            adam_step[grad_avg=grad]  Δθ = −η·ĝ / (√v̂ + ε), with ĝ = g / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
@@ -982,7 +982,7 @@ class _Signum(Recipe):
         Signum(params, lr=0.0001, *, mom=0.9, wd=0.0, maximize=False, compile=False)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
-            sign_step[grad=grad_avg]  Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            sign_step[grad=grad_avg]  Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 1).
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.0001  learning rate
@@ -1008,7 +1008,7 @@ class _Tiger(Recipe):
         Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, maximize=False, compile=False)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
-            sign_step[grad=grad_avg]  Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            sign_step[grad=grad_avg]  Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 1).
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001   learning rate
@@ -1037,8 +1037,8 @@ class _Lion(Recipe):
 
         Lion(params, lr=0.0001, *, mom=0.9, wd=0.0, avg_mom=0.99, maximize=False, compile=False)
 
-            average_grad[mom=avg_mom]                     m ← β₁·m + (1 − β₁)·g
-            blended_grad[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            average_grad[mom=avg_mom]                     m ← β₂·m + (1 − β₂)·g
+            blended_grad[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − β₁)·g + β₁·mₜ₋₁ (Ma & Yarats, arXiv:1810.06801).
             sign_step                                     Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
             weight_decay                                  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
@@ -1207,7 +1207,7 @@ class _Adafactor(Recipe):
             step_count           t ← t + 1, for each parameter from its own first step.
             average_sqr_rows     R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
             average_sqr_columns  C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none.
-            factored_scale       g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as in torch (1804.04235).
+            factored_scale       g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R.
             clip_rms             g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
             adafactor_step       Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
             weight_decay         Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
@@ -1246,7 +1246,7 @@ class _Muon(Recipe):
         Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=False)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
-            blended_grad[nu=mom]  g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again.
+            blended_grad[nu=mom]  g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
             orthogonalize         g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
             shape_scale           g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024).
             sgd_step              Δθ = −η·g

@@ -1,0 +1,186 @@
+"""What equations are made of, beside what sympy has: norms, means, clipping, and conditions.
+
+    >>> x = symbol('x')
+    >>> settled(sp.Ne(truth(x > 1), 0))                 # a condition on a condition is that condition
+    x > 1
+    >>> cases([(truth(x > 1), x < 2), (0, sp.true)])    # a choice between conditions is a condition
+    Truth((x > 1) & (x < 2))
+
+Conditions never hold cases, so that sympy has no reason to write them in words of its own (`ITE`).
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import BooleanAtom, BooleanFunction
+
+__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth', 'settled',
+           'cases', 'put', 'NUMPY']
+
+
+class Unsymbolic(TypeError):
+    "A part does something that has no equation; the message says what."
+
+
+TOO_ODD = 'its result is not always a number'
+
+
+class _Real(sp.Function):  # type: ignore[misc]
+    def _eval_is_extended_real(self) -> bool: return True
+
+    @classmethod
+    def eval(cls, *args: Any) -> Any: return cls.of_numbers(*args) if all(a.is_number for a in args) else None
+
+    @classmethod
+    def of_numbers(cls, *args: Any) -> Any:
+        "Its value, if what it reads is the same number everywhere; or None."
+
+class _Itself(_Real):
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return x if x.is_finite else None
+
+class Mean(_Itself): "Over all elements."
+class RowMean(_Itself): "Of each row."
+class ColumnMean(_Itself): "Of each column."
+class Largest(_Itself): "Of all elements."
+class Smallest(_Itself): "Of all elements."
+class Nan_To_Num(_Itself): "x, if that is a finite number."
+
+class _OfZero(_Real):
+    @classmethod
+    def of_numbers(cls, *args: Any) -> Any: return sp.S.Zero if sp.S.Zero in args else None
+
+class Norm(_OfZero): "‖x‖"
+class RowNorm(_OfZero): "The norm of each row."
+class Total(_OfZero): "The sum of all elements."
+class MatProd(_OfZero): "The product of two matrices."
+
+class Transposed(_Real):
+    "xᵀ"
+    @classmethod
+    def eval(cls, x: Any) -> Any: return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
+
+class Clip(_Real):
+    "x, between two bounds."
+    @classmethod
+    def of_numbers(cls, x: Any, low: Any, high: Any) -> Any: return sp.Min(sp.Max(x, low), high)
+
+class Nearest(_Real):
+    "The nearest whole number."
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return sp.Integer(round(float(x))) if x.is_finite else None
+
+class Finite(_Real):
+    "1 for a finite number, else 0."
+    @classmethod
+    def of_numbers(cls, x: Any) -> Any: return sp.Integer(bool(x.is_finite))
+
+class Truth(_Real):
+    "1 where a condition holds, else 0."
+    @classmethod
+    def eval(cls, x: Any) -> Any: return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
+
+
+NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
+             Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
+             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
+             Smallest=np.min, MatProd=np.matmul, Clip=np.clip, Nan_To_Num=np.nan_to_num,
+             Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
+             Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
+
+
+def symbol(name: str) -> sp.Symbol:
+    "The symbol for what a part reads, or for a hyperparameter."
+    whole = dict(integer=True, positive=True) if name == 'count' else {}
+    return sp.Symbol(name, real=True, **whole)
+
+
+def number(x: Any) -> Any:
+    "A Python number, as people write it: .5 is a half, but .96 is not 24/25."
+    if isinstance(x, bool) or not isinstance(x, float) or not math.isfinite(x): return sp.sympify(x)
+    if x == math.pi: return sp.pi
+    simple = Fraction(x).limit_denominator(4)
+    if float(simple) != x or abs(x) > 1 and simple.denominator > 1: return sp.Float(x)
+    return sp.Rational(simple.numerator, simple.denominator)
+
+
+# -- conditions ----------------------------------------------------------------------------------
+
+def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunction, BooleanAtom))
+
+
+def truth(x: Any) -> Any:
+    "The number that a condition is: 1 where it holds, else 0. A number stays."
+    return Truth(x) if is_condition(x) else x
+
+
+def condition(x: Any) -> Any:
+    "The condition that a number is: what Python takes for true."
+    if isinstance(x, Truth): return x.args[0]
+    return x if is_condition(x) else settled(sp.Ne(x, 0))
+
+
+def settled(relation: Any) -> Any:
+    "A comparison without cases in it, and without conditions where it only asks if they hold."
+    if not isinstance(relation, Relational): return relation
+    for atom in sorted(relation.atoms(sp.Piecewise, Truth), key=sp.default_sort_key):
+        pieces = _pieces(atom)
+        answers = [(settled(relation.xreplace({atom: value})), c) for value, c in pieces]
+        if isinstance(atom, sp.Piecewise) or all(isinstance(a, BooleanAtom) for a, _ in answers):
+            return _either(answers)
+    return relation
+
+
+def _pieces(x: Any) -> list[tuple[Any, Any]]:
+    "Values and their conditions, in order."
+    if isinstance(x, Truth): return [(sp.S.One, x.args[0]), (sp.S.Zero, sp.true)]
+    return [(value, c) for value, c in x.args]
+
+
+def _either(pieces: list[tuple[Any, Any]]) -> Any:
+    "The first of these conditions whose own condition holds, as a condition."
+    def choose(rest: Any, piece: tuple[Any, Any]) -> Any:
+        value, c = piece
+        if value in (sp.true, sp.false): return sp.Or(c, rest) if value else sp.And(sp.Not(c), rest)
+        if rest in (sp.true, sp.false): return sp.Or(sp.Not(c), value) if rest else sp.And(c, value)
+        return sp.Or(sp.And(c, value), sp.And(sp.Not(c), rest))
+    *some, (last, _) = pieces
+    return reduce(choose, reversed(some), last)
+
+
+def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
+    "Cases, in order; a choice between something and 0 is a product, and one between conditions a condition."
+    merged: list[tuple[Any, Any]] = []
+    for value, c in pieces:
+        before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
+        c = sp.And(*(a for a in sp.And.make_args(c) if a not in before))
+        if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], c)
+        elif c != sp.false: merged.append((value, c))
+    if all(is_condition(v) or isinstance(v, Truth) or v in (0, 1) for v, _ in merged):
+        return truth(_either([(condition(v), c) for v, c in merged])) if merged[1:] else truth(merged[0][0])
+    *some, (last, _) = [(truth(v), c) for v, c in merged]
+    if isinstance(last, sp.Piecewise): *more, (last, _) = last.args; some += more
+    if len(some) == 1 and last == 0 and _is_finite(some[0][0]): return some[0][0] * truth(some[0][1])
+    if len(some) == 1 and some[0][0] == 0 and _is_finite(last): return last * truth(sp.Not(some[0][1]))
+    return sp.Piecewise(*some, (last, True)) if some else last
+
+
+def _is_finite(expr: Any) -> bool:
+    "True if it is a number whatever its symbols are, so that 0 times it is 0."
+    powers = [p.exp for p in expr.atoms(sp.Pow)]
+    return not expr.has(sp.log) and all(e.is_Integer and e > 0 for e in powers)
+
+
+def put(expr: Any, values: Mapping[Any, Any]) -> Any:
+    "`expr` with `values` in place of its symbols or conditions, all at once."
+    if expr in values: return sp.sympify(values[expr])
+    args = tuple(put(a, values) for a in expr.args)
+    if args == expr.args: return expr
+    return settled(expr.func(*args))
