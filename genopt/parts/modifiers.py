@@ -8,6 +8,7 @@ import torch
 from ..part import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
 from .stats import step_count
+from .steps import known
 
 __all__ = ['centralize', 'clip_value', 'clip_norm', 'sqr_grad_norm', 'clip_share', 'clip_global_norm', 'clip_adaptive',
            'clip_rms', 'orthogonalize', 'noise_size', 'noise', 'gradient_noise', 'nonfinite', 'skip_count',
@@ -68,7 +69,8 @@ def clip_adaptive(grad, param, *, max_ratio=0.01):
 @transform(whole=True)
 def clip_rms(grad, *, max_rms=1.):
     "g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6)."
-    return grad / (grad.square().mean().sqrt() / max_rms).clamp(min=1.)
+    size = grad.square().mean().sqrt()
+    return grad / (known(size) / max_rms).clamp(min=1.)
 
 
 @transform(needs='matrix')
@@ -157,7 +159,8 @@ def average_param(param_avg, new_param, *, ema=0.999):
 @stat(init=_precise)
 def mean_param(param_avg, new_param, share=share_of_mean):
     "w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407)."
-    return param_avg.lerp(new_param, share)
+    mean = param_avg + share * (new_param - param_avg)
+    return torch.where(torch.full_like(mean, share) < 1, mean, new_param)
 
 
 weight_mean = step_count, mean_param

@@ -155,13 +155,13 @@ def average_sqr_norm(sqr_norm, grad, share=fresh):
 @stat(init=_rows, whole=True, needs='real')
 def average_sqr_rows(row_avg, grad, share=share_of_square):
     "R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4)."
-    return (1 - share) * row_avg + share * (grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square())
+    return row_avg.lerp(grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square(), share)
 
 
 @stat(init=_columns, whole=True, needs='real')
 def average_sqr_columns(column_avg, grad, share=share_of_square):
     "C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none."
-    return (1 - share) * column_avg + share * grad.square().mean(-2, keepdim=True) if grad.dim() > 1 else column_avg
+    return column_avg.lerp(grad.square().mean(-2, keepdim=True), share) if grad.dim() > 1 else column_avg
 
 
 # -- of signs ------------------------------------------------------------------------------------------------

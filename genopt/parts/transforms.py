@@ -62,7 +62,7 @@ def factored_scale(grad, row_avg, column_avg, *, eps=0.):
     eps = eps or torch.finfo(grad.dtype).eps
     if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
     square = row_avg @ column_avg / row_avg.mean(-2, keepdim=True).clamp(min=eps)
-    return grad * square.nan_to_num(torch.inf, torch.inf).clamp(min=eps * eps).rsqrt()  # where R overflows, no step
+    return grad * square.clamp(min=eps * eps).rsqrt()
 
 
 # -- looking ahead, and back ---------------------------------------------------------------------------------
