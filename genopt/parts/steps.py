@@ -4,6 +4,7 @@ import torch
 from ..part import step
 from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
                       upper_lr)
+from .transforms import known
 
 __all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'aggmo_step',
            'asgd_step', 'debiased_step', 'sign_step', 'rprop_step',
@@ -142,7 +143,8 @@ def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_na
 @step
 def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
     "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."
-    return -lr * (grad_avg / bias) * ((rect == 0) + rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))
+    trusted = known(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # 0 while r is 0, even if v and ε are 0 too
+    return -lr * (grad_avg / bias) * ((rect == 0) + trusted)
 
 
 @step
@@ -174,14 +176,13 @@ def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, low=lower_lr, hi
 @step
 def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
     "θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
-    return (1 - mom) * (first_param - grad_sum / (sqr_sum**(1 / 3) + eps) - param)
-
-
-def known(x): return torch.where(x == x, x, 0.)  # 0 where it is not a number, which torch's maxima pass over
+    moved = grad_sum / (sqr_sum**(1 / 3) + eps)
+    moved = torch.where(moved.abs() < torch.inf, moved, 0 * grad_sum)  # s/0 is 0, as in the authors' code
+    return (1 - mom) * (first_param - moved - param)
 
 
 @step(whole=True)
 def adafactor_step(grad, param, rate=relative_lr, *, min_scale=1e-3):
     "Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4)."
     size = param.square().mean().sqrt()
-    return -rate * known(size).clamp(min=min_scale) * grad
+    return -rate * known(size).clamp(min=min_scale) * grad  # a maximum passes over what is not a number, as in torch
