@@ -13,16 +13,25 @@ import genopt
 import pytest
 import torch
 from genopt.catalogue import choices
-from genopt.hypers import TABLE, check
+from genopt.hypers import check
 from genopt.interop.torch import TWINS
 from genopt.part import REQUIRED
 from torch import nn
 
-BELOW_1 = math.nextafter(1, 0)
+BELOW_1 = {torch.float64: math.nextafter(1, 0), torch.float32: 1 - 2**-24}
 LARGE = {torch.float64: 1e30, torch.float32: 1e4}  # what stays a number when multiplied a few times
 SMALL = {torch.float64: 1e-300, torch.float32: 1e-30}
 GRADS = {'zeros': [0.] * 6, 'ones': [1.] * 6, 'mixed': [1., 0., -1., 0., 2., -3.], 'tiny': [1e-30] * 6,
          'large': [1e15] * 6}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "Tensors of six numbers gain nothing by more."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def gradients(kind, dtype):
@@ -36,7 +45,7 @@ def gradients(kind, dtype):
 def edges(name, dtype):
     "Values at the ends of a hyperparameter's range, and 0, 1 and very small and large ones within."
     large = LARGE[dtype]
-    for value in (0., 1e-300, .5, BELOW_1, 1., 3., large, -1., -large):
+    for value in (0., 1e-300, .5, BELOW_1[torch.float64], 1., 3., large, -1., -large):
         try: yield name, check(name, value)
         except ValueError: pass  # out of its range
 
@@ -121,8 +130,8 @@ def with_edges(cls, dtype):
     "Arguments of torch's class, one of them at an edge; but not those of Muon's polynomial, which then diverges."
     for name, default in numbers_of(cls):
         if name == 'ns_coefficients': continue
-        for edge in (0., SMALL[dtype], .5, BELOW_1, 1., 3., 1e4):
-            if not isinstance(default, tuple): yield {name: edge}
+        for edge in (0., SMALL[dtype], .5, BELOW_1[dtype], 1., 3., 1e4):
+            if not isinstance(default, tuple): yield {name: type(default)(edge)}
             else: yield from ({name: (*default[:i], edge, *default[i + 1:])} for i in range(len(default)))
 
 
@@ -130,15 +139,14 @@ def for_loop(cls): return {k: False for k in ('foreach', 'fused') if k in inspec
 
 
 def both(name, kwargs, params, stream):
-    "Our parameters and torch's, after each step of the gradients in `stream`; nothing, if either refuses the arguments."
+    "Our parameters and torch's, after each step of the gradients in `stream`; nothing, if one refuses the arguments."
     cls, pairs = TWINS[name].cls, [[nn.Parameter(p.clone()) for p in params] for _ in 'ab']
     try: opts = getattr(genopt, name)(pairs[0], **kwargs), cls(pairs[1], **for_loop(cls), **kwargs)
     except (ValueError, TypeError): return
     for grads in stream:
         for ps, opt in zip(pairs, opts):
             for p, g in zip(ps, grads):
-                if name == 'SparseAdam': g = torch.sparse_coo_tensor(torch.arange(len(g))[None], g, g.shape, check_invariants=True)
-                p.grad = g.clone()
+                p.grad = g.to_sparse(1) if name == 'SparseAdam' else g.clone()
             opt.step()
         yield [[p.detach().clone() for p in ps] for ps in pairs]
 
@@ -153,6 +161,7 @@ TORCHS = [n for n in TWINS if n != 'Momentum']  # which has SGD's class
 @pytest.mark.parametrize('name', TORCHS)
 def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):
     "Torch's own spellings; and torch's NaN too, as without ε."
+    if (name, dtype) == ('SparseAdam', torch.float32): pytest.skip('torch subtracts squares there, which rounds')
     tol = {torch.float64: 1e-6, torch.float32: 1e-3}[dtype]
     p, seen = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype), 0
     for kwargs, kind in itertools.product(with_edges(TWINS[name].cls, dtype), GRADS):
@@ -200,8 +209,8 @@ def whole_stream(dtype, shapes):
 def test_numbers_at_the_edges_of_a_dtype_go_where_torchs_go(name, dtype):
     """NaN, infinity and numbers are where torch's for-loop has them.
 
-    But torch's SparseAdam forgets by v ← v + (1 − β₂)·(g² − v), which makes NaN of an average that has overflowed; ours,
-    which is Adam's, is infinite, and the step 0.
+    But torch's SparseAdam forgets by v ← v + (1 − β₂)·(g² − v), which makes NaN of an average that has overflowed.
+    Ours, which is Adam's, stays infinite, and the step is 0.
     """
     shapes = {'Adafactor': [(2, 3), (3,)], 'Muon': [(2, 3)]}.get(name)
     params, stream = whole_stream(dtype, shapes) if shapes else elementwise_stream(dtype)

@@ -55,7 +55,7 @@ def aggmo_step(grad, fast_avg, slow_avg, *, lr):
 
 @step
 def asgd_step(grad, param, prev_eta, *, lambd=1e-4):
-    "Δθ = −ηₜ₋₁·g − ηₜ₋₁·λ·θ, at a rate that is remembered. An infinite θ does not decay, as in torch."
+    "Δθ = −ηₜ₋₁·g − ηₜ₋₁·λ·θ, at a remembered rate. An infinite θ does not decay, as in torch."
     return -prev_eta * grad - prev_eta * lambd * torch.where(param.abs() == torch.inf, 0., param)
 
 
@@ -137,13 +137,13 @@ def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_na
     "Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch)."
     size = (sqr_avg / sqr_bias).sqrt() + eps
     along, ahead = (1 - now) / (1 - mom_product) * grad, then / (1 - mom_product * then) * grad_avg
-    return -lr * along / size - lr * ahead / size  # two quotients, as a sum of two large numbers may overflow
+    return -lr * along / size - lr * ahead / size  # their sum might overflow
 
 
 @step
 def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
     "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."
-    trusted = known(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # 0 while r is 0, even if v and ε are 0 too
+    trusted = known(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # while r is 0, 0/0 is 0 too
     return -lr * (grad_avg / bias) * ((rect == 0) + trusted)
 
 
@@ -177,7 +177,7 @@ def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, low=lower_lr, hi
 def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
     "θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
     moved = grad_sum / (sqr_sum**(1 / 3) + eps)
-    moved = torch.where(moved.abs() < torch.inf, moved, 0 * grad_sum)  # s/0 is 0, as in the authors' code
+    moved = torch.where(moved.abs() < torch.inf, moved, 0 * grad_sum)  # s/0 is 0, as in their code
     return (1 - mom) * (first_param - moved - param)
 
 
@@ -185,4 +185,4 @@ def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
 def adafactor_step(grad, param, rate=relative_lr, *, min_scale=1e-3):
     "Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4)."
     size = param.square().mean().sqrt()
-    return -rate * known(size).clamp(min=min_scale) * grad  # a maximum passes over what is not a number, as in torch
+    return -rate * known(size).clamp(min=min_scale) * grad

@@ -10,7 +10,10 @@ __all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'a
 
 
 def known(x, otherwise=0.):
-    "`x`, and `otherwise` where it is not a number. An equation does not show it, as its letters are numbers."
+    """`x`, and `otherwise` where it is not a number. Maxima in torch's Adafactor pass over those.
+
+    Equations do not show it, as their letters are numbers.
+    """
     return torch.where(x == x, x, otherwise)
 
 
@@ -44,7 +47,8 @@ def debiased_rms_scale(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, 
 def adopt_scale(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
     "g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2)."
     limit = prev_count**.25
-    return known(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad).clamp(-limit, limit)  # 0/0 is 0
+    scaled = known(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
+    return scaled.clamp(-limit, limit)
 
 
 @transform
