@@ -266,3 +266,15 @@ def test_asgd_rests_where_its_rate_is_not_a_real_number():
     for hypers in dict(lambd=-1e30), dict(power=-1e30), dict(power=1e30):
         p, state = after_a_step(genopt.ASGD, [0.], start=0., lr=.1, **hypers)
         assert p == [0.] and state['eta'] == 0
+
+
+@pytest.mark.parametrize('t0', [0., 1e6])
+def test_asgds_mean_goes_where_torchs_goes(t0):
+    "Far parameters, infinite and opposite ones too: before t₀ the mean is the parameter."
+    params, stream = elementwise_stream(torch.float32)
+    p, q = (nn.Parameter(params[0].clone()) for _ in 'ab')
+    ours, theirs = genopt.ASGD([p], t0=t0), torch.optim.ASGD([q], t0=t0, foreach=False)
+    for grad, in stream * 2:
+        p.grad = q.grad = grad.clone()
+        ours.step(); theirs.step()
+        assert torch.equal(kinds(ours.state[p]['param_avg']), kinds(theirs.state[q]['ax']))
