@@ -122,12 +122,13 @@ def closed_loop(make, steps=100):
 VERIFIED = {}  # (recipe, reference) -> steps, largest relative difference: for docs/verified.md
 
 
-def verified(name, reference, steps, worst):
-    "Notes what a test has seen. `reference` is a class, or words."
+def verified(name, reference, steps, worst, but=''):
+    "Notes what a test has seen. `reference` is a class, or words; `but`, how it is called to do the same."
     if isinstance(reference, type):
         package = reference.__module__.split('.')[0]
         installed = {'optimi': 'torch-optimi'}.get(package, package)
         where = 'torch.optim' if package == 'torch' else package
         reference = f'{where}.{reference.__name__} {version(installed).split("+")[0]}'
+    if but: reference += f' ({but})'
     old = VERIFIED.get((name, reference), (0, 0.))
     VERIFIED[name, reference] = max(steps, old[0]), max(worst, old[1])

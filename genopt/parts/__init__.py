@@ -1,8 +1,8 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
-In all of them what is read (tensors, most of the parameter's shape, and scalars) is positional; hyperparameters are
-keywords. `scalars`, `stats`, `transforms`
-and `steps` are what recipes are made of; `modifiers` are what can be added to any recipe, as in `Adam + cautious`.
+In all of them, what is read (scalars, and tensors, most of them of the parameter's shape) is
+positional, and hyperparameters are keywords. Recipes are made of `scalars`, `stats`, `transforms`
+and `steps`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
 """
 from . import modifiers, scalars, stats, steps, transforms
 from .modifiers import *   # noqa: F403

@@ -8,6 +8,7 @@ import torch
 from ..part import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
 from .stats import step_count
+from .transforms import known
 
 __all__ = ['centralize', 'clip_value', 'clip_norm', 'sqr_grad_norm', 'clip_share', 'clip_global_norm', 'clip_adaptive',
            'clip_rms', 'orthogonalize', 'noise_size', 'noise', 'gradient_noise', 'nonfinite', 'skip_count',
@@ -35,7 +36,8 @@ def clip_value(grad, *, max_value=1.):
 @transform(whole=True)
 def clip_norm(grad, *, max_norm=1.):
     "g ← g / max(1, ‖g‖/c), with the norm of this tensor."
-    return grad * (max_norm / grad.norm().clamp(min=max_norm or 1.))
+    at_least = max_norm if max_norm > 1e-30 else 1.  # not 0/0 where c is 0
+    return grad * (max_norm / grad.norm().clamp(min=at_least))
 
 
 @total
@@ -68,7 +70,7 @@ def clip_adaptive(grad, param, *, max_ratio=0.01):
 @transform(whole=True)
 def clip_rms(grad, *, max_rms=1.):
     "g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6)."
-    return grad / (grad.square().mean().sqrt() / max_rms).clamp(min=1.)
+    return grad / known(grad.square().mean().sqrt() / max_rms).clamp(min=1.)
 
 
 @transform(needs='matrix')
@@ -86,7 +88,7 @@ def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, ep
 @scalar
 def noise_size(count, *, noise=0.01, noise_decay=0.55):
     "√(η₀/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
-    return (noise / count**noise_decay)**.5
+    return (noise * count**-noise_decay)**.5
 
 
 @transform(whole=True)
@@ -133,7 +135,8 @@ def cautious(update, raw_grad):
 @transform(whole=True)
 def clip_update_rms(update, *, lr, max_rms=1.):
     "Δθ ← Δθ / max(1, RMS(Δθ/η)/d): no tensor moves further than d·η on average (arXiv:1804.04235, section 6)."
-    return update / (update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.) if lr else update
+    if not lr: return update
+    return update / known(update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.)
 
 
 @transform(whole=True, decay=True)
@@ -157,7 +160,8 @@ def average_param(param_avg, new_param, *, ema=0.999):
 @stat(init=_precise)
 def mean_param(param_avg, new_param, share=share_of_mean):
     "w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407)."
-    return param_avg.lerp(new_param, share)
+    mean = param_avg + share * (new_param - param_avg)  # no number twice at infinity, as in torch
+    return torch.where(torch.full_like(mean, share) < 1, mean, new_param)
 
 
 weight_mean = step_count, mean_param

@@ -88,9 +88,11 @@ def grown_weight(count, *, slow_weight, warmup=0):
 
 @scalar
 def grown_mom(count, *, mom, slow_mom, warmup=0):
-    "β₃, grown from β₁ so that its half-life grows evenly over T steps (arXiv:2409.03137)."
-    if count >= warmup or not mom: return slow_mom
-    a, b, part = math.log(mom), math.log(slow_mom), count / warmup
+    "β₃, its half-life grown evenly from β₁'s over T steps; from 0, β₃^(T/t) (arXiv:2409.03137)."
+    if count >= warmup: return slow_mom
+    part = count / warmup
+    if not (mom and slow_mom): return slow_mom**(1 / part)
+    a, b = math.log(mom), math.log(slow_mom)
     return min(math.exp(a * b / ((1 - part) * b + part * a)), slow_mom)
 
 
@@ -103,7 +105,15 @@ def lower_lr(count, *, final_lr=0.1, bound_rate=1e-3):
 @scalar
 def upper_lr(count, *, final_lr=0.1, bound_rate=1e-3):
     "η*·(1 + 1/(γt)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr` too."
-    return final_lr * (1 + 1 / (bound_rate * count)) if bound_rate else math.inf
+    if bound_rate < 1e-30: return math.inf  # float32 has no number as large
+    return final_lr * (1 + 1 / (bound_rate * count))
+
+
+def real_power(base, power):
+    "Its value; 0 where that is too large for a number, or complex, as a negative base's."
+    try: value = base**power
+    except (OverflowError, ZeroDivisionError): return 0.
+    return 0. if isinstance(value, complex) else value
 
 
 @scalar

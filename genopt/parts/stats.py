@@ -3,7 +3,7 @@ import torch
 from torch import maximum
 
 from ..part import stat
-from .scalars import fresh, grown_mom, keep, later, nadam_mom, root_lr, share_of_square
+from .scalars import fresh, grown_mom, keep, later, nadam_mom, real_power, root_lr, share_of_square
 
 __all__ = ['step_count', 'mom_product', 'asgd_lr', 'first_param', 'last_grad',
            'average_grad', 'average_slow_grad', 'average_diff', 'momentum_buffer', 'dampened_momentum', 'sum_grad',
@@ -29,7 +29,7 @@ def mom_product(mom_product, mom=nadam_mom):
 @stat(init=lambda *, lr: lr)
 def asgd_lr(eta, count, *, lr, lambd=1e-4, power=0.75):
     "ηₜ ← η / (1 + λ·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490)."
-    return lr / (1 + lambd * lr * count)**power
+    return lr * real_power(1 + lambd * lr * count, -power)
 
 
 # -- of gradients --------------------------------------------------------------------------------------------
@@ -155,13 +155,13 @@ def average_sqr_norm(sqr_norm, grad, share=fresh):
 @stat(init=_rows, whole=True, needs='real')
 def average_sqr_rows(row_avg, grad, share=share_of_square):
     "R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4)."
-    return (1 - share) * row_avg + share * (grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square())
+    return row_avg.lerp(grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square(), share)
 
 
 @stat(init=_columns, whole=True, needs='real')
 def average_sqr_columns(column_avg, grad, share=share_of_square):
     "C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none."
-    return (1 - share) * column_avg + share * grad.square().mean(-2, keepdim=True) if grad.dim() > 1 else column_avg
+    return column_avg.lerp(grad.square().mean(-2, keepdim=True), share) if grad.dim() > 1 else column_avg
 
 
 # -- of signs ------------------------------------------------------------------------------------------------

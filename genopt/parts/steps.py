@@ -1,7 +1,10 @@
 "Steps: changes of the parameter, which add up. Each takes its `lr` from the group."
+import torch
+
 from ..part import step
 from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
                       upper_lr)
+from .transforms import known
 
 __all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'aggmo_step',
            'asgd_step', 'debiased_step', 'sign_step', 'rprop_step',
@@ -51,9 +54,9 @@ def aggmo_step(grad, fast_avg, slow_avg, *, lr):
 
 
 @step
-def asgd_step(grad, prev_eta):
-    "Δθ = −ηₜ₋₁·g, at a rate that is remembered."
-    return -prev_eta * grad
+def asgd_step(grad, param, prev_eta, *, lambd=1e-4):
+    "Δθ = −ηₜ₋₁·g − ηₜ₋₁·λ·θ, at a remembered rate. An infinite θ does not decay, as in torch."
+    return -prev_eta * grad - prev_eta * lambd * torch.where(param.abs() == torch.inf, 0., param)
 
 
 @step
@@ -132,14 +135,16 @@ def adamax_step(grad_avg, grad_max, bias=debias, *, lr):
 def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_nadam_mom, sqr_bias=SQR, *,
                lr, eps=1e-8):
     "Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch)."
-    ahead = (1 - now) / (1 - mom_product) * grad + then / (1 - mom_product * then) * grad_avg
-    return -lr * ahead / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+    size = (sqr_avg / sqr_bias).sqrt() + eps
+    along, ahead = (1 - now) / (1 - mom_product) * grad, then / (1 - mom_product * then) * grad_avg
+    return -lr * along / size - lr * ahead / size  # their sum might overflow
 
 
 @step
 def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
     "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."
-    return -lr / bias * grad_avg * ((rect == 0) + rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))
+    trusted = known(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # while r is 0, 0/0 is 0 too
+    return -lr * (grad_avg / bias) * ((rect == 0) + trusted)
 
 
 @step
@@ -171,10 +176,13 @@ def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, low=lower_lr, hi
 @step
 def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
     "θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
-    return (1 - mom) * (first_param - grad_sum / (sqr_sum**(1 / 3) + eps) - param)
+    moved = grad_sum / (sqr_sum**(1 / 3) + eps)
+    moved = torch.where(moved.abs() < torch.inf, moved, 0 * grad_sum)  # s/0 is 0, as in their code
+    return (1 - mom) * (first_param - moved - param)
 
 
 @step(whole=True)
 def adafactor_step(grad, param, rate=relative_lr, *, min_scale=1e-3):
     "Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4)."
-    return -rate * param.square().mean().sqrt().clamp(min=min_scale) * grad
+    size = param.square().mean().sqrt()
+    return -rate * known(size).clamp(min=min_scale) * grad

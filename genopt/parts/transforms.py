@@ -9,6 +9,14 @@ __all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'a
            'stable_scale', 'shape_scale', 'rms_match', 'turned_off', 'lazy']
 
 
+def known(x, otherwise=0.):
+    """`x`, and `otherwise` where it is not a number. Maxima in torch's Adafactor pass over those.
+
+    Equations do not show it, as their letters are numbers.
+    """
+    return torch.where(x == x, x, otherwise)
+
+
 @transform(switch='wd')
 def l2_reg(grad, param, *, wd=0.):
     "g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖²."
@@ -39,7 +47,8 @@ def debiased_rms_scale(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, 
 def adopt_scale(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
     "g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2)."
     limit = prev_count**.25
-    return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-limit, limit)
+    scaled = known(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
+    return scaled.clamp(-limit, limit)
 
 
 @transform
@@ -62,7 +71,7 @@ def factored_scale(grad, row_avg, column_avg, *, eps=0.):
     eps = eps or torch.finfo(grad.dtype).eps
     if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
     square = row_avg @ column_avg / row_avg.mean(-2, keepdim=True).clamp(min=eps)
-    return grad * square.nan_to_num(torch.inf, torch.inf).clamp(min=eps * eps).rsqrt()  # where R overflows, no step
+    return grad * square.clamp(min=eps * eps).rsqrt()
 
 
 # -- looking ahead, and back ---------------------------------------------------------------------------------

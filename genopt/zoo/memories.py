@@ -26,5 +26,4 @@ def AggMo():
 @recipe(lr=1e-2, lambd=1e-4, t0=1e6, alpha='power')
 def ASGD():
     "SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."
-    decays = l2_reg, l2_reg.rename(wd='lambd')
-    return *decays, step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')
+    return l2_reg, step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')
