@@ -27,7 +27,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 SHAPE = 5, 4     # no piece of it is its own mirror image
 GATED = 20       # how often a gate is tried, before it is taken to be closed for such numbers
-LARGEST = 2**20  # elements that a parameter may have to be tried in its own shape
+LARGEST = 2**20  # elements, about, of the largest numbers that parts are tried on
 KEPT = 1000      # how many trials a composition remembers
 
 
@@ -40,8 +40,8 @@ def rehearse(
 
     A composition is tried once for shapes and hyperparameters of a kind. The kind of a number is
     whether it is 0, 1 or another one. A small shape may be too small for a part that needs the 8
-    largest elements, say. So what fails there is an error only if it also fails in the shape of a
-    parameter.
+    largest elements, say. So what fails there is an error only if it also fails in a parameter's
+    own shape, or in a large one of its kind.
     """
     double = any(p.dtype in (torch.float64, torch.complex128) for p in params)
     dtype = torch.float64 if double else torch.float32
@@ -52,7 +52,7 @@ def rehearse(
         try: _try(composition, hypers, shape, dtype, more)
         except PartError:
             if own == shape: raise
-            if math.prod(own) <= LARGEST: _try(composition, hypers, own, dtype, more)
+            _try(composition, hypers, own, dtype, more)
         else: _remember(composition, (shape, kinds), kinds)
 
 
@@ -71,10 +71,10 @@ def stays_still(
     for known in (True, False):
         if (known, kinds) in composition.tried: return known
     with apart():
-        draw = torch.Generator('cpu').manual_seed(0)
+        trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
         param = _uniform(SHAPE, draw)
-        state = _under_way(Trial(composition).init(param, hypers), draw)
-        still = all([_stays(composition, hypers, param, state) for _ in range(3)])
+        state = _under_way(trial.init(param, hypers), draw)
+        with trial.watch: still = all([_stays(composition, hypers, param, state) for _ in range(3)])
     _remember(composition, (still, kinds))
     return still
 
@@ -109,7 +109,7 @@ def _shapes(composition: Composition, params: Sequence[Tensor]) -> dict[Shape, S
     for p in params:
         if is_lazy(p): continue  # its shape is not known yet
         pair = (2,) if p.is_complex() else ()
-        shape, own = (*_small(p.shape), *pair), (*p.shape, *pair)
+        shape, own = (*_small(p.shape), *pair), (*_not_huge(p.shape), *pair)
         if shape not in res or math.prod(own) < math.prod(res[shape]): res[shape] = own
     return dict(sorted(res.items(), key=lambda item: -math.prod(item[0])))
 
@@ -118,6 +118,12 @@ def _small(shape: Sequence[int]) -> Shape:
     "A small shape of the same kind: sizes are equal, larger or 1 where those of `shape` are."
     sizes = sorted({n for n in shape if n != 1})
     return tuple(n if n == 1 else 3 + sizes.index(n) for n in shape)
+
+
+def _not_huge(shape: Sequence[int]) -> Shape:
+    "The same shape, or one of its kind with fewer elements."
+    sizes, side = sorted({*shape}), LARGEST**(1 / max(len(shape), 1))
+    return tuple(min(n, int(side) + sizes.index(n)) for n in shape)
 
 
 def _kinds(composition: Composition, hypers: Mapping[str, Any]) -> tuple[Any, ...]:
