@@ -413,7 +413,9 @@ class Refuses(TorchFunctionMode):
 def make_all():
     "An optimizer with whole parts, randomness and a total, tried anew; and whether a sparse step may be of rows."
     @step(whole=True)
-    def noisy_step(grad, *, lr): return -lr * (grad + torch.rand_like(grad)).norm() * grad
+    def noisy_step(grad, *, lr):
+        assert not torch.is_autocast_enabled('cpu')
+        return -lr * (grad + torch.rand_like(grad)).norm() * grad
     @transform
     def scaled(grad): return grad * torch.tensor(2.)
     parts = [step_count, average_grad, unit, scaled, noisy_step]
