@@ -408,10 +408,6 @@ def writes_into_a_view(grad, *, lr):
     return x
 
 @step
-def stacks(grad, *, lr):
-    return -lr * torch.stack([grad, grad]).amax(0)
-
-@step
 def takes_two(grad, *, lr):
     mantissa, _ = grad.frexp()
     return -lr * mantissa
@@ -428,7 +424,6 @@ ASKS, UNKNOWN = 'asks for the value of a tensor', 'a tensor that is none of its 
 BROKEN = [(asks_if, ASKS, 1), (asks_item, ASKS, 1), (uses_math, ASKS, 2), (reads_a_global, UNKNOWN, 1),
           (uses_numpy, UNKNOWN, None), (writes_through_out, 'it writes into a tensor', 1),
           (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
-          (stacks, '`stack` is no operation on each element alone: say `whole=True`', 1),
           (takes_two, '`frexp` is no operation on each element alone', 1)]
 
 
@@ -439,7 +434,15 @@ def test_a_part_that_cannot_be_compiled_is_named_with_its_line(part, why, line):
     with pytest.raises(PartError, match=f'`{part.__name__}` cannot be compiled.*{at}.*{why}'):
         Optimizer([p], [part], lr=.1, compile=True)
     Optimizer([p], [part], lr=.1)  # eager can
-    if 'whole' in why: Optimizer([p], [step(whole=True)(part.fn)], lr=.1, compile=True)
+
+
+def test_what_looks_at_other_elements_must_say_so_and_then_runs_as_it_is():
+    def stacks(grad, *, lr): return -lr * torch.stack([grad, grad]).amax(0)
+    p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    with pytest.raises(PartError, match='`stacks` does not treat each element alone: it calls `stack`'):
+        Optimizer([p], [step(stacks)], lr=.1, compile=True)
+    Optimizer([p], [step(whole=True)(stacks)], lr=.1, compile=True).step()
+    assert torch.allclose(p, torch.tensor(.9))
 
 
 def test_nothing_has_changed_when_an_option_brings_such_a_part():
