@@ -283,10 +283,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def swapped(self, name: str='') -> Iterator[None]:
         "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
         if self._is_swapped(): raise RuntimeError('the parameters are swapped with their averages already')
-        self.swap(name)
-        try: yield
+        try:
+            self.swap(name)
+            yield
         finally:
-            if self._is_swapped(): self.swap()
+            with shielded():
+                if self._is_swapped(): self.swap()
 
     def _is_swapped(self) -> bool: return averages.is_swapped(self.state.values())
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
@@ -158,9 +159,11 @@ class _Unit:
     def __init__(self, kernel: Kernel, rows: list[int], part: Work):
         self.kernel, self.rows, columns = kernel, rows, _columns(part)
         self.addresses = [_addresses(column) for column in columns]
-        self.owned = {a for column in self.addresses for a in column} - {0}
+        owned = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for column in columns for t in column if t.numel())
+        self.begins, self.ends = np.array(owned, np.uint64).reshape(-1, 2).T
         self.kinds, self.grad_dtype = _Kinds([t for column in columns for t in column]), part.grads[0].dtype
-        self.grad_kinds = _Kinds([p.detach() for p in part.params])
+        self.grad_kinds = _Kinds([_like(g, p).detach() for g, p in zip(part.grads, part.params)])
+        self.bytes = np.array([p.numel() * g.element_size() for g, p in zip(part.grads, part.params)], np.uint64)
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in part.params])
         self.width = len(columns) + 1
         self.table = array('Q', bytes(8 * self.width * len(rows)))  # rows: param, grad, stats
@@ -180,8 +183,14 @@ class _Unit:
                    for g, p in zip(grads, params)): return None
             grads = [_like(g, p) for g, p in zip(grads, params)]
         addresses = _addresses(grads)
-        if not self.owned.isdisjoint(addresses): return None  # a gradient that is somebody's parameter or state
+        if self._meets(addresses): return None  # a gradient that shares memory with a parameter or state
         return grads if all(a or not n for a, n in zip(addresses, self.sizes)) else None
+
+    def _meets(self, addresses: array[int]) -> bool:
+        "True if a gradient lies, in part or whole, where the kernel writes. What it writes to lies apart."
+        begin = np.frombuffer(addresses, np.uint64)
+        before, after = np.searchsorted(self.begins, begin + self.bytes), np.searchsorted(self.ends, begin, 'right')
+        return bool((before > after).any())
 
     def step(self, part: Work, grads: Sequence[Tensor]) -> None:
         "One step, with what `gradients` returned."
@@ -267,7 +276,7 @@ def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mappin
         found = _kernel_between(composition, segment, tuple(t.dtype for t in tensors)) if fits else None
         if isinstance(found, tuple):
             kernel, dtypes = found
-            tensors = [t.contiguous() for t in tensors]
+            tensors = [t.resolve_neg().contiguous() for t in tensors]
             made = {k: torch.empty(param.shape, dtype=d, device=param.device) for k, d in zip(segment.makes, dtypes)}
             table, size = _addresses([*tensors, *made.values()]), array('q', [param.numel()])
             kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
