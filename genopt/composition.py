@@ -61,6 +61,7 @@ class Composition:
         self._clashes: dict[str, str] = {}  # hyperparameters on whose default the parts disagree: the user must say
         self.hypers = self._defaults()
         self.tried: set[Any] = set()  # what it was rehearsed on
+        self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
 
     # -- checks ----------------------------------------------------------------------------------------------
@@ -76,7 +77,8 @@ class Composition:
             raise ContractError(f'[{", ".join(p.label for p in self.parts)}] has no step, so no parameter would move: '
                                 'add one, such as `sgd_step`')
         ordered: list[Part] = []
-        made: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad'))  # name -> what made it last
+        # name -> what made it last
+        made: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad', 'place'))
 
         def add(part: Part) -> None:
             for link in part.links.values():
@@ -101,6 +103,8 @@ class Composition:
         if name.startswith('prev_') and stat in self.stats: maker: Part | None = self.stats[stat]
         elif name in made: maker = made[name]
         else: raise ContractError(reads + self._why_unread(name, stat, part))
+        if name == 'place' and not part.whole:
+            raise ContractError(f'{reads}, which differs from parameter to parameter: say @{part.kind}(whole=True)')
         if part.is_number and part.kind != 'total' and not (maker and maker.is_number):
             instead = ', so begin with a tensor: init=torch.zeros_like' if part.kind == 'stat' else ''
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in plain Python and reads '
@@ -220,7 +224,8 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
-        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
+               'grad': grad, 'raw_grad': grad}
         self.walk(self.leads_to[total.out], env, run)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
@@ -234,7 +239,8 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
         "The half of a step that is tensors. It writes to nothing. Raises PartError if a part breaks its contract."
-        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
+               'grad': grad, 'raw_grad': grad}
         self.walk(self.tensor_parts, env, run)
         return env['update'], {k: env[k] for k in self.stats}
 

@@ -143,7 +143,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         if self.compiled: check_compiles(composition, plain, params)
         self.param_groups.append(Group({
             'params': params, **({'param_names': names} if names else {}),
-            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize, 'parts': [p.label for p in composition.parts]}, rule, index))
+            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
+            'parts': [p.label for p in composition.parts]}, rule, index))
         self._rules = (*self._rules[:index], rule)
 
     def _rule_for(self, group: Mapping[str, Any], index: int) -> tuple[Rule, list[str]]:

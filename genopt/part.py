@@ -19,8 +19,9 @@ Positional arguments name what the part reads. Keyword-only arguments are its hy
 
 Names with a meaning of their own: `param`, `grad`, `raw_grad` (the gradient as it came, whatever transforms made of
 `grad`), `update`, `new_param` (the parameter with the update so far), and `prev_x` (the stat `x` as it was before this
-step). Every other positional argument is a stat or a scalar. One with a default names the scalar (or total) it depends
-on, so those need not be listed:
+step). `place` is the parameter's number among all of the optimizer's, for what differs from one to the next, such as
+random numbers; its reader says `whole=True`. Every other positional argument is a stat or a scalar. One with a default
+names the scalar (or total) it depends on, so those need not be listed:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -55,7 +56,7 @@ from .words import COMMON, is_note
 
 __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'total', 'gate', 'REQUIRED']
 
-RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param')
+RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 
 

@@ -300,11 +300,6 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
     ([('w', p() * 2)], ValueError,
      "`w` (shape (2,), float32) can't be optimized, as it is a non-leaf tensor, computed from others: "
      "give those, or its detach()"),
-    ([('w', torch.zeros(2))], ValueError,
-     '`w` (shape (2,), float32) needs no gradient, so it would never move: '
-     'call requires_grad_() on it, or leave it out'),
-    ([('i', torch.zeros(2, dtype=torch.int64))], TypeError,
-     '`i` (shape (2,), int64) is not of a floating-point or complex dtype: leave it out'),
     ([('s', torch.zeros(2).to_sparse().requires_grad_())], ValueError,
      '`s` (shape (2,), float32) is of layout torch.sparse_coo: a parameter must be dense'),
     ([('w', shared), ('v', p()), ('tied', shared)], ValueError,

@@ -53,7 +53,8 @@ def check(
     params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
 ) -> None:
     "Records its parts, for their mistakes. Raises PartError for what cannot be compiled: see `tape`."
-    param = torch.zeros(trial_shape(composition, params), dtype=params[0].dtype if params else torch.float32)
+    dtype = params[0].dtype if params else torch.float32
+    param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
     wide = torch.float64 if param.dtype in (torch.float64, torch.complex128) else torch.float32
     env: dict[str, Any] = dict.fromkeys(RESERVED, wide)
     for k, v in composition.init(param, hypers).items():
