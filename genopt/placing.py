@@ -1,15 +1,14 @@
 """Where the parts of a sum go: `recipe + parts` is a list in which each part works, and means what was given.
 
-Each kind of part has its `Place`, and a part goes there, but not before what it reads, nor after what reads it. Of the
-parts that are added, one that reads what another makes, or would read it if it came later, stays on the side of it on
-which it was given. From that follows:
+Each kind of part has its `Place`. A part goes there, but not before what it reads, nor after what reads it. Parts that
+are added keep the order in which they were given, wherever one reads what the other makes. From that follows:
 
-* A stat goes to the front with a change of the gradient that is given after it, and sees the gradient as it came; it
-  stays if a part between the two reads it, as it then goes with that one.
+* A stat goes to the front with a change of the gradient that is given after it, and sees the gradient as it came. It
+  does not if a part between the two reads it, as it then belongs to that one.
 * A number that an early part reads, such as the recipe's own count of steps, moves forward. A part that reads what
   cannot move, such as an average of gradients, waits for it.
-* A gate comes before everything that remembers, but for what it reads, and for numbers given before it that count what
-  it counts. A change of the gradient that its totals see, and that needs no memory, stays before it.
+* A gate comes before what it stops: all that remembers, but for what it reads, and for numbers that were given before
+  it and that nothing else reads. A change of the gradient that its totals see stays before it, if it needs no memory.
 """
 from __future__ import annotations
 
@@ -17,26 +16,26 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum, auto
 from itertools import combinations
 
-from .part import RESERVED, ContractError, Part
+from .part import ContractError, Part
 
 __all__ = ['Place', 'placed']
 
-CHANGES = 'transform', 'step'           # kinds that keep their places, in whatever order they were given
-NAMED = 'stat', 'scalar', 'total'       # kinds whose result has a name of its own
+CHANGES = 'transform', 'step'      # kinds that keep their places, in whatever order they were given
+NAMED = 'stat', 'scalar', 'total'  # kinds whose result has a name of its own
 
 
 class Place(IntEnum):
     "The places of a list of parts, from its beginning to its end."
-    GATES = auto()        # may this step happen? With what that depends on
-    NUMBERS = auto()      # counts, and numbers made of them
-    GRADIENT = auto()     # changes of the gradient
-    RULE = auto()         # the recipe's own parts; stats and steps that are added
-    UPDATE = auto()       # changes of the update, which do not mean decay
-    DECAY = auto()        # decay that reads nothing but the parameter
-    SEEING_DECAY = auto() # steps, such as a decay, that read the update
-    DECAYED = auto()      # changes of the update that mean decay too
-    WEIGHTS = auto()      # steps that read the new parameter, or a stat of it; and these stats
-    AVERAGES = auto()     # stats of the new parameter that no step reads
+    GATES = auto()         # may this step happen? With what that depends on
+    NUMBERS = auto()       # counts, and numbers made of them
+    GRADIENT = auto()      # changes of the gradient
+    RULE = auto()          # the recipe's own parts; stats and steps that are added
+    UPDATE = auto()        # changes of the update, which do not mean decay
+    DECAY = auto()         # decay that reads nothing but the parameter
+    SEEING_DECAY = auto()  # steps, such as a decay, that read the update
+    DECAYED = auto()       # changes of the update that mean decay too
+    WEIGHTS = auto()       # steps that read the new parameter, or a stat of it; and these stats
+    AVERAGES = auto()      # stats of the new parameter that no step reads
 
 
 def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
@@ -52,51 +51,52 @@ def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
 
 
 class _Sum:
-    "A recipe's own parts, and new ones. Parts are known by their index among `parts`, as one may stand there twice."
+    "A recipe's own parts, and new ones. Parts are known by their index, as one may stand there twice."
     def __init__(self, own: Sequence[Part], new: Sequence[Part]):
         self.parts, self.old = [*own, *new], len(own)
         self.all = range(len(self.parts))
         self.reads = [_reads(p) for p in self.parts]
-        self.first_step = next((i for i in self.all if self.parts[i].kind == 'step'), -1)
         self.late, self.asked = self._late(), self._asked()
         self.place = [self._own_place(i) for i in self.all]
-        self.before = [{i for i in self.all if i != j and self._must_precede(i, j)} for j in self.all]
-        pairs = combinations(self.all[self.old:], 2)
-        for i, j in sorted(pairs, key=lambda pair: self.parts[pair[1]].kind != 'gate'):  # what a gate needs, first
-            if self._was_meant(i, j) and j not in self._all_before(i): self.before[j].add(i)
-        self._pull_forward()
+        steps = [i for i in self.all if self.parts[i].kind == 'step']
+        self.first_step = min(steps, key=self.place.__getitem__, default=-1)
+        self.before = [set[int]() for _ in self.all]  # for each part, those that must come before it
 
     def in_order(self) -> list[Part]:
         "Always the part whose place comes first, of those that need not wait for another."
+        self._find_what_comes_before()
+        self._pull_forward()
         todo, order = [*self.all], list[int]()
         while todo:
             free = [i for i in todo if not self.before[i] & {*todo}]
             if not free: raise self._no_order(todo)
             order.append(min(free, key=self.place.__getitem__))
             todo.remove(order[-1])
-        self._check_changes_something(order)
+        self._check_gates(order)
+        self._check_changes(order)
         return [self.parts[i] for i in order]
 
     # -- places ----------------------------------------------------------------------------------------------
 
     def _late(self) -> set[str]:
         "The new parameter, and the stats of it."
-        late = {'new_param'}
-        while more := {p.out for p, reads in zip(self.parts, self.reads) if p.kind == 'stat' and reads & late} - late:
-            late |= more
+        late, stats = {'new_param'}, [i for i in self.all if self.parts[i].kind == 'stat']
+        while more := {self.parts[i].out for i in stats if self.reads[i] & late} - late: late |= more
         return late
 
     def _asked(self) -> set[str]:
         "What transforms and steps read, directly or through stats."
-        asked = {*()}.union(*(r for p, r in zip(self.parts, self.reads) if p.kind in CHANGES))
-        while more := {*()}.union(*(r for p, r in zip(self.parts, self.reads) if p.out in asked)) - asked:
-            asked |= more
+        asked = {r for p, reads in zip(self.parts, self.reads) if p.kind in CHANGES for r in reads}
+        def through() -> set[str]:
+            return {r for p, reads in zip(self.parts, self.reads) if p.out in asked for r in reads}
+        while more := through() - asked: asked |= more
         return asked
 
     def _own_place(self, i: int) -> Place:
-        "Where its kind goes, whatever the order."
+        "Where its kind goes, whatever it stands with."
         p, reads = self.parts[i], self.reads[i]
-        if reads & self.late: return Place.AVERAGES if p.kind == 'stat' and p.out not in self.asked else Place.WEIGHTS
+        if reads & self.late:
+            return Place.AVERAGES if p.kind == 'stat' and p.out not in self.asked else Place.WEIGHTS
         if p.kind == 'gate': return Place.GATES
         if _is_decay(p): return Place.DECAY
         if p.decay: return Place.DECAYED
@@ -108,7 +108,7 @@ class _Sum:
         return Place.GRADIENT if p.kind == 'total' else Place.NUMBERS if p.is_number else Place.RULE
 
     def _pull_forward(self) -> None:
-        "What comes before a part goes to its place: new parts, but changes only to a gate's; and the recipe's numbers."
+        "What comes before a part goes to its place: new parts, but changes only to a gate's; the recipe's numbers."
         numbers, moved = {i for i in range(self.old) if self.parts[i].is_number}, True
         while moved:
             moved = False
@@ -120,42 +120,67 @@ class _Sum:
 
     # -- order -----------------------------------------------------------------------------------------------
 
+    def _find_what_comes_before(self) -> None:
+        "First what must be; then what gates stop, and what not; then, where that leaves a choice, the order given."
+        for i in self.all:
+            for j in self.all:
+                if i != j and self._must_precede(i, j): self.before[j].add(i)
+        gates = [i for i in self.all if self.parts[i].kind == 'gate']
+        for gate in gates:
+            self.before[gate] |= {i for i in range(self.old, gate) if self._goes_on(i, gate)}
+        for gate in gates:
+            for i in {*self.all} - self._all_before(gate):
+                if self.parts[i].kind == 'stat' and max(i, gate) >= self.old: self.before[i].add(gate)
+        for i, j in combinations(self.all[self.old:], 2):
+            if self._was_meant(i, j) and j not in self._all_before(i): self.before[j].add(i)
+        for gate in gates:
+            self.before[gate] |= {i for i in range(self.old, gate) if self._is_seen(i, gate)}
+
     def _must_precede(self, i: int, j: int) -> bool:
         "Does part j need what part i makes, or would the recipe be another if it came first?"
         a, b = self.parts[i], self.parts[j]
-        if max(i, j) < self.old: return i < j and (self._are_tied(i, j) or {a.kind, b.kind} == {'gate', 'stat'})
-        if a.kind in NAMED and a.out in self.reads[j] or i == self.first_step and 'update' in self.reads[j]: return True
+        if max(i, j) < self.old:
+            return i < j and (self._are_tied(i, j) or {a.kind, b.kind} == {'gate', 'stat'})
+        if i == self.first_step and 'update' in self.reads[j]: return True
         if i < self.old and _totals(a) & _totals(b): return True  # it is taken where the recipe takes it
-        counts = b.out in self.reads[i] or self._counts_for(j, i)
-        return a.kind == 'gate' and b.kind == 'stat' and not counts  # which a gate stops
+        return a.kind in NAMED and a.out in self.reads[j]
 
     def _was_meant(self, i: int, j: int) -> bool:
         "Of two new parts in the order in which they were given: would another order mean another thing?"
         a, b = self.parts[i], self.parts[j]
-        if b.kind == 'gate': return self._counts_for(i, j) or self._is_seen(i, j)
-        if not self._are_tied(i, j) or self.place[i] >= Place.WEIGHTS: return False
+        if not self._are_tied(i, j) or b.kind == 'gate' or self.place[i] >= Place.WEIGHTS: return False
         if a.kind in CHANGES and b.kind in CHANGES: return self.place[i] == self.place[j]
-        return a.kind not in NAMED or not self._is_used(i, j)
+        return a.kind not in NAMED or bool(self._names(i) & self.reads[j]) or not self._is_used(i, j)
+
+    def _names(self, i: int) -> set[str]:
+        "What is read by who reads what part i makes, now or from before this step."
+        return {self.parts[i].out, f'prev_{self.parts[i].out}'}
 
     def _are_tied(self, i: int, j: int) -> bool:
         "Does one read what the other makes?"
         return self.parts[i].out in self.reads[j] or self.parts[j].out in self.reads[i]
 
-    def _is_used(self, i: int, until: int) -> bool:
-        "Does a change that was given after part i, and before another, read what it makes, maybe through others?"
-        names = {self.parts[i].out, f'prev_{self.parts[i].out}'}
-        return any(names & self.reads[k] and (self.parts[k].kind not in NAMED or self._is_used(k, until))
-                   for k in range(i + 1, until))
-
-    def _counts_for(self, i: int, gate: int) -> bool:
-        "Is a stat a number that was given before a gate, and that the gate reads, or that reads what the gate reads?"
-        p, shared = self.parts[i], self.reads[gate] & (self.reads[i] | {f'prev_{self.parts[i].out}'}) - {*RESERVED}
-        return self.old <= i < gate and p.kind == 'stat' and p.is_number and bool(shared)
+    def _goes_on(self, i: int, gate: int) -> bool:
+        "Is it a number that goes on where a gate is closed, as no part that the gate stops reads it?"
+        p = self.parts[i]
+        return p.kind == 'stat' and p.is_number and not self._is_used(i, gate) and self._is_free(i, gate)
 
     def _is_seen(self, i: int, gate: int) -> bool:
-        "Is it a change of the gradient that a gate's totals see, and that needs nothing which the gate stops?"
-        if self.parts[i].kind != 'transform' or self.parts[i].out not in self.reads[gate]: return False
-        return not any(self.parts[k].kind == 'stat' for k in self._all_before(i) - self._all_before(gate))
+        "Is it a change of the gradient that a gate's totals see?"
+        p = self.parts[i]
+        return p.kind == 'transform' and p.out in self.reads[gate] and self._is_free(i, gate)
+
+    def _is_free(self, i: int, gate: int) -> bool:
+        "Does part i need nothing that a gate stops?"
+        needed = self._all_before(i) - self._all_before(gate)
+        return not any(self.parts[k].kind == 'stat' for k in needed)
+
+    def _is_used(self, i: int, until: int) -> bool:
+        "Does a change (or what a gate stops) that was given between two parts read what the first makes?"
+        stops = self.parts[until].kind == 'gate'
+        readers = [k for k in range(i + 1, until) if self._names(i) & self.reads[k]]
+        return any(self.parts[k].kind in CHANGES or stops and not self.parts[k].is_number or
+                   self._is_used(k, until) for k in readers)
 
     def _all_before(self, j: int) -> set[int]:
         "What must come before part j, directly or before others."
@@ -173,31 +198,42 @@ class _Sum:
         ring = [todo[0]]
         while (i := min(self.before[ring[-1]] & {*todo})) not in ring: ring.append(i)
         parts = [self.parts[i] for i in sorted(ring[ring.index(i):])]
-        p, q = next(((p, q) for p, q in combinations(parts[::-1], 2) if _totals(p) & _totals(q)), (parts[0], parts[0]))
-        kept = [f'`prev_{p.out}`, its value before this step' for p in parts if p.kind == 'stat']
-        what = _own_total(p, q) if p is not q else f'let one read {[*kept, "less"][0]}'
         names = [f'`{p.label}`' for p in parts]
-        return ContractError(f'{", ".join(names[:-1])} and {names[-1]} need each other, so none can come first: {what}')
+        kept = [p.out for p in parts if p.kind == 'stat']
+        advice = f'let one read `prev_{kept[0]}`, its value before this step' if kept else 'leave one out'
+        for p, q in combinations(parts[::-1], 2):
+            if shared := _totals(p) & _totals(q): advice = _own_total(p, shared)
+        return ContractError(f'{", ".join(names[:-1])} and {names[-1]} need each other, so none can come first: '
+                             + advice)
 
-    def _check_changes_something(self, order: Sequence[int]) -> None:
-        "A change of the gradient that had to wait must come before a part that reads the gradient."
-        for at, i in enumerate(order):
+    def _check_gates(self, order: Sequence[int]) -> None:
+        "A new gate that had to wait must come before what it stops."
+        stopped: list[str] = []
+        for i in order:
             p = self.parts[i]
-            if i < self.old or p.out != 'grad' or not self.before[i]: continue
-            if any('grad' in self.reads[k] for k in order[at + 1:]): continue
-            q = self.parts[max(self.before[i], key=order.index)]
-            if q.kind == 'stat' and q.out in self.reads[i]: what = f'read `prev_{q.out}`, its value before this step'
-            elif _totals(p) & _totals(q):  what = _own_total(p, q)
-            elif 'update' in self.reads[i]: what = 'keep the update in a stat, and read `prev_` and the name of that'
-            else: what = f'give `{p.label}` before it'
-            raise ContractError(f'`{p.label}` changes `grad`, and would stand after `{q.label}`, where no part reads '
-                                f'`grad` any more: {what}')
+            if p.kind == 'gate' and stopped and i >= self.old:
+                raise self._too_late(i, order, 'is a gate', f'`{stopped[0]}` has already remembered this step')
+            if p.kind == 'stat' and not p.is_number: stopped.append(p.label)
+
+    def _check_changes(self, order: Sequence[int]) -> None:
+        "A new change of the gradient that had to wait must come before a part that reads the gradient."
+        is_read, vain = False, -1
+        for i in reversed(order):
+            if is_read or self.parts[i].out != 'grad': is_read |= 'grad' in self.reads[i]
+            elif i >= self.old and self.before[i]: vain = i
+        if vain >= 0: raise self._too_late(vain, order, 'changes `grad`', 'no part reads `grad` any more')
+
+    def _too_late(self, i: int, order: Sequence[int], what: str, why: str) -> ContractError:
+        p, q = self.parts[i], self.parts[max(self.before[i], key=order.index)]
+        if q.kind == 'stat' and q.out in self.reads[i]: advice = f'read `prev_{q.out}`, its value before this step'
+        elif shared := _totals(p) & _totals(q): advice = _own_total(p, shared)
+        elif 'update' in self.reads[i]: advice = 'keep the update in a stat, and read `prev_` and the name of that'
+        else: advice = f'give `{p.label}` before it'
+        return ContractError(f'`{p.label}` {what}, and would stand after `{q.label}`, when {why}: {advice}')
 
 
-def _own_total(p: Part, q: Part) -> str:
-    "The advice for a part that has to take a total before another takes it."
-    shared = min(t.out for t in _totals(p) & _totals(q))
-    return f'give one its own total, `{p.label}.rename({shared}=...)`'
+def _own_total(p: Part, shared: set[Part]) -> str:
+    return f'give one its own total, `{p.label}.rename({min(t.out for t in shared)}=...)`'
 
 
 def _reads(p: Part) -> set[str]:
@@ -207,7 +243,8 @@ def _reads(p: Part) -> set[str]:
 
 
 def _totals(p: Part) -> set[Part]:
-    return {p} if p.kind == 'total' else {*()}.union(*(_totals(link) for link in p.links.values()))
+    "The totals that a part reads through its scalars, or is."
+    return {p} if p.kind == 'total' else {t for link in p.links.values() for t in _totals(link)}
 
 
 def _is_decay(p: Part) -> bool: return p.kind == 'step' and {*p.args} <= {'param'}

@@ -169,6 +169,14 @@ def test_steps_with_a_gradient_that_is_not_finite_do_not_happen(bad, compile):
     assert opt.state[ps[0]]['count'] == 4 and not torch.equal(ps[0], before[0][0])
 
 
+@pytest.mark.parametrize('make', [lambda ps: (SGD + genopt.clip_value + genopt.skip_nonfinite)(ps, lr=.1),
+    lambda ps: Optimizer(ps, [genopt.clip_value, *genopt.skip_nonfinite, genopt.sgd_step], lr=.1)], ids=['sum', 'list'])
+def test_what_is_not_finite_is_seen_in_the_gradient_as_it_came(make):
+    p = torch.nn.Parameter(torch.ones(2)); opt = make([p])
+    p.grad = torch.tensor([1., float('inf')]); opt.step()
+    assert torch.equal(p, torch.ones(2)) and opt.state[p]['skipped'] == 1
+
+
 def test_what_comes_after_a_closed_gate_is_not_asked():
     p = torch.nn.Parameter(torch.ones(3, 2)); p.grad = torch.full_like(p, float('nan'))
     recipe = AdamW + genopt.gradient_noise + genopt.skip_nonfinite + genopt.centralize + genopt.clip_global_norm
