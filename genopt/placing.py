@@ -233,7 +233,7 @@ class _Sum:
 
 
 def _own_total(p: Part, shared: set[Part]) -> str:
-    return f'give one its own total, `{p.label}.rename({min(t.out for t in shared)}=...)`'
+    return f'give one its own total, {p.with_another(min(t.__name__ for t in shared))}'
 
 
 def _reads(p: Part) -> set[str]:

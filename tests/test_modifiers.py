@@ -397,7 +397,7 @@ def test_a_sum_is_a_recipe():
     (genopt.max_grad.rename(grad_max='sqr_avg'),
      'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and `max_grad[grad_max=sqr_avg]` both keep '
      '`sqr_avg`: '
-     'leave one out, or give one another name, `max_grad.rename(sqr_avg=...)`')])
+     'leave one out, or give one another name, `max_grad.rename(grad_max=...)`')])
 def test_what_cannot_be_added(extra, why):
     with pytest.raises(ContractError) as e: genopt.Adam + extra
     assert str(e.value) == why
@@ -407,7 +407,8 @@ def test_what_cannot_be_added(extra, why):
     ([genopt.cautious, average_grad, momentum_step],
      '`cautious` reads `update`, and there is none before the first step: put it after one'),
     ([average_grad, momentum_step, *genopt.skip_nonfinite],
-     '`finite_only` is a gate, and `average_grad` before it has already remembered this step: put the gate first'),
+     '`finite_only` is a gate, and `average_grad` before it has already remembered this step: put the gate before '
+     '`average_grad`, and what it reads before the gate'),
     ([genopt.average_param, average_grad, momentum_step],
      '`average_param` reads `new_param`, and there is none before the first step: put it after one'),
     ([average_grad, momentum_step, genopt.average_param, genopt.weight_decay],
