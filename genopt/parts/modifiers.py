@@ -103,9 +103,9 @@ gradient_noise = step_count, noise
 
 
 @total
-def nonfinite(grad):
+def nonfinite(raw_grad):
     "How many elements of all gradients are infinite or no number."
-    return (~grad.isfinite()).sum()
+    return (~raw_grad.isfinite()).sum()
 
 
 @stat(init=0)
