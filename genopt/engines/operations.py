@@ -35,6 +35,7 @@ COPIES = {**FILLS, **dict.fromkeys(SAME, '{0}'), 'where': '{0} ? {1} : {2}', 'ma
 TRUTH = {'eq': '{0} == {1}', 'ne': '{0} != {1}', 'lt': '{0} < {1}', 'le': '{0} <= {1}', 'gt': '{0} > {1}',
          'ge': '{0} >= {1}', 'isnan': '{0} != {0}', 'isinf': 'fabs{f}({0}) == INFINITY', 'signbit': 'signbit({0})',
          'logical_not': '!{0}', 'logical_and': '{0} && {1}', 'logical_or': '{0} || {1}', 'logical_xor': '!{0} != !{1}'}
+ALPHA = {'add': 'fma{f}({2}, {1}, {0})', 'sub': 'fma{f}(-{2}, {1}, {0})'}  # rounded once, as in torch
 BITS = {'bitwise_not': '~{0}', 'bitwise_and': '{0} & {1}', 'bitwise_or': '{0} | {1}', 'bitwise_xor': '{0} ^ {1}',
         '__lshift__': '{1} < 0 || {1} >= {bits} ? 0 : (uint64_t){0} << {1}',
         '__rshift__': '{0} >> ({1} < 0 || {1} > {most} ? {most} : {1})'}
@@ -89,6 +90,7 @@ def _expression(op: Op) -> str:
     template = OPS.get(name, '')
     if name == 'pow' and isinstance(args[1], (int, float)) and not op.out.is_number:
         template = POWERS.get(args[1], template)
+    if name in ALPHA and out not in INTS and args[2] != 1: template = ALPHA[name]
     if name == 'clamp': template = CLAMPS[args[1] is not None, args[2] is not None]
     dtype = _meeting_dtype(op)
     if out == torch.bool and name == 'bitwise_not': template = '!{0}'
