@@ -154,7 +154,7 @@ def _cast(x: str, old: torch.dtype, new: torch.dtype) -> str:
     limit = float(2**(8 * new.itemsize - 1))
     f = '' if old == torch.float64 else 'f'
     return (f'({x} >= {limit}{f} ? {above} : {x} < -{limit}{f} ? {below} : {x} != {x} ? {nan} : '
-            f'({TYPES[new]}){x})')
+            f'{x} > -1 && {x} < 1 ? 0 : ({TYPES[new]}){x})')  # else gcc takes the way back as `trunc`, which keeps -0
 
 
 @lru_cache
