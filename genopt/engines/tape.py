@@ -205,7 +205,8 @@ class _Numbers(TorchFunctionMode):
         kwargs, name = kwargs or {}, getattr(func, '__name__', '')
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         others = [x for x in tensors if not self._is_plain(x)]
-        if name in ASKING and tensors: raise _Unrecordable(ASKS) if others else _Decides(ASKS_NUMBER)
+        if name in ASKING and tensors:
+            raise _Unrecordable(ASKS) if any(x.dim() for x in tensors) else _Decides(ASKS_NUMBER)
         if len(others) == len(tensors) or name == '__get__': return func(*args, **kwargs)  # no number, or `.dtype`
         operate, swap = _operator(name)
         if operate and self._is_plain(args[0]) and len(args) < 3 and not kwargs:
