@@ -64,7 +64,7 @@ def load(path: Path) -> Callable[..., None]:
     try: run = ctypes.CDLL(str(path)).run
     except (OSError, AttributeError) as e:
         _remove(path)
-        raise OSError(f'the compiled kernel does not load: {e}') from None
+        raise OSError(f'the compiled kernel does not load: {str(e).removeprefix(f"{path}: ")}') from None
     run.restype = None
     return run
 

@@ -86,7 +86,7 @@ def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Calla
         except OSError as e:
             where = place or 'the temporary folder'
             reasons.append(f'{where} cannot be written: {e.strerror}' if e.strerror else str(e))
-    raise NoKernel(', and '.join(reasons))
+    raise NoKernel(', and '.join(dict.fromkeys(reasons)))
 
 
 # -- the compiler --------------------------------------------------------------------------------------------
