@@ -375,7 +375,8 @@ def step_of(code=None):
     ('echo "error: on stdout"; exit 1', 'failed: error: on stdout'), ('kill -9 $$', 'failed: it does not say why'),
     ('read line && exit 0; exit 1', 'failed: it does not say why'),  # it asks, and nobody answers
     ('exit 0', 'says that it succeeded, but wrote no file'), ('mkdir "$out"', 'but wrote no file'),
-    ('mkfifo "$out"', 'but wrote no file'), ('touch "$out"', 'not compiled: the compiled kernel does not load: file too short$'),
+    ('mkfifo "$out"', 'but wrote no file'),
+    ('touch "$out"', 'not compiled: the compiled kernel does not load: file too short$'),
     ('cc "$@" && head -c 9000 "$out" > "$out"2 && mv "$out"2 "$out"', 'wrote a file that is cut short'),
     ('echo "int x;" > "$out".c; cc -shared -fPIC -o "$out" "$out".c', 'does not load: undefined symbol: run$'),
     ('head -c 99 /dev/zero > "$out"', 'does not load: invalid ELF header$')])
