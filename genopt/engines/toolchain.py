@@ -126,7 +126,7 @@ def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
     for way in WAYS:
         failed = _run(compiler, [*FLAGS, str(c), '-o', str(so), *way, '-lm'], log, end)
         said = log.read_text(encoding='utf-8', errors='replace')
-        if not failed: break
+        if so.is_file() and not failed: break
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     why = next((line for line in lines if 'error' in line), lines[0] if lines else 'it does not say why')
     if failed: raise NoKernel(f'the C compiler `{compiler.name}` failed: {why[:300]}')
