@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -18,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import genopt
 from genopt import Optimizer, PartError, sgd_step, stat, step, transform
-from genopt.engines import compiled, native
+from genopt.engines import compiled, toolchain
 
 
 by_torchs_compiler = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # its own
@@ -29,7 +30,7 @@ def builds(monkeypatch):
     "The kernels that are built from now on; none is there yet."
     monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
     found = []
-    monkeypatch.setattr(native, 'build', lambda code, f=native.build: (found.append(code), f(code))[1])
+    monkeypatch.setattr(toolchain, 'build', lambda code, f=toolchain.build: (found.append(code), f(code))[1])
     return found
 
 
@@ -282,20 +283,21 @@ def test_a_cache_that_cannot_be_written(cached, tmp_path):
 
 
 def test_the_file_is_named_by_all_that_matters(monkeypatch):
+    monkeypatch.setattr(toolchain, '_loaded', {})
     def name():
         seen = []
-        monkeypatch.setattr(native, '_compile', lambda code, command, path: (seen.append(path), path.touch()))
-        with pytest.raises(native.NoKernel, match='does not load'): native.build('int x;')
-        return seen[0].name
-    names = {name()}
-    monkeypatch.setattr(torch, '__version__', '99.0'); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(genopt, '__version__', '99.0'); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(native, 'FLAGS', ['-O0']); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(native.Path, 'read_text', lambda self: 'flags : sse2'); native._machine.cache_clear()
+        monkeypatch.setattr(toolchain, '_make', lambda code, compiler, key, folder: seen.append(key))
+        toolchain.build('int x;')
+        return seen[0]
+    names, machine = {name()}, toolchain._machine
+    monkeypatch.setattr(torch, '__version__', '99.0'); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(genopt, '__version__', '99.0'); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(toolchain, 'FLAGS', ['-O0']); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(toolchain.Path, 'read_text', lambda *args, **kwargs: 'flags : sse2'); machine.cache_clear()
     names.add(name())
     monkeypatch.setenv('CC', 'true'); names.add(name())
     assert len(names) == 6
-    monkeypatch.undo(); native._machine.cache_clear()
+    monkeypatch.undo(); machine.cache_clear()
 
 
 # -- where there is no compiler --------------------------------------------------------------------------------
@@ -325,8 +327,7 @@ def test_a_compiler_that_is_no_program(monkeypatch, builds, tmp_path):
 
 def test_a_cache_that_is_full(monkeypatch, builds):
     def full(*args, **kwargs): raise OSError(28, 'No space left on device')
-    native._folder()
-    monkeypatch.setattr(native.tempfile, 'TemporaryDirectory', full)
+    monkeypatch.setattr(tempfile, 'TemporaryDirectory', full)
     @step
     def new_one(grad, *, lr): return -lr * 1.2345 * grad
     opt = Optimizer([p := nn.Parameter(torch.ones(2))], [new_one], lr=.5, compile=True); p.grad = torch.ones(2)

@@ -1,37 +1,23 @@
-"""Kernels for the CPU: a tape written out as one loop in C, compiled by the machine's C compiler, kept on disk.
+"""Kernels for the CPU: a tape written out as one loop in C, which `toolchain` compiles and keeps on disk.
 
 One call runs the loop over any number of tensors of any length: it is given a table of addresses, so tensors stay
 where they are and nothing is copied. What does not change from element to element is computed once, before the loop,
 in the precision that Python would have used. The threads share out all elements evenly, whatever tensor they are in.
-
-A kernel's file is named by a hash of its source, the compiler, the processor and the versions of torch and genopt. All
-of the mathematics is in the source, so a changed part is another file.
 """
 from __future__ import annotations
 
-import atexit
-import ctypes
-import hashlib
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from .operations import TYPED, TYPES, NotInC, line, read, type_of, write
 from .tape import Ref, Tape
+from .toolchain import Kernel, NoKernel
 
-__all__ = ['Column', 'Kernel', 'NoKernel', 'Untranslatable', 'build', 'source']
+__all__ = ['Column', 'Kernel', 'NoKernel', 'Untranslatable', 'source']
 
 
-class NoKernel(RuntimeError): "There is no kernel for the CPU; the message says why."
 class Untranslatable(NoKernel): "The parts use an operation that has no C here."
 
 
@@ -109,92 +95,3 @@ def _vector_math(used: set[str]) -> list[str]:
             args = f'{T}, {T}' if name in BINARY else T
             lines.append(f'__attribute__((simd("notinbranch"))) {T} {name}{f}({args});')
     return ['#ifdef VECTOR_MATH', *lines, '#endif'] if lines else []
-
-
-# -- from C to a kernel --------------------------------------------------------------------------------------
-
-class Kernel:
-    "A loop over the elements of many tensors."
-    def __init__(self, code: str, numbers: Sequence[str]):
-        self.numbers = list(numbers)  # what it is called with, by name
-        self._run = build(code).run
-        self._run.restype = None
-
-    def __call__(self,
-        count: int,                  # The number of tensors
-        sizes: int,                  # Address of their numbers of elements, int64
-        table: int,                  # Address of the addresses of each one's columns
-        values: Mapping[str, float]  # `numbers`, and others
-    ) -> None:
-        x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
-        self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads())
-
-
-WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],  # the best one first
-        ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'], ['-march=native'], ['-mcpu=native'], []]
-FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC', '-shared']
-
-
-def build(code: str) -> ctypes.CDLL:
-    "Compiles `code`, or finds it compiled. Raises NoKernel if it cannot."
-    compiler = _compiler()
-    key = hashlib.sha256('\0'.join([code, *compiler, _machine()]).encode()).hexdigest()[:32]
-    path = _folder() / f'{key}.so'
-    for _ in range(2):
-        try:
-            if not path.exists(): _compile(code, shlex.split(compiler[0]), path)
-        except OSError as e: raise NoKernel(f'{path.parent} cannot be written: {e.strerror}') from None
-        try: return ctypes.CDLL(str(path))
-        except OSError as e: broken = e; path.unlink(missing_ok=True)
-    raise NoKernel(f'the compiled kernel does not load: {broken}')
-
-
-def _compile(code: str, command: list[str], path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        c, so = Path(folder) / 'kernel.c', Path(folder) / 'kernel.so'
-        c.write_text(code, encoding='utf-8')
-        for way in WAYS:
-            call = [*command, *FLAGS, str(c), '-o', str(so), *way, '-lm']
-            try: done = subprocess.run(call, capture_output=True, text=True)
-            except OSError as e: raise NoKernel(f'the C compiler `{command[0]}` does not start: {e.strerror}') from None
-            if not done.returncode:
-                so.replace(path)
-                return
-        lines = done.stderr.splitlines()
-        why = next((line for line in lines if 'error' in line), lines[0] if lines else 'it does not say why')
-        raise NoKernel(f'the C compiler `{shlex.join(command)}` failed: {why.strip()}')
-
-
-def _compiler() -> tuple[str, str]:
-    "The command, from $CC or else `cc`, `gcc` or `clang`; and what changes when another one is installed."
-    for command in [os.environ['CC']] if os.environ.get('CC') else ['cc', 'gcc', 'clang']:
-        if found := shutil.which((shlex.split(command) or [''])[0]):
-            file = Path(found).resolve()
-            return command, f'{file} {file.stat().st_size} {file.stat().st_mtime_ns}'
-    raise NoKernel(f'$CC is `{os.environ["CC"]}`, and there is no such program' if os.environ.get('CC') else
-                   'there is no C compiler (cc, gcc or clang)')
-
-
-@lru_cache
-def _machine() -> str:
-    "The processor, and the versions of what makes kernels."
-    from .. import __version__
-    cpu = platform.processor()
-    try: cpu = '\n'.join(sorted({x for x in Path('/proc/cpuinfo').read_text().splitlines()
-                                 if x.startswith(('model name', 'flags', 'Features', 'CPU part'))}))
-    except OSError: pass
-    return f'{platform.machine()} {cpu} {platform.system()} {__version__} {torch.__version__} {FLAGS} {WAYS}'
-
-
-@lru_cache
-def _folder() -> Path:
-    "Where kernels are kept: $GENOPT_CACHE, or `genopt` in the user's cache; a temporary one where that is read-only."
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    folder = Path(os.environ.get('GENOPT_CACHE') or cache / 'genopt')
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder): return folder
-    except OSError:
-        temporary = tempfile.mkdtemp(prefix='genopt-')
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return Path(temporary)
