@@ -20,7 +20,7 @@ from .checkpoint import begun, checked, refusal
 from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
-from .engines.compiled import check as check_compiles
+from .engines.segments import segments
 from .engines.shield import shielded
 from .engines.sparse import dense_or_rows
 from .engines.totals import totals
@@ -140,7 +140,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             for other in groups: _check_totals(composition, other.composition)
         plain = {k: float(v) for k, v in values.items()}
         rehearse(composition, plain, params)
-        if self.compiled: check_compiles(composition, plain, params)
+        if self.compiled: segments(composition, plain, params)
         self.param_groups.append(Group({
             'params': params, **({'param_names': names} if names else {}),
             **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,

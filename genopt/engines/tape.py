@@ -34,6 +34,9 @@ SIZE = 5  # the number of elements it runs on
 
 class DecidesByNumbers(PartError):
     "A part asks for the value of a plain number, so no one recording holds for all values. It can run as it is."
+    def __init__(self, why: str, part: Part):
+        super().__init__(why)
+        self.part = part
 
 
 class Ref(NamedTuple):
@@ -79,8 +82,8 @@ def record(
             with plain: out = part.fn(*[env[n] for n in part.reads], **{k: env[n] for k, n in part.keywords})
             if isinstance(out, Tensor): recorder.ref(out)
         except Exception as e:
-            error = DecidesByNumbers if isinstance(e, _Decides) else PartError
-            raise error(f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}') from e
+            why = f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}'
+            raise (DecidesByNumbers(why, part) if isinstance(e, _Decides) else PartError(why)) from e
         if not part.switch: return out
         return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
 
