@@ -216,7 +216,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def _work(self, group: Group, place: int) -> list[Work]:
         "What there is to do in a group: for those with weight decay, and for those marked as without."
         params, grads = _with_gradients(group['params'])
-        states = [self._entry(p) for p in params]
+        try: states = [self.state[p] for p in params]
+        except KeyError: states = [self._entry(p) for p in params]  # somebody has put a plain dict there
         places = range(place, place + len(params)) if params is group['params'] else [
             place + i for i, p in enumerate(group['params']) if p.grad is not None]
         hypers, composition = _plain(group.hypers()), group.composition

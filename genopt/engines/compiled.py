@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
-from ..numbers import read_all
 from . import eager, segments
+from .counts import Counts
 from .inductor import Fused
 from .layout import PLAIN, Block, Cohort, apart, cohorts, is_dense
 from .native import Column, Kernel, NoKernel, Untranslatable, source
@@ -112,7 +112,8 @@ class _Plan:
             if not isinstance(kernel, Kernel): continue
             rows = [i for i in cohort.rows if _fits(work, i)]
             if rows and apart([t for i in rows for k, t in work.tensors(i).items() if k != 'grad']):
-                unit = _Unit(kernel, rows, work.only(rows))
+                try: unit = _Unit(kernel, rows, work.only(rows))
+                except (ValueError, NoKernel): continue  # a count that is not as we keep it
                 if unit.gradients(work.only(rows)) is not None: self.units.append(unit)
         taken = {i for unit in self.units for i in unit.rows}
         self.others = [i for i in range(len(work.params)) if i not in taken]
@@ -141,40 +142,48 @@ class _Unit:
         self.kernel, self.rows, columns = kernel, rows, _columns(part)
         self.addresses = [_addresses(column) for column in columns]
         self.owned = {a for column in self.addresses for a in column} - {0}
-        self.kinds, self.grad_dtype = _Kinds([t for column in columns for t in column]), part.grads[0].dtype
+        self.counts = Counts({k: part.columns[k] for k in part.composition.number_stats})
+        self.kinds, self.grad_dtype = _Kinds(_all(part)), part.grads[0].dtype
         self.grad_kinds = _Kinds([p.detach() for p in part.params])
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in part.params])
         self.width = len(columns) + 1
         self.table = array('Q', bytes(8 * self.width * len(rows)))  # rows: param, grad, stats
         for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = addresses
 
-    def gradients(self, part: Work) -> Sequence[Tensor] | None:
+    def gradients(self, part: Work) -> Gradients | None:
         """The gradients, laid out as their parameters; None if anything is not as it was, but for the values.
 
         It runs for every tensor in every step.
         """
-        columns, grads, params = _columns(part), part.grads, part.params
-        if [_addresses(column) for column in columns] != self.addresses: return None
-        if not self.kinds.match([t for column in columns for t in column]): return None
-        if any(len({*read_all(part.columns[k])}) > 1 for k in part.composition.number_stats): return None
+        grads, params, columns = part.grads, part.params, part.columns
+        try:
+            if [_addresses(column) for column in _columns(part)] != self.addresses: return None
+            if not self.kinds.match(_all(part)): return None
+            if self.counts.read({k: columns[k] for k in self.counts.names}) is None: return None
+        except TypeError: return None  # somebody has put something else than a tensor there
         if not self.grad_kinds.match(grads):  # another order of elements, or another kind of tensor
             if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
                    for g, p in zip(grads, params)): return None
             grads = [_like(g, p) for g, p in zip(grads, params)]
-        addresses = _addresses(grads)
-        if not self.owned.isdisjoint(addresses): return None  # a gradient that is somebody's parameter or state
-        return grads if all(a or not n for a, n in zip(addresses, self.sizes)) else None
+        at = _addresses(grads)
+        if not self.owned.isdisjoint(at): return None  # a gradient that is somebody's parameter or state
+        if 0 in at and any(n and not a for a, n in zip(at, self.sizes)): return None
+        return grads, at
 
-    def step(self, part: Work, grads: Sequence[Tensor]) -> None:
+    def step(self, part: Work, gradients: Gradients) -> None:
         "One step, with what `gradients` returned."
         if (numbers := eager.numbers_of(part)) is None: return
-        self.table[1::self.width] = _addresses(grads)
-        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        _, self.table[1::self.width] = gradients
+        counts = {k: v.item() if hasattr(v := numbers[k], 'item') else v for k in self.counts.names}
+        fits = self.counts.fit(counts)
+        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers,
+                    self.counts.addresses.buffer_info()[0], self.counts.encode(counts) if fits else b'')
         increment_version(part.params)  # state is never part of a graph
-        eager.finish(part, numbers)
+        if not fits: eager.finish(part, numbers)  # a whole number has become a fraction
 
 
-_Ready: TypeAlias = tuple[_Unit, Work, Sequence[Tensor]]
+Gradients: TypeAlias = 'tuple[Sequence[Tensor], array[int]]'  # with their addresses
+_Ready: TypeAlias = tuple[_Unit, Work, Gradients]
 
 
 class _Kinds:
@@ -192,6 +201,9 @@ class _Kinds:
 
 def _kind(t: Tensor) -> tuple[Any, ...]:
     return type(t), t.shape, t.stride(), t.dtype, t.device, t.layout, t.is_neg(), t.is_conj(), t.requires_grad
+
+
+def _all(part: Work) -> list[Tensor]: return [t for column in _columns(part) for t in column]
 
 
 def _columns(part: Work) -> list[Sequence[Tensor]]:

@@ -41,8 +41,10 @@ PREAMBLE = '''#include <math.h>
 ''' + TYPED
 
 RUN = '''
-/* `table` has the addresses of `count` tensors' columns; each thread takes its share of all elements */
-void run(int64_t count, const int64_t *sizes, char *const *table, const double *x, int threads)
+/* `table` has the addresses of `count` tensors' columns; each thread takes its share of all elements. Last, the numbers
+   in their states get their new values, so that no interrupt comes between: `at` has their addresses */
+void run(int64_t count, const int64_t *sizes, char *const *table, const double *x, int threads,
+         int64_t numbers, int64_t *const *at, const int64_t *values)
 {
     int64_t total = 0;
     for (int64_t k = 0; k < count; k++) total += sizes[k];
@@ -58,6 +60,8 @@ void run(int64_t count, const int64_t *sizes, char *const *table, const double *
             if (a < b) loop(table + COLUMNS * k, a, b, x);
         }
     }
+    for (int64_t n = 0; n < numbers; n++)
+        for (int64_t k = 0; k < count; k++) *at[n * count + k] = values[n];
 }
 '''
 

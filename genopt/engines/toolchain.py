@@ -54,10 +54,13 @@ class Kernel:
         count: int,                  # The number of tensors
         sizes: int,                  # Address of their numbers of elements, int64
         table: int,                  # Address of the addresses of each one's columns
-        values: Mapping[str, float]  # `numbers`, and others
+        values: Mapping[str, float], # `numbers`, and others
+        at: int=0,                   # Address of the addresses of the tensors' counts
+        new: bytes=b''               # New values of these, of 8 bytes each
     ) -> None:
         x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
-        self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads())
+        self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads(),
+                  ctypes.c_int64(len(new) // 8), ctypes.c_void_p(at), ctypes.c_char_p(new))
 
 
 _loaded: dict[str, Callable[..., None]] = {}  # by key: what this process has
