@@ -425,7 +425,7 @@ ASKS, UNKNOWN = 'asks for the value of a number', 'a tensor that is not one of i
 BROKEN = [(asks_if, ASKS, 1), (asks_item, ASKS, 1), (uses_math, ASKS, 2), (reads_a_global, UNKNOWN, 1),
           (uses_numpy, 'asks for the value of a tensor', 0), (writes_through_out, 'it writes into a tensor', 1),
           (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
-          (takes_two, '`frexp` gives something else than one tensor', 1)]
+          (takes_two, '`frexp` does not return one tensor of the same shape', 1)]
 
 
 @pytest.mark.parametrize('part, why, line', BROKEN, ids=lambda x: getattr(x, '__name__', None))

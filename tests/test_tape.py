@@ -177,7 +177,7 @@ def test_roundings_and_bits_in_an_optimizer(parts):
     for a, b in zip(moved(parts, **kwargs), moved(parts, **kwargs, compile=True)): assert torch.equal(a, b)
 
 
-@pytest.mark.filterwarnings('ignore')  # torch's own, and the one that says it is not compiled
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
 @pytest.mark.parametrize('parts', PARTS, ids=lambda parts: parts[-1].__name__)
 def test_and_by_torch_compile(parts, by_torch_compile):  # noqa: F811
     test_roundings_and_bits_in_an_optimizer(parts)
@@ -246,6 +246,11 @@ def test_a_part_that_mixes_elements_is_named_with_its_line(code, name):
     says = rf'cannot be compiled \(.*line 3\): `{name}` does not treat each element alone'
     with pytest.raises(PartError, match=says):
         run_as_kernel(dict(v=code), torch.float32)
+
+
+def test_a_sum_in_place_of_two_dtypes_is_refused():
+    with pytest.raises(PartError, match='it mixes dtypes in place'):
+        run_as_kernel(dict(v='a.clone().add_(b.double())'), torch.float32)
 
 
 # -- decisions by numbers --------------------------------------------------------------------------------------

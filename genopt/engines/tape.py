@@ -11,7 +11,6 @@ number (`if count > 1`, `math.sqrt`) is another error, `DecidesByNumbers`: such 
 """
 from __future__ import annotations
 
-import operator
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from ..composition import Composition
 from ..part import Part, PartError
+from .numbers import ASKS_NUMBER, Decides, Numbers, Unrecordable
 from .pointwise import why_not_pointwise
 
 __all__ = ['DecidesByNumbers', 'Ref', 'Op', 'Tape', 'record', 'SIZE']
@@ -75,7 +74,7 @@ def record(
 ) -> Tape:
     "Runs `parts` once. Raises PartError where they do what cannot be recorded, and DecidesByNumbers."
     recorder = _Recorder()
-    plain = _Numbers(recorder)
+    plain = Numbers(recorder)
 
     def run(part: Part, env: Mapping[str, Any]) -> Any:
         try:
@@ -83,7 +82,7 @@ def record(
             if isinstance(out, Tensor): recorder.ref(out)
         except Exception as e:
             why = f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}'
-            raise (DecidesByNumbers(why, part) if isinstance(e, _Decides) else PartError(why)) from e
+            raise (DecidesByNumbers(why, part) if isinstance(e, Decides) else PartError(why)) from e
         if not part.switch: return out
         return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
 
@@ -104,10 +103,6 @@ def record(
 
 
 # -- recording -----------------------------------------------------------------------------------------------
-
-class _Unrecordable(RuntimeError): "What a part did, and what to write instead."
-class _Decides(_Unrecordable): "It asks for the value of a plain number."
-
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     "Writes down every operation that happens while it is on."
@@ -134,7 +129,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def ref(self, x: Tensor) -> Ref:
         if id(x) not in self._refs:
-            raise _Unrecordable('it reads a tensor that is not one of its arguments: make that a stat or a '
+            raise Unrecordable('it reads a tensor that is not one of its arguments: make that a stat or a '
                                 'hyperparameter')
         return self._refs[id(x)]
 
@@ -147,20 +142,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         schema, kwargs = func._schema, kwargs or {}
         name = schema.name.removeprefix('aten::')
-        if name == '_local_scalar_dense': raise _Decides(ASKS_NUMBER)  # no element ever becomes a number on a tape
+        if name == '_local_scalar_dense': raise Decides(ASKS_NUMBER)  # no element ever becomes a number on a tape
         out = func(*args, **kwargs)
-        if why := why_not_pointwise(func, (args, kwargs), out): raise _Unrecordable(NOT_ALONE.format(why))
+        if why := why_not_pointwise(func, (args, kwargs), out): raise Unrecordable(NOT_ALONE.format(why))
         if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
-            raise _Unrecordable(f'`{name}` gives something else than one tensor of the same shape: say `whole=True`, '
-                                'and the part runs as it is')
+            raise Unrecordable(f'`{name}` does not return one tensor of the same shape: say `whole=True`, and the '
+                               'part runs as it is')
         if schema.is_mutable:  # of a tensor that the part made itself, the result is a new value
             func = getattr(getattr(torch.ops.aten, name.removesuffix('_'), None), func._overloadname, None)
             if out is not args[0] or id(out) in self._shared or self.ref(out).place <= self.begun or func is None:
-                raise _Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
+                raise Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
                                     f'`{name.removesuffix("_")}` does')
             if name != 'copy_' and any(x.dim() and x.is_floating_point() and x.dtype != out.dtype
                                        for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)):
-                raise _Unrecordable(f'it mixes dtypes in place (`{name}`): return a new value')
+                raise Unrecordable(f'it mixes dtypes in place (`{name}`): return a new value')
             schema = func._schema
         elif any(r.alias_info for r in schema.returns):  # a view
             self._alive.append(args[0])
@@ -187,83 +182,12 @@ def _meet(given: Sequence[Any], otherwise: torch.dtype) -> torch.dtype:
     return torch.result_type(values[0], values[-1])
 
 
-# -- numbers -------------------------------------------------------------------------------------------------
-
-OPERATORS = {'add': operator.add, 'sub': operator.sub, 'mul': operator.mul, 'div': operator.truediv,
-             'truediv': operator.truediv, 'pow': operator.pow, 'floordiv': operator.floordiv, 'mod': operator.mod,
-             'remainder': operator.mod, 'neg': operator.neg, 'abs': operator.abs, 'eq': operator.eq,
-             'ne': operator.ne, 'lt': operator.lt, 'le': operator.le, 'gt': operator.gt, 'ge': operator.ge}
-LOGICAL = {'and': operator.and_, 'or': operator.or_, 'xor': operator.xor}  # on truth values
-ASKING = {'__bool__', '__float__', '__int__', '__index__', '__format__', '__repr__', '__array__', '__len__',
-          '__iter__', 'item', 'tolist', 'numpy'}
-
-
-class _Numbers(TorchFunctionMode):
-    "Lets 0-dim tensors stand where the parts have plain numbers."
-    def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
-        kwargs, name = kwargs or {}, getattr(func, '__name__', '')
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        others = [x for x in tensors if not self._is_plain(x)]
-        if name in ASKING and tensors:
-            raise _Unrecordable(ASKS) if any(x.dim() for x in tensors) else _Decides(ASKS_NUMBER)
-        if len(others) == len(tensors) or name == '__get__': return func(*args, **kwargs)  # no number, or `.dtype`
-        operate, swap = _operator(name)
-        if operate and self._is_plain(args[0]) and len(args) < 3 and not kwargs:
-            args = args[::-1] if swap else args
-            if not others: return self._among_numbers(operate, *args)
-            func = operate  # `number * x` is the tensor's doing, and `number += x` writes into nothing
-        if name in ('tensor', 'as_tensor', 'asarray') and len(args) == 1: func = torch.scalar_tensor
-        return self._with_tokens(func, args, kwargs, others)
-
-    def _is_plain(self, x: Any) -> bool: return id(x) in self.recorder.plain
-
-    def _among_numbers(self, operate: Any, *args: Any) -> Tensor:
-        "Python's arithmetic, in float64."
-        if operate not in LOGICAL.values():  # True + True is 2
-            args = tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.bool else x for x in args)
-        if operate is operator.truediv and not isinstance(args[0], Tensor):  # not torch's 1 / x * number
-            args = torch.scalar_tensor(args[0], dtype=torch.float64), args[1]
-        out: Tensor = operate(*args)
-        self.recorder.plain.add(id(out))
-        return out
-
-    def _with_tokens(self, func: Any, args: Any, kwargs: Any, others: Sequence[Tensor]) -> Any:
-        "The call with a plain number for each tensor that stands for one."
-        if any(not x.is_floating_point() and x.dtype != torch.bool for x in others): raise _Decides(WHOLE_NUMBERS)
-        tokens: set[float] = set()
-        def plain(x: Any) -> Any:
-            if not self._is_plain(x): return x
-            tokens.add(token := self.recorder.token(x.double() if x.dtype == torch.bool else x))
-            return token
-        out = func(*tree_map(plain, args), **tree_map(plain, kwargs))
-        if not tokens <= self.recorder.seen: raise _Decides(ASKS_NUMBER)
-        return out
-
-
-def _operator(name: str) -> tuple[Any, bool]:
-    "Python's operator for a method such as `mul_` or `__rsub__`, and whether that swaps its arguments."
-    word, known = name.strip('_'), OPERATORS | LOGICAL
-    if word in known: return known[word], False
-    return known.get(word[1:]) if word[:1] in ('r', 'i') else None, word[:1] == 'r'
-
-
 # -- sentences -----------------------------------------------------------------------------------------------
 
-ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float` ...), and a kernel has one code for all values: '
-        'write `torch.where(condition, a, b)` or another function of torch')
-ASKS_NUMBER = ('it asks for the value of a number (`if`, `min`, `float`, `math` ...), and a kernel has one code for '
-               'all values. A @scalar may do so, as it runs in plain Python: make one of what needs only numbers, such '
-               'as `def later(count): return float(count > 1)`, and write `later * a + (1 - later) * b`')
-WHOLE_NUMBERS = ('it computes with whole numbers and a hyperparameter or scalar, and the dtype of the result depends '
-                 'on whether that is 1 or 1.0: convert the tensor first, as in `x.float() * number`')
 NOT_ALONE = '`{}` does not treat each element alone: say `whole=True`, and the part runs as it is'
 
 
-def _why(e: BaseException) -> str: return str(e) if isinstance(e, _Unrecordable) else f'{type(e).__name__}: {e}'
+def _why(e: BaseException) -> str: return str(e) if isinstance(e, Unrecordable) else f'{type(e).__name__}: {e}'
 
 
 def _line(part: Part, e: BaseException) -> str:
