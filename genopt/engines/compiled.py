@@ -66,7 +66,7 @@ class Compiled:
         "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
         composition = cohort.work.composition
         if not segments.is_one(composition, cohort.work.hypers):
-            return eager.run_cohort(cohort, numbers, partial(segments.update, composition))
+            return eager.run_cohort(cohort, numbers, partial(segments.update, composition, self._warn))
         kernel = _kernel_of(cohort) if cohort.flat else None
         if not isinstance(kernel, Fused): return eager.run_cohort(cohort, numbers)
 
@@ -226,7 +226,7 @@ def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
     work, composition, maximize = cohort.work, cohort.work.composition, cohort.work.climb
     stored = {k: _real(t.dtype) for k, t in work.tensors(0).items()}
     p = work.params[0]
-    key = (*stored.values(), cohort.wide, maximize, p.device.type)
+    key = (*stored.values(), cohort.wide, maximize, p.device.type, torch.get_default_dtype())
     known = _kernels.setdefault(composition, {})
     if key not in known:
         names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # what the parts call them
