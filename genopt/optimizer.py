@@ -371,7 +371,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
 
 # As torch would do with the first instance; but then in the class of a recipe, and not here
-Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign, assignment]
+Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign]
 Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 

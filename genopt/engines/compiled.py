@@ -122,8 +122,9 @@ class _Plan:
         "What each kernel is to run on. None if anything is not as it was, but for the values."
         if [*work.places] != self.places: return None
         parts = [work.only(unit.rows) for unit in self.units]
-        grads = [unit.gradients(part) for unit, part in zip(self.units, parts)]
-        return None if None in grads else [*zip(self.units, parts, grads)]  # type: ignore[arg-type]
+        res = [(unit, part, grads) for unit, part in zip(self.units, parts)
+               if (grads := unit.gradients(part)) is not None]
+        return res if len(res) == len(parts) else None
 
 
 def _fits(work: Work, row: int) -> bool:
