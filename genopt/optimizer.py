@@ -20,7 +20,7 @@ from .checkpoint import begun, checked, refusal
 from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
-from .engines.compiled import check as check_compiles
+from .engines.segments import segments
 from .engines.shield import shielded
 from .engines.sparse import dense_or_rows
 from .engines.totals import totals
@@ -140,10 +140,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             for other in groups: _check_totals(composition, other.composition)
         plain = {k: float(v) for k, v in values.items()}
         rehearse(composition, plain, params)
-        if self.compiled: check_compiles(composition, plain, params)
+        if self.compiled: segments(composition, plain, params)
         self.param_groups.append(Group({
             'params': params, **({'param_names': names} if names else {}),
-            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize, 'parts': [p.label for p in composition.parts]}, rule, index))
+            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
+            'parts': [p.label for p in composition.parts]}, rule, index))
         self._rules = (*self._rules[:index], rule)
 
     def _rule_for(self, group: Mapping[str, Any], index: int) -> tuple[Rule, list[str]]:
@@ -208,14 +209,15 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         with shielded():
             for w in work:
                 if sums: w.hypers = w.hypers | sums
-                self._run(w)
+                self.engine(w)
             for rows in sparse: rows.step()
         return loss
 
     def _work(self, group: Group, place: int) -> list[Work]:
         "What there is to do in a group: for those with weight decay, and for those marked as without."
         params, grads = _with_gradients(group['params'])
-        states = [self._entry(p) for p in params]
+        try: states = [self.state[p] for p in params]
+        except KeyError: states = [self._entry(p) for p in params]  # somebody has put a plain dict there
         places = range(place, place + len(params)) if params is group['params'] else [
             place + i for i, p in enumerate(group['params']) if p.grad is not None]
         hypers, composition = _plain(group.hypers()), group.composition
@@ -356,8 +358,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     def _set_engine(self, compiled: bool) -> None:
         "Compiled kernels and addresses of tensors are of this process: they are neither pickled nor copied."
-        self.compiled, self._engine = compiled, Compiled() if compiled else None
-        self._run = self._engine.run if self._engine else eager.run
+        self.compiled = compiled
+        self.engine: Callable[[Work], None] = Compiled().run if compiled else eager.run
 
     def __repr__(self) -> str:
         res = f'{self.name}(\n' + '  compiled\n' * self.compiled
@@ -371,7 +373,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
 
 # As torch would do with the first instance; but then in the class of a recipe, and not here
-Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign, assignment]
+Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign]
 Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import genopt
 import pytest
 import torch
 from genopt import clip_global_norm, transform
+from genopt.engines import plain
 from helpers import random
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -65,8 +67,17 @@ def put_state(opt, p, field: Field) -> None:
         if isinstance(v, Tensor) and v.dim(): opt.state[p][k] = field.put(v)
 
 
-def ours(kind: str, compile: bool) -> Callable: return lambda ps: RULES[kind](
-    ps, lr=.1, compile=compile, **({'most': 1e9} if kind == 'total' else {}))
+ENGINES = 'plain', 'eager', 'compiled'
+
+
+def run_by(engine, recipe, ps, **kwargs):
+    opt = recipe(ps, compile=engine == 'compiled', **kwargs)
+    if engine == 'plain': opt.engine = plain.run
+    return opt
+
+
+def ours(kind: str, engine: str) -> Callable:
+    return lambda ps: run_by(engine, RULES[kind], ps, lr=.1, **({'most': 1e9} if kind == 'total' else {}))
 
 
 def theirs(ps): return torch.optim.Adam(ps, lr=.1, foreach=False)
@@ -192,13 +203,69 @@ LARGE_TOO = ('rows are cut, in place', 'columns are cut', 'grown, in place', 'tu
 @pytest.mark.parametrize('change', CHANGES)
 def test_whatever_is_done_to_a_parameter(change, kind):
     want = tale(theirs, CHANGES[change], SMALL)
-    for compile in (False, True): assert_alike(tale(ours(kind, compile), CHANGES[change], SMALL), want)
+    for engine in ENGINES: assert_alike(tale(ours(kind, engine), CHANGES[change], SMALL), want)
 
 
 @pytest.mark.parametrize('change', LARGE_TOO)
 def test_and_to_a_large_one(change):
     want = tale(theirs, CHANGES[change], LARGE)
-    for compile in (False, True): assert_alike(tale(ours('elementwise', compile), CHANGES[change], LARGE), want)
+    for engine in ENGINES: assert_alike(tale(ours('elementwise', engine), CHANGES[change], LARGE), want)
+
+
+# -- counts ----------------------------------------------------------------------------------------------------------
+
+COUNTS = {
+    'a whole number': int, 'a number': float,
+    'a tensor of another kind': lambda n: torch.tensor(float(n)),
+    'a smaller tensor': lambda n: torch.tensor(n, dtype=torch.int32),
+    'half precision': lambda n: torch.tensor(n, dtype=torch.float16),
+    'a tensor of one element': lambda n: torch.tensor([n]),
+    'one of many': lambda n: torch.tensor([-1, n, -1])[1],
+    'expanded': lambda n: torch.tensor(n).expand(2)[0],
+}
+
+
+@pytest.mark.parametrize('n', [1, 3])
+@pytest.mark.parametrize('kind', COUNTS)
+def test_a_count_of_any_kind(kind, n):
+    "It is replaced by another, which may get the memory of the old one."
+    def change(opt, i):
+        if i != 2: return
+        for p in opt.param_groups[0]['params']:
+            k = 'count' if 'count' in opt.state[p] else 'step'
+            count = int(opt.state[p].pop(k))
+            opt.state[p][k] = COUNTS[kind](count) if k == 'count' else torch.tensor(float(count))
+    want, *got = same_run(three(genopt.Adam, torch.optim.Adam, lr=.1),
+                          lambda: [nn.Parameter(halves(i, SMALL)) for i in range(n)], change=change)
+    for g in got: torch.testing.assert_close(g, want)
+
+
+def test_a_number_of_another_kind_in_the_memory_of_the_old_one():
+    made = []
+    for engine in ENGINES:
+        p = nn.Parameter(halves(0, SMALL)); opt = run_by(engine, genopt.NAdam, [p], lr=.1)
+        for i in range(4):
+            p.grad = halves(i, SMALL)
+            if i == 2:
+                old = opt.state[p]['mom_product']
+                new = torch.zeros(0).set_(old.untyped_storage(), 0, (), ())
+                opt.state[p]['mom_product'] = new.fill_(old.item())
+            opt.step()
+        made.append((p.detach(), opt.state[p]['mom_product'].double()))
+    for got in made[1:]: torch.testing.assert_close(got, made[0])
+
+
+def test_counts_are_written_where_they_lie_and_nowhere_else():
+    for engine in ENGINES:
+        memory = torch.full((9,), -7)
+        ps = [nn.Parameter(halves(i, SMALL)) for i in range(3)]
+        opt = run_by(engine, genopt.Adam, ps, lr=.1)
+        for i in range(4):
+            for p in ps: p.grad = halves(i, SMALL)
+            opt.step()
+            if i == 1:
+                for j, p in enumerate(ps): opt.state[p]['count'] = memory[3 * j + 1].fill_(2)
+        assert memory.tolist() == [-7, 4, -7] * 3
 
 
 # -- a parameter's numbers may be pairs ------------------------------------------------------------------------------
@@ -217,15 +284,15 @@ NO_PAIRS = {
 @pytest.mark.parametrize('change', NO_PAIRS)
 def test_complex_numbers_beside_real_ones(change, kind):
     want = tale(theirs, NO_PAIRS[change], SMALL, torch.complex64)
-    for compile in (False, True):
-        assert_alike(tale(ours(kind, compile), NO_PAIRS[change], SMALL, torch.complex64), want)
+    for engine in ENGINES:
+        assert_alike(tale(ours(kind, engine), NO_PAIRS[change], SMALL, torch.complex64), want)
 
 
 @kinds
 def test_a_complex_state_of_real_numbers(kind):
     change = replaced(lambda v: v.to(torch.complex64), slice(1))
-    for compile in (False, True):
-        assert isinstance(tale(ours(kind, compile), change, SMALL), genopt.PartError)
+    for engine in ENGINES:
+        assert isinstance(tale(ours(kind, engine), change, SMALL), genopt.PartError)
 
 
 # -- gradients of every kind -----------------------------------------------------------------------------------------
@@ -235,7 +302,7 @@ SUMS = {'elementwise': genopt.SGD, 'whole': genopt.SGD + as_it_is,
         'total': genopt.SGD + clip_global_norm.rename(max_norm='most')}
 
 
-def sgd(kind, p, compile): return SUMS[kind]([p], lr=.25, compile=compile, **({'most': 1e9} if kind == 'total' else {}))
+def sgd(kind, p, engine): return run_by(engine, SUMS[kind], [p], lr=.25, **({'most': 1e9} if kind == 'total' else {}))
 
 
 def halves(seed, shape, dtype=torch.float32):
@@ -261,8 +328,8 @@ LAYOUTS = {
 @kinds
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_gradients_in_any_layout(layout, kind, order):
-    for compile in (False, True):
-        p = nn.Parameter(halves(0, SMALL)); want = p.detach().clone(); opt = sgd(kind, p, compile)
+    for engine in ENGINES:
+        p = nn.Parameter(halves(0, SMALL)); want = p.detach().clone(); opt = sgd(kind, p, engine)
         for i in range(4):
             g = halves(i, SMALL)
             p.grad = LAYOUTS[layout](g) if (i < 2) == (order == 'plain last') else g
@@ -276,9 +343,9 @@ def test_gradients_in_any_layout(layout, kind, order):
                                     (torch.float32, torch.float16)], ids=str)
 @kinds
 def test_gradients_whose_dtype_changes(kind, dtypes):
-    for compile in (False, True):
+    for engine in ENGINES:
         for order in (dtypes, dtypes[::-1]):
-            p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone(); opt = sgd(kind, p, compile)
+            p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone(); opt = sgd(kind, p, engine)
             for i, dtype in enumerate([order[0], order[0], order[1], order[1], order[0]]):
                 g = halves(i, SMALL, dtypes[0])
                 want -= .25 * g
@@ -291,8 +358,8 @@ def test_gradients_whose_dtype_changes(kind, dtypes):
 @kinds
 def test_a_real_gradient_of_complex_numbers(kind):
     "It raises, or does what is meant; it never reads pairs where there are none."
-    for compile in (False, True):
-        p = nn.Parameter(torch.ones(SMALL, dtype=torch.complex64)); opt = sgd(kind, p, compile)
+    for engine in ENGINES:
+        p = nn.Parameter(torch.ones(SMALL, dtype=torch.complex64)); opt = sgd(kind, p, engine)
         for _ in range(2):
             p.grad = torch.ones_like(p); p.grad.data = torch.ones(SMALL)
             try: opt.step()
@@ -305,8 +372,8 @@ def test_a_real_gradient_of_complex_numbers(kind):
 @kinds
 def test_gradients_in_the_memory_of_their_parameter(kind, shift, n):
     "A step is that of a copy of the gradient."
-    for compile in (False, True):
-        memory = halves(0, (n + 2,)); p = nn.Parameter(memory[1:-1]); opt = sgd(kind, p, compile)
+    for engine in ENGINES:
+        memory = halves(0, (n + 2,)); p = nn.Parameter(memory[1:-1]); opt = sgd(kind, p, engine)
         for i in range(3):
             p.grad = memory[1 + shift:1 + shift + n] if i else torch.ones(n)
             want = memory.clone(); want[1:-1] -= .25 * p.grad
@@ -316,8 +383,8 @@ def test_gradients_in_the_memory_of_their_parameter(kind, shift, n):
 
 @kinds
 def test_gradients_that_are_the_parameter_turned(kind):
-    for compile in (False, True):
-        p = nn.Parameter(halves(0, (24, 24))); opt = sgd(kind, p, compile)
+    for engine in ENGINES:
+        p = nn.Parameter(halves(0, (24, 24))); opt = sgd(kind, p, engine)
         for i in range(3):
             p.grad = p.data.t() if i else torch.ones(24, 24)
             want = p.detach() - .25 * p.grad
@@ -328,14 +395,14 @@ def test_gradients_that_are_the_parameter_turned(kind):
 @kinds
 def test_gradients_in_the_memory_of_a_state(kind):
     results = []
-    for make in (lambda ps: ours(kind, False)(ps), lambda ps: ours(kind, True)(ps), theirs):
+    for make in (theirs, *[ours(kind, engine) for engine in ENGINES]):
         p = nn.Parameter(random(0, SMALL, torch.float32)); opt = make([p])
         for i in range(4):
             p.grad = random(i, SMALL, torch.float32) if i < 2 else tensors(opt, p)[1]
             if make is theirs: p.grad = p.grad.clone()  # its squares would change under its hands
             opt.step()
         results.append(p.detach())
-    for got in results[:2]: torch.testing.assert_close(got, results[2])
+    for got in results[1:]: torch.testing.assert_close(got, results[0])
 
 
 def test_gradients_in_the_memory_of_another_parameter():
@@ -380,9 +447,8 @@ def same_run(makes, begin, steps=4, change=lambda opt, i: None):
 
 
 def three(ours, theirs, **kwargs):
-    "Makes of torch's, in order of parameters, and of both engines."
-    return [lambda ps: theirs(ps, foreach=False, **kwargs), *[
-        lambda ps, c=c: ours(ps, compile=c, **kwargs) for c in (False, True)]]
+    "Torch's, which takes parameters in order, and ours by every engine."
+    return [partial(theirs, foreach=False, **kwargs), *[partial(run_by, engine, ours, **kwargs) for engine in ENGINES]]
 
 
 @pytest.mark.parametrize('n', [700, 140_000])
@@ -454,27 +520,27 @@ def on_meta():
     torch.set_default_device(None)
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@pytest.mark.parametrize('engine', ENGINES)
 @kinds
-def test_a_default_device_is_not_for_what_a_step_needs(kind, compile, on_meta):
-    torch.testing.assert_close(steps_of(ours(kind, compile)), steps_of(theirs), rtol=2e-5, atol=1e-6)
+def test_a_default_device_is_not_for_what_a_step_needs(kind, engine, on_meta):
+    torch.testing.assert_close(steps_of(ours(kind, engine)), steps_of(theirs), rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings('ignore:Sparse invariant')  # torch's Adagrad
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@pytest.mark.parametrize('engine', ENGINES)
 @pytest.mark.parametrize('ours, theirs', [(genopt.Adam + genopt.lazy, torch.optim.SparseAdam),
                                           (genopt.SparseAdam, torch.optim.SparseAdam),
                                           (genopt.SGD, torch.optim.SGD), (genopt.Adagrad, torch.optim.Adagrad)])
-def test_nor_for_sparse_gradients(ours, theirs, compile, on_meta):
+def test_nor_for_sparse_gradients(ours, theirs, engine, on_meta):
     with torch.device('cpu'): want = steps_of(lambda ps: theirs(ps, lr=.1), sparse=True)
-    got = steps_of(lambda ps: ours(ps, lr=.1, compile=compile), sparse=True)
+    got = steps_of(partial(run_by, engine, ours, lr=.1), sparse=True)
     torch.testing.assert_close(got, want, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', genopt.zoo.__all__)
 def test_nor_for_any_recipe(name):
     recipe = getattr(genopt, name)
-    makes = [lambda ps, c=c: recipe(ps, lr=.01, compile=c) for c in ([False, True] if name in WHOLE else [False])]
+    makes = [partial(run_by, engine, recipe, lr=.01) for engine in ENGINES[:3 if name in WHOLE else 2]]
     want = [steps_of(make) for make in makes]
     with torch.device('meta'): got = [steps_of(make) for make in makes]
     torch.testing.assert_close(got, want, rtol=0, atol=0)
@@ -493,7 +559,7 @@ class Watch(TorchDispatchMode):
 
 @kinds
 def test_who_watches_operations_sees_a_compiled_step(kind):
-    make, watched = ours(kind, True), []
+    make, watched = ours(kind, 'compiled'), []
     def begin(ps):
         opt = make(ps); step = opt.step
         def look():
@@ -516,6 +582,6 @@ def test_a_graph_of_compiled_steps_has_them_all(kind):
             return p.detach()
         return steps
     x, g = START
-    for compile in (False, True):
-        graph = make_fx(two_steps(ours(kind, compile)))(x, g)
+    for engine in ENGINES:
+        graph = make_fx(two_steps(ours(kind, engine)))(x, g)
         torch.testing.assert_close(graph(-2 * g, x), two_steps(theirs)(-2 * g, x), rtol=2e-5, atol=1e-6)
