@@ -348,6 +348,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         "Takes some of the attributes, or all. Those that it does not name stay."
         super().__setstate__(state)
+        self.defaults.pop('differentiable', None)  # torch adds it, and no rule takes it
         for group in self.param_groups:
             if type(group) is Group: group.settled, group.plans = False, {}
         self._set_engine(self.compiled)
