@@ -105,7 +105,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
     new.take_rule({**rule.options, **given}, rule)
-    rehearse(rule.composition, {k: float(given[k]) for k in rule.composition.hypers}, group['params'])
+    rehearse(rule.composition, {k: read(given[k]) for k in rule.composition.hypers}, group['params'])
     _check_names(old, group, it)
     for k, v in old.items():
         if k in rule.words.means or k in ('params', 'parts') or k == 'param_names' and k in new: continue
@@ -151,8 +151,8 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     for k, v in entry.items():
         where = f'`{k}` of {group.describe(p)}'
         if k in MARKS:
-            if type(v) is not bool: raise refusal(f'{where} is {v!r}, and not True or False')
-            res[k] = v
+            if v not in (False, True): raise refusal(f'{where} is {v!r}, and not True or False')
+            res[k] = bool(v)
         elif k in stats and stats[k].is_number: res[k] = kept(_number(v, stats[k], where))
         elif k in likes and _kind(v) != _kind(likes[k]):
             raise refusal(f'{where} is {_kind(v)} in it, and {_kind(likes[k])} here')
@@ -192,7 +192,7 @@ def _kind(x: Any) -> str:
 def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
     "Makes a step of a few elements with each group's values and each count, which may be legal alone and not together."
     for group in groups:
-        c, hypers = group.composition, {k: float(v) for k, v in group.hypers().items()}
+        c, hypers = group.composition, {k: read(v) for k, v in group.hypers().items()}
         counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
                   if p in state and {*c.stats} <= {*state[p]}]
         for numbers in {counts[0], min(counts), max(counts)} if counts else ():

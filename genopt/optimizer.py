@@ -138,7 +138,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
                 if why := _unfit(part, p): raise ValueError(f'{describe(p, i, index, names)}: `{part.label}` {why}')
         if composition.totals:
             for other in groups: _check_totals(composition, other.composition)
-        plain = {k: float(v) for k, v in values.items()}
+        plain = _plain(values)
         rehearse(composition, plain, params)
         if self.compiled: segments(composition, plain, params)
         self.param_groups.append(Group({
