@@ -19,6 +19,7 @@ from .composition import Composition
 from .part import Part, PartError
 from .rehearsal import rehearse
 from .rule import Rule
+from .trial import Trial, apart
 from .twins import torchs_names
 from .words import unknown
 
@@ -203,8 +204,8 @@ def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
 
 
 def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str, Any]) -> None:
-    with torch.no_grad(), torch.device('cpu'):
-        param = torch.ones(2)
+    with apart(), Trial(c).watch:
+        param = torch.ones(2, device='cpu')
         state = {k: v if part.is_number else torch.ones_like(param) for k, part in c.stats.items()
                  for v in [numbers.get(k)]}
         made = c.numbers(state, {**hypers, **dict.fromkeys(c.totals, 1.)})

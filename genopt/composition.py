@@ -14,6 +14,7 @@ a part sees what the parts before it made. A total (a sum over all parameters) i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import isfunction
 from numbers import Real
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from .hypers import TABLE, did_you_mean
 from .numbers import read
-from .part import REQUIRED, RESERVED, ContractError, Part, PartError
+from .part import REQUIRED, RESERVED, STATE_WORDS, ContractError, Part, PartError
 from .words import COMMON
 
 __all__ = ['Composition', 'bad_result']
@@ -34,14 +35,17 @@ class Composition:
     """
     def __init__(self, parts: Iterable[Part]):
         if isinstance(parts, Part): raise ContractError(f'the parts of an optimizer are a list: [{parts.label}]')
-        if isinstance(parts, str) or not isinstance(parts, Iterable):
-            raise ContractError(f'{parts!r} is no list of parts, and no recipe of genopt\'s')
+        if isinstance(parts, str):
+            raise ContractError(f'{parts!r} is a str: give a recipe, such as recipe({parts!r}), or a list of parts')
+        if not isinstance(parts, Iterable):
+            raise ContractError(f'{parts!r} is not a list of parts, and not a recipe of genopt\'s')
         if isinstance(parts, (set, frozenset)): raise ContractError('a set of parts has no order: give a list')
         self.parts = tuple(parts)
         for p in self.parts:
             if not isinstance(p, Part): raise ContractError(_not_a_part(p))
         self.stats: dict[str, Part] = {}
         for p in self.parts:
+            self._check_is_no_mark(p)
             if p.kind == 'stat': self._claim(p, self.stats.get(p.out), 'keep'); self.stats[p.out] = p
         self.ordered = self._resolve()
         self.totals = {p.out: p for p in self.ordered if p.kind == 'total'}
@@ -61,14 +65,22 @@ class Composition:
         self._clashes: dict[str, str] = {}  # hyperparameters on whose default the parts disagree: the user must say
         self.hypers = self._defaults()
         self.tried: set[Any] = set()  # what it was rehearsed on
+        self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
 
     # -- checks ----------------------------------------------------------------------------------------------
 
+    def _check_is_no_mark(self, part: Part) -> None:
+        for word in STATE_WORDS:
+            if word in (part.out, *part.reads):
+                raise ContractError(f'`{part.label}` reads or keeps `{word}`, an entry of a parameter\'s state that is '
+                                    f'not a stat: give it another name, {part.with_another(word)}')
+
     def _claim(self, part: Part, other: Part | None, verb: str) -> None:
         if other is None: return
+        own = part.out if part.kind == 'stat' else part.__name__
         raise ContractError(f'`{other.label}` and `{part.label}` both {verb} `{part.out}`: leave one out, or give one '
-                            f'another name, `{part.__name__}.rename({part.out}=...)`')
+                            f'another name, {part.with_another(own)}')
 
     def _resolve(self) -> list[Part]:
         "The parts in the order they run, scalars before their first reader; each one's reads are there when it runs."
@@ -76,52 +88,64 @@ class Composition:
             raise ContractError(f'[{", ".join(p.label for p in self.parts)}] has no step, so no parameter would move: '
                                 'add one, such as `sgd_step`')
         ordered: list[Part] = []
-        made: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad'))  # name -> what made it last
+        # name -> what made it last
+        made: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad', 'place'))
 
-        def add(part: Part) -> None:
+        def add(part: Part, listed: Part) -> None:
             for link in part.links.values():
-                if made.get(link.out) != link: add(link)
-            for name in part.reads: self._check_read(name, part, made)
+                if made.get(link.out) != link: add(link, listed)
+            for name in part.reads: self._check_read(name, part, listed, made)
             if part.kind in ('scalar', 'total') and (other := self.stats.get(part.out) or made.get(part.out)) != part:
                 self._claim(part, other, 'make')
             if part.kind == 'gate' and (late := [p for p in ordered if p.kind == 'stat' and not p.is_number]):
                 raise ContractError(f'`{part.label}` is a gate, and `{late[0].label}` before it has already remembered '
-                                    'this step: put the gate first')
+                                    f'this step: put the gate before `{late[0].label}`, and what it reads before the '
+                                    'gate')
             if part.out == 'update': made['new_param'] = part
             made[part.out] = part
             ordered.append(part)
 
         for part in self.parts:
-            if part not in ordered or part.kind not in ('scalar', 'total'): add(part)
+            if part not in ordered or part.kind not in ('scalar', 'total'): add(part, part)
         self._check_new_param_is_last(ordered)
         return ordered
 
-    def _check_read(self, name: str, part: Part, made: Mapping[str, Part | None]) -> None:
+    def _check_read(self, name: str, part: Part, listed: Part, made: Mapping[str, Part | None]) -> None:
+        "Is `name` there when `part` runs, which is `listed` or one of its scalars?"
         reads, stat = f'`{part.label}` reads `{name}`', name.removeprefix('prev_')
         if name.startswith('prev_') and stat in self.stats: maker: Part | None = self.stats[stat]
         elif name in made: maker = made[name]
-        else: raise ContractError(reads + self._why_unread(name, stat, part))
+        else: raise ContractError(reads + self._why_unread(name, part, listed))
+        if name == 'place' and not part.whole:
+            raise ContractError(f'{reads}, which differs from parameter to parameter: say @{part.kind}(whole=True)')
         if part.is_number and part.kind != 'total' and not (maker and maker.is_number):
-            instead = ', so begin with a tensor: init=torch.zeros_like' if part.kind == 'stat' else ''
+            instead = (', so begin with a tensor: init=torch.zeros_like' if part.kind == 'stat' else
+                       ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in plain Python and reads '
                                 f'only numbers{instead}')
 
-    def _why_unread(self, name: str, stat: str, part: Part) -> str:
+    def _why_unread(self, name: str, part: Part, listed: Part) -> str:
         "Why there is nothing called `name` when `part` runs, and what to do."
-        if name in ('update', 'new_param'): return ', and there is none before the first step: put it after one'
+        stat, later = name.removeprefix('prev_'), f'put `{listed.label}` later'
+        if name in ('update', 'new_param'):
+            others = any(p.kind == 'step' and p != part for p in self.parts)
+            return ', and there is none before the first step: put it after one' + ', such as `sgd_step`' * (not others)
         if name in self.stats:
-            return (f' before `{self.stats[name].label}` has updated it: put `{part.label}` later, or read '
-                    f'`prev_{name}`, its value before this step')
-        scalars = [p.out for p in self.parts if p.kind in ('scalar', 'total')]
-        if name in scalars: return f' before it is computed: put `{part.label}` later'
-        if name in TABLE or name in COMMON:
-            return f', a hyperparameter: those stand behind a `*`, as in `def {part.__name__}(..., *, {name})`'
-        if keeps := [k for k, by in Part.known_stats.items() if by == name]:
-            return f', which is a part: what it keeps is called `{keeps[0]}`'
+            in_time = '' if part.out in self.stats[name].reads else f'{later}, or '
+            return (f' before `{self.stats[name].label}` has updated it: {in_time}read `prev_{name}`, its value before '
+                    'this step')
+        scalars = {q.out: q for p in self.parts for q in (p, *p.links.values()) if q.kind in ('scalar', 'total')}
+        hypers = {*TABLE, *COMMON}.union(*(p.hypers for p in (*self.parts, *scalars.values())))
+        if stat != name and (stat in RESERVED or stat in scalars or stat in hypers):
+            return f', and only a stat has a value from before this step: keep `{stat}` in one'
+        if name in scalars: return f' before it is computed: {later}'
+        if name in hypers:
+            ours = ', '.join(COMMON.get(name, (name,)))
+            return f', a hyperparameter: those stand behind a `*`, as in `def {part.__name__}(..., *, {ours})`'
         if stat in Part.known_stats:
-            before = ', before it' if stat == name else ''
-            return f': add a stat that keeps it, such as `{Part.known_stats[stat]}`{before}'
-        if stat in RESERVED: return f', and only a stat has a value from before this step: keep `{stat}` in one'
+            return f': add a stat that keeps it, such as `{Part.known_stats[stat]}`' + ', before it' * (stat == name)
+        if keeps := [k for k, by in Part.known_stats.items() if by == stat]:
+            return f', which is a part: what it keeps is called `{name.replace(stat, keeps[0])}`'
         names = [*RESERVED, *self.stats, *Part.known_stats, *scalars]
         return (f', which no part keeps: add a @stat whose first argument is `{stat}` before it, or correct the name: '
                 + did_you_mean(stat, names))
@@ -132,8 +156,9 @@ class Composition:
         for p in ordered:
             early = [q for q in late if q.out not in p.reads]
             if p.out == 'update' and early:
+                last = not any(early[0].out in q.reads for q in ordered)
                 raise ContractError(f'`{early[0].label}` reads `new_param` before `{p.label}` has changed the update: '
-                                    'put it last')
+                                    'put it ' + ('last' if last else f'after `{p.label}`'))
             if {'new_param', *(q.out for q in late if q.kind == 'stat')} & {*p.reads}: late.append(p)
             if p.out == 'update': late.clear()  # this one has seen them, and asks for what it adds itself
 
@@ -151,8 +176,8 @@ class Composition:
         for p in self.ordered:
             for name, default in p.hypers.items():
                 if name in self.stats or any(name == q.out for q in self.ordered):
-                    raise ContractError(f'`{p.label}` calls a hyperparameter `{name}`, which is already a stat, '
-                                        'a scalar or a tensor')
+                    raise ContractError(f'`{p.label}` calls a hyperparameter `{name}`, which is already a stat, a '
+                                        f'scalar or a tensor: give it another name, {p.with_another(name)}')
                 known = res.setdefault(name, default)
                 if known is REQUIRED: res[name] = default
                 elif default is not REQUIRED and known != default: self._clashes[name] = f'{known:g} or {default:g}'
@@ -220,7 +245,8 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
-        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
+               'grad': grad, 'raw_grad': grad}
         self.walk(self.leads_to[total.out], env, run)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise bad_result(total, share)
@@ -234,7 +260,8 @@ class Composition:
         run: Callable[[Part, Mapping[str, Any]], Any]=Part.run
     ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
         "The half of a step that is tensors. It writes to nothing. Raises PartError if a part breaks its contract."
-        env = {**{f'prev_{k}': v for k, v in state.items()}, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad}
+        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
+               'grad': grad, 'raw_grad': grad}
         self.walk(self.tensor_parts, env, run)
         return env['update'], {k: env[k] for k in self.stats}
 
@@ -266,10 +293,16 @@ def _is_zero(x: Any) -> bool:
 # -- sentences -----------------------------------------------------------------------------------------------
 
 def _not_a_part(x: Any) -> str:
-    if hasattr(x, 'made_of'): return f'{x.__name__} is a recipe, not a part: give its parts, *{x.__name__}.parts()'
+    if isinstance(x, Composition): return 'a Composition is not a part: give its parts, with a `*` before `.parts`'
+    if hasattr(x, 'made_of'):
+        name = f'({x.__name__})' if ' ' in x.__name__ else x.__name__
+        return f'{x.__name__} is a recipe, not a part: give its parts, *{name}.parts()'
     if isinstance(x, Tensor): return 'a tensor is not a part: the parameters come first, and then the list of parts'
     if isinstance(x, (list, tuple)): return 'a list is not a part: put a `*` before it, to have its parts in this list'
-    return f'{getattr(x, "__name__", repr(x))} is not a part: decorate it with @stat, @scalar, @transform or @step'
+    if isinstance(x, str): return f'{x!r} is not a part, but a str: give the part itself'
+    kinds = '@stat, @scalar, @transform, @step, @total or @gate'
+    if isfunction(x): return f'{x.__name__} is not a part: decorate it with {kinds}'
+    return f'{getattr(x, "__name__", repr(x))} is not a part, which is a function, made with `def`, under {kinds}'
 
 
 def bad_result(part: Part, out: Any, like: Tensor | None=None) -> PartError:

@@ -93,7 +93,7 @@ def did_you_mean(name: str, choices: Iterable[str], spellings: Iterable[str]=())
 def plain(name: str, value: Any) -> Any:
     """`value` as a plain int or float, or as the tensor that it is. Raises TypeError or ValueError for others.
 
-    NumPy's numbers, fractions and subclasses of int and float become Python's own, so that a checkpoint holds no others.
+    NumPy's numbers, fractions and subclasses of int and float become Python's own, as a checkpoint holds no others.
     """
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.is_complex():

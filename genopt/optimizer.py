@@ -20,7 +20,7 @@ from .checkpoint import begun, checked, refusal, refusing
 from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
-from .engines.compiled import check as check_compiles
+from .engines.segments import segments
 from .engines.shield import shielded
 from .engines.sparse import dense_or_rows
 from .engines.totals import totals
@@ -140,10 +140,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             for other in groups: _check_totals(composition, other.composition)
         plain = {k: float(v) for k, v in values.items()}
         rehearse(composition, plain, params)
-        if self.compiled: check_compiles(composition, plain, params)
+        if self.compiled: segments(composition, plain, params)
         self.param_groups.append(Group({
             'params': params, **({'param_names': names} if names else {}),
-            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize, 'parts': [p.label for p in composition.parts]}, rule, index))
+            **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
+            'parts': [p.label for p in composition.parts]}, rule, index))
         self._rules = (*self._rules[:index], rule)
 
     def _rule_for(self, group: Mapping[str, Any], index: int) -> tuple[Rule, list[str]]:
@@ -215,7 +216,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def _work(self, group: Group, place: int) -> list[Work]:
         "What there is to do in a group: for those with weight decay, and for those marked as without."
         params, grads = _with_gradients(group['params'])
-        states = [self._entry(p) for p in params]
+        try: states = [self.state[p] for p in params]
+        except KeyError: states = [self._entry(p) for p in params]  # somebody has put a plain dict there
         places = range(place, place + len(params)) if params is group['params'] else [
             place + i for i, p in enumerate(group['params']) if p.grad is not None]
         hypers, composition = _plain(group.hypers()), group.composition

@@ -19,7 +19,7 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     Raises TypeError for what is none of these or has no order, ValueError if there is nothing in it.
     """
     if isinstance(params, Tensor): raise TypeError('params is one tensor: give a list of them, [tensor]')
-    if isinstance(params, torch.nn.Module):
+    if _is_module(params):
         raise TypeError(f'params is a {type(params).__name__}, a module: give its parameters()')
     if isinstance(params, Mapping):
         raise TypeError('params is a dict: give a list of parameters, or of dicts with `params`')
@@ -50,8 +50,11 @@ def _is_pair(o: Any) -> bool: return isinstance(o, tuple) and len(o) == 2 and is
 
 
 def _is_list(o: Any) -> bool:
-    one = isinstance(o, (Tensor, torch.nn.Module, str, set, Mapping)) or _is_pair(o)
+    one = isinstance(o, (Tensor, str, set, Mapping)) or _is_module(o) or _is_pair(o)
     return isinstance(o, Iterable) and not one
+
+
+def _is_module(o: Any) -> bool: return isinstance(o, torch.nn.Module) and not isinstance(o, torch.nn.ParameterList)
 
 
 def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
@@ -79,11 +82,7 @@ def what_is_wrong(p: Any,              # What may be a parameter
     if not (p.is_leaf or p.retains_grad):
         return ValueError(' can\'t be optimized, as it is a non-leaf tensor, computed from others: '
                           'give those, or its detach()')
-    if not (p.is_floating_point() or p.is_complex()):
-        return TypeError(' is not of a floating-point or complex dtype: leave it out')
     if p.layout != torch.strided: return ValueError(f' is of layout {p.layout}: a parameter must be dense')
-    if not (p.requires_grad or isinstance(p, torch.nn.Parameter) or p.grad is not None):
-        return ValueError(' needs no gradient, so it would never move: call requires_grad_() on it, or leave it out')
     if p in seen:
         return ValueError(' is given twice: some parameters appear in more than one parameter group, or place')
     return None

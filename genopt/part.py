@@ -19,8 +19,9 @@ Positional arguments name what the part reads. Keyword-only arguments are its hy
 
 Names with a meaning of their own: `param`, `grad`, `raw_grad` (the gradient as it came, whatever transforms made of
 `grad`), `update`, `new_param` (the parameter with the update so far), and `prev_x` (the stat `x` as it was before this
-step). Every other positional argument is a stat or a scalar. One with a default names the scalar (or total) it depends
-on, so those need not be listed:
+step). `place` is the parameter's number among all of the optimizer's, for what differs from one to the next, such as
+random numbers; its reader says `whole=True`. Every other positional argument is a stat or a scalar. One with a default
+names the scalar (or total) it depends on, so those need not be listed:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -41,6 +42,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from numbers import Real
 from operator import attrgetter
 from pathlib import Path
@@ -55,8 +57,10 @@ from .words import COMMON, is_note
 
 __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 'step', 'total', 'gate', 'REQUIRED']
 
-RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param')
+RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
+CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of who makes or calls an optimizer
+STATE_WORDS = ('do_wd', 'force_train', 'swapped_param')  # a state's entries that are not stats: see checkpoint.py
 
 
 class ContractError(TypeError):
@@ -98,7 +102,7 @@ class Part:
             if value and value not in known:
                 raise ContractError(f'@{kind}({word}={value!r}): give {" or ".join(map(repr, known))}')
         if not inspect.isfunction(fn):
-            raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is none')
+            raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is not one')
         self.fn, self.kind, self.init, self.names = fn, kind, init, dict(names or {})
         self.whole, self.needs, self.sparse, self.decay = whole or needs == 'matrix', needs, sparse, decay
         self.given_switch, self.switch = switch, self.names.get(switch, switch)
@@ -118,7 +122,7 @@ class Part:
         for name, default in linked.items():
             if not (isinstance(default, Part) and default.kind in ('scalar', 'total')):
                 raise self._broken(f'`{name}={default!r}` stands before the `*`, where a default must be a @scalar '
-                                   f'part (or a @total); a hyperparameter stands after it: `*, {name}={default!r}`')
+                                   f'part (or a @total)' + self._instead_of_default(name, default))
         # Names as they were defined: of what it reads, of its hyperparameters, those of its scalars, a scalar's own
         own = [a.name for a in args if a.name not in linked] + [self.__name__] * (self.kind in ('scalar', 'total'))
         own += [a.name for a in self._init_args() if a.kind == a.KEYWORD_ONLY]
@@ -131,6 +135,7 @@ class Part:
                        if a.kind == a.KEYWORD_ONLY}  # hyperparameters of its `init`
         self.hypers |= {k: v for k, v in self.begins.items() if self.hypers.get(k, REQUIRED) is REQUIRED}
         self._check_hypers()
+        self._check_reads()
         if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
             raise self._broken(f'{_pairs(self.names)} gives one name to two of its arguments')
         self.out = getattr(self, f'_out_of_{self.kind}')(self.args)
@@ -153,12 +158,28 @@ class Part:
                 raise self._broken(f'`{k}` is how torch spells {_code(COMMON[k])}: say that, or choose another name')
             if k in GROUP_KEYS or is_note(k):
                 raise self._broken(f'a group may have its own `{k}`: give the hyperparameter another name')
+            if k in CALL_WORDS:
+                raise self._broken(f'`{k}` means something else to who makes or calls an optimizer: give the '
+                                   'hyperparameter another name')
             if _is_reserved(k):
                 raise self._broken(f'`{k}` has a meaning of its own: give the hyperparameter another name')
             if v is not REQUIRED and not isinstance(v, Real):
                 raise self._broken(f'the default of the hyperparameter `{k}` is {v!r}: make it a number')
         if self.switch and self.switch not in self.hypers:
             raise self._broken(f'switch={self.given_switch!r}: {did_you_mean(self.given_switch, self.hypers)}')
+
+    def _check_reads(self) -> None:
+        for a in self.args:
+            if a == 'prev_': raise self._broken('`prev_` lacks the name of a stat, as in `prev_grad_avg`')
+            if a.startswith('prev_prev_'):
+                raise self._broken(f'`{a}` is from two steps before this one: keep `{a.removeprefix("prev_")}` in a '
+                                   '@stat, and read `prev_` and the name of that')
+
+    def _instead_of_default(self, name: str, default: Any) -> str:
+        "What to write instead of a default before the `*`."
+        if isinstance(default, Real): return f'; a hyperparameter stands after it: `*, {name}={default!r}`'
+        if isinstance(default, Part) and default.kind == 'stat': return f': read what it keeps, `{default.out}`'
+        return ': leave the default out'
 
     def _out_of_stat(self, args: list[str]) -> str:
         if not args or _is_reserved(args[0]):
@@ -174,11 +195,9 @@ class Part:
         return self._out_of_named(args)
 
     def _out_of_gate(self, args: list[str]) -> str:
-        if tensors := {*args} & {*RESERVED}:
-            raise self._broken(f'a gate runs on plain numbers and cannot read `{min(tensors)}`, which is a tensor: '
-                               'read a @total of it')
+        for a in args:
+            if a in RESERVED: raise self._broken(f'a gate runs on plain numbers and cannot read {_tensor(a)}')
         return f'gate {self.label}'
-
 
     def _out_of_transform(self, args: list[str]) -> str:
         if not args or args[0] not in ('grad', 'update'):
@@ -189,13 +208,12 @@ class Part:
 
     def _out_of_scalar(self, args: list[str]) -> str:
         for a in args:
-            if a in RESERVED:
-                raise self._broken(f'a scalar runs on plain numbers and cannot read `{a}`, which is a tensor')
+            if a in RESERVED: raise self._broken(f'a scalar runs on plain numbers and cannot read {_tensor(a)}')
         return self._out_of_named(args)
 
     def _out_of_named(self, args: list[str]) -> str:
-        if _is_reserved(self.__name__):
-            raise self._broken(f'`{self.__name__}` has a meaning of its own: give it another name')
+        name = self.names.get(self.__name__, self.__name__)
+        if _is_reserved(name): raise self._broken(f'`{name}` has a meaning of its own: give it another name')
         return self.names.get(self.__name__, self.label)
 
     def _broken(self, why: str) -> ContractError:
@@ -223,13 +241,20 @@ class Part:
         Reaches the scalars that the part depends on. Raises ContractError for a name that the part does not have.
         """
         for n, new in names.items():
-            if not (isinstance(new, str) and new.isidentifier()):
-                raise ContractError(f'`{self.label}` cannot call `{n}` {new!r}: give a name')
+            if not (isinstance(new, str) and new.isidentifier() and not iskeyword(new)):
+                raise ContractError(f'`{self.label}` cannot call `{n}` {new!r}: give a name'
+                                    + ' that is not a word of Python' * (isinstance(new, str) and iskeyword(new)))
             if n not in self.knows:
                 raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
         now = {n: self.names.get(n, n) for n in self._defined}
         changed = {n: new for n, old in now.items() if (new := names.get(old, old)) != n}
         return Part(self.fn, self.kind, **self._declared(), names=changed)
+
+    def with_another(self, name: str) -> str:
+        "For errors' advice: how one writes this part with another name for what is called `name` now."
+        own = next((n for n in sorted(self._defined) if self.names.get(n, n) == name), name)
+        new = {n: repr(new) for n, new in self.names.items()} | {own: '...'}
+        return f'`{self.__name__}.rename({", ".join(f"{n}={new[n]}" for n in new)})`'
 
     def _declared(self) -> dict[str, Any]:
         "What the decorator was given."
@@ -293,6 +318,11 @@ def _pairs(names: Mapping[str, str]) -> str: return ', '.join(f'{k}={v}' for k, 
 
 
 def _is_reserved(name: str) -> bool: return name in RESERVED or name.startswith('prev_')
+
+
+def _tensor(name: str) -> str:
+    late = name in ('update', 'new_param')
+    return f'`{name}`, which is a tensor' + ('' if late else ': read a @total of it')
 
 
 def _code(names: Iterable[str]) -> str: return ' and '.join(f'`{n}`' for n in names)

@@ -28,6 +28,7 @@ from .composition import Composition
 from .hypers import TABLE, check, check_flag
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
+from .placing import placed
 from .rule import Rule
 from .words import COMMON, Words, unknown
 
@@ -158,11 +159,12 @@ class Recipe:
     def __add__(self, extra: Part | Iterable[Part]) -> Recipe:
         """A recipe with one more part, or several (those that are there already are left out), put where they work.
 
-        What changes the gradient, or keeps a step from happening, comes first; what changes the update comes after the
-        steps, but before decoupled weight decay, unless it is declared with `decay=True`; decay comes next; and what
-        reads the new parameter comes last. Several of a kind stand in the order in which they were added. A part with a
-        `switch`, such as `weight_decay`, takes the place of those with the same one. Raises ContractError if that makes
-        no optimizer.
+        What keeps a step from happening comes first, and what changes the gradient; what changes the update comes after
+        the steps, but before decoupled weight decay, unless it is declared with `decay=True`; decay comes next; and
+        what reads the new parameter comes last. No part stands before what it reads, or after what reads it; and parts
+        that read what others make keep the order in which they were added, so a stat that is given before a change of
+        the gradient sees the gradient before the change. A part with a `switch`, such as `weight_decay`, takes the
+        place of those with the same one. Raises ContractError if that makes no optimizer.
         """
         if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)): raise _no_sum(self, extra)
         parts = (extra,) if isinstance(extra, Part) else tuple(extra)
@@ -210,7 +212,7 @@ def _no_sum(base: Recipe, extra: Any) -> ContractError:
 
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
-    def fn(**options: Any) -> Iterable[Part]: return _placed(base.parts(**options), extra)
+    def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
@@ -221,37 +223,6 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     res = Recipe(fn, own | {w: ' '.join(ours) for w, ours in base.words.items()})
     res.made_of = base, extra
     return res
-
-
-def _placed(parts: tuple[Part, ...], extra: tuple[Part, ...]) -> list[Part]:
-    "The parts in order of their place; those of one place in the order in which they came."
-    switches = {p.switch: p for p in extra if p.switch}
-    new = [p for p in dict.fromkeys(extra) if p not in parts and switches.get(p.switch, p) is p]
-    every = (*(p for p in parts if switches.get(p.switch, p) == p), *new)
-    numbers = [p for p in every if p.kind == 'stat' and p.is_number]
-    # a gate, after those numbers that count what it stops; then numbers that an early part reads
-    gates = [p for p in new if p.kind == 'gate']
-    first = [p for p in numbers if p in new and any(link.kind == 'total' for link in p.links.values())] + gates
-    needed = {name for p in new if not _place(p) for name in p.reads + [r for s in p.links.values() for r in s.reads]}
-    first += [p for p in numbers if p not in first and (p in new or needed & {q.out for q in numbers})]
-    late = {'new_param'}.union(p.out for p in every if p.kind == 'stat' and 'new_param' in p.reads)
-
-    def place(p: Part) -> float:
-        if late & {*p.reads}: return 4 if p.kind != 'stat' or any(p.out in q.reads for q in every) else 5
-        if _is_decay(p): return 2
-        if p in new: return _place(p)
-        return 3 if 'update' in p.reads and any(map(_is_decay, parts[:parts.index(p)])) else 1
-    return [*first, *sorted((p for p in every if p not in first), key=place)]
-
-
-def _is_decay(p: Part) -> bool: return p.kind == 'step' and {*p.args} <= {'param'}
-
-
-def _place(p: Part) -> float:
-    "Where a part goes that is added: 0 before the others, 1 among them, 1.5 after their steps, 3 after decay."
-    if p.kind == 'transform': return 0 if p.out == 'grad' else 3 if p.decay else 1.5
-    if p.kind in ('total', 'gate'): return 0
-    return 2.5 if p.kind == 'step' and 'update' in p.reads else 1
 
 
 @overload

@@ -1,29 +1,34 @@
-"""The rehearsal: parts are tried when an optimizer is made, so that one which breaks its contract is named now.
+"""The rehearsal: parts are tried when an optimizer is made, so that mistakes are named now.
 
-A part must return a tensor of the right shape, or a number; must not write to what it reads; and, unless it says
-`whole=True`, must give for a slice of a tensor the slice of what it gives for the whole. That finds norms and means
-which do not declare themselves, and would be silently wrong in an engine that cuts tensors, or joins them.
+How a part is checked is in `trial`; here is what it is tried on. Gradients are small and large (for
+parts that clip), with a spike, with an element that is not finite, and 0. Hyperparameters are tried
+with other numbers for their zeros, which might hide something; as they were given; and with a
+learning rate of 0, where a warm-up begins. If a part says `whole=True`, shapes are of each kind
+that the parameters have, but small.
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.nn.parameter import is_lazy
 
-from .composition import Composition, bad_result
+from .composition import Composition
 from .hypers import TABLE
-from .part import Part, PartError
+from .part import PartError
+from .trial import Trial, apart, cast
 
 __all__ = ['rehearse', 'stays_still', 'trial_shape']
 
-SHAPE = 5, 4  # no slice of it is its own mirror image
-GATED = 20  # how often a gate is tried, before it is taken to be closed for numbers like these
-CUTS = slice(1, 2), (..., slice(1, 2))
+Shape: TypeAlias = tuple[int, ...]
+
+SHAPE = 5, 4     # no piece of it is its own mirror image
+GATED = 20       # how often a gate is tried, before it is taken to be closed for such numbers
+LARGEST = 2**20  # elements, about, of the largest numbers that parts are tried on
+KEPT = 1000      # how many trials a composition remembers
 
 
 def rehearse(
@@ -31,87 +36,196 @@ def rehearse(
     hypers: Mapping[str, Any],  # A number for each hyperparameter
     params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
 ) -> None:
-    """Runs two steps on random numbers, with a small gradient and a large one, for parts that clip. Raises PartError.
+    """Tries the parts on random numbers. Raises PartError.
 
-    If a part says `whole=True`, the numbers have the shape of the smallest parameter. A hyperparameter that is 0 is
-    tried as 0.1, so that it hides nothing. The same composition is tried once for the same hyperparameters.
+    A composition is tried once for shapes and hyperparameters of a kind. The kind of a number is
+    whether it is 0, 1 or another one. A small shape may be too small for a part that needs the 8
+    largest elements, say. So what fails there is an error only if it also fails in a parameter's
+    own shape, or in a large one of its kind.
     """
-    shape = trial_shape(composition, params)
-    dtype = torch.float64 if any(p.dtype in (torch.float64, torch.complex128) for p in params) else torch.float32
-    switches = {p.switch for p in composition.parts}
-    hypers = {k: v or .1 if k in TABLE or k in switches else v for k, v in hypers.items()}
-    if (key := (*hypers.items(), shape, dtype)) in composition.tried: return
-    draw = torch.Generator().manual_seed(0)
-    def random(scale: float) -> Tensor: return scale * torch.randn(shape, generator=draw, dtype=dtype, device='cpu')
-    # Whatever mode the caller is in (fake tensors, inference), and without using up random numbers
-    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        param = random(1.)
-        state = composition.init(param, hypers)
-        if any(v.dtype == torch.float64 for v in state.values() if isinstance(v, Tensor)): dtype = torch.float64
-        for scale in (.1, 1000.):
-            state = {k: _cast(v, dtype) for k, v in state.items()}  # as an engine does
-            given, p, g = dict(hypers), param.to(dtype), random(scale).to(dtype)
-            for k, total in composition.totals.items():
-                given[k] = composition.total(total, p, g, state, composition.numbers(state, given, total), _run).item()
-            for _ in range(GATED):
-                if not composition.is_closed(numbers := composition.numbers(state, given)): break
-                state |= {k: numbers[k] for k in composition.number_stats if k in numbers}
-            else: return
-            _, state = composition.update(p, g, state, numbers, _run)
-    composition.tried.add(key)
+    double = any(p.dtype in (torch.float64, torch.complex128) for p in params)
+    dtype = torch.float64 if double else torch.float32
+    kinds = dtype, *_kinds(composition, hypers)
+    for shape, own in _shapes(composition, params).items():
+        if (shape, kinds) in composition.tried: continue
+        more = kinds not in composition.tried
+        try: _try(composition, hypers, shape, dtype, more)
+        except PartError:
+            if own == shape: raise
+            _try(composition, hypers, own, dtype, more)
+        else: _remember(composition, (shape, kinds), kinds)
 
 
 def stays_still(
     composition: Composition,
-    hypers: Mapping[str, Any]  # A number for each hyperparameter and total
+    hypers: Mapping[str, Any]  # A number for each hyperparameter
 ) -> bool:
-    """Does a parameter without a gradient stay where it is, with all that is remembered of it? Tried on random numbers.
+    """True if a parameter without a gradient stays where it is, with all that is remembered of it.
 
-    Not if a part reads `new_param`: it may do so only in some steps, as Lookahead does.
+    Tried on random numbers, in a first step and in later ones; once for hyperparameters of a kind,
+    as in `rehearse`. False if a part reads `new_param`: it may do so only in some steps, as
+    Lookahead does.
     """
     if composition.reads_new_param: return False
-    if (key := ('still', *hypers.items())) in composition.tried: return True
-    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        draw = torch.Generator().manual_seed(0)
-        param, *rest = torch.rand(2 + len(composition.stats), *SHAPE, generator=draw, dtype=torch.float64)
-        state = {k: v if isinstance(v, Real) else (_cast(v, torch.float64) + rest[i] if v.shape == param.shape else v)
-                 for i, (k, v) in enumerate(composition.init(param, hypers).items())}
-        change, new = composition.update(param, 0 * param, state, composition.numbers(state, hypers))
-    still = not change.any() and all(torch.equal(new[k], cast(Tensor, state[k])) for k in composition.tensor_stats)
-    if still: composition.tried.add(key)
+    kinds = _kinds(composition, hypers)
+    for known in (True, False):
+        if (known, kinds) in composition.tried: return known
+    with apart():
+        trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
+        param = _uniform(SHAPE, draw)
+        state = _under_way(trial.init(param, hypers), draw)
+        with trial.watch: still = all([_stays(composition, hypers, param, state) for _ in range(3)])
+    _remember(composition, (still, kinds))
     return still
 
 
-def trial_shape(composition: Composition, params: Sequence[Tensor]) -> tuple[int, ...]:
-    "The shape of numbers that parts are tried on: of the smallest parameter, if a part says `whole=True`."
-    if not any(p.whole for p in composition.parts): return SHAPE
-    return min((tuple(p.shape) for p in params if p.numel()), key=math.prod, default=(1,))
+def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
+           state: dict[str, Any]) -> bool:
+    "The same for one step, which leaves its numbers in `state`."
+    numbers = composition.numbers(state, hypers)
+    still = composition.is_closed(numbers)
+    if not still:
+        change, new = composition.update(param, 0 * param, state, numbers)
+        kept = all(torch.equal(new[k], state[k]) for k in composition.tensor_stats)
+        still = kept and not change.any()
+    state |= {k: numbers[k] for k in composition.number_stats if k in numbers}
+    return still
 
 
-def _cast(x: Any, dtype: torch.dtype) -> Any:
-    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+def trial_shape(composition: Composition, params: Sequence[Tensor]) -> Shape:
+    "A shape of numbers that parts are tried on."
+    return next(iter(_shapes(composition, params)), SHAPE)
 
 
-def _run(part: Part, env: Mapping[str, Any]) -> Any:
-    "Runs a part, and checks what it did."
-    read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
-    before = {k: (v._version, v.clone()) for k, v in read.items()}
-    result, like = part.run(env), env[part.like]
-    for k, v in read.items():
-        if v._version != before[k][0] or not torch.equal(v.nan_to_num(), before[k][1].nan_to_num()):
-            raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and changes nothing it '
-                            'reads')
-    if part.kind == 'total': return result
-    if not (isinstance(result, Tensor) and result.is_floating_point() == like.is_floating_point()):
-        raise bad_result(part, result, like)
-    if part.whole or not result.dim() or result.shape != env['param'].shape: return result
-    out = result.to(torch.float64, copy=True)
-    near = 1e-5 * out.nan_to_num(0., 0., 0.).abs().max().item()  # vector and scalar instructions round differently
-    for cut in CUTS:
-        again = part.run({**env, **{k: v[cut] for k, v in read.items() if v.shape == out.shape}})
-        if not isinstance(again, Tensor) or again.shape != out[cut].shape or \
-                not torch.allclose(again.double(), out[cut], 1e-3, near, equal_nan=True):
-            raise PartError(f'`{part.label}` does not treat each element alone: for a part of a tensor it gives other '
-                            'values than for the whole. If it needs the tensor\'s own shape, or is random, say '
-                            f'@{part.kind}(whole=True)')
-    return result
+# -- shapes, and kinds of hyperparameters ----------------------------------------------------------
+
+def _shapes(composition: Composition, params: Sequence[Tensor]) -> dict[Shape, Shape]:
+    """Shapes to try, the largest first; and for each, the smallest parameter's shape of that kind.
+
+    Parts see complex numbers as pairs of reals.
+    """
+    if composition.elementwise: return {SHAPE: SHAPE}
+    res: dict[Shape, Shape] = {}
+    for p in params:
+        if is_lazy(p): continue  # its shape is not known yet
+        pair = (2,) if p.is_complex() else ()
+        shape, own = (*_small(p.shape), *pair), (*_not_huge(p.shape), *pair)
+        if shape not in res or math.prod(own) < math.prod(res[shape]): res[shape] = own
+    return dict(sorted(res.items(), key=lambda item: -math.prod(item[0])))
+
+
+def _small(shape: Sequence[int]) -> Shape:
+    "A small shape of the same kind: sizes are equal, larger or 1 where those of `shape` are."
+    sizes = sorted({n for n in shape if n != 1})
+    return tuple(n if n == 1 else 3 + sizes.index(n) for n in shape)
+
+
+def _not_huge(shape: Sequence[int]) -> Shape:
+    "The same shape, or one of its kind with fewer elements."
+    sizes, side = sorted({*shape}), LARGEST**(1 / max(len(shape), 1))
+    return tuple(min(n, int(side) + sizes.index(n)) for n in shape)
+
+
+def _kinds(composition: Composition, hypers: Mapping[str, Any]) -> tuple[Any, ...]:
+    "By this trials are remembered, as a schedule makes other values for every step."
+    return tuple(v if (v := hypers[k]) in (0, 1) else 2 for k in composition.hypers)
+
+
+def _without_zeros(composition: Composition, hypers: Mapping[str, Any]) -> dict[str, Any]:
+    "With 0.1 for 0, or 1 if it is a whole number, so that it hides nothing."
+    switches = {p.switch for p in composition.parts}
+    zeros = [k for k, v in hypers.items() if not v and (k in TABLE or k in switches)]
+    rows = [(k, TABLE.get(k)) for k in zeros]
+    return {**hypers, **{k: 1 if row and row.whole else min(.1, row.most if row else .1)
+                         for k, row in rows}}
+
+
+def _remember(composition: Composition, *keys: tuple[Any, ...]) -> None:
+    if len(composition.tried) >= KEPT: composition.tried.clear()
+    composition.tried.update(keys)
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+def _try(composition: Composition, hypers: Mapping[str, Any], shape: Shape, dtype: torch.dtype,
+         more: bool) -> None:
+    "Two steps; and for one shape of several, `more` that does not depend on the shape."
+    with apart():
+        trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
+        def random(scale: float) -> Tensor:
+            return scale * torch.randn(shape, generator=draw, dtype=dtype, device='cpu')
+        param, full = random(1.), _without_zeros(composition, hypers)
+        state = trial.init(param, full)
+        trial.checks = [trial.check_operations, trial.check_pieces]
+        for scale in (.1, 1000.):
+            for _ in range(GATED):
+                state, happened = trial.step(param, random(scale), state, full)
+                if happened: break
+            else: return
+        if not more: return
+        trial.checks = [trial.check_pieces]
+        for grad in _extremes(random(1.)): _may_fail(trial, param, grad, state, full)
+        trial.checks = []
+        rates = [k for k in hypers if composition.origins.get(k) == 'lr']
+        no_rate = {**hypers, **dict.fromkeys(rates, 0.)}
+        if hypers not in (full, no_rate): _begin(trial, param, random, hypers)
+        try: state = _begin(trial, param, random, no_rate)
+        except PartError as e:
+            if not rates: raise
+            where = f'(with `{rates[0]}` = 0, where a warm-up begins)'
+            raise PartError(f'{e} {where}') from e.__cause__
+        trial.checks = [trial.check_change]
+        _check_changes(trial, shape, state, full | dict.fromkeys(rates, 0.))
+
+
+def _begin(trial: Trial, param: Tensor, random: Callable[[float], Tensor],
+           hypers: Mapping[str, Any]) -> dict[str, Any]:
+    "The state after the first two steps."
+    state = trial.init(param, hypers)
+    for _ in range(2): state, _ = trial.step(param, random(.1), state, hypers)
+    return state
+
+
+def _may_fail(trial: Trial, *args: Any) -> None:
+    "A step on numbers that a part may well fail on, such as 1/‖g‖, but not in silence."
+    try: trial.step(*args)
+    except PartError as e:
+        if e.__cause__ is None: raise
+
+
+def _extremes(grad: Tensor) -> list[Tensor]:
+    "Gradients with a spike, which shows what looks at other elements, or none that is finite; 0."
+    middle = torch.arange(grad.numel(), device='cpu').view(grad.shape) == grad.numel() // 2
+    return [torch.where(middle, x, grad) for x in (1e4, math.nan, math.inf)] + [0 * grad]
+
+
+def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
+                   hypers: Mapping[str, Any]) -> None:
+    """Finds a step that returns the new parameter, where that has hardly moved.
+
+    The parameter is larger than what is remembered, so that neither a fixed rate nor decay hides
+    it; but not by so much that θ − θₜ₋₁, which is a change, looks like θ. It is tried small too,
+    for parameters that are kept within bounds.
+    """
+    composition, draw = trial.composition, torch.Generator('cpu').manual_seed(1)
+    hypers = {k: 1e-3 if composition.origins.get(k) == 'wd' else v for k, v in hypers.items()}
+    counts = {k: state[k] for k in composition.number_stats}
+    for scale in (1., 1e-3):
+        sign = (_uniform(shape, draw) - .5).sign()
+        param = scale * sign * (4 + 4 * _uniform(shape, draw))
+        begin = _under_way(trial.init(param, hypers), draw, scale)
+        _may_fail(trial, param, 1e-3 * scale * _uniform(shape, draw), {**begin, **counts}, hypers)
+
+
+def _under_way(state: Mapping[str, Any], draw: torch.Generator,
+               scale: float=1.) -> dict[str, Any]:
+    "What began as 0 is a number of this scale, and what began as the parameter is near it."
+    def moved(x: Tensor) -> Tensor:
+        noise = 1 + _uniform(x.shape, draw)
+        return torch.where(x == 0, scale * noise, x * (1 + .02 * noise))
+    return {k: moved(v) if isinstance(v := cast(x, torch.float64), Tensor) and v.is_floating_point()
+            else x for k, x in state.items()}
+
+
+def _uniform(shape: Sequence[int], draw: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=draw, dtype=torch.float64, device='cpu')

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -18,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import genopt
 from genopt import Optimizer, PartError, sgd_step, stat, step, transform
-from genopt.engines import compiled, native
+from genopt.engines import compiled, toolchain
 
 
 by_torchs_compiler = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # its own
@@ -29,7 +30,7 @@ def builds(monkeypatch):
     "The kernels that are built from now on; none is there yet."
     monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
     found = []
-    monkeypatch.setattr(native, 'build', lambda code, f=native.build: (found.append(code), f(code))[1])
+    monkeypatch.setattr(toolchain, 'build', lambda code, f=toolchain.build: (found.append(code), f(code))[1])
     return found
 
 
@@ -282,20 +283,21 @@ def test_a_cache_that_cannot_be_written(cached, tmp_path):
 
 
 def test_the_file_is_named_by_all_that_matters(monkeypatch):
+    monkeypatch.setattr(toolchain, '_loaded', {})
     def name():
         seen = []
-        monkeypatch.setattr(native, '_compile', lambda code, command, path: (seen.append(path), path.touch()))
-        with pytest.raises(native.NoKernel, match='does not load'): native.build('int x;')
-        return seen[0].name
-    names = {name()}
-    monkeypatch.setattr(torch, '__version__', '99.0'); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(genopt, '__version__', '99.0'); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(native, 'FLAGS', ['-O0']); native._machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(native.Path, 'read_text', lambda self: 'flags : sse2'); native._machine.cache_clear()
+        monkeypatch.setattr(toolchain, '_make', lambda code, compiler, key, folder: seen.append(key))
+        toolchain.build('int x;')
+        return seen[0]
+    names, machine = {name()}, toolchain._machine
+    monkeypatch.setattr(torch, '__version__', '99.0'); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(genopt, '__version__', '99.0'); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(toolchain, 'FLAGS', ['-O0']); machine.cache_clear(); names.add(name())
+    monkeypatch.setattr(toolchain.Path, 'read_text', lambda *args, **kwargs: 'flags : sse2'); machine.cache_clear()
     names.add(name())
     monkeypatch.setenv('CC', 'true'); names.add(name())
     assert len(names) == 6
-    monkeypatch.undo(); native._machine.cache_clear()
+    monkeypatch.undo(); machine.cache_clear()
 
 
 # -- where there is no compiler --------------------------------------------------------------------------------
@@ -325,8 +327,7 @@ def test_a_compiler_that_is_no_program(monkeypatch, builds, tmp_path):
 
 def test_a_cache_that_is_full(monkeypatch, builds):
     def full(*args, **kwargs): raise OSError(28, 'No space left on device')
-    native._folder()
-    monkeypatch.setattr(native.tempfile, 'TemporaryDirectory', full)
+    monkeypatch.setattr(tempfile, 'TemporaryDirectory', full)
     @step
     def new_one(grad, *, lr): return -lr * 1.2345 * grad
     opt = Optimizer([p := nn.Parameter(torch.ones(2))], [new_one], lr=.5, compile=True); p.grad = torch.ones(2)
@@ -408,10 +409,6 @@ def writes_into_a_view(grad, *, lr):
     return x
 
 @step
-def stacks(grad, *, lr):
-    return -lr * torch.stack([grad, grad]).amax(0)
-
-@step
 def takes_two(grad, *, lr):
     mantissa, _ = grad.frexp()
     return -lr * mantissa
@@ -424,12 +421,11 @@ def reads_a_global(grad, *, lr):
 @step
 def uses_numpy(grad, *, lr): return torch.from_numpy(grad.numpy() * -1.) * lr
 
-ASKS, UNKNOWN = 'asks for the value of a tensor', 'a tensor that is none of its arguments'
+ASKS, UNKNOWN = 'asks for the value of a number', 'a tensor that is not one of its arguments'
 BROKEN = [(asks_if, ASKS, 1), (asks_item, ASKS, 1), (uses_math, ASKS, 2), (reads_a_global, UNKNOWN, 1),
-          (uses_numpy, UNKNOWN, None), (writes_through_out, 'it writes into a tensor', 1),
+          (uses_numpy, 'asks for the value of a tensor', 0), (writes_through_out, 'it writes into a tensor', 1),
           (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
-          (stacks, '`stack` is no operation on each element alone: say `whole=True`', 1),
-          (takes_two, '`frexp` is no operation on each element alone', 1)]
+          (takes_two, '`frexp` does not return one tensor of the same shape', 1)]
 
 
 @pytest.mark.parametrize('part, why, line', BROKEN, ids=lambda x: getattr(x, '__name__', None))
@@ -439,7 +435,15 @@ def test_a_part_that_cannot_be_compiled_is_named_with_its_line(part, why, line):
     with pytest.raises(PartError, match=f'`{part.__name__}` cannot be compiled.*{at}.*{why}'):
         Optimizer([p], [part], lr=.1, compile=True)
     Optimizer([p], [part], lr=.1)  # eager can
-    if 'whole' in why: Optimizer([p], [step(whole=True)(part.fn)], lr=.1, compile=True)
+
+
+def test_what_looks_at_other_elements_must_say_so_and_then_runs_as_it_is():
+    def stacks(grad, *, lr): return -lr * torch.stack([grad, grad]).amax(0)
+    p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    with pytest.raises(PartError, match='`stacks` does not treat each element alone: it calls `stack`'):
+        Optimizer([p], [step(stacks)], lr=.1, compile=True)
+    Optimizer([p], [step(whole=True)(stacks)], lr=.1, compile=True).step()
+    assert torch.allclose(p, torch.tensor(.9))
 
 
 def test_nothing_has_changed_when_an_option_brings_such_a_part():

@@ -13,7 +13,7 @@ from torch import nn
 
 import genopt
 from genopt import Optimizer, adam_step, average_grad, average_sqr_grad, stat, step, step_count, transform, weight_decay
-from genopt.engines import compiled, native
+from genopt.engines import compiled, native, operations
 
 each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_id, CASES))
 
@@ -223,7 +223,10 @@ OTHERS = dict(
     numbers=lambda a, b: torch.tensor(.5).expand_as(a) + torch.ones(()) - torch.zeros(()) * torch.full((), 3.),
     likes=lambda a, b: torch.ones_like(a) * 2 + torch.full_like(a, .25) - torch.zeros_like(a),
     news=lambda a, b: a.new_ones(a.shape) * 2 + a.new_full(a.shape, .25) - a.new_zeros(a.shape),
-    ints=lambda a, b: (a > b).int() * 3 + (a < 0).long() - a)
+    ints=lambda a, b: (a > b).int() * 3 + (a < 0).long() - a,
+    shifts=lambda a, b: (((a > b).int() << 3) + 5 >> 1) * a, alias=lambda a, b: torch.ops.aten.alias(a),
+    fills=lambda a, b: a.clone().fill_(2.) * a.clone().copy_(b) + a.clone().zero_(),
+    unread=lambda a, b: torch.where(torch.ones_like(a) > 0, b, torch.empty_like(a)))
 SPECIAL = [0., -0., 1., -1., .5, -.5, 1.5, 2.5, 1e-3, -3., 40., -40., float('inf'), -float('inf'), float('nan')]
 
 
@@ -249,7 +252,7 @@ def test_every_operation_in_c(dtype):
     tol = dict(rtol=2e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=1e-14, atol=1e-15)
     for k, f in fns.items():
         torch.testing.assert_close(made[k], f(a, b).to(dtype), equal_nan=True, **tol, msg=lambda m, k=k: f'{k}: {m}')
-    assert not {*native.OPS} - {op.func._schema.name[6:] for op in tape.ops}
+    assert not {*operations.OPS} - {op.func._schema.name[6:] for op in tape.ops}
 
 
 def _stat_of(name, f):

@@ -147,7 +147,7 @@ def test_what_a_stat_begins_with():
 
 def test_sums_and_gates():
     text = (genopt.AdamW + genopt.skip_nonfinite + genopt.clip_global_norm + genopt.lookahead).explain().text()
-    for line in ('bad = Σ sum(1 − finite(g))   (summed over all parameters)',
+    for line in ('bad = Σ sum(1 − finite(∇f))   (summed over all parameters)',
                  'only if bad = 0   (else nothing happens)',
                  'S = Σ ‖g‖²', 'g ← min(c / (√S + 1e-6), 1)·g',
                  'φ ← (1 − α·σ)·φ + α·σ·θ   (from θ)', 'θ ← θ + σ·(φ − θ)'):

@@ -169,6 +169,14 @@ def test_steps_with_a_gradient_that_is_not_finite_do_not_happen(bad, compile):
     assert opt.state[ps[0]]['count'] == 4 and not torch.equal(ps[0], before[0][0])
 
 
+@pytest.mark.parametrize('make', [lambda ps: (SGD + genopt.clip_value + genopt.skip_nonfinite)(ps, lr=.1),
+    lambda ps: Optimizer(ps, [genopt.clip_value, *genopt.skip_nonfinite, genopt.sgd_step], lr=.1)], ids=['sum', 'list'])
+def test_what_is_not_finite_is_seen_in_the_gradient_as_it_came(make):
+    p = torch.nn.Parameter(torch.ones(2)); opt = make([p])
+    p.grad = torch.tensor([1., float('inf')]); opt.step()
+    assert torch.equal(p, torch.ones(2)) and opt.state[p]['skipped'] == 1
+
+
 def test_what_comes_after_a_closed_gate_is_not_asked():
     p = torch.nn.Parameter(torch.ones(3, 2)); p.grad = torch.full_like(p, float('nan'))
     recipe = AdamW + genopt.gradient_noise + genopt.skip_nonfinite + genopt.centralize + genopt.clip_global_norm
@@ -389,7 +397,7 @@ def test_a_sum_is_a_recipe():
     (genopt.max_grad.rename(grad_max='sqr_avg'),
      'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and `max_grad[grad_max=sqr_avg]` both keep '
      '`sqr_avg`: '
-     'leave one out, or give one another name, `max_grad.rename(sqr_avg=...)`')])
+     'leave one out, or give one another name, `max_grad.rename(grad_max=...)`')])
 def test_what_cannot_be_added(extra, why):
     with pytest.raises(ContractError) as e: genopt.Adam + extra
     assert str(e.value) == why
@@ -399,7 +407,8 @@ def test_what_cannot_be_added(extra, why):
     ([genopt.cautious, average_grad, momentum_step],
      '`cautious` reads `update`, and there is none before the first step: put it after one'),
     ([average_grad, momentum_step, *genopt.skip_nonfinite],
-     '`finite_only` is a gate, and `average_grad` before it has already remembered this step: put the gate first'),
+     '`finite_only` is a gate, and `average_grad` before it has already remembered this step: put the gate before '
+     '`average_grad`, and what it reads before the gate'),
     ([genopt.average_param, average_grad, momentum_step],
      '`average_param` reads `new_param`, and there is none before the first step: put it after one'),
     ([average_grad, momentum_step, genopt.average_param, genopt.weight_decay],

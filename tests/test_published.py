@@ -61,7 +61,7 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
          dict(lr=.01, betas=(.98, .92, .99), eps=1e-8, weight_decay=0))]),
     ('AdEMAMix', ref.ademamix, [
         (dict(), dict()),
-        (dict(lr=.01, betas=(.8, .95), slow_mom=.99, slow_weight=3., wd=.1),
+        (dict(lr=.01, betas=(.8, .95, .99), slow_weight=3., wd=.1),
          dict(lr=.01, b1=.8, b2=.95, b3=.99, alpha=3., wd=.1)),
         (dict(warmup=50), dict(T=50))]),
     ('ADOPT', ref.adopt, [

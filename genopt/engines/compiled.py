@@ -2,8 +2,8 @@
 
 A composition is recorded once on a tape. On the CPU the tape becomes a loop in C (`native`), which is called once a
 step with the addresses of all tensors: they stay where they are. On a GPU, or where C has no word for an operation, it
-becomes a kernel of torch.compile's (`inductor`) that runs on blocks. Parts that need the whole tensor run as they are,
-and what lies between them is compiled. Whatever a kernel cannot take (sharded, overlapping or strided tensors) and what
+becomes a kernel of torch.compile's (`inductor`) that runs on blocks. Some parts run as they are, and what lies between
+them is compiled (`segments`). Whatever a kernel cannot take (sharded, overlapping or strided tensors) and what
 cannot be compiled goes to the eager engine.
 
 Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever compiles anything.
@@ -13,11 +13,10 @@ from __future__ import annotations
 import sys
 import warnings
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,10 +24,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ..composition import Composition
-from ..numbers import read_all
-from ..part import RESERVED, Part
-from ..rehearsal import trial_shape
-from . import eager
+from . import eager, segments
+from .counts import Counts
 from .inductor import Fused
 from .layout import PLAIN, Block, Cohort, apart, cohorts, is_dense
 from .native import Column, Kernel, NoKernel, Untranslatable, source
@@ -38,28 +35,12 @@ from .work import Work
 try: from torch._C._dynamo import guards  # torch's own: compares kinds and layouts of many tensors at once
 except ImportError: guards = None  # type: ignore[assignment]
 
-__all__ = ['Compiled', 'check']
+__all__ = ['Compiled']
 
-WHOLE_NUMBERS = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 PLANS = 8  # of how many sets of a group's parameters with gradients it is remembered where they lie
 
 # By composition, and then by dtypes: its kernels, or the reasons why there are none
 _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
-
-
-def check(
-    composition: Composition,
-    hypers: Mapping[str, Any],  # A number for each hyperparameter
-    params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
-) -> None:
-    "Records its parts, for their mistakes. Raises PartError for what cannot be compiled: see `tape`."
-    param = torch.zeros(trial_shape(composition, params), dtype=params[0].dtype if params else torch.float32)
-    wide = torch.float64 if param.dtype in (torch.float64, torch.complex128) else torch.float32
-    env: dict[str, Any] = dict.fromkeys(RESERVED, wide)
-    for k, v in composition.init(param, hypers).items():
-        if isinstance(v, Tensor): env[k] = env[f'prev_{k}'] = v.dtype if v.dtype in WHOLE_NUMBERS else wide
-    for segment in _segments(composition):
-        if not segment.whole: _record(composition, segment, {k: env[k] for k in segment.reads})
 
 
 class Compiled:
@@ -84,8 +65,8 @@ class Compiled:
     def _run_in_blocks(self, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
         "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
         composition = cohort.work.composition
-        if not composition.elementwise:
-            return eager.run_cohort(cohort, numbers, partial(_update, composition))
+        if not segments.is_one(composition, cohort.work.hypers):
+            return eager.run_cohort(cohort, numbers, partial(segments.update, composition))
         kernel = _kernel_of(cohort) if cohort.flat else None
         if not isinstance(kernel, Fused): return eager.run_cohort(cohort, numbers)
 
@@ -122,15 +103,17 @@ class _Plan:
     """
     def __init__(self, work: Work, warn: Callable[[Composition, str], None]):
         self.units, self.places = list[_Unit](), list(work.places)
+        one = segments.is_one(work.composition, work.hypers)
         for cohort in cohorts(work):
             kernel: Any = None
-            if work.composition.elementwise and cohort.flat and cohort.work.params[0].device.type == 'cpu':
+            if one and cohort.flat and cohort.work.params[0].device.type == 'cpu':
                 kernel = _kernel_of(cohort)
                 if isinstance(kernel, str): warn(work.composition, kernel)
             if not isinstance(kernel, Kernel): continue
             rows = [i for i in cohort.rows if _fits(work, i)]
             if rows and apart([t for i in rows for k, t in work.tensors(i).items() if k != 'grad']):
-                unit = _Unit(kernel, rows, work.only(rows))
+                try: unit = _Unit(kernel, rows, work.only(rows))
+                except (ValueError, NoKernel): continue  # a count that is not as we keep it
                 if unit.gradients(work.only(rows)) is not None: self.units.append(unit)
         taken = {i for unit in self.units for i in unit.rows}
         self.others = [i for i in range(len(work.params)) if i not in taken]
@@ -159,40 +142,48 @@ class _Unit:
         self.kernel, self.rows, columns = kernel, rows, _columns(part)
         self.addresses = [_addresses(column) for column in columns]
         self.owned = {a for column in self.addresses for a in column} - {0}
-        self.kinds, self.grad_dtype = _Kinds([t for column in columns for t in column]), part.grads[0].dtype
+        self.counts = Counts({k: part.columns[k] for k in part.composition.number_stats})
+        self.kinds, self.grad_dtype = _Kinds(_all(part)), part.grads[0].dtype
         self.grad_kinds = _Kinds([p.detach() for p in part.params])
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in part.params])
         self.width = len(columns) + 1
         self.table = array('Q', bytes(8 * self.width * len(rows)))  # rows: param, grad, stats
         for i, addresses in enumerate(self.addresses): self.table[i + (i > 0)::self.width] = addresses
 
-    def gradients(self, part: Work) -> Sequence[Tensor] | None:
+    def gradients(self, part: Work) -> Gradients | None:
         """The gradients, laid out as their parameters; None if anything is not as it was, but for the values.
 
         It runs for every tensor in every step.
         """
-        columns, grads, params = _columns(part), part.grads, part.params
-        if [_addresses(column) for column in columns] != self.addresses: return None
-        if not self.kinds.match([t for column in columns for t in column]): return None
-        if any(len({*read_all(part.columns[k])}) > 1 for k in part.composition.number_stats): return None
+        grads, params, columns = part.grads, part.params, part.columns
+        try:
+            if [_addresses(column) for column in _columns(part)] != self.addresses: return None
+            if not self.kinds.match(_all(part)): return None
+            if self.counts.read({k: columns[k] for k in self.counts.names}) is None: return None
+        except TypeError: return None  # somebody has put something else than a tensor there
         if not self.grad_kinds.match(grads):  # another order of elements, or another kind of tensor
             if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
                    for g, p in zip(grads, params)): return None
             grads = [_like(g, p) for g, p in zip(grads, params)]
-        addresses = _addresses(grads)
-        if not self.owned.isdisjoint(addresses): return None  # a gradient that is somebody's parameter or state
-        return grads if all(a or not n for a, n in zip(addresses, self.sizes)) else None
+        at = _addresses(grads)
+        if not self.owned.isdisjoint(at): return None  # a gradient that is somebody's parameter or state
+        if 0 in at and any(n and not a for a, n in zip(at, self.sizes)): return None
+        return grads, at
 
-    def step(self, part: Work, grads: Sequence[Tensor]) -> None:
+    def step(self, part: Work, gradients: Gradients) -> None:
         "One step, with what `gradients` returned."
         if (numbers := eager.numbers_of(part)) is None: return
-        self.table[1::self.width] = _addresses(grads)
-        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers)
+        _, self.table[1::self.width] = gradients
+        counts = {k: v.item() if hasattr(v := numbers[k], 'item') else v for k in self.counts.names}
+        fits = self.counts.fit(counts)
+        self.kernel(len(self.sizes), self.sizes.buffer_info()[0], self.table.buffer_info()[0], numbers,
+                    self.counts.addresses.buffer_info()[0], self.counts.encode(counts) if fits else b'')
         increment_version(part.params)  # state is never part of a graph
-        eager.finish(part, numbers)
+        if not fits: eager.finish(part, numbers)  # a whole number has become a fraction
 
 
-_Ready: TypeAlias = tuple[_Unit, Work, Sequence[Tensor]]
+Gradients: TypeAlias = 'tuple[Sequence[Tensor], array[int]]'  # with their addresses
+_Ready: TypeAlias = tuple[_Unit, Work, Gradients]
 
 
 class _Kinds:
@@ -212,6 +203,9 @@ def _kind(t: Tensor) -> tuple[Any, ...]:
     return type(t), t.shape, t.stride(), t.dtype, t.device, t.layout, t.is_neg(), t.is_conj(), t.requires_grad
 
 
+def _all(part: Work) -> list[Tensor]: return [t for column in _columns(part) for t in column]
+
+
 def _columns(part: Work) -> list[Sequence[Tensor]]:
     return [part.params, *[part.columns[k] for k in part.composition.tensor_stats]]
 
@@ -225,63 +219,7 @@ def _like(grad: Tensor, param: Tensor) -> Tensor:
     return torch.empty_like(param, dtype=grad.dtype).copy_(grad)
 
 
-# -- parts that need the whole tensor ------------------------------------------------------------------------
-
-class _Segment(NamedTuple):
-    "Some of a composition's parts, in a row."
-    parts: tuple[Part, ...]
-    whole: bool
-    reads: tuple[str, ...]  # tensors that it begins with
-    makes: tuple[str, ...]
-
-
-def _segments(composition: Composition) -> list[_Segment]:
-    "The tensor parts, cut before and after those that need the whole tensor."
-    if composition not in _cut: _cut[composition] = list(_cut_up(composition))
-    return _cut[composition]
-
-
-_cut: WeakKeyDictionary[Composition, list[_Segment]] = WeakKeyDictionary()
-
-
-def _cut_up(composition: Composition) -> Iterator[_Segment]:
-    numbers, has_update = {*_numbers(composition)}, False
-    for whole, group in groupby(composition.tensor_parts, lambda p: p.whole):
-        parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
-        for p in parts:
-            new_param = composition.reads_new_param and p.out == 'update'
-            needs = [p.like, *p.reads, *['update'] * (p.kind == 'step' and has_update), *['param'] * new_param]
-            reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
-            makes |= dict.fromkeys([p.out, *['new_param'] * new_param])
-            has_update = has_update or p.kind == 'step'
-        yield _Segment(parts, whole, tuple(reads), tuple(makes))
-
-
-def _update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping[str, Any],
-            numbers: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    "As `composition.update`, with what stands between the whole parts compiled."
-    env = {**numbers, 'param': param, 'grad': grad, 'raw_grad': grad, **{f'prev_{k}': v for k, v in state.items()}}
-    for segment in _segments(composition):
-        tensors = [env[k] for k in segment.reads]
-        fits = not segment.whole and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)
-        found = _kernel_between(composition, segment, tuple(t.dtype for t in tensors)) if fits else None
-        if isinstance(found, tuple):
-            kernel, dtypes = found
-            tensors = [t.contiguous() for t in tensors]
-            made = {k: torch.empty(param.shape, dtype=d, device=param.device) for k, d in zip(segment.makes, dtypes)}
-            table, size = _addresses([*tensors, *made.values()]), array('q', [param.numel()])
-            kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
-            env |= made
-        else: composition.walk(segment.parts, env)
-    return env['update'], {k: env[k] for k in composition.stats}
-
-
 # -- kernels -------------------------------------------------------------------------------------------------
-
-def _numbers(composition: Composition) -> list[str]:
-    return [*composition.hypers, *composition.totals, *(p.out for p in composition.number_parts if p.kind != 'gate'),
-            *(f'prev_{k}' for k in composition.number_stats)]
-
 
 def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
     "The kernel that updates the cohort's tensors in place, or why there is none."
@@ -294,8 +232,8 @@ def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
         names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # what the parts call them
         begin = {names[k]: cohort.wide if d.is_floating_point else d for k, d in stored.items()}
         results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
-        tape = record(composition, composition.tensor_parts, begin, _numbers(composition), [*results.values()],
-                      maximize)
+        tape = record(composition, composition.tensor_parts, begin, segments.numbers_of(composition),
+                      [*results.values()], maximize)
         columns = {k: Column(d, tape.tensors[names[k]], tape.results[results[k]] if k in results else None)
                    for k, d in stored.items()}
         known[key] = _build(tape, columns, p.device.type == 'cpu')
@@ -307,22 +245,6 @@ def _build(tape: Tape, columns: Mapping[str, Column], native: bool) -> Kernel | 
     try: return Kernel(source(tape, [*columns.values()]), [*tape.numbers]) if native else Fused(tape, columns)
     except Untranslatable: return Fused(tape, columns)
     except NoKernel as e: return str(e)
-
-
-def _kernel_between(composition: Composition, segment: _Segment, dtypes: tuple[torch.dtype, ...]) -> Any:
-    "A kernel from what the segment reads to what it makes, and the dtypes of that; or why there is none."
-    known = _kernels.setdefault(composition, {})
-    if (key := (segment, dtypes)) not in known:
-        tape = _record(composition, segment, dict(zip(segment.reads, dtypes)))
-        columns = [*[Column(d, tape.tensors[k], None) for k, d in zip(segment.reads, dtypes)],
-                   *[Column(ref.dtype, None, ref) for ref in tape.results.values()]]
-        try: known[key] = Kernel(source(tape, columns), [*tape.numbers]), [c.dtype for c in columns if c.end]
-        except NoKernel as e: known[key] = str(e)
-    return known[key]
-
-
-def _record(composition: Composition, segment: _Segment, tensors: Mapping[str, torch.dtype]) -> Tape:
-    return record(composition, segment.parts, tensors, _numbers(composition), segment.makes)
 
 
 def _real(dtype: torch.dtype) -> torch.dtype: return dtype.to_real() if dtype.is_complex else dtype

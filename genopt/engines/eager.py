@@ -74,6 +74,7 @@ def _compute(cohort: Cohort, block: Block, numbers: Mapping[str, Any],
     old = {k: t.to(wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
     grad = -old['grad'] if work.climb else old['grad']
     state = {k: old[k] for k in work.composition.tensor_stats}
+    if work.composition.reads_place: numbers = {**numbers, 'place': block.place}
     return *(update or work.composition.update)(old['param'], grad, state, numbers), old
 
 

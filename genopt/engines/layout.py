@@ -45,6 +45,7 @@ class Block:
     "Tensors of one shape by name: `param`, `grad`, and stats. What is written into them, `scatter` puts in its place."
     tensors: dict[str, Tensor]
     params: Sequence[Tensor]                         # those that have elements in it
+    place: int=0                                     # of its parameter, if it is one: see `Work`
     sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors came from
 
     def flat(self) -> dict[str, Tensor] | None:
@@ -84,7 +85,8 @@ def rows(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
 
 def single(cohort: Cohort) -> Iterator[Block]:
     "Each parameter is a block."
-    return (Block(tensors, [p]) for p, tensors in rows(cohort.work))
+    places = cohort.work.places or range(len(cohort.work.params))
+    return (Block(tensors, [p], place) for (p, tensors), place in zip(rows(cohort.work), places))
 
 
 def blocks(
@@ -138,7 +140,7 @@ def _gather(alike: list[Block]) -> Iterator[Block]:
         yield from alike
     else:
         stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
-        yield Block(stacked, [b.params[0] for b in alike], columns)
+        yield Block(stacked, [b.params[0] for b in alike], sources=columns)
 
 
 def apart(tensors: Iterable[Tensor]) -> bool:

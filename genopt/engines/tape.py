@@ -2,37 +2,47 @@
 
 The parts run on a few real numbers while every operation of torch's that they call is recorded: its name, its
 arguments and the dtype of its result. Hyperparameters and scalars are 0-dim tensors of float64 on the tape, so the
-recording holds for all their values; they meet tensors as Python's numbers do, taking the tensors' dtype.
+recording holds for all their values. Among themselves they are computed as Python does; where one meets a tensor,
+torch is called with a plain number in its place, and so does exactly what it does in the plain engine.
 
 What cannot be recorded is an error that names the part and its line: Python that asks for the value of a tensor (`if`,
-`.item()`, `math.sqrt`), and writing into one.
+`.item()`), writing into one, and operations that do not treat each element alone. Python that asks for the value of a
+number (`if count > 1`, `math.sqrt`) is another error, `DecidesByNumbers`: such a part can still run as it is.
 """
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 from ..composition import Composition
 from ..part import Part, PartError
+from .numbers import ASKS_NUMBER, Decides, Numbers, Unrecordable
+from .pointwise import why_not_pointwise
 
-__all__ = ['Ref', 'Op', 'Tape', 'record', 'SIZE']
+__all__ = ['DecidesByNumbers', 'Ref', 'Op', 'Tape', 'record', 'SIZE']
 
 SIZE = 5  # the number of elements it runs on
+
+
+class DecidesByNumbers(PartError):
+    "A part asks for the value of a plain number, so no one recording holds for all values. It can run as it is."
+    def __init__(self, why: str, part: Part):
+        super().__init__(why)
+        self.part = part
 
 
 class Ref(NamedTuple):
     "A value on the tape."
     place: int
     dtype: torch.dtype
-    is_number: bool  # one for all elements?
+    is_number: bool  # one for all elements
 
 
 class Op(NamedTuple):
@@ -40,6 +50,10 @@ class Op(NamedTuple):
     func: Any
     args: tuple[Any, ...]
     out: Ref
+    among: torch.dtype  # what its first two arguments are promoted to: comparisons happen in it
+
+    @property
+    def name(self) -> str: return str(self.func._schema.name.removeprefix('aten::'))
 
 
 class Tape(NamedTuple):
@@ -58,14 +72,17 @@ def record(
     results: Sequence[str],              # What is wanted of what they make, `new_param` too
     maximize: bool=False                 # Climb instead of descending?
 ) -> Tape:
-    "Runs `parts` once. Raises PartError where they do what cannot be recorded."
+    "Runs `parts` once. Raises PartError where they do what cannot be recorded, and DecidesByNumbers."
     recorder = _Recorder()
+    plain = Numbers(recorder)
 
     def run(part: Part, env: Mapping[str, Any]) -> Any:
         try:
-            out = part.fn(*[env[n] for n in part.reads], **{k: env[n] for k, n in part.keywords})
+            with plain: out = part.fn(*[env[n] for n in part.reads], **{k: env[n] for k, n in part.keywords})
             if isinstance(out, Tensor): recorder.ref(out)
-        except Exception as e: raise PartError(f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}') from e
+        except Exception as e:
+            why = f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}'
+            raise (DecidesByNumbers(why, part) if isinstance(e, Decides) else PartError(why)) from e
         if not part.switch: return out
         return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
 
@@ -75,7 +92,8 @@ def record(
         env |= {k: torch.tensor(.5 + .01 * i, dtype=torch.float64) for i, k in enumerate(numbers)}
         begin = {k: recorder.add(v) for k, v in env.items()}
         recorder.begun = len(begin)
-        with _Numbers(), recorder:
+        recorder.plain |= {id(v) for k, v in env.items() if k not in tensors}
+        with recorder:
             if maximize: env['grad'] = -env['grad']
             if 'grad' in env: env.setdefault('raw_grad', env['grad'])
             composition.walk(parts, env, run)
@@ -86,9 +104,6 @@ def record(
 
 # -- recording -----------------------------------------------------------------------------------------------
 
-class _Unrecordable(RuntimeError): "What a part did, and what to write instead."
-
-
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     "Writes down every operation that happens while it is on."
     @classmethod
@@ -97,75 +112,82 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
+        self.plain: set[int] = set()          # tensors that stand for plain numbers, by id
+        self.tokens: dict[float, Ref] = {}    # what a plain number in a call of torch's stands for
+        self.seen: set[float] = set()         # tokens that reached an operation
+        self.begun = 0                        # how many values there were before the first operation
         self._refs: dict[int, Ref] = {}
-        self._alive: list[Tensor] = []  # so that no id is used twice
-        self._shared: set[int] = set()  # what shares its memory with another
-        self.begun = 0  # how many values there were before the first operation
+        self._alive: list[Tensor] = []        # so that no id is used twice
+        self._shared: set[int] = set()        # what shares its memory with another, by id
+        self._count = 0
 
     def add(self, x: Tensor) -> Ref:
         self._alive.append(x)
-        ref = self._refs[id(x)] = Ref(len(self._alive), x.dtype, not x.dim())
+        self._count += 1
+        ref = self._refs[id(x)] = Ref(self._count, x.dtype, not x.dim())
         return ref
 
     def ref(self, x: Tensor) -> Ref:
         if id(x) not in self._refs:
-            raise _Unrecordable('it reads a tensor that is none of its arguments: make that a stat or a hyperparameter')
+            raise Unrecordable('it reads a tensor that is not one of its arguments: make that a stat or a '
+                                'hyperparameter')
         return self._refs[id(x)]
+
+    def token(self, number: Tensor) -> float:
+        "A plain number that stands for `number` in one call."
+        token = .7310585786300049 + 1e-7 * len(self.tokens)
+        self.tokens[token] = self.ref(number)
+        return token
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         schema, kwargs = func._schema, kwargs or {}
         name = schema.name.removeprefix('aten::')
-        if name == '_local_scalar_dense': raise _Unrecordable(ASKS)
+        if name == '_local_scalar_dense': raise Decides(ASKS_NUMBER)  # no element ever becomes a number on a tape
         out = func(*args, **kwargs)
+        if why := why_not_pointwise(func, (args, kwargs), out): raise Unrecordable(NOT_ALONE.format(why))
+        if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
+            raise Unrecordable(f'`{name}` does not return one tensor of the same shape: say `whole=True`, and the '
+                               'part runs as it is')
         if schema.is_mutable:  # of a tensor that the part made itself, the result is a new value
             func = getattr(getattr(torch.ops.aten, name.removesuffix('_'), None), func._overloadname, None)
             if out is not args[0] or id(out) in self._shared or self.ref(out).place <= self.begun or func is None:
-                raise _Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
+                raise Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
                                     f'`{name.removesuffix("_")}` does')
+            if name != 'copy_' and any(x.dim() and x.is_floating_point() and x.dtype != out.dtype
+                                       for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)):
+                raise Unrecordable(f'it mixes dtypes in place (`{name}`): return a new value')
             schema = func._schema
-        elif any(r.alias_info for r in schema.returns): self._shared |= {id(args[0]), id(out)}  # a view
-        if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
-            raise _Unrecordable(f'`{name}` is no operation on each element alone: say `whole=True`, and the part runs '
-                                'as it is')
+        elif any(r.alias_info for r in schema.returns):  # a view
+            self._alive.append(args[0])
+            self._shared |= {id(args[0]), id(out)}
         given = [args[i] if i < len(args) else kwargs.get(a.name, a.default_value if a.has_default_value() else None)
                  for i, a in enumerate(schema.arguments)]
-        if name == 'lift_fresh' and id(given[0]) not in self._refs and not out.dim(): given = [out.item()]  # a constant
-        given = [self.ref(x) if isinstance(x, Tensor) else x for x in given]
-        self.ops.append(Op(func, tuple(given), self.add(out)))
+        if name == 'lift_fresh' and id(given[0]) not in self._refs: given = [out.item()]  # a constant
+        refs = tuple(map(self._written, given))
+        self.ops.append(Op(func, refs, self.add(out), _meet(given, out.dtype)))
         return out
 
+    def _written(self, x: Any) -> Any:
+        "An argument as it stands on the tape."
+        if isinstance(x, Tensor): return self.ref(x)
+        if type(x) is not float or x not in self.tokens: return x
+        self.seen.add(x)
+        return self.tokens[x]
 
-SCALED = 'add', 'sub', 'addcmul', 'addcdiv'
 
-
-class _Numbers(TorchFunctionMode):
-    "Lets 0-dim tensors stand where the parts have plain numbers."
-    def __torch_function__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
-        kwargs, name = dict(kwargs or {}), getattr(func, '__name__', '')
-        if isinstance(a := kwargs.get('alpha', kwargs.get('value')), Tensor) and name.rstrip('_') in SCALED:
-            del kwargs['alpha' if 'alpha' in kwargs else 'value']
-            args = [args[0], a * args[1], *args[2:]]  # x.add(y, alpha=a) is x.add(a * y)
-        if name == 'full_like' and isinstance(args[1], Tensor): return torch.zeros_like(args[0]) + args[1]
-        both = [*args, *kwargs.values()]
-        dtypes = {x.dtype for x in both if isinstance(x, Tensor) and x.dim() and x.is_floating_point()}
-        if not dtypes and any(isinstance(x, Tensor) and x.dim() for x in both):  # a number times a condition
-            dtypes = {torch.get_default_dtype()}
-        if dtypes and torch.float64 not in dtypes:  # a number takes the dtype of the tensors that it meets
-            dtype = reduce(torch.promote_types, dtypes)
-            def cast(x: Any) -> Any:
-                return x.to(dtype) if isinstance(x, Tensor) and not x.dim() and x.is_floating_point() else x
-            args, kwargs = [cast(x) for x in args], {k: cast(x) for k, x in kwargs.items()}
-        return func(*args, **kwargs)
+def _meet(given: Sequence[Any], otherwise: torch.dtype) -> torch.dtype:
+    "What torch promotes the first two arguments to."
+    values = [x for x in given[:2] if isinstance(x, (Tensor, bool, int, float))]
+    if not any(isinstance(x, Tensor) for x in values): return otherwise
+    return torch.result_type(values[0], values[-1])
 
 
 # -- sentences -----------------------------------------------------------------------------------------------
 
-ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float`, `math` ...), and a kernel has one code for all '
-        'values; hyperparameters and scalars are 0-dim tensors in it. Write `torch.where(condition, a, b)` or another '
-        'function of torch, or make a @scalar of what needs only numbers')
+NOT_ALONE = '`{}` does not treat each element alone: say `whole=True`, and the part runs as it is'
 
 
-def _why(e: BaseException) -> str: return str(e) if isinstance(e, _Unrecordable) else f'{type(e).__name__}: {e}'
+def _why(e: BaseException) -> str: return str(e) if isinstance(e, Unrecordable) else f'{type(e).__name__}: {e}'
 
 
 def _line(part: Part, e: BaseException) -> str:

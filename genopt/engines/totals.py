@@ -43,11 +43,11 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
         part = cohort.work
         numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
         if c.is_closed(numbers, total): continue
-        for p, tensors in rows(part):
+        for (p, tensors), place in zip(rows(part), part.places):
             wide = {k: t if t.dtype == cohort.wide or not t.is_floating_point() else t.to(cohort.wide)
                     for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
             if work.climb: wide['grad'] = -wide['grad']
-            try: share = c.total(total, wide['param'], wide['grad'], wide, numbers)
+            try: share = c.total(total, wide['param'], wide['grad'], wide, {**numbers, 'place': place})
             except PartError as e: raise PartError(f'{e} (on {work.describe(p)})') from e.__cause__
             res.append(_whole(share))
     return res

@@ -92,20 +92,20 @@ def noise_size(count, *, noise=0.01, noise_decay=0.55):
 
 
 @transform(whole=True)
-def noise(grad, count, size=noise_size, *, seed=0):
-    "g ← g + noise, drawn by the seed, the step and the gradient: the same in a resumed run, and on every replica."
-    key = torch.tensor([seed, count, *(x.item() for x in (grad.sum(), grad.abs().sum()))], dtype=torch.float64)
-    draw = torch.Generator(grad.device).manual_seed(hash(tuple(key.view(torch.int64).tolist())))
-    return grad + size * torch.empty_like(grad).normal_(generator=draw)
+def noise(grad, place, count, size=noise_size, *, seed=0):
+    "g ← g + noise, drawn by the seed, the step and the parameter: the same in a resumed run, and on every replica."
+    key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03 + place * 0x8CB92BA72F3D8DD7
+    draw = torch.Generator(grad.device).manual_seed(key % 2**63)
+    return grad + size * torch.empty_like(grad, memory_format=torch.contiguous_format).normal_(generator=draw)
 
 
 gradient_noise = step_count, noise
 
 
 @total
-def nonfinite(grad):
+def nonfinite(raw_grad):
     "How many elements of all gradients are infinite or no number."
-    return (~grad.isfinite()).sum()
+    return (~raw_grad.isfinite()).sum()
 
 
 @stat(init=0)

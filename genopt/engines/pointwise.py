@@ -1,0 +1,65 @@
+"""Which operations of torch treat each element alone: those that torch tags so, copies, and a few others.
+
+Only then does an element's new value depend on nothing but what stands at its own place, and only then may an engine
+cut tensors or join them. The decision is made per call, at torch's dispatcher.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ['why_not_pointwise']
+
+# What torch does not tag, though each element stays alone; a final `_` (in place) is left off
+COPIES = {'alias', 'alias_copy', 'clone', 'contiguous', 'copy', 'detach', 'detach_copy', 'fill', 'lift', 'lift_fresh',
+          'lift_fresh_copy', 'to', '_to_copy', 'zero'}
+FACTORIES = {'empty', 'empty_like', 'empty_strided', 'full', 'full_like', 'new_empty', 'new_empty_strided', 'new_full',
+             'new_ones', 'new_zeros', 'ones', 'ones_like', 'scalar_tensor', 'zeros', 'zeros_like'}
+VIEWS = {'expand', 'expand_copy', 'reshape', '_reshape_alias', 'squeeze', '_unsafe_view', 'unsqueeze', 'view',
+         'view_copy'}  # of as many elements, in the same order
+OTHERS = {'floor_divide', 'hardswish', 'log_sigmoid_forward', 'special_ndtr'}
+UNTAGGED = COPIES | FACTORIES | VIEWS | OTHERS
+SPELLED = {'_local_scalar_dense': 'item', 'lift_fresh': 'tensor', 'linalg_vector_norm': 'norm'}  # as users write it
+
+
+def why_not_pointwise(
+    func: Any,  # The operation as the dispatcher sees it, such as torch.ops.aten.add.Tensor
+    args: Any,  # All that it was given: tensors, and lists, tuples and dicts of them
+    out: Any    # What it returned
+) -> str:       # '' if it treats each element alone; else its name, for an error
+    """Whether an operation treats each element alone.
+
+    A tensor of no dimensions is a number, the same for all elements, and operations on such numbers alone are free.
+    Every other tensor must have as many elements as the result, or only one: it is neither summed nor broadcast. What
+    draws random numbers is refused, as they depend on where an element stands.
+    """
+    name = func._schema.name.partition('::')[2]
+    tensors = [t for t in _tensors(args) if t.dim()]
+    outs = [*_tensors(out)]
+    one_by_one = (_is_tagged(func) or name.removesuffix('_') in UNTAGGED
+                  or not tensors and all(not t.dim() for t in outs))
+    aligned = all(t.numel() in (1, o.numel()) and o.dim() for t in tensors for o in outs)
+    asks = tensors and not outs  # for one answer about them all, as `equal` does
+    constant = name == 'lift_fresh' and any(t.numel() > 1 for t in tensors)  # a list of numbers, one per element
+    is_random = torch.Tag.nondeterministic_seeded in func.tags
+    if one_by_one and aligned and not (asks or constant or is_random): return ''
+    return SPELLED.get(name) or str(name.strip('_'))
+
+
+def _is_tagged(func: Any) -> bool:
+    "True if torch tags the operation, or any of its forms: some in-place ones lack the tag."
+    if torch.Tag.pointwise in func.tags: return True
+    name = func._schema.name.partition('::')[2].removesuffix('_')
+    packet = getattr(torch.ops.aten, name, None) if func.namespace == 'aten' else None
+    if packet is None or name in ('max', 'min'): return False  # of one tensor they reduce it, of two they do not
+    return any(torch.Tag.pointwise in getattr(packet, form).tags for form in packet.overloads())
+
+
+def _tensors(x: Any) -> Iterator[Tensor]:
+    if isinstance(x, Tensor): yield x
+    elif isinstance(x, (list, tuple)):
+        for one in x: yield from _tensors(one)
+    elif isinstance(x, dict): yield from _tensors([*x.values()])

@@ -1,0 +1,175 @@
+"""From C to a kernel: a source is compiled by the machine's C compiler, kept on disk (`cache`), and loaded.
+
+A kernel is known by a hash of its source, the compiler, the processor and the versions of torch and genopt. All of the
+mathematics is in the source, so a changed part is another kernel. Whatever goes wrong ends as NoKernel, in a sentence.
+"""
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from . import cache
+
+__all__ = ['Kernel', 'NoKernel', 'build']
+
+WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],  # the best one first
+        ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'], ['-march=native'], ['-mcpu=native'], []]
+FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC', '-shared']
+
+TIME_LIMIT = 60  # seconds for compiling one kernel, in all of the ways above
+
+
+class NoKernel(RuntimeError): "There is no kernel for the CPU; the message says why."
+
+
+class Compiler(NamedTuple):
+    "A C compiler."
+    name: str                 # As errors call it
+    command: tuple[str, ...]  # The program's path, and its first arguments
+    version: str              # Changes when another one is installed in its place
+
+
+class Kernel:
+    "A loop over the elements of many tensors."
+    def __init__(self, code: str, numbers: Sequence[str]):
+        self.numbers = list(numbers)  # what it is called with, by name
+        self._run = build(code)
+
+    def __call__(self,
+        count: int,                  # The number of tensors
+        sizes: int,                  # Address of their numbers of elements, int64
+        table: int,                  # Address of the addresses of each one's columns
+        values: Mapping[str, float], # `numbers`, and others
+        at: int=0,                   # Address of the addresses of the tensors' counts
+        new: bytes=b''               # New values of these, of 8 bytes each
+    ) -> None:
+        x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
+        self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads(),
+                  ctypes.c_int64(len(new) // 8), ctypes.c_void_p(at), ctypes.c_char_p(new))
+
+
+_loaded: dict[str, Callable[..., None]] = {}  # by key: what this process has
+_hung: set[Compiler] = set()                   # those that have used up the time for one kernel get no second one
+
+
+def build(code: str) -> Callable[..., None]:
+    "The function `run` of `code`, compiled now or found compiled. Raises NoKernel if there is none to be had."
+    compiler = _compiler()
+    text = '\0'.join([code, compiler.name, compiler.version, _machine()])
+    key = hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]
+    if key not in _loaded:
+        folder = cache.folder()
+        _loaded[key] = folder and cache.find(folder, key) or _make(code, compiler, key, folder)
+    return _loaded[key]
+
+
+def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Callable[..., None]:
+    "Compiles a kernel into the folder; without one, or if that fails, into a temporary one that is removed again."
+    reasons = []
+    for place in dict.fromkeys([folder, None]):
+        try:
+            with cache.scratch(place) as name:
+                content = _compile(code, compiler, scratch := Path(name))
+                return cache.load(cache.store(content, scratch, place or scratch, key))
+        except OSError as e:
+            where = place or 'the temporary folder'
+            reasons.append(f'{where} cannot be written: {e.strerror}' if e.strerror else str(e))
+    raise NoKernel(', and '.join(dict.fromkeys(reasons)))
+
+
+# -- the compiler --------------------------------------------------------------------------------------------
+
+def _compiler() -> Compiler:
+    "The compiler that $CC names; or else `cc`, `gcc` or `clang`."
+    given = os.environ.get('CC', '').strip()
+    try: commands = [shlex.split(given)] if given else [['cc'], ['gcc'], ['clang']]
+    except ValueError as e: raise NoKernel(f'$CC is `{given}`, which is not a command: {e}') from None
+    for program, *arguments in commands:
+        if not (found := shutil.which(program)): continue
+        file = os.path.realpath(found)
+        with suppress(OSError):  # it has just been removed
+            version = f'{file} {os.stat(file).st_size} {os.stat(file).st_mtime_ns}'
+            return Compiler(shlex.join([program, *arguments]), (os.path.abspath(found), *arguments), version)
+    raise NoKernel(f'$CC is `{given}`, and there is no such program, or it cannot be run' if given else
+                   'there is no C compiler (cc, gcc or clang)')
+
+
+@lru_cache
+def _machine() -> str:
+    "The processor, and the versions of what makes kernels."
+    from .. import __version__
+    try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace').splitlines()
+    except OSError: lines = []
+    cpu = sorted({x for x in lines if x.startswith(('model name', 'flags', 'Features', 'CPU part'))})
+    cpu = cpu or [platform.processor(), platform.node()]  # little is known, so it is for this machine only
+    return f'{platform.machine()} {cpu} {platform.system()} {__version__} {torch.__version__} {FLAGS} {WAYS}'
+
+
+def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
+    "The library's content. Raises NoKernel with what the compiler says."
+    if compiler in _hung: raise _too_slow(compiler)
+    c, so, log = (scratch / name for name in ('kernel.c', 'kernel.so', 'log'))
+    c.write_text(code, encoding='utf-8')
+    end = time.monotonic() + TIME_LIMIT
+    for way in WAYS:
+        failed = _run(compiler, [*FLAGS, str(c), '-o', str(so), *way, '-lm'], log, end)
+        said = log.read_text(encoding='utf-8', errors='replace')
+        if so.is_file() and not failed: break
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    why = next((line for line in lines if 'error' in line), lines[0] if lines else 'it does not say why')
+    if failed: raise NoKernel(f'the C compiler `{compiler.name}` failed: {why[:300]}')
+    if not so.is_file(): raise NoKernel(f'the C compiler `{compiler.name}` says that it succeeded, but wrote no file')
+    content = so.read_bytes()
+    if not _is_whole(content): raise NoKernel(f'the C compiler `{compiler.name}` wrote a file that is cut short')
+    return content
+
+
+def _run(compiler: Compiler, arguments: list[str], log: Path, end: float) -> int:
+    "Runs it, and returns its status. It has a session of its own, so that Ctrl-C in a terminal comes only to us."
+    env = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(log.parent)}  # so that nothing of it is left elsewhere
+    with log.open('wb') as output:
+        try: process = subprocess.Popen([*compiler.command, *arguments], env=env, stdin=subprocess.DEVNULL,
+                                        stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as e:
+            raise NoKernel(f'the C compiler `{compiler.name}` does not start: {e.strerror}') from None
+    try: return process.wait(max(end - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        _hung.add(compiler)
+        raise _too_slow(compiler) from None
+    finally:
+        if process.returncode is None: _kill(process)
+
+
+def _too_slow(compiler: Compiler) -> NoKernel:
+    return NoKernel(f'the C compiler `{compiler.name}` was stopped, as it took more than {TIME_LIMIT} s')
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    "Kills it and what it has started."
+    with suppress(OSError): os.killpg(process.pid, signal.SIGKILL) if hasattr(os, 'killpg') else process.kill()
+    with suppress(subprocess.TimeoutExpired): process.wait(5)
+
+
+def _is_whole(library: bytes) -> bool:
+    "False if an ELF file of 64 bits ends before what it says is in it. Loading that would kill the process."
+    if library[:6] != b'\x7fELF\x02\x01': return True  # the loader looks at it
+    try:
+        (start,), (size, count) = struct.unpack_from('<Q', library, 32), struct.unpack_from('<HH', library, 54)
+        segments = [struct.unpack_from('<8xQ16xQ', library, start + i * size) for i in range(count)]
+    except struct.error: return False
+    return all(offset + length <= len(library) for offset, length in segments)

@@ -1,0 +1,246 @@
+"""A trial: a composition's parts run on a few numbers, one by one, and each is checked.
+
+A part must return a tensor of the right shape, or a number, and must not write to what it reads.
+Unless it says `whole=True`, it must treat each element alone. Then every operation of torch that it
+calls does so too; and from a piece of its tensors it makes that piece of its result, which finds
+the use of `grad.numel()` and of NumPy.
+
+A trial runs outside of the modes that its caller is in. It leaves the global random generator
+alone, as other threads may be drawing from it.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from .composition import Composition, bad_result
+from .engines.pointwise import why_not_pointwise
+from .part import Part, PartError
+
+__all__ = ['Trial', 'apart', 'cast']
+
+Check: TypeAlias = Callable[[Part, Mapping[str, Any], Tensor], None]
+
+# The last one is flat, as an engine may hand out tensors so. It has few elements, with the middle
+PIECES: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x[1:2], lambda x: x[..., 1:2],
+    lambda x: x.reshape(-1)[max(x.numel() // 2 - 2, 0):x.numel() // 2 + 1]]
+
+# Random operations that take no generator, and the methods of a tensor that do the same with one
+FILLS = {'rand_like': 'uniform_', 'randn_like': 'normal_', 'randint_like': 'random_'}
+
+FROM_NUMPY = torch.ops.aten.lift_fresh.default  # what comes in by this, only pieces can tell
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    "Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own."
+    with (_disable_current_modes(), temporarily_clear_interpreter_stack(),
+          torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),
+          torch.autocast('cpu', enabled=False)):
+        yield
+
+
+def cast(x: Any, dtype: torch.dtype) -> Any:
+    "A floating-point tensor in `dtype`, and anything else as it is."
+    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+class Trial:
+    "Steps of a composition in which each part is checked. Raises PartError."
+    def __init__(self, composition: Composition):
+        self.composition, self.watch = composition, _Watch()
+        self.dtype = torch.float32      # what steps are computed in
+        self.checks: list[Check] = []   # those made after each part, besides the usual ones
+
+    def init(self, param: Tensor, hypers: Mapping[str, Any]) -> dict[str, Any]:
+        "State before the first step."
+        with self.watch: state = self.composition.init(param, hypers)
+        dtypes = {x.dtype for x in (param, *state.values()) if isinstance(x, Tensor)}
+        self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        return state
+
+    def step(self,
+        param: Tensor,
+        grad: Tensor,
+        state: Mapping[str, Any],
+        hypers: Mapping[str, Any]  # A number for each hyperparameter
+    ) -> tuple[dict[str, Any], bool]:
+        "The new state; and False if a gate was closed, so that only numbers are new."
+        composition, given = self.composition, dict(hypers)
+        param, grad = param.to(self.dtype), grad.to(self.dtype)
+        state = {k: cast(v, self.dtype) for k, v in state.items()}  # as an engine does
+        for k, total in composition.totals.items():
+            numbers = self._numbers_before(total, state, given)
+            run = partial(self._run_before, total)
+            given[k] = 0. if composition.is_closed(numbers, total) else \
+                composition.total(total, param, grad, state, numbers, run).item()
+        with self.watch: numbers = composition.numbers(state, given)
+        if composition.is_closed(numbers):
+            new = {k: numbers[k] for k in composition.number_stats if k in numbers}
+            return {**state, **new}, False
+        return composition.update(param, grad, state, numbers, self._run)[1], True
+
+    def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
+        "Runs a part, and checks what it did."
+        read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
+        before = {k: (v._version, v.clone()) for k, v in read.items()}
+        looks = self.check_operations in self.checks and not part.whole
+        with self.watch.begin(looks): result = part.run(env)
+        for k, v in read.items():
+            if v._version != before[k][0] or not _same(v, before[k][1]):
+                raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and '
+                                'changes nothing it reads')
+        if part.kind == 'total': return result
+        like = env[part.like]
+        if not (isinstance(result, Tensor) and result.shape == like.shape
+                and result.is_floating_point() == like.is_floating_point()):
+            raise bad_result(part, result, like)
+        for check in self.checks: check(part, env, result)
+        return result
+
+    # -- checks ------------------------------------------------------------------------------------
+
+    def check_operations(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
+        "Of a part that treats each element alone, every operation does so."
+        if self.watch.crossed: raise _not_alone(part, f'it calls `{self.watch.crossed}`')
+
+    def check_pieces(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
+        "From a piece of its tensors it makes that piece of its result."
+        if part.whole or not result.dim() or result.shape != env['param'].shape: return
+        tensors = {k: v for k in part.reads
+                   if isinstance(v := env[k], Tensor) and v.shape == result.shape}
+        for piece in PIECES:
+            if not (want := piece(result)).numel(): continue
+            less = {k: piece(v) for k, v in tensors.items()}
+            try:
+                with self.watch: got = part.run({**env, **less})
+            except PartError: got = None
+            if not (isinstance(got, Tensor) and got.shape == want.shape
+                    and _near(got, want, result)):
+                raise _not_alone(part, 'for a part of a tensor it gives other values than for the '
+                                 'whole')
+
+    def check_change(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
+        "A change of the parameter is not the parameter, in a step in which hardly anything moves."
+        if part.out != 'update': return
+        param = env['new_param' if 'new_param' in part.reads else 'param']
+        if param.numel() < 3 or result.shape != param.shape: return  # too few to tell
+        if not ((result - param).abs() <= .1 * param.abs()).all(): return
+        what = 'step' if part.kind == 'step' else 'transform of `update`'
+        raise PartError(f'`{part.label}` returns the new parameter: a {what} returns the change '
+                        'that is added to it, such as `-lr * grad`')
+
+    # -- before a total ----------------------------------------------------------------------------
+
+    def _run_before(self, total: Part, part: Part, env: Mapping[str, Any]) -> Any:
+        "Runs what a total depends on, which must do the same again when the step is made."
+        result = self._run(part, env)
+        if part.kind == 'total': return result
+        with self.watch: again = part.run(env)
+        if self.watch.random or not _same(result, again): raise _random(part, total)
+        return result
+
+    def _numbers_before(self, total: Part, state: Mapping[str, Any],
+                        hypers: Mapping[str, Any]) -> dict[str, Any]:
+        "The numbers that a total depends on, of which the same is true."
+        composition = self.composition
+        with self.watch: a, b = (composition.numbers(state, hypers, total) for _ in range(2))
+        read = {*total.reads}.union(*(p.reads for p in composition.leads_to[total.out]))
+        for part in composition.before[total.out]:
+            k = part.out
+            if part.is_number and k in read and repr(a.get(k)) != repr(b.get(k)):
+                raise _random(part, total)
+        return a
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    "Sees every operation of torch. Those that would use the global generator get one of its own."
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool: return False  # or torch would import its compiler
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self.begin(False)
+
+    def begin(self, looks: bool) -> _Watch:
+        "Forgets what it saw. If it `looks`, then for operations that are not pointwise too."
+        self.crossed = self.random = ''  # the first operation of each kind
+        self.looks = looks
+        return self
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
+        kwargs = kwargs or {}
+        if is_random := _uses_global_generator(func, args, kwargs):
+            self.random = self.random or func._schema.name
+        out = self._draw(func, args, kwargs) if is_random else func(*args, **kwargs)
+        if self.looks and not self.crossed and func is not FROM_NUMPY:
+            self.crossed = why_not_pointwise(func, (args, kwargs), out)
+        return out
+
+    def _draw(self, func: Any, args: Any, kwargs: Any) -> Any:
+        "What a random operation returns, of a generator of ours: calls its form that takes one."
+        devices = [kwargs.get('device'), *(x.device for x in args if isinstance(x, Tensor)), 'cpu']
+        device, packet = torch.device(next(d for d in devices if d)), func.overloadpacket
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(0)
+        ours = dict(generator=self._generators[device])
+        if fill := FILLS.get(packet.__name__):
+            limits = (0, args[1]) if len(args) == 2 else args[1:]  # of randint_like
+            return getattr(torch.empty_like(args[0], **kwargs), fill)(*limits, **ours)
+        for form in (func, *(getattr(packet, name) for name in packet.overloads())):
+            if _takes_generator(form) and _arguments(form) == _arguments(func):
+                return form(*args, **{**kwargs, **ours})
+        return func(*args, **kwargs)  # a few that only networks have
+
+
+def _uses_global_generator(func: Any, args: Any, kwargs: Any) -> bool:
+    if torch.Tag.nondeterministic_seeded not in func.tags: return False
+    given = {**dict(zip((a.name for a in func._schema.arguments), args)), **kwargs}
+    generator: Any = given.get('generator')
+    usual: Any = torch.default_generator
+    return generator is None or generator._cdata == usual._cdata
+
+
+def _takes_generator(func: Any) -> bool:
+    return any(a.name == 'generator' for a in func._schema.arguments)
+
+
+def _arguments(func: Any) -> list[tuple[str, str]]:
+    return [(a.name, str(a.type)) for a in func._schema.arguments if a.name != 'generator']
+
+
+def _same(a: Any, b: Any) -> bool:
+    "True for equal tensors, in which NaN equals NaN; and for what is not two tensors."
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)): return True
+    return (a.shape == b.shape and torch.equal(a.isnan(), b.isnan())
+            and torch.equal(a.nan_to_num(), b.nan_to_num()))
+
+
+def _near(got: Tensor, want: Tensor, of: Tensor) -> bool:
+    "Equal but for rounding: vector and scalar instructions round differently."
+    if torch.equal(got, want): return True
+    size = of.nan_to_num(0., 0., 0.).abs().max().item()
+    return torch.allclose(got.double(), want.double(), 1e-3, 1e-5 * size, equal_nan=True)
+
+
+# -- sentences -------------------------------------------------------------------------------------
+
+def _not_alone(part: Part, why: str) -> PartError:
+    return PartError(f'`{part.label}` does not treat each element alone: {why}. If it needs the '
+                     f'tensor\'s own shape, or is random, say @{part.kind}(whole=True)')
+
+
+def _random(part: Part, total: Part) -> PartError:
+    k = total.label
+    return PartError(f'`{part.label}` is random, and the total `{k}` after it would be taken of '
+                     f'other numbers than the step: put it after what reads `{k}`, or draw from a '
+                     'generator seeded by the step, as `noise` does')
