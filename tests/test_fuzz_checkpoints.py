@@ -109,15 +109,15 @@ def damage(saved, rng):
 
 def reshaped(x, rng):
     how = rng.choice(['half', 'bool', 'complex', 'flat', 'first', 'turned', 'list', 'sparse', 'negative', 'parameter', 'more'])
-    if how == 'half': return x.half()
+    if how == 'half' and not x.is_complex(): return x.half()
     if how == 'bool': return x.bool()
     if how == 'complex': return x + 1j
     if how == 'flat': return x.reshape(-1)
-    if how == 'first': return x.reshape(-1)[0]
+    if how == 'first' and x.numel(): return x.reshape(-1)[0]
     if how == 'turned': return x.mT if x.dim() > 1 else x.expand(2, *x.shape)
     if how == 'list': return x.tolist()
     if how == 'sparse': return x.to_sparse() if x.dim() else x
-    if how == 'negative': return -x
+    if how == 'negative' and x.dtype != torch.bool: return -x
     if how == 'parameter': return nn.Parameter(x.double() * 1.)
     return torch.stack([x, x])
 
