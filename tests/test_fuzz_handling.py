@@ -109,6 +109,7 @@ def remove_group(w, rng):
     i = rng.randrange(len(w.opt.param_groups))
     gone = [id(p) for p in w.opt.param_groups[i]['params']]
     w.opt.param_groups.pop(i)
+    w.scheduler = None  # torch's expects as many groups as there were
     w.params = [p for p in w.params if id(p) not in gone]
 
 def swap_groups(w, rng): w.opt.param_groups.reverse()
@@ -283,10 +284,12 @@ def set_grads(w, rng):
         if how == 'turned' and p.dim() > 1: g = g.transpose(0, 1).contiguous().transpose(0, 1)
         if how == 'expanded': g = noise(rng, p.shape[-1:]).expand(p.shape)
         if how == 'negative': g = torch._neg_view(g)
-        if how == 'twice': g = next((q.grad for q in w.params if q.grad is not None and q.shape == p.shape), g)
+        if how == 'twice': g = next((q.grad for q in w.params if q.grad is not None and q.shape == p.shape and not is_own(w, q)), g)
         if how == 'own' and not decoupled(w, p): g = p.data
         p.grad = None if how == 'none' else g if how != 'new' else g * scale
 
+
+def is_own(w, q): return any(q.grad.data_ptr() == p.data_ptr() for p in w.params)
 
 def decoupled(w, p):
     "torch's AdamW, and Adam with such decay, have changed the parameter before they read a gradient that is the same."
