@@ -24,9 +24,9 @@ def is_sentence(e):
 
 
 def bits(x):
-    "A copy of nested state that compares by `==`: tensors by their bytes, what has no order of its own as it is."
-    if isinstance(x, dict): return {('param', id(k)) if isinstance(k, torch.Tensor) else k: bits(v) for k, v in x.items()}
+    "A copy of nested state that compares by `==`: parameters by identity too, tensors by value and layout."
+    if isinstance(x, dict): return {id(k) if isinstance(k, torch.Tensor) else k: bits(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [bits(v) for v in x]
     if isinstance(x, torch.nn.Parameter): return 'param', id(x), *bits(x.detach())
-    if isinstance(x, torch.Tensor): return str(x.dtype), tuple(x.shape), x.stride(), x.detach().reshape(-1).tolist().__repr__()
+    if isinstance(x, torch.Tensor): return x.dtype, x.shape, x.stride(), repr(x.detach().reshape(-1).tolist())
     return repr(x)

@@ -69,13 +69,13 @@ SUBJECTS = {
     "torch's NAdam":   subject(genopt.NAdam, twin=optim.NAdam),
     "torch's ASGD":    subject(genopt.ASGD, twin=optim.ASGD),
     "torch's Adafactor": subject(genopt.Adafactor, twin=optim.Adafactor)}
-JUNK = [lambda: None, lambda: True, lambda: False, lambda: -1, lambda: 0, lambda: 1, lambda: 2.5, lambda: float('nan'),
-        lambda: float('inf'), lambda: 10**60, lambda: 2**60, lambda: -10**400, lambda: 1 + 2j, lambda: '', lambda: 'words', lambda: b'x',
-        list, dict, tuple, set, object, lambda: [[1.]], lambda: {'a': {}}, lambda: (.9, .99), lambda: [.9, 'x'], lambda: [0, 0], lambda: int,
-        lambda: torch.zeros(2, 2), lambda: torch.tensor(3.), lambda: torch.tensor(-2), lambda: torch.tensor(True),
-        lambda: torch.tensor(float('nan')), lambda: torch.tensor(1j), lambda: torch.zeros(0), lambda: torch.zeros(3),
-        lambda: torch.zeros(3, 2).to_sparse(), lambda: torch.zeros(3, 2, device='meta'), lambda: torch.zeros((), device='meta'),
-        lambda: torch.zeros(2, requires_grad=True), lambda: torch.ones(3, 2, dtype=torch.long), lambda: torch.tensor('3' == 3)]
+T = torch.tensor
+JUNK = ['None', 'True', 'False', '-1', '0', '1', '2.5', 'float("nan")', 'float("inf")', '10**60', '2**60', '-10**400',
+        '1 + 2j', '""', '"words"', 'b"x"', '[]', '{}', '()', 'set()', 'object()', 'int', '[[1.]]', '{"a": {}}',
+        '(.9, .99)', '[.9, "x"]', '[0, 0]', 'T(3.)', 'T(-2)', 'T(True)', 'T(float("nan"))', 'T(1j)', 'torch.zeros(0)',
+        'torch.zeros(3)', 'torch.zeros(2, 2)', 'torch.zeros(3, 2).to_sparse()', 'torch.zeros(3, 2, device="meta")',
+        'torch.zeros((), device="meta")', 'torch.zeros(2, requires_grad=True)', 'torch.ones(3, 2, dtype=torch.long)']
+JUNK = [eval(f'lambda: {code}') for code in JUNK]  # made anew each time
 KEYS = [None, 0, 1, 9, -1, 2.5, '', 'words', b'x', (1, 2), True, 'lr', 'mom', 'momentum', 'betas', 'count', 'step',
         'params', 'parts', 'state', 'do_wd', 'swapped_param', 'grad_avg', 'exp_avg', 'scheduled lr', 'param_names']
 
@@ -108,7 +108,8 @@ def damage(saved, rng):
 
 
 def reshaped(x, rng):
-    how = rng.choice(['half', 'bool', 'complex', 'flat', 'first', 'turned', 'list', 'sparse', 'negative', 'parameter', 'more'])
+    how = rng.choice(['half', 'bool', 'complex', 'flat', 'first', 'turned', 'list', 'sparse', 'negative',
+                      'parameter', 'more'])
     if how == 'half' and not x.is_complex(): return x.half()
     if how == 'bool': return x.bool()
     if how == 'complex': return x + 1j
@@ -123,7 +124,10 @@ def reshaped(x, rng):
 
 
 def parts_of(opt, ps): return bits([ps, opt.state, opt.param_groups, repr(opt.state_dict()['param_groups'])])
-def run_on(opt, ps): go(opt, ps, 7); return [bits([*s.values()]) for s in map(opt.state.get, ps)] + bits([p.detach() for p in ps])
+
+def run_on(opt, ps):
+    go(opt, ps, 7)
+    return bits([[*s.values()] for s in map(opt.state.get, ps)] + [p.detach() for p in ps])
 
 
 def check(name, seed, started, compile):

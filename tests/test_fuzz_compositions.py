@@ -91,6 +91,7 @@ def undeclared(grad): return grad / (1 + grad.abs().max())  # wrong: it is not e
 OWN = [v for v in globals().values() if isinstance(v, Part)]
 LIBRARY = [p for p in (getattr(parts, n) for n in parts.__all__) if isinstance(p, Part)]
 POOL = [*OWN, *LIBRARY]
+STEPS = [p for p in POOL if p.kind == 'step']
 RECIPES = [getattr(genopt, e.name) for e in genopt.recipes()]
 
 
@@ -107,11 +108,10 @@ def composed(rng):
             if made.get(part.out, part) != part: part = part.rename(**{part.out: f'{part.out}_{len(found)}'})
             made[part.out] = part
         if part not in found: found.append(part)
-    kinds = rng.sample(POOL, rng.randint(1, 4)) + rng.sample([p for p in POOL if p.kind == 'step'], rng.randint(0, 2) or 1)
-    for part in kinds: add(part)
+    for part in rng.sample(POOL, rng.randint(1, 4)) + rng.sample(STEPS, rng.choice([1, 1, 2])): add(part)
     gates = [p for p in found if p.kind == 'gate']
-    if rng.random() < .8: found = [*(p for p in found if p.kind == 'stat' and p.is_number), *gates, *(
-        p for p in found if not (p.kind == 'stat' and p.is_number or p in gates))]
+    numbers = [p for p in found if p.kind == 'stat' and p.is_number]
+    if rng.random() < .8: found = [*numbers, *gates, *(p for p in found if p not in numbers and p not in gates)]
     if rng.random() < .5: found.sort(key=lambda p: 'update' in p.reads or 'new_param' in p.reads)
     if rng.random() < .1: rng.shuffle(found)
     if rng.random() < .1: found.pop(rng.randrange(len(found)))
@@ -121,7 +121,8 @@ def composed(rng):
 
 def renamed(part, rng):
     names = sorted(part.knows)
-    return part.rename(**{rng.choice(names): rng.choice(['other', 'grad_avg', 'lr', 'mom2', 'update'])}) if names else part
+    new = rng.choice(['other', 'grad_avg', 'lr', 'mom2', 'update'])
+    return part.rename(**{rng.choice(names): new}) if names else part
 
 
 def modified(rng):
@@ -132,8 +133,8 @@ def modified(rng):
 
 
 def params(dtype, matrices):
-    shapes = [(5, 4), (4, 6), (3, 3), (5, 4), (1, 2)] if matrices else [(5, 4), (7,), (), (0, 3), (3, 2, 2, 2), (7,), (6, 4),
-                                                                       (120, 90)]
+    shapes = [(5, 4), (7,), (), (0, 3), (3, 2, 2, 2), (7,), (6, 4), (120, 90)]
+    if matrices: shapes = [(5, 4), (4, 6), (3, 3), (5, 4), (1, 2)]
     xs = [noise(i, s, dtype) for i, s in enumerate(shapes)]
     xs[4] = xs[4].to(memory_format=torch.channels_last) if xs[4].dim() == 4 else xs[4]
     xs[1] = torch.stack([xs[1], xs[1]], -1)[..., 0]
@@ -147,9 +148,10 @@ def by_hand(c, hypers, ps, states):
     "One step of all parameters, as ARCHITECTURE.md has it: totals first, then each parameter in its own shape."
     rows, given = [], dict(hypers)
     for i, (p, s) in enumerate(zip(ps, states)):
-        wide = torch.float64 if any(t.dtype == torch.float64 for t in (p, *s.values()) if isinstance(t, torch.Tensor)) \
-            else torch.float32
-        cast = {k: v.to(wide) if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in s.items()}
+        dtypes = {t.dtype for t in (p, *s.values()) if isinstance(t, torch.Tensor)}
+        wide = torch.float64 if torch.float64 in dtypes else torch.float32
+        cast = {k: v.to(wide) if isinstance(v, torch.Tensor) and v.is_floating_point() else v
+                for k, v in s.items()}
         rows.append((i, p, s, p.detach().to(wide), p.grad.to(wide), cast))
     waiting = [*c.totals]
     while waiting:
@@ -221,22 +223,25 @@ def same(c, opt, p, q, state, compile):
     assert {*opt.state[p]} == {*state}
     for k, a, b in pairs:
         if not isinstance(b, torch.Tensor):
-            assert a.item() == b or abs(a.item() - b) <= 1e-12 * abs(b) and c.totals or b != b, f'{c}: {k}: {a} and {b}'
+            near = abs(a.item() - b) <= 1e-12 * abs(b) and c.totals
+            assert a.item() == b or near or b != b, f'{c}: {k}: {a} and {b}'
             continue
         assert a.dtype == b.dtype and a.shape == b.shape, f'{c}: {k}'
         a, b = a.detach(), b.detach()
-        if not compile and not c.totals and not by_table(c): assert torch.equal(a.nan_to_num(7.), b.nan_to_num(7.)), f'{c}: {k} of {tuple(p.shape)}'
+        what = f'{c}: {k} of {tuple(p.shape)}'
+        if not compile and not c.totals and not by_table(c):
+            assert torch.equal(a.nan_to_num(7.), b.nan_to_num(7.)), what
         else:
             size = b.nan_to_num(0, 0, 0).abs().max().item() if b.numel() and b.dtype != torch.bool else 0.
             torch.testing.assert_close(a, b, rtol=TOL[p.dtype], atol=TOL[p.dtype] * size, equal_nan=True,
-                                       msg=lambda m: f'{c}: {k} of {tuple(p.shape)}: {m}')
+                                       msg=lambda m, what=what: f'{what}: {m}')
         if compile: a.copy_(b)
 
 
 SEEDS = st.integers(0, 2**30)
 
 
-@fuzz(250)
+@fuzz(200)
 @given(SEEDS, st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
 def test_the_eager_engine_does_what_parts_do_by_hand(seed, dtype): check(seed, False, dtype)
 
