@@ -39,7 +39,8 @@ def store(
 ) -> None:
     "Writes a number into many states: in place, so that who shares them sees it."
     whole = isinstance(value, int)
-    fit, others = [], []
+    fit: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for s in states:
         old = s.get(name)
         good = isinstance(old, Tensor) and not old.dim() and (whole or old.dtype.is_floating_point)

@@ -209,7 +209,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         with shielded():
             for w in work:
                 if sums: w.hypers = w.hypers | sums
-                self._run(w)
+                self.engine(w)
             for rows in sparse: rows.step()
         return loss
 
@@ -357,8 +357,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     def _set_engine(self, compiled: bool) -> None:
         "Compiled kernels and addresses of tensors are of this process: they are neither pickled nor copied."
-        self.compiled, self._engine = compiled, Compiled() if compiled else None
-        self._run = self._engine.run if self._engine else eager.run
+        self.compiled = compiled
+        self.engine: Callable[[Work], None] = Compiled().run if compiled else eager.run
 
     def __repr__(self) -> str:
         res = f'{self.name}(\n' + '  compiled\n' * self.compiled
@@ -372,7 +372,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
 
 # As torch would do with the first instance; but then in the class of a recipe, and not here
-Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign, assignment]
+Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign]
 Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 

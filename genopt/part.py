@@ -246,7 +246,7 @@ class Part:
                                     + ' that is not a word of Python' * (isinstance(new, str) and iskeyword(new)))
             if n not in self.knows:
                 raise ContractError(f'`{self.label}` has no `{n}` to rename: {did_you_mean(n, sorted(self.knows))}')
-        now = {n: self.names.get(n, n) for n in self._defined}
+        now = {n: self.names.get(n, n) for n in sorted(self._defined)}
         changed = {n: new for n, old in now.items() if (new := names.get(old, old)) != n}
         return Part(self.fn, self.kind, **self._declared(), names=changed)
 

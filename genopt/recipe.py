@@ -133,7 +133,8 @@ class Recipe:
             if len(lr) > 1:
                 raise TypeError('only `params` and `lr` go by place: name the others, as in '
                                 f'{self.__name__}(params, lr, wd=0.1)')
-            Optimizer.__init__(opt, params, self, **({'lr': lr[0]} if lr else {}), **options_and_hypers)
+            if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
+            Optimizer.__init__(opt, params, self, **options_and_hypers)
         return type(self.__name__, (Optimizer,), dict(
             __init__=__init__, __module__=self.__module__, __qualname__=self.__qualname__, __doc__=self.__doc__))
 

@@ -39,7 +39,7 @@ class Words:
         own: Mapping[str, tuple[str, ...]] | None=None  # A recipe's own words for some of them
     ):
         self.names, self.own = list(dict.fromkeys(names)), dict(own or {})
-        self.means = {n: (n,) for n in self.names}
+        self.means: dict[str, tuple[str, ...]] = {n: (n,) for n in self.names}
         self.pairs: dict[str, tuple[str, ...]] = {}   # names that stand for several if their value is a pair
         self.kept = {n: n for n in self.names}        # the word under which a group keeps each
         covered = {n for ours in self.own.values() for n in ours}

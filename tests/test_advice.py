@@ -121,7 +121,7 @@ LISTS = {
                         [average_grad, momentum_buffer.rename(grad_avg='other'), momentum_step]),
     'or one less': ([average_grad, momentum_buffer, momentum_step], 'leave one out', [average_grad, momentum_step]),
     'two of one name, by a rename': ([average_sqr_grad, max_grad.rename(grad_max='sqr_avg', eps='floor'), sgd_step],
-        "`max_grad.rename(grad_max=..., eps='floor')`",
+        "`max_grad.rename(eps='floor', grad_max=...)`",
         [average_sqr_grad, max_grad.rename(grad_max='other', eps='floor'), sgd_step]),
     'a scalar called like a stat': ([step_count, warmth.rename(warmth='count'), sgd_step],
         '`warmth.rename(warmth=...)`', [step_count, warmth.rename(warmth='other'), sgd_step]),

@@ -239,7 +239,8 @@ def test_torchs_state_of_another_rule_is_refused(recipe, saved, why):
 @pytest.mark.parametrize('made_by', ['torch', 'genopt'])
 @pytest.mark.parametrize('recipe, cls, options', [(genopt.SGD, torch.optim.SGD, dict(lr=.1, momentum=.9)),
     (genopt.Adam, torch.optim.Adam, dict(lr=.1, amsgrad=True)),
-    (genopt.RMSprop, torch.optim.RMSprop, dict(lr=.1, momentum=.9, centered=True))], ids=lambda o: getattr(o, '__name__', ''))
+    (genopt.RMSprop, torch.optim.RMSprop, dict(lr=.1, momentum=.9, centered=True))],
+    ids=lambda o: getattr(o, '__name__', ''))
 def test_options_come_with_the_checkpoint_as_in_torch(recipe, cls, options, made_by):
     p, q = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in 'pq')
     twin, opt = cls([p], **options), recipe([q], lr=.5)  # made without them

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import pytest
 import torch
 from helpers import difference, params_of_every_kind, random, set_grads
-from test_engines import by_torch_compile, run_plainly  # noqa: F401
+from test_engines import by_torch_compile, plain_engine  # noqa: F401
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -38,7 +38,7 @@ def pair(make=genopt.Adam, **kwargs):
     "Equal parameters, an optimizer that runs plainly and a compiled one."
     ours, theirs = params_of_every_kind(), params_of_every_kind()
     plain, other = make(ours.items(), **kwargs), make(theirs.items(), compile=True, **kwargs)
-    plain._run = run_plainly
+    plain.engine = plain_engine.run
     return plain, ours, other, theirs
 
 
@@ -99,11 +99,11 @@ def test_nothing_is_looked_at_again_when_nothing_changed():
     for i in range(20, 26):
         for k, p in params.items(): p.grad = None if k == 'frozen' else random(i, p.shape, p.dtype)
         opt.step()
-        seen.append([id(plan) for plan in opt._engine._plans.values()])
+        seen.append([id(plan) for plan in opt.param_groups[0].plans.values()])
     assert len(seen[0]) == 1 and seen == seen[:1] * 6
 
 
-def test_a_compiled_step_calls_no_operation_of_torch():
+def test_a_compiled_step_calls_no_operation_of_torch(monkeypatch):
     "So it allocates no tensor: there is no extra memory."
     params = [nn.Parameter(random(i, (30, 20), torch.float32)) for i in range(10)]
     opt = genopt.Adam(params, compile=True)
@@ -114,8 +114,10 @@ def test_a_compiled_step_calls_no_operation_of_torch():
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             calls.append(func)
             return func(*args, **kwargs or {})
+    monkeypatch.setattr(torch._C, '_len_torch_dispatch_stack', lambda: 0)  # or the plain way would be watched
     with Watch(): opt.step()
-    assert not [c for c in calls if 'profiler' not in str(c)]
+    names = {str(c) for c in calls if 'profiler' not in str(c)}
+    assert names <= {'aten._local_scalar_dense.default', 'aten.detach.default'}  # the count is read
 
 
 def swap_data(opt, params):
@@ -189,10 +191,10 @@ def test_copies_and_pickles_go_on_alike():
     plain, ours, other, theirs = pair()
     both(plain, ours, other, theirs, range(12, 15))
     for again in (copy.deepcopy((theirs, other)), pickle.loads(pickle.dumps((theirs, other)))):
-        assert again[1].compiled and not again[1]._engine._plans
+        assert again[1].compiled and not again[1].param_groups[0].plans
         for i in range(15, 18):
             set_grads(again[0], i); again[1].step()
-        set_state = copy.deepcopy((ours, plain)); set_state[1]._run = run_plainly
+        set_state = copy.deepcopy((ours, plain)); set_state[1].engine = plain_engine.run
         for i in range(15, 18):
             set_grads(set_state[0], i); set_state[1].step()
         assert difference(again[0].values(), set_state[0].values()) <= 1e-12
@@ -239,7 +241,7 @@ def nudge(param, *, lr): return -lr * {factor} * param
 p = torch.nn.Parameter(torch.ones(5)); p.grad = torch.ones(5)
 parts = [average_grad, average_sqr_grad, step_count, adam_step, nudge]
 opt = genopt.Optimizer([p], parts, lr=.1, compile=True); opt.step()
-assert not opt._engine._warned
+assert not opt.engine.__self__._warned
 print('%.6f' % p[0].item(), 'torch._dynamo' in sys.modules, 'torch._inductor' in sys.modules)
 """
 
@@ -266,15 +268,15 @@ def test_a_second_process_compiles_nothing(cached):
 
 def test_a_part_that_changed_is_another_kernel(cached):
     (first, n), (second, m) = cached(SCRIPT.format(factor='.5')), cached(SCRIPT.format(factor='.25'))
-    assert m > n and first != second and len([*cached.cache.glob('*.so')]) == 2
+    assert m > n and first != second and len([*cached.cache.glob('*.so')]) == 3  # and one that reads counts
 
 
 @pytest.mark.parametrize('content', [b'', b'no library', b'\x7fELF' + bytes(100)])
 def test_a_damaged_file_is_made_anew(cached, content):
     first, n = cached(SCRIPT.format(factor='.5'))
-    [file] = cached.cache.glob('*.so')
-    file.write_bytes(content)
-    assert cached(SCRIPT.format(factor='.5')) == (first, n + n) and file.stat().st_size > 1000
+    files = [*cached.cache.glob('*.so')]
+    for file in files: file.write_bytes(content)
+    assert cached(SCRIPT.format(factor='.5')) == (first, n + n) and all(f.stat().st_size > 1000 for f in files)
 
 
 def test_a_cache_that_cannot_be_written(cached, tmp_path):
@@ -363,7 +365,7 @@ def test_what_kernels_cannot_take_goes_to_the_eager_engine(builds):
     for opt in Optimizer([plain], [one_for_all, by_ticks], lr=.5, compile=True), genopt.SGD([gaps], .75, compile=True):
         opt.step()
     assert torch.allclose(plain, torch.full((4,), .5)) and torch.allclose(gaps, torch.full((4, 3), .25))
-    assert not opt._engine._warned
+    assert not opt.engine.__self__._warned
 
 
 @by_torchs_compiler
@@ -421,8 +423,8 @@ def reads_a_global(grad, *, lr):
 @step
 def uses_numpy(grad, *, lr): return torch.from_numpy(grad.numpy() * -1.) * lr
 
-ASKS, UNKNOWN = 'asks for the value of a number', 'a tensor that is not one of its arguments'
-BROKEN = [(asks_if, ASKS, 1), (asks_item, ASKS, 1), (uses_math, ASKS, 2), (reads_a_global, UNKNOWN, 1),
+UNKNOWN = 'a tensor that is not one of its arguments'
+BROKEN = [(reads_a_global, UNKNOWN, 1),
           (uses_numpy, 'asks for the value of a tensor', 0), (writes_through_out, 'it writes into a tensor', 1),
           (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
           (takes_two, '`frexp` does not return one tensor of the same shape', 1)]
@@ -437,6 +439,18 @@ def test_a_part_that_cannot_be_compiled_is_named_with_its_line(part, why, line):
     Optimizer([p], [part], lr=.1)  # eager can
 
 
+@pytest.mark.parametrize('part', [asks_if, asks_item, uses_math], ids=lambda p: p.__name__)
+@pytest.mark.parametrize('n', [3, 200_000])
+def test_a_part_that_decides_by_numbers_runs_as_it_is(part, n):
+    p, q = (nn.Parameter(torch.ones(n)) for _ in 'pq')
+    opts = [Optimizer([w], [genopt.l2_reg, part, genopt.weight_decay], lr=.1, wd=.1, compile=c)
+            for w, c in ((p, False), (q, True))]
+    for i, lr in enumerate((.1, .8, .1)):
+        for w, opt in zip((p, q), opts):
+            opt.param_groups[0]['lr'] = lr; w.grad = random(i, (n,), torch.float32); opt.step()
+    torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-7)
+
+
 def test_what_looks_at_other_elements_must_say_so_and_then_runs_as_it_is():
     def stacks(grad, *, lr): return -lr * torch.stack([grad, grad]).amax(0)
     p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
@@ -448,12 +462,12 @@ def test_what_looks_at_other_elements_must_say_so_and_then_runs_as_it_is():
 
 def test_nothing_has_changed_when_an_option_brings_such_a_part():
     @genopt.recipe(lr=.1)
-    def Switching(mom=0.): return [asks_if if mom else sgd_step]
+    def Switching(mom=0.): return [reads_a_global if mom else sgd_step]
     p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
     opt = Switching([p], compile=True); opt.step()
     before = p.detach().clone()
     opt.param_groups[0]['mom'] = .9
-    with pytest.raises(PartError, match='asks for the value'): opt.step()
+    with pytest.raises(PartError, match=UNKNOWN): opt.step()
     assert torch.equal(p, before)
 
 

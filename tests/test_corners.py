@@ -14,7 +14,7 @@ import pytest
 import torch
 from genopt.catalogue import choices
 from genopt.hypers import check
-from genopt.interop.torch import TWINS
+from genopt.twins import TWINS
 from genopt.part import REQUIRED
 from torch import nn
 

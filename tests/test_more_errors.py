@@ -78,7 +78,7 @@ def test_slip(slip, error, sentence):
 def test_an_option_that_torch_does_not_know(monkeypatch):
     class OlderAdam(torch.optim.Adam):
         def __init__(self, params, lr=1e-3, betas=(.9, .999), eps=1e-8, weight_decay=0.): super().__init__(params, lr)
-    monkeypatch.setitem(genopt.interop.torch.TWINS, 'Adam', genopt.interop.torch.TWINS['Adam']._replace(cls=OlderAdam))
+    monkeypatch.setitem(genopt.twins.TWINS, 'Adam', genopt.twins.TWINS['Adam']._replace(cls=OlderAdam))
     with pytest.raises(ValueError, match='^group 0 has amsgrad=True, which this torch.optim.OlderAdam does not know$'):
         genopt.to_torch(genopt.Adam([P()], amsgrad=True))
 

@@ -142,7 +142,9 @@ def test_a_gate(compile):
     p = param(0.)
     opt = Optimizer([p], [step_count, every_third, average_grad, momentum_step], lr=1., mom=.5, compile=compile)
     seen = []
-    for _ in range(7): opt.step(); seen.append((opt.state[p]['count'].item(), p.item(), opt.state[p]['grad_avg'].item()))
+    for _ in range(7):
+        opt.step()
+        seen.append((opt.state[p]['count'].item(), p.item(), opt.state[p]['grad_avg'].item()))
     assert seen == [(1, 0., 0.), (2, 0., 0.), (3, -.5, .5), (4, -.5, .5), (5, -.5, .5), (6, -1.25, .75),
                     (7, -1.25, .75)]
 
@@ -221,14 +223,16 @@ def test_alpha_is_rmsprops_decay_and_asgds_power():
     assert group['betas'] == (.8, .9) and (group['mom'], group['avg_mom']) == (.8, .9)
 
 
-@pytest.mark.parametrize('recipe, words', [(genopt.SGD, ['alpha', 'betas']), (genopt.Adam, ['rho', 'alpha', 'momentum']),
-    (genopt.RMSprop, ['rho', 'betas']), (genopt.ASGD, ['rho', 'sqr_mom']), (genopt.Lion, ['rho', 'alpha', 'momentum']),
+@pytest.mark.parametrize('recipe, words', [(genopt.SGD, ['alpha', 'betas']),
+    (genopt.Adam, ['rho', 'alpha', 'momentum']), (genopt.RMSprop, ['rho', 'betas']),
+    (genopt.ASGD, ['rho', 'sqr_mom']), (genopt.Lion, ['rho', 'alpha', 'momentum']),
     (genopt.Adadelta, ['alpha']), (genopt.AdamW + genopt.lookahead, ['alpha', 'rho']), (genopt.QHAdam, ['alpha'])],
     ids=lambda o: getattr(o, '__name__', ''))
 def test_a_recipe_answers_to_no_other_words(recipe, words):
     for word in words:
         value = (.5, .5) if word == 'betas' else .5
-        with pytest.raises(TypeError, match=f'`{word}`: no part takes it: '): recipe([param(0.)], lr=.1, **{word: value})
+        with pytest.raises(TypeError, match=f'`{word}`: no part takes it: '):
+            recipe([param(0.)], lr=.1, **{word: value})
         assert word not in recipe.__doc__.split('(torch: ')[-1]
 
 

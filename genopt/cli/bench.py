@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from .. import __version__, zoo
 from ..hypers import did_you_mean
-from ..interop.torch import TWINS
+from ..twins import TWINS
 from ..recipe import Recipe
 from ..study.figures import COLORS, MARKS
 from . import Stop, write

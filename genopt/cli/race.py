@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..hypers import did_you_mean
-from ..interop.torch import TWINS
+from ..twins import TWINS
 from ..recipe import Recipe
 from ..study.figures import COLORS
 from . import Stop, write

@@ -66,7 +66,7 @@ class Compiled:
         "What has no single call for all tensors: a GPU's, and parts that need the whole tensor."
         composition = cohort.work.composition
         if not segments.is_one(composition, cohort.work.hypers):
-            return eager.run_cohort(cohort, numbers, partial(segments.update, composition))
+            return eager.run_cohort(cohort, numbers, partial(segments.update, composition, self._warn))
         kernel = _kernel_of(cohort) if cohort.flat else None
         if not isinstance(kernel, Fused): return eager.run_cohort(cohort, numbers)
 
@@ -122,8 +122,9 @@ class _Plan:
         "What each kernel is to run on. None if anything is not as it was, but for the values."
         if [*work.places] != self.places: return None
         parts = [work.only(unit.rows) for unit in self.units]
-        grads = [unit.gradients(part) for unit, part in zip(self.units, parts)]
-        return None if None in grads else [*zip(self.units, parts, grads)]  # type: ignore[arg-type]
+        res = [(unit, part, grads) for unit, part in zip(self.units, parts)
+               if (grads := unit.gradients(part)) is not None]
+        return res if len(res) == len(parts) else None
 
 
 def _fits(work: Work, row: int) -> bool:
@@ -226,7 +227,7 @@ def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
     work, composition, maximize = cohort.work, cohort.work.composition, cohort.work.climb
     stored = {k: _real(t.dtype) for k, t in work.tensors(0).items()}
     p = work.params[0]
-    key = (*stored.values(), cohort.wide, maximize, p.device.type)
+    key = (*stored.values(), cohort.wide, maximize, p.device.type, torch.get_default_dtype())
     known = _kernels.setdefault(composition, {})
     if key not in known:
         names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # what the parts call them

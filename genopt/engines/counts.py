@@ -37,9 +37,9 @@ class Counts:
     def __init__(self, columns: Mapping[str, Sequence[Any]]):
         self.names, self.formats = [*columns], ''
         for column in columns.values():
-            found = {t.dtype if type(t) is Tensor and not t.dim() and t.is_cpu else None for t in column}
-            if len(found) > 1 or not found <= {*FORMATS}: raise ValueError('numbers of other kinds')
-            self.formats += FORMATS[found.pop()]
+            found = {FORMATS.get(t.dtype, '') if type(t) is Tensor and not t.dim() and t.is_cpu else '' for t in column}
+            if len(found) > 1 or '' in found: raise ValueError('numbers of other kinds')
+            self.formats += found.pop()
         self.addresses = self._addresses(columns)
         self._same = build(SAME) if columns else None
 

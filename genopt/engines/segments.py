@@ -1,12 +1,12 @@
 """Segments: a composition's tensor parts, cut where one has to run as it is. Those between are compiled.
 
-What runs as it is needs the whole tensor (a norm), or lets plain numbers decide what it does (`if count > 1`), for which
-no one kernel holds.
+What runs as it is needs the whole tensor (a norm), or lets plain numbers decide what it does (`if count > 1`), so that
+no one kernel holds for it.
 """
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -92,8 +92,14 @@ def _cut_up(composition: Composition, deciding: set[Part]) -> Iterator[Segment]:
         yield Segment(parts, as_it_is, tuple(reads), tuple(makes))
 
 
-def update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping[str, Any],
-           numbers: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+def update(
+    composition: Composition,
+    warn: Callable[[Composition, str], None],  # Is told why something is not compiled
+    param: Tensor,
+    grad: Tensor,
+    state: Mapping[str, Any],
+    numbers: Mapping[str, Any]
+) -> tuple[Tensor, dict[str, Any]]:
     "As `composition.update`, with what stands between parts that run as they are compiled."
     env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param, 'grad': grad,
            'raw_grad': grad}
@@ -101,6 +107,7 @@ def update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping
         tensors = [env[k] for k in segment.reads if k != 'place']
         fits = not segment.as_it_is and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)
         found = _kernel(composition, segment, tuple(t.dtype for t in tensors)) if fits else None
+        if isinstance(found, str): warn(composition, found)
         if isinstance(found, tuple):
             kernel, dtypes = found
             tensors = [t.contiguous() for t in tensors]
@@ -116,7 +123,7 @@ def update(composition: Composition, param: Tensor, grad: Tensor, state: Mapping
 def _kernel(composition: Composition, segment: Segment, dtypes: tuple[torch.dtype, ...]) -> Any:
     "A kernel from what the segment reads to what it makes, and the dtypes of that; or why there is none."
     known = _kernels.setdefault(composition, {})
-    if (key := (segment, dtypes)) not in known:
+    if (key := (segment, dtypes, torch.get_default_dtype())) not in known:
         tape = _record(composition, segment, dict(zip(segment.reads, dtypes)))
         columns = [*[Column(d, tape.tensors[k], None) for k, d in zip(segment.reads, dtypes)],
                    *[Column(ref.dtype, None, ref) for ref in tape.results.values()]]

@@ -84,10 +84,8 @@ class _RMSprop(Recipe):
         centered: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
-        betas: tuple[float | Tensor, float | Tensor] = ...,
         alpha: Number = ...,
-        rho: Number = ...,
+        momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850).
@@ -100,10 +98,10 @@ class _RMSprop(Recipe):
             sgd_step          Δθ = −η·g
 
             lr=0.01         learning rate
-            sqr_mom=0.99    decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            sqr_mom=0.99    decay of the average of squared gradients (torch: alpha)
             eps=1e-08       keeps a denominator away from zero
             wd=0.0          weight decay (torch: weight_decay)
-            mom=0.0         decay of the average of gradients (torch: momentum, betas[0])
+            mom=0.0         decay of the average of gradients (torch: momentum)
             centered=False  an option: it chooses parts
         """
 
@@ -121,12 +119,9 @@ class _Adam(Recipe):
         decouple_wd: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        decoupled_weight_decay: bool = ...,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
+        decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237).
 
@@ -139,8 +134,8 @@ class _Adam(Recipe):
             adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
 
             lr=0.001           learning rate
-            mom=0.9            decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9            decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1])
             eps=1e-08          keeps a denominator away from zero
             wd=0.0             weight decay (torch: weight_decay)
             amsgrad=False      an option: it chooses parts
@@ -160,10 +155,7 @@ class _AdamW(Recipe):
         amsgrad: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose weight decay stays out of the averages (Loshchilov & Hutter, arXiv:1711.05101).
@@ -177,8 +169,8 @@ class _AdamW(Recipe):
             weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.01        weight decay (torch: weight_decay)
             amsgrad=False  an option: it chooses parts
@@ -255,7 +247,6 @@ class _ASGD(Recipe):
         maximize: bool = False,
         compile: bool = False,
         alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`.
@@ -263,16 +254,15 @@ class _ASGD(Recipe):
         ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=False)
 
             l2_reg                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            l2_reg[wd=lambd]              g ← g + λ′·θ: the gradient of the loss plus λ′/2·‖θ‖².
             step_count                    t ← t + 1, for each parameter from its own first step.
             asgd_lr                       ηₜ ← η / (1 + λ′·η·t)^α, for the next step (Bottou, 2010; Xu, arXiv:1107.2490).
-            asgd_step                     Δθ = −ηₜ₋₁·g, at a rate that is remembered.
+            asgd_step                     Δθ = −ηₜ₋₁·g − ηₜ₋₁·λ′·θ, at a remembered rate.
             mean_param[count=prev_count]  w ← w + (θ − w)/max(1, tₜ₋₁ − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407).
 
             lr=0.01       learning rate
             wd=0.0        weight decay (torch: weight_decay)
             lambd=0.0001  decay of the parameter, and of the learning rate
-            power=0.75    power at which the learning rate falls (torch: alpha, rho)
+            power=0.75    power at which the learning rate falls (torch: alpha)
             t0=1000000.0  the step at which averaging begins
         """
 
@@ -318,7 +308,6 @@ class _Adadelta(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        alpha: Number = ...,
         rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -333,7 +322,7 @@ class _Adadelta(Recipe):
             sgd_step                             Δθ = −η·g
 
             lr=1.0       learning rate
-            sqr_mom=0.9  decay of the average of squared gradients (torch: alpha, rho)
+            sqr_mom=0.9  decay of the average of squared gradients (torch: rho)
             eps=1e-06    keeps a denominator away from zero
             wd=0.0       weight decay (torch: weight_decay)
         """
@@ -380,10 +369,7 @@ class _SparseAdam(Recipe):
         eps: Number = 1e-08,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
     ) -> Optimizer:
         """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980).
 
@@ -396,8 +382,8 @@ class _SparseAdam(Recipe):
             adam_hat_step     Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m / (√v + ε): ε beside the raw v (Kingma & Ba, arXiv:1412.6980, end of section 2).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
         """
 
@@ -413,10 +399,7 @@ class _Adamax(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay).
@@ -430,8 +413,8 @@ class _Adamax(Recipe):
             adamax_step   Δθ = −η·m̂ / u (Kingma & Ba, arXiv:1412.6980, algorithm 2).
 
             lr=0.002       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
         """
@@ -450,12 +433,9 @@ class _NAdam(Recipe):
         decouple_wd: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        decoupled_weight_decay: bool = ...,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
+        decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch).
 
@@ -469,8 +449,8 @@ class _NAdam(Recipe):
             nadam_step        Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch).
 
             lr=0.002              learning rate
-            mom=0.9               decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999         decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9               decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999         decay of the average of squared gradients (torch: betas[1])
             eps=1e-08             keeps a denominator away from zero
             wd=0.0                weight decay (torch: weight_decay)
             momentum_decay=0.004  how fast the decay of the average grows to its end
@@ -490,12 +470,9 @@ class _RAdam(Recipe):
         decouple_wd: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        decoupled_weight_decay: bool = ...,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
+        decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265).
 
@@ -508,8 +485,8 @@ class _RAdam(Recipe):
             radam_step        Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch).
 
             lr=0.001           learning rate
-            mom=0.9            decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9            decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1])
             eps=1e-08          keeps a denominator away from zero
             wd=0.0             weight decay (torch: weight_decay)
             decouple_wd=False  an option: it chooses parts (torch: decoupled_weight_decay)
@@ -527,10 +504,7 @@ class _NAdamW(Recipe):
         wd: Number = 0.01,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1).
@@ -545,8 +519,8 @@ class _NAdamW(Recipe):
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.01        weight decay (torch: weight_decay)
         """
@@ -565,10 +539,8 @@ class _QHAdam(Recipe):
         sqr_nu: Number = 1.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
+        nus: tuple[float | Tensor, float | Tensor] = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801).
@@ -582,12 +554,12 @@ class _QHAdam(Recipe):
             weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
-            mom=0.995      decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.995      decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
-            nu=0.7         share of the average gradient in a step
-            sqr_nu=1.0     share of the average square in a step
+            nu=0.7         share of the average gradient in a step (torch: nus[0])
+            sqr_nu=1.0     share of the average square in a step (torch: nus[1])
         """
 
 QHAdam: _QHAdam
@@ -602,10 +574,7 @@ class _AdaBelief(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468).
@@ -619,8 +588,8 @@ class _AdaBelief(Recipe):
             weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
         """
@@ -637,10 +606,7 @@ class _Yogi(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018).
@@ -653,8 +619,8 @@ class _Yogi(Recipe):
             scaled_step    Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
 
             lr=0.01        learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=0.001      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
         """
@@ -671,10 +637,7 @@ class _LaProp(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839).
@@ -689,8 +652,8 @@ class _LaProp(Recipe):
             weight_decay        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.0004      learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-15      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
         """
@@ -707,10 +670,7 @@ class _ADOPT(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853).
@@ -726,8 +686,8 @@ class _ADOPT(Recipe):
             held_back       Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code).
 
             lr=0.001        learning rate
-            mom=0.9         decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.9999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9         decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.9999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-06       keeps a denominator away from zero
             wd=0.0          weight decay (torch: weight_decay)
         """
@@ -744,10 +704,7 @@ class _DiffGrad(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015).
@@ -763,8 +720,8 @@ class _DiffGrad(Recipe):
             friction          Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
         """
@@ -784,10 +741,8 @@ class _AdaBound(Recipe):
         amsbound: bool = False,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
+        gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843).
@@ -801,12 +756,12 @@ class _AdaBound(Recipe):
             adabound_step     Δθ = −clip(η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) / (√v + ε), η₋, η₊)·m (Luo et al., arXiv:1902.09843, alg. 2, as in their code).
 
             lr=0.001          learning rate
-            mom=0.9           decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999     decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9           decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999     decay of the average of squared gradients (torch: betas[1])
             eps=1e-08         keeps a denominator away from zero
             wd=0.0            weight decay (torch: weight_decay)
             final_lr=0.1      where the bounds of the learning rate meet
-            bound_rate=0.001  how fast the bounds of the learning rate close in
+            bound_rate=0.001  how fast the bounds of the learning rate close in (torch: gamma)
             amsbound=False    an option: it chooses parts
         """
 
@@ -825,10 +780,8 @@ class _AdEMAMix(Recipe):
         warmup: Number = 0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
-        betas: tuple[float | Tensor, float | Tensor] = ...,
+        betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137).
@@ -843,12 +796,12 @@ class _AdEMAMix(Recipe):
             weight_decay       Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001         learning rate
-            mom=0.9          decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999    decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9          decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999    decay of the average of squared gradients (torch: betas[1])
             eps=1e-08        keeps a denominator away from zero
             wd=0.0           weight decay (torch: weight_decay)
-            slow_mom=0.9999  decay of a slower average of gradients
-            slow_weight=5.0  weight of the slower average
+            slow_mom=0.9999  decay of a slower average of gradients (torch: betas[2])
+            slow_weight=5.0  weight of the slower average (torch: alpha)
             warmup=0
         """
 
@@ -865,10 +818,7 @@ class _Adan(Recipe):
         diff_mom: Number = 0.92,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
-        betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677).
@@ -884,11 +834,11 @@ class _Adan(Recipe):
             proximal_decay     θ ← θ / (1 + η·λ), after the step (Xie et al., arXiv:2208.06677, algorithm 1).
 
             lr=0.001       learning rate
-            mom=0.98       decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.99   decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.98       decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.99   decay of the average of squared gradients (torch: betas[2])
             eps=1e-08      keeps a denominator away from zero
             wd=0.02        weight decay (torch: weight_decay)
-            diff_mom=0.92  decay of the average of changes of the gradient
+            diff_mom=0.92  decay of the average of changes of the gradient (torch: betas[1])
         """
 
 Adan: _Adan
@@ -905,10 +855,8 @@ class _MARS(Recipe):
         max_norm: Number = 1.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
+        gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate).
@@ -925,11 +873,11 @@ class _MARS(Recipe):
             weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.003              learning rate
-            mom=0.95              decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.99          decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.95              decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.99          decay of the average of squared gradients (torch: betas[1])
             eps=1e-08             keeps a denominator away from zero
             wd=0.0                weight decay (torch: weight_decay)
-            variance_scale=0.025  how much of the change of the gradient MARS adds
+            variance_scale=0.025  how much of the change of the gradient MARS adds (torch: gamma)
             max_norm=1.0          largest norm of a gradient
         """
 
@@ -1027,10 +975,7 @@ class _Lion(Recipe):
         avg_mom: Number = 0.99,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675).
@@ -1043,9 +988,9 @@ class _Lion(Recipe):
             weight_decay                                  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.0001     learning rate
-            mom=0.9       decay of the average of gradients (torch: momentum, betas[0])
+            mom=0.9       decay of the average of gradients (torch: betas[0])
             wd=0.0        weight decay (torch: weight_decay)
-            avg_mom=0.99  decay of what Lion remembers (torch: betas[1], alpha, rho)
+            avg_mom=0.99  decay of what Lion remembers (torch: betas[1])
         """
 
 Lion: _Lion
@@ -1088,10 +1033,7 @@ class _NovoGrad(Recipe):
         wd: Number = 0.0,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286).
@@ -1106,8 +1048,8 @@ class _NovoGrad(Recipe):
             momentum_step                Δθ = −η·m
 
             lr=0.01       learning rate
-            mom=0.95      decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.98  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.95      decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.98  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08     keeps a denominator away from zero
             wd=0.0        weight decay (torch: weight_decay)
         """
@@ -1124,10 +1066,7 @@ class _LAMB(Recipe):
         wd: Number = 0.01,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW with steps of each tensor's own size; decay is part of that size (You et al., arXiv:1904.00962).
@@ -1142,8 +1081,8 @@ class _LAMB(Recipe):
             trust_ratio       Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-06      keeps a denominator away from zero
             wd=0.01        weight decay (torch: weight_decay)
         """
@@ -1160,10 +1099,7 @@ class _StableAdamW(Recipe):
         wd: Number = 0.01,
         maximize: bool = False,
         compile: bool = False,
-        momentum: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
-        alpha: Number = ...,
-        rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW that slows down, decay too, where its average square lags behind (Wortsman et al., arXiv:2304.13013).
@@ -1178,8 +1114,8 @@ class _StableAdamW(Recipe):
             stable_scale      Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2).
 
             lr=0.001      learning rate
-            mom=0.9       decay of the average of gradients (torch: momentum, betas[0])
-            sqr_mom=0.99  decay of the average of squared gradients (torch: betas[1], alpha, rho)
+            mom=0.9       decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.99  decay of the average of squared gradients (torch: betas[1])
             eps=1e-06     keeps a denominator away from zero
             wd=0.01       weight decay (torch: weight_decay)
         """
@@ -1197,8 +1133,8 @@ class _Adafactor(Recipe):
         max_rms: Number = 1.0,
         maximize: bool = False,
         compile: bool = False,
-        weight_decay: Number = ...,
         d: Number = ...,
+        weight_decay: Number = ...,
     ) -> Optimizer:
         """The average square as rows times columns; relative steps; decoupled decay (Shazeer & Stern, arXiv:1804.04235).
 
@@ -1216,7 +1152,7 @@ class _Adafactor(Recipe):
             eps=0.0           keeps a denominator away from zero
             wd=0.0            weight decay (torch: weight_decay)
             beta2_decay=-0.8  power of the step by which a new square counts
-            min_scale=0.001   smallest scale of a parameter, for its step
+            min_scale=0.001   smallest scale of a parameter, for its step (torch: eps[1])
             max_rms=1.0       root mean square above which a step is scaled down (torch: d)
         """
 
@@ -1237,9 +1173,9 @@ class _Muon(Recipe):
         adjust_lr_fn: str | None = None,
         maximize: bool = False,
         compile: bool = False,
+        ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
-        ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
         """Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982).
 
