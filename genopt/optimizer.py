@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import averages
-from .checkpoint import begun, checked, refusal
+from .checkpoint import begun, checked, refusal, refusing
 from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
@@ -332,7 +332,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         if self._is_swapped():
             raise RuntimeError('the parameters are swapped with their averages: call swap() before load_state_dict()')
-        if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
+        with refusing():
+            if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
         groups, state = checked(state_dict, self._groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state
