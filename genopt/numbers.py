@@ -18,18 +18,19 @@ __all__ = ['kept', 'read', 'read_all', 'store']
 
 def kept(value: Any) -> Tensor:
     "A number as state keeps it."
-    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64, device='cpu')
+    dtype = torch.int64 if isinstance(value, int) else torch.float64
+    with _disable_current_modes(): return torch.tensor(value, dtype=dtype, device='cpu')
 
 
 def read(x: Any) -> Any:
     "A number from state, where people may also have put a plain one."
-    return x.item() if isinstance(x, Tensor) else x
+    return read_all([x])[0]
 
 
 def read_all(xs: Sequence[Any]) -> list[Any]:
     "As `read`, of many."
     if not torch._C._len_torch_dispatch_stack(): return [x.item() if isinstance(x, Tensor) else x for x in xs]
-    with _disable_current_modes(): return [read(x) for x in xs]
+    with _disable_current_modes(): return read_all(xs)  # who watches operations would tell an old value
 
 
 def store(

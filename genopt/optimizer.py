@@ -285,10 +285,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def swapped(self, name: str='') -> Iterator[None]:
         "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
         if self._is_swapped(): raise RuntimeError('the parameters are swapped with their averages already')
-        self.swap(name)
-        try: yield
+        try:
+            self.swap(name)
+            yield
         finally:
-            if self._is_swapped(): self.swap()
+            with shielded():
+                if self._is_swapped(): self.swap()
 
     def _is_swapped(self) -> bool: return averages.is_swapped(self.state.values())
 
@@ -347,6 +349,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         "Takes some of the attributes, or all. Those that it does not name stay."
         super().__setstate__(state)
+        self.defaults.pop('differentiable', None)  # torch adds it, and no rule takes it
         for group in self.param_groups:
             if type(group) is Group: group.settled, group.plans = False, {}
         self._set_engine(self.compiled)

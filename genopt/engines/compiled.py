@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
@@ -142,10 +143,12 @@ class _Unit:
     def __init__(self, kernel: Kernel, rows: list[int], part: Work):
         self.kernel, self.rows, columns = kernel, rows, _columns(part)
         self.addresses = [_addresses(column) for column in columns]
-        self.owned = {a for column in self.addresses for a in column} - {0}
+        owned = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for column in columns for t in column if t.numel())
+        self.begins, self.ends = np.array(owned, np.uint64).reshape(-1, 2).T
         self.counts = Counts({k: part.columns[k] for k in part.composition.number_stats})
         self.kinds, self.grad_dtype = _Kinds(_all(part)), part.grads[0].dtype
-        self.grad_kinds = _Kinds([p.detach() for p in part.params])
+        self.grad_kinds = _Kinds([_like(g, p).detach() for g, p in zip(part.grads, part.params)])
+        self.bytes = np.array([p.numel() * g.element_size() for g, p in zip(part.grads, part.params)], np.uint64)
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in part.params])
         self.width = len(columns) + 1
         self.table = array('Q', bytes(8 * self.width * len(rows)))  # rows: param, grad, stats
@@ -159,17 +162,23 @@ class _Unit:
         grads, params, columns = part.grads, part.params, part.columns
         try:
             if [_addresses(column) for column in _columns(part)] != self.addresses: return None
-            if not self.kinds.match(_all(part)): return None
             if self.counts.read({k: columns[k] for k in self.counts.names}) is None: return None
+            if not self.kinds.match(_all(part)): return None
         except TypeError: return None  # somebody has put something else than a tensor there
         if not self.grad_kinds.match(grads):  # another order of elements, or another kind of tensor
             if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape or g.device != p.device
                    for g, p in zip(grads, params)): return None
             grads = [_like(g, p) for g, p in zip(grads, params)]
         at = _addresses(grads)
-        if not self.owned.isdisjoint(at): return None  # a gradient that is somebody's parameter or state
+        if self._meets(at): return None  # a gradient that shares memory with a parameter or state
         if 0 in at and any(n and not a for a, n in zip(at, self.sizes)): return None
         return grads, at
+
+    def _meets(self, at: array[int]) -> bool:
+        "True if a gradient lies, in part or whole, where the kernel writes. What it writes to lies apart."
+        begin = np.frombuffer(at, np.uint64)
+        before, after = np.searchsorted(self.begins, begin + self.bytes), np.searchsorted(self.ends, begin, 'right')
+        return bool((before > after).any())
 
     def step(self, part: Work, gradients: Gradients) -> None:
         "One step, with what `gradients` returned."
@@ -204,7 +213,7 @@ def _kind(t: Tensor) -> tuple[Any, ...]:
     return type(t), t.shape, t.stride(), t.dtype, t.device, t.layout, t.is_neg(), t.is_conj(), t.requires_grad
 
 
-def _all(part: Work) -> list[Tensor]: return [t for column in _columns(part) for t in column]
+def _all(part: Work) -> list[Tensor]: return [t for column in (part.params, *part.columns.values()) for t in column]
 
 
 def _columns(part: Work) -> list[Sequence[Tensor]]:

@@ -50,7 +50,8 @@ class Block:
 
     def flat(self) -> dict[str, Tensor] | None:
         "The tensors with one dimension, if that takes no copy and there are at least two elements."
-        if self.tensors['param'].numel() < 2 or not all([t.is_contiguous() for t in self.tensors.values()]): return None
+        if self.tensors['param'].numel() < 2: return None
+        if not all([t.is_contiguous() and not t.is_neg() for t in self.tensors.values()]): return None
         return {k: t.view(-1) for k, t in self.tensors.items()}
 
     def scatter(self) -> None:
@@ -67,7 +68,8 @@ def cohorts(work: Work) -> list[Cohort]:
     for i, (p, g) in enumerate(zip(work.params, work.grads)):
         state = [column[i] for column in tensors]
         plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
-        flat = plain and all([t.shape == p.shape for t in (g, *state)])
+        pair = p.is_complex()  # its elements are pairs, and then those of the others must be
+        flat = plain and all([t.shape == p.shape and t.is_complex() == pair for t in (g, *state)])
         wide = torch.float64 if any([t.dtype in DOUBLE for t in (p, *state)]) else torch.float32
         key = (wide, flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state], *[n[i] for n in counts])
         found.setdefault(key, []).append(i)
@@ -79,7 +81,8 @@ def rows(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     for i, p in enumerate(work.params):
         tensors = work.tensors(i)
         if p.is_complex():
-            tensors = {k: torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for k, t in tensors.items()}
+            tensors['grad'] = tensors['grad'].resolve_conj()  # not of what is written to: that would be a copy
+            tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
         yield p, tensors
 
 
@@ -101,7 +104,8 @@ def blocks(
         p = one.params[0]
         if (n := p.numel()) >= small:
             tensors = _flatten(one.tensors)
-            if n <= size or not (cut and cpu) or tensors['param'].dim() > 1: yield Block(tensors, [p])
+            whole = n <= size or not (cut and cpu) or tensors['param'].dim() > 1
+            if whole or not apart(tensors.values()): yield Block(tensors, [p])
             else:
                 for piece in zip(*[torch.split(t, size) for t in tensors.values()]):
                     yield Block(dict(zip(tensors, piece)), [p])

@@ -19,22 +19,22 @@ __all__ = ['run']
 def run(work: Work) -> None:
     "One step of each parameter."
     c = work.composition
-    for i, (p, state) in enumerate(zip(work.params, work.states)):
+    for i, state in enumerate(work.states):
         tensors = work.tensors(i)
+        tensors['grad'] = tensors['grad'].resolve_conj()
         double = any(t.dtype in (torch.float64, torch.complex128) for k, t in tensors.items() if k != 'grad')
         old = {k: _wide(t, torch.float64 if double else torch.float32) for k, t in tensors.items()}
         numbers = {**c.numbers(state, work.hypers), 'place': work.places[i]}
         if not c.is_closed(numbers):
             grad = -old['grad'] if work.climb else old['grad']
             change, new = c.update(old['param'], grad, {k: old[k] for k in c.tensor_stats}, numbers)
-            for k, v in new.items():
-                if k in c.tensor_stats: _real(state[k]).copy_(v)
-            _real(p).copy_(old['param'] + change)
+            new = {k: new[k].clone() for k in c.tensor_stats}  # a part may return what it has read
+            for k, v in (new | {'param': old['param'] + change}).items(): _real(tensors[k]).copy_(v)
         for k in c.number_stats:
             if k in numbers: store([state], k, read(numbers[k]))
 
 
-def _real(x: Tensor) -> Tensor: return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x
 
 
 def _wide(x: Tensor, dtype: torch.dtype) -> Any:

@@ -110,7 +110,7 @@ def update(
         if isinstance(found, str): warn(composition, found)
         if isinstance(found, tuple):
             kernel, dtypes = found
-            tensors = [t.contiguous() for t in tensors]
+            tensors = [t.resolve_neg().contiguous() for t in tensors]
             made = {k: torch.empty(param.shape, dtype=d, device=param.device) for k, d in zip(segment.makes, dtypes)}
             table = array('Q', [*map(Tensor.data_ptr, (*tensors, *made.values()))])
             size = array('q', [param.numel()])
