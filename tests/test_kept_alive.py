@@ -1,0 +1,320 @@
+"Promise: what its owner has let go of is freed, and nothing grows with what a run does, however long it is."
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+import weakref
+from functools import partial
+
+import genopt
+import pytest
+import torch
+from genopt import Optimizer, sgd_step, stat, transform
+from genopt.engines import compiled
+from helpers import random
+from torch import nn
+
+makers = pytest.mark.parametrize('make', [
+    partial(genopt.Adam, lr=.1), partial(genopt.Adam, lr=.1, compile=True),
+    partial(genopt.Adam + genopt.clip_global_norm, lr=.1, compile=True),
+    partial(genopt.Muon, lr=.1, compile=True)], ids=['eager', 'compiled', 'total', 'whole'])
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick_collections():
+    "What is there already is not looked at."
+    gc.collect(); gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def P(seed=0, shape=(6, 4)): return nn.Parameter(random(seed, shape, torch.float32))
+
+
+def go(opt, i=0):
+    for g in opt.param_groups:
+        for p in g['params']: p.grad = random(i, p.shape, p.dtype)
+    opt.step()
+
+
+def tensors(opt): return [v for s in opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+
+
+def alive(refs):
+    gc.collect()
+    return sum(r() is not None for r in refs)
+
+
+# -- tensors ---------------------------------------------------------------------------------------------------------
+
+@makers
+def test_parameters_that_are_replaced_are_freed(make):
+    "By others, twenty times, as in densifying; their state goes with them, and their gradients."
+    p = P(); opt = make([p]); old = []
+    for i in range(20):
+        go(opt, i)
+        new = P(i, (6 + i, 4)); state = opt.state.pop(p)
+        old += [weakref.ref(t) for t in (p, p.grad, *(v for v in state.values() if isinstance(v, torch.Tensor)))]
+        opt.state[new] = {k: v.new_zeros(new.shape) if v.dim() else v.clone() for k, v in state.items()}
+        opt.param_groups[0]['params'][0] = p = new
+    del state, new
+    go(opt)
+    assert len(old) >= 60 and alive(old) == 0
+
+
+@makers
+def test_and_without_a_garbage_collection(make):
+    "No circle of references keeps them until then."
+    p = P(); opt = make([p]); go(opt); go(opt, 1)
+    refs = [weakref.ref(t) for t in (p, *tensors(opt))]
+    gc.disable()
+    try:
+        opt.state.clear(); opt.param_groups[0]['params'] = []; p = None
+        assert not [r for r in refs if r() is not None]
+    finally: gc.enable()
+
+
+@makers
+def test_state_that_is_cleared_is_freed(make):
+    p = P(); opt = make([p]); go(opt); go(opt, 1)
+    refs = [weakref.ref(v) for v in tensors(opt)]; opt.state.clear()
+    assert refs and alive(refs) == 0
+    go(opt, 2)
+    refs = [weakref.ref(v) for v in tensors(opt)]; opt.state[p] = {}
+    assert alive(refs) == 0
+    go(opt, 3)
+    refs = [weakref.ref(v) for v in tensors(opt)]; opt.load_state_dict(opt.state_dict())
+    assert alive(refs) == 0
+    refs = [weakref.ref(p.grad)]; opt.zero_grad()
+    assert alive(refs) == 0
+
+
+@makers
+def test_an_optimizer_that_is_deleted_frees_all_that_it_had(make):
+    p = P(); opt = make([p]); go(opt); go(opt, 1)
+    genopt.Schedule(opt, 10, lr=genopt.linear(.1, 0.)); go(opt, 2)
+    opt.register_step_post_hook(lambda opt, args, kwargs: None)
+    repr(opt); opt.state_dict()
+    refs = [weakref.ref(x) for x in (opt, p, *tensors(opt))]
+    del opt, p
+    assert alive(refs) == 0
+
+
+@makers
+def test_a_closure_and_what_it_holds_is_freed(make):
+    p = P(); opt = make([p])
+    class Big: pass
+    def closure(big):
+        p.grad = torch.ones_like(p); return big
+    big = Big(); ref = weakref.ref(big)
+    opt.step(partial(closure, big)); del big
+    assert alive([ref]) == 0
+
+
+@makers
+def test_a_failed_step_keeps_nothing(make):
+    p = P(); opt = make([p]); go(opt)
+    q = P(1, (6, 4)); opt.param_groups[0]['params'] = [q]
+    opt.state[q] = {k: v[:2] if v.dim() else v for k, v in opt.state.pop(p).items()}
+    q.grad = torch.ones_like(q)
+    try: opt.step()
+    except Exception as e: e.__traceback__ = None
+    refs = [weakref.ref(x) for x in (p, q, *tensors(opt))]
+    opt.param_groups[0]['params'] = []; opt.state.clear(); del p, q
+    assert alive(refs) == 0
+
+
+def test_rows_of_sparse_gradients_are_freed():
+    p = P(); opt = genopt.SGD([p], lr=.1); refs = []
+    for _ in range(3):
+        p.grad = torch.sparse_coo_tensor([[1, 3]], torch.ones(2, 4), p.shape, check_invariants=True)
+        opt.step(); refs.append(weakref.ref(p.grad)); p.grad = None
+    assert alive(refs) == 0
+
+
+# -- compositions, parts and kernels -----------------------------------------------------------------------------------
+
+def defined_here(k: float, whole: bool=False):
+    "Parts that nobody else knows."
+    @stat
+    def average_here(here_avg, grad, *, mom=.9): return here_avg.lerp(grad, 1 - mom)
+    @transform(whole=whole)
+    def scale_here(grad, here_avg): return grad + k * here_avg
+    return [average_here, scale_here, sgd_step]
+
+
+@pytest.mark.parametrize('whole', [False, True], ids=['elementwise', 'whole'])
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_parts_that_are_defined_in_a_function_are_freed(compile, whole):
+    parts = defined_here(.5, whole); p = P()
+    opt = Optimizer([p], parts, lr=.1, compile=compile); go(opt); go(opt, 1)
+    refs = [weakref.ref(x) for x in (opt.param_groups[0].composition, *parts[:2], *(q.fn for q in parts[:2]))]
+    del opt, parts
+    assert alive(refs) == 0
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_recipes_that_are_made_in_a_function_are_freed(compile):
+    def made():
+        @genopt.recipe(lr=.1)
+        def Mine(): return defined_here(.5)
+        recipe = Mine + genopt.clip_norm
+        opt = recipe([P()], compile=compile); go(opt); repr(opt)
+        return [weakref.ref(x) for x in (Mine, recipe, recipe.rule().composition, opt)]
+    assert alive(made()) == 0
+
+
+def caches() -> int:
+    "The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its classes."
+    total, seen = 0, set()
+    for name, module in [*sys.modules.items()]:
+        if not name.startswith('genopt'): continue
+        for owner in (module, *(x for x in vars(module).values() if isinstance(x, type))):
+            for x in vars(owner).values():
+                if id(x) in seen: continue
+                seen.add(id(x))
+                if isinstance(x, (dict, set, list, weakref.WeakKeyDictionary)): total += len(x)
+                if hasattr(x, 'cache_info'): total += x.cache_info().currsize
+    return total
+
+
+def count() -> int:
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def growth(do, times) -> tuple[int, int]:
+    "How many more objects there are after `times` more calls of `do`, and how many more entries in genopt's caches."
+    seen = []
+    for i in range(3 * times):
+        do(i)
+        if i % times == times - 1: seen.append((count(), caches()))
+    return min(b[0] - a[0] for a, b in zip(seen, seen[1:])), seen[-1][1] - seen[-2][1]
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_nothing_grows_with_parts_and_recipes_that_are_made(compile):
+    def do(i):
+        opt = Optimizer([P()], defined_here(.5), lr=.1, compile=compile); go(opt)
+        opt = (genopt.Adam + defined_here(.5)[:2])([P()]); go(opt)
+    objects, entries = growth(do, 20)
+    assert objects < 20 and entries == 0
+
+
+@makers
+def test_nothing_grows_with_optimizers(make):
+    def do(i):
+        opt = make([P(), P()]); go(opt); go(opt, 1)
+        opt.load_state_dict(opt.state_dict())
+        opt.add_param_group({'params': [P(2)]}); go(opt, 2)
+    objects, entries = growth(do, 20)
+    assert objects < 20 and entries == 0
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_nothing_grows_with_options_that_are_toggled(compile):
+    opts = [genopt.SGD([P(), P()], lr=.1, compile=compile), genopt.Adam([P(), P()], compile=compile),
+            genopt.RMSprop([P(), P()], compile=compile)]
+    def do(i):
+        for on in (True, False):
+            opts[0].param_groups[0].update(momentum=.9 * on); opts[0].param_groups[0]['weight_decay'] = .1 * on
+            opts[1].param_groups[0]['amsgrad'] = on; opts[1].param_groups[0]['decoupled_weight_decay'] = on
+            opts[2].param_groups[0]['momentum'] = .9 * on; opts[2].param_groups[0]['centered'] = on
+            for opt in opts: opt.param_groups[0]['maximize'] = on; go(opt, i)
+    objects, entries = growth(do, 10)
+    assert objects < 20 and entries == 0
+
+
+@makers
+def test_nothing_grows_with_steps_and_values(make):
+    ps = [P(), P(1)]; opt = make(ps)
+    def do(i):
+        for j in range(20):
+            opt.param_groups[0]['lr'] = .1 / (1 + 20 * i + j)
+            if 'betas' in opt.param_groups[0]: opt.param_groups[0]['betas'] = 1 - 1 / (2 + 20 * i + j), .999
+            opt.set_hyper('wd', 1e-4 * (20 * i + j))
+            go(opt, j)
+    objects, entries = growth(do, 10)
+    assert objects < 20 and entries == 0
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_nothing_grows_with_the_values_of_a_momentum_that_is_an_option(compile):
+    opt = genopt.SGD([P(), P()], lr=.1, momentum=.5, compile=compile)
+    def do(i):
+        for j in range(40): opt.param_groups[0]['momentum'] = 1 - 1 / (2 + 40 * i + j); go(opt, j)
+    objects, entries = growth(do, 5)
+    assert objects < 20 and entries == 0
+
+
+@makers
+def test_nothing_grows_with_sets_of_gradients_shapes_and_places(make):
+    "Which parameters have a gradient changes in every step; and where tensors lie, and their shapes."
+    ps = [P(i, (4 + i, 4)) for i in range(6)]; opt = make(ps)
+    def do(i):
+        for j in range(12):
+            for k, p in enumerate(ps): p.grad = random(j, p.shape, p.dtype) if (i * 12 + j) * 7 % 64 >> k & 1 else None
+            if j == 5:
+                for p in ps: p.data = p.data.clone()
+            opt.step()
+    objects, entries = growth(do, 8)
+    assert objects < 20 and entries == 0
+
+
+def grown_memory(do, steps):
+    "Bytes of Python's own that have come to be in the second half of the steps."
+    tracemalloc.start()
+    try:
+        for i in range(steps // 2): do(i)
+        gc.collect(); before, _ = tracemalloc.get_traced_memory()
+        for i in range(steps // 2, steps): do(i)
+        gc.collect(); after, _ = tracemalloc.get_traced_memory()
+    finally: tracemalloc.stop()
+    return after - before
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_memory_stays_the_same_under_a_schedule(compile):
+    p = P(); opt = genopt.AdamW([p], compile=compile)
+    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1), mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
+    p.grad = torch.ones_like(p)
+    assert grown_memory(lambda i: opt.step(), 600) < 10_000
+
+
+@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def test_memory_stays_the_same_over_two_thousand_steps_with_sparse_gradients(compile):
+    p = P(); opt = genopt.SGD([p], lr=.1, compile=compile)
+    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1))
+    p.grad = torch.sparse_coo_tensor([[1, 3]], torch.ones(2, 4), p.shape, check_invariants=True)
+    assert grown_memory(lambda i: opt.step(), 2000) < 10_000
+
+
+# -- plans -------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('groups', [1, 300])
+def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, monkeypatch):
+    ps = [P(i, (3,)) for i in range(groups)]
+    opt = genopt.Adam([{'params': [p]} for p in ps], compile=True)
+    go(opt); go(opt, 1)
+    made = []
+    plan = compiled._Plan.__init__
+    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
+    for i in range(3): go(opt, i)
+    assert not made
+    ps[-1].data = ps[-1].data.clone(); go(opt)
+    assert len(made) == 1  # of one group
+    go(opt, 1)
+    assert len(made) == 1
+
+
+def test_plans_of_a_few_sets_of_gradients_are_remembered(monkeypatch):
+    ps = [P(i, (3,)) for i in range(4)]; opt = genopt.Adam(ps, compile=True)
+    made = []
+    plan = compiled._Plan.__init__
+    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
+    for i in range(12):
+        for j, p in enumerate(ps): p.grad = torch.ones(3) if i % 3 == 2 or j % 2 == i % 3 else None
+        opt.step()
+        if i == 5: made.clear()
+    assert not made and len(opt.param_groups[0].plans) <= compiled.PLANS
