@@ -103,7 +103,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         "What a group without values of its own has, in torch's words."
         if not self._rule: return dict(given)
         rule = self._rule.choose(self._rule.options_in(given))
-        values = rule.words.torchs({**rule.options, **rule.defaults, **rule.words.ours(given)})
+        ours = rule.words.ours({k: v for k, v in given.items() if k in rule.words.means})  # others are a group's
+        values = rule.words.torchs({**rule.options, **rule.defaults, **ours})
         return {k: v for k, v in values.items() if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     @property
