@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from .words import unknown
 
 if TYPE_CHECKING: from .group import Group
 
-__all__ = ['checked', 'refusal', 'begun', 'SWAPPED', 'MARKS']
+__all__ = ['checked', 'refusal', 'refusing', 'begun', 'SWAPPED', 'MARKS']
 
 SWAPPED = 'swapped_param'  # a state's entry while its parameter holds an average: the parameter itself
 MARKS = 'do_wd', 'force_train'  # a state's entries that a fastai Learner makes: does it decay? is it never frozen?
@@ -39,13 +40,10 @@ def begun(state: Mapping[str, Any]) -> bool:
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
 
 
-def checked(
-    saved: Mapping[str, Any],   # What `Optimizer.state_dict` returned, here or elsewhere
-    groups: Sequence[Group],    # What is to take it
-    now: Mapping[Any, Any]      # Its state, whose marks stay where `saved` has none
-) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
-    "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
-    try: return _checked(saved, groups, now)
+@contextmanager
+def refusing() -> Iterator[None]:
+    "Whatever goes wrong inside is a ValueError: this state_dict cannot be loaded."
+    try: yield
     except ValueError as e:
         if str(e).startswith('cannot load'): raise
         raise refusal(str(e)) from e
@@ -53,8 +51,13 @@ def checked(
     except Exception as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
 
 
-def _checked(saved: Mapping[str, Any], groups: Sequence[Group],
-             now: Mapping[Any, Any]) -> tuple[list[Group], defaultdict[Any, Any]]:
+@refusing()
+def checked(
+    saved: Mapping[str, Any],   # What `Optimizer.state_dict` returned, here or elsewhere
+    groups: Sequence[Group],    # What is to take it
+    now: Mapping[Any, Any]      # Its state, whose marks stay where `saved` has none
+) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
+    "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
     if missing := {'state', 'param_groups'} - {*saved}:
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     entries, theirs = dict(saved['state']), list(saved['param_groups'])
@@ -69,8 +72,9 @@ def _checked(saved: Mapping[str, Any], groups: Sequence[Group],
         raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
     named = any(isinstance(k, str) for k in keys)  # by a loader that has looked up each: what is missing is new there
     state: defaultdict[Any, Any] = defaultdict(dict)
+    begun_there = not {*keys}.isdisjoint(entries)
     for (group, p), key in zip([(g, p) for g in new for p in g['params']], keys):
-        if entries and key not in entries and not named and p.requires_grad and p.numel():
+        if begun_there and key not in entries and not named and p.requires_grad and p.numel():
             raise refusal(f'it has no state for {group.describe(p)}, so it was cut short (to begin that anew, give it '
                           f'an empty one: state_dict["state"][{key!r}] = {{}})')
         marks = {k: v for k, v in now.get(p, {}).items() if k in MARKS}
@@ -105,7 +109,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
     new.take_rule({**rule.options, **given}, rule)
-    rehearse(rule.composition, {k: float(given[k]) for k in rule.composition.hypers}, group['params'])
+    rehearse(rule.composition, {k: read(given[k]) for k in rule.composition.hypers}, group['params'])
     _check_names(old, group, it)
     for k, v in old.items():
         if k in rule.words.means or k in ('params', 'parts') or k == 'param_names' and k in new: continue
@@ -151,8 +155,8 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     for k, v in entry.items():
         where = f'`{k}` of {group.describe(p)}'
         if k in MARKS:
-            if type(v) is not bool: raise refusal(f'{where} is {v!r}, and not True or False')
-            res[k] = v
+            if v not in (False, True): raise refusal(f'{where} is {v!r}, and not True or False')
+            res[k] = bool(v)
         elif k in stats and stats[k].is_number: res[k] = kept(_number(v, stats[k], where))
         elif k in likes and _kind(v) != _kind(likes[k]):
             raise refusal(f'{where} is {_kind(v)} in it, and {_kind(likes[k])} here')
@@ -192,7 +196,7 @@ def _kind(x: Any) -> str:
 def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
     "Makes a step of a few elements with each group's values and each count, which may be legal alone and not together."
     for group in groups:
-        c, hypers = group.composition, {k: float(v) for k, v in group.hypers().items()}
+        c, hypers = group.composition, {k: read(v) for k, v in group.hypers().items()}
         counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
                   if p in state and {*c.stats} <= {*state[p]}]
         for numbers in {counts[0], min(counts), max(counts)} if counts else ():

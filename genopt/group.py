@@ -1,8 +1,8 @@
 """A parameter group: torch's dictionary, which knows the rule that its parameters are stepped by.
 
     >>> group = SGD(params, lr=.1).param_groups[0]
-    >>> dict(group)
-    {'params': [...], 'lr': 0.1, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False, 'weight_decay': 0.0, ...}
+    >>> {k: v for k, v in group.items() if k not in ('params', 'parts')}
+    {'lr': 0.1, 'weight_decay': 0.0, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False, 'maximize': False}
     >>> group['mom'] = .9       # an option: from now on it has a buffer, as in torch
     >>> group['momentum']
     0.9
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .composition import Composition
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
+from .numbers import read
 from .params import describe
 from .part import REQUIRED
 from .rehearsal import rehearse
@@ -105,7 +106,7 @@ class Group(dict[str, Any]):
         rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
         if rule.composition is not self.composition:
             now = {**rule.defaults, **self.hypers(), **rule.options, **given}
-            rehearse(rule.composition, {k: float(now[k]) for k in rule.composition.hypers}, self['params'])
+            rehearse(rule.composition, {k: read(now[k]) for k in rule.composition.hypers}, self['params'])
             if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
                 raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the '
                                  'optimizer is made')

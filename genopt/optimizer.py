@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import averages
-from .checkpoint import begun, checked, refusal
+from .checkpoint import begun, checked, refusal, refusing
 from .composition import Composition
 from .engines import eager
 from .engines.compiled import Compiled
@@ -103,7 +103,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         "What a group without values of its own has, in torch's words."
         if not self._rule: return dict(given)
         rule = self._rule.choose(self._rule.options_in(given))
-        values = rule.words.torchs({**rule.options, **rule.defaults, **rule.words.ours(given)})
+        ours = rule.words.ours({k: v for k, v in given.items() if k in rule.words.means})  # others are a group's
+        values = rule.words.torchs({**rule.options, **rule.defaults, **ours})
         return {k: v for k, v in values.items() if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     @property
@@ -138,7 +139,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
                 if why := _unfit(part, p): raise ValueError(f'{describe(p, i, index, names)}: `{part.label}` {why}')
         if composition.totals:
             for other in groups: _check_totals(composition, other.composition)
-        plain = {k: float(v) for k, v in values.items()}
+        plain = _plain(values)
         rehearse(composition, plain, params)
         if self.compiled: segments(composition, plain, params)
         self.param_groups.append(Group({
@@ -338,7 +339,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         if self._is_swapped():
             raise RuntimeError('the parameters are swapped with their averages: call swap() before load_state_dict()')
-        if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
+        with refusing():
+            if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
         groups, state = checked(state_dict, self._groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state

@@ -212,7 +212,7 @@ def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
     counts = {k: state[k] for k in composition.number_stats}
     for scale in (1., 1e-3):
         sign = (_uniform(shape, draw) - .5).sign()
-        param = scale * sign * (4 + 4 * _uniform(shape, draw))
+        param = (scale * sign * (4 + 4 * _uniform(shape, draw))).to(trial.dtype)  # bits may be read
         begin = _under_way(trial.init(param, hypers), draw, scale)
         _may_fail(trial, param, 1e-3 * scale * _uniform(shape, draw), {**begin, **counts}, hypers)
 

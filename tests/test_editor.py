@@ -109,7 +109,7 @@ def test_help_says_all_of_it(name):
 def test_help_of_adam(capsys):
     help(genopt.Adam)
     out = capsys.readouterr().out
-    for words in ('mom=0.9            decay of the average of gradients (torch: momentum, betas[0])',
+    for words in ('mom=0.9            decay of the average of gradients (torch: betas[0])',
                   'Kingma & Ba, arXiv:1412.6980', 'amsgrad=False', 'average_grad      m ← β₁·m + (1 − β₁)·g'):
         assert words in out
 

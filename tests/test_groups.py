@@ -183,6 +183,15 @@ def test_defaults_are_the_optimizers_own():
     assert Optimizer([dict(params=[P()], lr=.5)], [sgd_step]).defaults['lr'] == .5
 
 
+def test_a_word_that_only_one_groups_parts_take_is_given_to_the_optimizer():
+    @genopt.step
+    def own_step(grad, *, lr, own=1.): return -lr * own * grad
+    opt = genopt.Adam([dict(params=[P()]), dict(params=[P()], parts=[own_step])], lr=.1, own=3.)
+    assert opt.param_groups[1]['own'] == 3. and 'own' not in opt.param_groups[0]
+    with pytest.raises(TypeError, match='`owm`: no part takes it: did you mean `own`'):
+        genopt.Adam([dict(params=[P()]), dict(params=[P()], parts=[own_step])], lr=.1, owm=3.)
+
+
 def test_isinstance_of_a_recipe():
     opt = genopt.Adam([P()])
     assert isinstance(opt, genopt.Adam) and not isinstance(opt, genopt.SGD) and not isinstance(3, genopt.Adam)

@@ -353,7 +353,7 @@ def test_a_pair_of_strange_numbers():
     assert opt.param_groups[0]['betas'] == (.25, .5) and {*map(type, opt.param_groups[0]['betas'])} == {float}
 
 
-@pytest.mark.parametrize('value', ['.1', None, 1j, [.1, .2], object(), {'a': 1}], ids=str)
+@pytest.mark.parametrize('value', ['.1', None, 1j, [.1, .2], object(), {'a': 1}], ids=lambda v: type(v).__name__)
 def test_what_is_no_number_is_refused_and_changes_nothing(value):
     with pytest.raises((TypeError, ValueError)): genopt.SGD([P()], lr=value)
     opt = genopt.SGD([P()], lr=.5)

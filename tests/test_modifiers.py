@@ -348,7 +348,7 @@ def test_swap_without_an_average():
     with pytest.raises(ValueError, match='no part keeps `ema`'): AdamW([p]).swap('ema')
     both = AdamW + genopt.lookahead + genopt.average_param
     with pytest.raises(ValueError,
-                       match=r"`slow_param` and `param_avg` read `new_param`: say which, as in swap\('slow_param'\)"):
+                       match=r"`slow_param` and `param_avg` read `new_param`: choose one, as in swap\('slow_param'\)"):
         both([p]).swap()
     both([p]).swap('param_avg')
 
@@ -359,7 +359,7 @@ def test_swap_without_an_average():
 def test_every_modifier_goes_with_every_recipe(recipe):
     base = getattr(genopt, recipe.name)
     for name, parts in genopt.modifiers().items():
-        if {*base._compose({}).stats} & {p.out for p in parts if p not in base.parts()}: continue  # ASGD has an average
+        if {*base.rule().composition.stats} & {p.out for p in parts if p not in base.parts()}: continue  # ASGD has an average
         new = base + parts
         p = torch.nn.Parameter(torch.ones(3, 3)); p.grad = random(1, (3, 3), torch.float32)
         opt = new([p])

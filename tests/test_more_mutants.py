@@ -166,7 +166,7 @@ def worst(make, formula, letters):
 @pytest.mark.parametrize('mutant, name, formula, kwargs, letters', PUBLISHED, ids=lambda o: getattr(o, '__name__', ''))
 def test_mutant_is_caught(mutant, name, formula, kwargs, letters):
     recipe = getattr(genopt, name)
-    values = {k: v for k, v in recipe._compose({}).hypers.items() if isinstance(v, float)} | recipe.defaults
+    values = {k: v for k, v in recipe.rule().composition.hypers.items() if isinstance(v, float)} | recipe.defaults
     composition = genopt.Composition(mutant())
     given = {k: v for k, v in (values | kwargs).items() if k in composition.hypers}
     assert worst(lambda ps: genopt.Optimizer(ps, mutant(), **given), formula, letters) > 1e-7

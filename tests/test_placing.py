@@ -277,7 +277,7 @@ MEMORY_SECOND = {  # these cannot be added one by one: the first alone is no opt
 
 def by_hand(parts, of):
     "The optimizer of a list, with a recipe's values of its hyperparameters."
-    own = of._compose({}).hypers | of.defaults | dict(lr=.05)
+    own = of.rule().composition.hypers | of.defaults | dict(lr=.05)
     return lambda ps: Optimizer(ps, parts, **{k: own[k] for k in genopt.Composition(parts).hypers})
 
 

@@ -541,7 +541,7 @@ def test_all_modifiers_pass(name):
 # What looks at all of a tensor without an operation of torch that does: at its shape
 BY_SHAPE = {'shape_scale', 'rms_match'}
 OF_ITS_OWN_SHAPE = {'row_avg': (5, 1), 'column_avg': (1, 4)}
-NUMBERS = {'count': 3, 'ns_steps': 2, 'seed': 0}
+NUMBERS = {'count': 3, 'ns_steps': 2, 'seed': 0, 'place': 1}
 WHOLE = [p for name in genopt.parts.__all__ if isinstance(p := getattr(genopt.parts, name), genopt.Part)
          and p.whole and p.kind != 'total']
 

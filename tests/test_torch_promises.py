@@ -128,7 +128,7 @@ def test_a_state_dict_in_all_its_variations(recipe):
         train(other, params, 3)
         assert equal([*params], [*ps])
     unnamed = make(recipe, copy.deepcopy(ps)); unnamed.load_state_dict(others[1].state_dict())
-    assert 'param_names' not in unnamed.param_groups[0]
+    assert unnamed.param_groups[0]['param_names'] == [n for n, _ in named]  # as torch does
 
 
 @each_recipe
@@ -187,7 +187,8 @@ def test_a_state_of_its_own_for_each_dtype(recipe):
     assert all(p.isfinite().all() for p in ps)
     for p in ps:
         dtypes = {v.dtype for v in opt.state[p].values() if isinstance(v, torch.Tensor)}
-        assert dtypes <= {p.dtype, torch.float32}
+        assert dtypes <= {p.dtype, torch.float32, torch.int64, torch.float64}  # numbers are of these two
+        assert all(v.dtype in (p.dtype, torch.float32) for v in opt.state[p].values() if v.dim())
 
 
 @each_recipe

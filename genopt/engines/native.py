@@ -54,7 +54,7 @@ void run(int64_t count, const int64_t *sizes, char *const *table, const double *
 #ifdef _OPENMP
         parts = omp_get_num_threads(), part = omp_get_thread_num();
 #endif
-        const int64_t share = (total / parts + 63) / 64 * 64, low = part * share, high = low + share;
+        const int64_t share = (total / parts + 64) / 64 * 64, low = part * share, high = low + share;
         for (int64_t k = 0; k < count; start += sizes[k++]) {
             const int64_t a = low > start ? low - start : 0, b = high - start < sizes[k] ? high - start : sizes[k];
             if (a < b) loop(table + COLUMNS * k, a, b, x);

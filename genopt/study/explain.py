@@ -235,7 +235,7 @@ def bound(what: Recipe | Composition, given: Mapping[str, Any]) -> tuple[Composi
 def _sections(opt: Optimizer) -> Iterator[Section]:
     "One for groups that are alike."
     alike: list[tuple[Composition, dict[str, Any], list[Any]]] = []
-    for group in opt.param_groups:
+    for group in opt._groups():
         found = next((a for a in alike if a[:2] == (group.composition, group.hypers())
                       and a[2][0]['maximize'] == group['maximize']), None)
         if found: found[2].append(group)
