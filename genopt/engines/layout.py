@@ -141,8 +141,8 @@ def _gather(alike: list[Block]) -> Iterator[Block]:
     "One block of several, unless they share memory: then one has to see what the other has done."
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
     written = [t for k, column in columns.items() if k != 'grad' for t in column]
-    read_too = {g.data_ptr() for g in columns['grad']} & {t.data_ptr() for t in written} - {0}
-    if len(alike) == 1 or read_too or not apart(written):
+    read = {g.data_ptr(): g for g in columns['grad']}  # two parameters may have the same gradient
+    if len(alike) == 1 or not apart([*written, *read.values()]):
         yield from alike
     else:
         stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
