@@ -297,11 +297,15 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
         if self._is_swapped(): raise RuntimeError('the parameters are swapped with their averages already')
         try:
-            self.swap(name)
-            yield
-        finally:
-            with shielded():
-                if self._is_swapped(): self.swap()
+            try:
+                self.swap(name)
+                yield
+            finally: self._put_back()
+        finally: self._put_back()  # an interrupt may have come before that had begun
+
+    def _put_back(self) -> None:
+        with shielded():
+            if self._is_swapped(): self.swap()
 
     def _is_swapped(self) -> bool: return averages.is_swapped(self.state.values())
 

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from .composition import Composition, bad_result
 from .engines.pointwise import why_not_pointwise
+from .engines.shield import shielded
 from .part import Part, PartError
 
 __all__ = ['Trial', 'apart', 'cast']
@@ -41,8 +42,11 @@ FROM_NUMPY = torch.ops.aten.lift_fresh.default  # what comes in by this, only pi
 
 @contextmanager
 def apart() -> Iterator[None]:
-    "Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own."
-    with (_disable_current_modes(), temporarily_clear_interpreter_stack(),
+    """Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
+
+    An interrupt waits until they are back: else one of ours might stay, and see all operations from then on.
+    """
+    with (shielded(), _disable_current_modes(), temporarily_clear_interpreter_stack(),
           torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),
           torch.autocast('cpu', enabled=False)):
         yield

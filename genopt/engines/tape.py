@@ -25,6 +25,7 @@ from ..composition import Composition
 from ..part import Part, PartError
 from .numbers import ASKS_NUMBER, Decides, Numbers, Unrecordable
 from .pointwise import why_not_pointwise
+from .shield import shielded
 
 __all__ = ['DecidesByNumbers', 'Ref', 'Op', 'Tape', 'record', 'SIZE']
 
@@ -86,7 +87,7 @@ def record(
         if not part.switch: return out
         return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
 
-    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+    with shielded(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         draw = torch.Generator().manual_seed(0)
         env: dict[str, Any] = {k: (1 + torch.rand(SIZE, generator=draw)).to(dtype) for k, dtype in tensors.items()}
         env |= {k: torch.tensor(.5 + .01 * i, dtype=torch.float64) for i, k in enumerate(numbers)}
