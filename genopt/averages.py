@@ -1,7 +1,7 @@
 """Averages of the weights: a stat and its parameter change places for an evaluation.
 
 The parameter waits in the state, under `swapped_param`, so that nothing is lost in low precision, and a checkpoint that
-is made in between knows of it. In whatever moment an interrupt comes, calling `swap` again puts everything back.
+is made in between knows of it. Whenever an interrupt comes, calling `swap` again puts everything back.
 """
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ def swap(groups: Sequence[Group], state: Mapping[Any, Any], name: str='') -> Non
     if not any(stat for _, stat in chosen):
         raise ValueError(f'no part keeps `{name}`, of the shape of its parameter' if name else
                          'no stat reads `new_param`: add one that averages the parameters, such as `average_param`')
-    todo: list[tuple[Tensor, dict[str, Any], Tensor, Group]] = [
-        (p, s, s[stat], group) for group, stat in chosen for p in group['params']
+    todo: list[tuple[Tensor, dict[str, Any], str, Group]] = [
+        (p, s, stat, group) for group, stat in chosen for p in group['params']
         if stat and stat in (s := state.get(p, {}))]
-    for p, _, new, group in todo:
+    for p, s, stat, group in todo:
+        new = s[stat]
         if new.shape != p.shape:
-            raise ValueError(f'{group.describe(p)}: `{name}` has the shape {tuple(new.shape)}, so it cannot take '
+            raise ValueError(f'{group.describe(p)}: `{stat}` has the shape {tuple(new.shape)}, so it cannot take '
                              'its place')
-    for p, s, new, _ in todo:
+    for p, s, stat, _ in todo:
         s[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-        p.copy_(new)
+        p.copy_(s[stat])
 
 
 def _average_of(group: Group, name: str) -> str:

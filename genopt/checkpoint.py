@@ -63,6 +63,8 @@ def checked(
     entries, theirs = dict(saved['state']), list(saved['param_groups'])
     for i, g in enumerate(theirs):
         if not isinstance(g, Mapping): raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
+        for k in ('params', 'parts'):
+            if not isinstance(g.get(k, []), list): raise refusal(f'its group {i}: `{k}` = {g[k]!r}, and not a list')
     if len(theirs) != len(groups):
         raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has {len(groups)}')
     new = [_group(old, group) for old, group in zip(theirs, groups)]
@@ -98,7 +100,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     try: given, rule = _values(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
     if old['parts'] != [p.label for p in rule.composition.parts]:
-        raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is {group.composition}')
+        raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is {rule.composition}')
     if len(old['params']) != len(group['params']):
         n = len(old['params'])
         raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {len(group["params"])}')
@@ -182,7 +184,7 @@ def _number(v: Any, part: Part, where: str) -> int | float:
     if type(part.init) is not int or part.reads != [f'prev_{part.out}'] or part.keywords: return x
     second = part.fn(part.init)
     if type(second) is int and (x != int(x) or abs(x) >= LARGEST or x < part.init < second):
-        raise refusal(f'{where} is {x:g} in it, and it counts')
+        raise refusal(f'{where} is {x:g} in it, and a count is a whole number, at least {part.init}')
     return int(x) if type(second) is int else x
 
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from .composition import Composition
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
-from .params import describe
+from .params import describe, named
 from .part import REQUIRED
 from .rehearsal import rehearse
 from .rule import Rule
-from .words import COMMON, Words, is_note
+from .words import COMMON, Words, is_note, unknown
 
 __all__ = ['Group', 'ENGINE_WORDS', 'OWN', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
 
@@ -37,7 +37,7 @@ class Group(dict[str, Any]):
     """A dictionary of `params`, hyperparameters and options in torch's words, `maximize`, and the names of its `parts`.
 
     Whatever else is written into it is a note. Values are taken as torch takes them, out of range too; what is not a
-    number is a TypeError, a name that looks like a slip a KeyError.
+    number is a TypeError. A near miss of one of its names, or another rule's hyperparameter, is a KeyError.
     """
     def __init__(self, items: Mapping[str, Any], rule: Rule, index: int=0):
         super().__init__(items)
@@ -47,15 +47,18 @@ class Group(dict[str, Any]):
 
     @classmethod
     def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
-        """A group of a plain dictionary, which may have both spellings of a name: what stands last holds.
+        """Makes a group from a plain dictionary. If both spellings of a name are there, the last one counts.
 
-        Raises TypeError or ValueError for what is not a number, or missing.
+        Raises TypeError or ValueError for values that are not numbers or missing, and for a near miss of a name.
         """
+        for k in items:
+            if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
+        check_flag('maximize', items.get('maximize', False))
         group = cls({k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}, rule, index)
         given: dict[str, Any] = {}
         for k, v in items.items():
             if k in rule.words.means: given |= rule.words.split(k, v)
-        group['params'] = list(items['params'])
+        group['params'] = named(items, index)[1]
         group.take_rule({**rule.defaults, **rule.options}, rule)
         group._write(given)
         group.setdefault('maximize', False)
@@ -137,8 +140,8 @@ class Group(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key in self.rule.words.means:
-            raise KeyError(f'`{key}` cannot be removed: the group\'s parts need it')
+        if key in self.rule.words.means or key in ('params', 'maximize', 'parts'):
+            raise KeyError(f'`{key}` cannot be removed: the group needs it')
         super().__delitem__(key)
 
     def pop(self, key: str, *default: Any) -> Any:
@@ -165,14 +168,14 @@ class Group(dict[str, Any]):
 
 
 def is_slip(key: Any, words: Words) -> bool:
-    "True for what is not a note: a hyperparameter of other rules, or nearly a word of this one."
+    "True for another rule's hyperparameter or a near miss of one of this rule's words; False for notes."
     if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *OWN): return False
     near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 
 def takes(groups: Sequence[Group], name: str) -> list[Group]:
-    "The groups whose parts take a hyperparameter. Raises KeyError if there are none; but momentum may be missing."
+    "The groups whose parts take a hyperparameter. Raises KeyError if there are none, except for momentum."
     found = [g for g in groups if name in g.rule.words.means]
     if is_momentum(name): return [g for g in found if 'mom' in g.composition.hypers]
     if not found: raise no_hyper(name, groups)

@@ -115,10 +115,11 @@ def check(name: str,       # One of our names, or a part's own
     "Refuses a value that is not a number, not finite or out of the table's range, with TypeError or ValueError."
     value = plain(name, value)
     row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
-    if not (math.isfinite(x) and row.low <= x < row.high and x <= row.most):
+    if not math.isfinite(x): raise ValueError(f'`{name}` = {x:g}: give a finite number')
+    if not (row.low <= x < row.high and x <= row.most):
         bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
         bounds += [f'at most {row.most:g}'] * (row.most < math.inf)
-        raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds or ['a finite number']))
+        raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds))
     if row.whole and x != int(x): raise ValueError(f'`{name}` = {x:g}: give a whole number')
     return value
 

@@ -23,14 +23,14 @@ def kept(value: Any) -> Tensor:
 
 
 def read(x: Any) -> Any:
-    "A number from state, where people may also have put a plain one."
+    "The Python number that a state holds, as a 0-dim tensor or as a plain number."
     return read_all([x])[0]
 
 
 def read_all(xs: Sequence[Any]) -> list[Any]:
     "As `read`, of many."
     if not torch._C._len_torch_dispatch_stack(): return [x.item() if isinstance(x, Tensor) else x for x in xs]
-    with _disable_current_modes(): return read_all(xs)  # who watches operations would tell an old value
+    with _disable_current_modes(): return read_all(xs)  # a mode could return a stale value
 
 
 def store(
@@ -38,7 +38,7 @@ def store(
     name: str,
     value: Any  # A Python number
 ) -> None:
-    "Writes a number into many states: in place, so that who shares them sees it."
+    "Writes a number into many states: in place, so that other processes sharing them see it."
     whole = isinstance(value, int)
     fit: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []

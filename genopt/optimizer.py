@@ -86,7 +86,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self._made = dict(self.defaults)
 
     def _spread(self, hypers: dict[str, Any], groups: list[dict[str, Any]]) -> None:
-        "Gives each group its own of a hyperparameter that has a value for each."
+        "Where a value was given for each group, hands them out."
         rule = self._rule and self._rule.choose(self._rule.options_in(hypers))
         words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
         for k, v in hypers.items():
@@ -149,16 +149,16 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self._rules = (*self._rules[:index], rule)
 
     def _rule_for(self, group: Mapping[str, Any], index: int) -> tuple[Rule, list[str]]:
-        "The rule that a group asks for with its `parts`; and those, if they are only the labels that a group has."
+        "The rule that a group asks for with its `parts`; and the labels, if those are names of parts."
         parts = group.get('parts')
-        labels = [*parts] if isinstance(parts, list) and parts and all(isinstance(p, str) for p in parts) else []
+        labels = _labels(parts)
         if parts is not None and not labels: return rule_of(parts), []
         if self._rule: return self._rule, labels
         if isinstance(group, Group): return group.rule, labels
         raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group as `parts=`')
 
     def _fallback(self, rule: Rule) -> dict[str, Any]:
-        "What a new group has of the optimizer: all of its defaults, or, under another rule, what somebody has said."
+        "What a new group has of the optimizer: all of its defaults; under another rule, only values that were given."
         if self._rule and rule.recipe is self._rule.recipe and rule.composition is self._rule.composition:
             return self.defaults
         changed = {k: v for k, v in self.defaults.items() if k not in self._made or v is not self._made[k]}
@@ -174,6 +174,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         groups = self.param_groups = groups if isinstance(groups, list) else list(groups)
         for i, g in enumerate(groups):
             if type(g) is not Group: groups[i] = Group.adopt(g, self._known_rule(g, i), i)
+        seen = set[Any]()
+        for group in groups:
+            for i, p in enumerate(group['params']):
+                if wrong := what_is_wrong(p, seen):
+                    raise type(wrong)(f'{describe(p, i, group.index, group.get("param_names"))}{wrong}')
+                seen.add(p)
         self._rules = tuple(g.rule for g in groups)
         return groups
 
@@ -181,8 +187,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         "The rule of the group that a plain dictionary was: the one in its place, or else one of the same parts."
         if not isinstance(group, Mapping) or 'params' not in group:
             raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
-        alike = [r for r in self._rules if [p.label for p in r.composition.parts] == group.get('parts')]
-        there = self._rules[index:index + 1]
+        parts, there = group.get('parts'), self._rules[index:index + 1]
+        if parts is not None and not _labels(parts): return rule_of(parts)
+        alike = [r for r in self._rules if [p.label for p in r.composition.parts] == parts]
+        if parts and not alike:
+            raise TypeError(f'group {index} is of {" → ".join(parts)}, and no group of this optimizer was')
         found = next((r for r in there if r in alike or 'parts' not in group), None) or next(iter(alike), None)
         rule = found or self._rule or next(iter(there), None)
         if rule is None: raise TypeError(f'group {index} is of none of the rules that this optimizer has')
@@ -215,7 +224,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         return loss
 
     def _work(self, group: Group, place: int) -> list[Work]:
-        "What there is to do in a group: for those with weight decay, and for those marked as without."
+        "A group's work: one Work, or two if some parameters are marked as having no weight decay."
         params, grads = _with_gradients(group['params'])
         try: states = [self.state[p] for p in params]
         except KeyError: states = [self._entry(p) for p in params]  # somebody has put a plain dict there
@@ -238,7 +247,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         off = {k: 0. if k in decays else v for k, v in hypers.items()}
         rest = [i for i in range(len(states)) if i not in {*bare}]
         without = work.only(bare)
-        without.hypers, without.plans = off, {}
+        without.hypers = off
         return [w for w in (work.only(rest), without) if w.params]
 
     def _entry(self, p: Tensor) -> dict[str, Any]:
@@ -278,7 +287,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """Puts a stat such as `param_avg` in the parameters' place, for evaluation; called again, puts them back.
 
         `name` is the stat; not needed if just one reads `new_param`. Parameters without a state stay. A checkpoint that
-        is made in between knows of it. Raises ValueError if there is no such stat, RuntimeError in `step` in between.
+        is made in between knows of it. Raises ValueError if there is no such stat. While swapped, `step` raises
+        RuntimeError.
         """
         with shielded(): averages.swap(self._groups(), self.state, name)
 
@@ -306,7 +316,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """State and groups in torch's shape: only tensors, numbers, strings, lists and dicts. It refers to live state.
 
         Each group names its `parts`. If any parameter has a state, each has an entry, so that one cut short is noticed.
-        State of what is in no group is left out if it is a tensor's, and kept otherwise.
+        State of a tensor in no group is left out; entries under other keys are kept.
         """
         for before in self._optimizer_state_dict_pre_hooks.values(): before(self)
         groups, index = self._groups(), dict[int, int]()
@@ -384,6 +394,11 @@ Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type
 Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 
+def _labels(parts: Any) -> list[str]:
+    "`parts` as a group has them, by name; an empty list if it is a recipe, or parts."
+    return [*parts] if isinstance(parts, list) and all(isinstance(p, str) for p in parts) else []
+
+
 def _blank(recipe: Any) -> Any:
     "For unpickling: an optimizer that a recipe makes, before it has anything."
     cls = recipe.optimizer_class
@@ -410,6 +425,7 @@ def _sorted_out(group: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], d
     notes = {k: v for k, v in group.items() if k not in words.means}
     for k in notes:
         if is_slip(k, words): raise unknown(k, words)
+    _engine_words({k: v for k, v in notes.items() if k in ('capturable', 'differentiable')})
     return {k: v for k, v in group.items() if k not in notes}, notes
 
 

@@ -61,7 +61,8 @@ def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
     "The names (none, or one each) and the tensors of the group at `index`. Raises TypeError or ValueError."
     params = group.get('params')
     if isinstance(params, Tensor) or _is_pair(params): params = [params]
-    if not _is_list(params): raise TypeError(f'group {index}: its `params` are {params!r}: give a list of tensors')
+    if not _is_list(params): raise TypeError(f'group {index}: its `params` are a '
+                                                f'{type(params).__name__}: give a list of tensors')
     items = list(params)  # type: ignore[arg-type]
     names = [o[0] for o in items if _is_pair(o)]
     if names and len(names) < len(items):

@@ -71,6 +71,7 @@ class Recipe:
         for k, ours in self.words.items():
             if k in names and len(ours) < 2 or k in COMMON and k not in ours and not {*ours} & {*COMMON[k]}:
                 raise self._wrong(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning already')
+            if not ours: raise self._wrong(f'`{k}` is another word for nothing: name a hyperparameter')
             for n in ours:
                 if n not in names and not self.options: raise self._wrong(str(unknown(n, Words(names))))
         numbers = {k: v for k, v in given.items() if k not in self.words}
@@ -133,7 +134,8 @@ class Recipe:
             if len(lr) > 1:
                 raise TypeError('only `params` and `lr` go by place: name the others, as in '
                                 f'{self.__name__}(params, lr, wd=0.1)')
-            if lr: options_and_hypers = {'lr': lr[0], **options_and_hypers}
+            if lr and 'lr' in options_and_hypers: raise TypeError('`lr` is given twice, once by place: give it once')
+            if lr: options_and_hypers['lr'] = lr[0]
             Optimizer.__init__(opt, params, self, **options_and_hypers)
         return type(self.__name__, (Optimizer,), dict(
             __init__=__init__, __module__=self.__module__, __qualname__=self.__qualname__, __doc__=self.__doc__))

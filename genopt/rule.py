@@ -41,21 +41,26 @@ class Rule:
         return self.recipe.rule(self.options | changed) if self.recipe and changed else self
 
     def choose_in_a_run(self, options: Mapping[str, Any]) -> Rule:
-        """As `choose`, for an option that is written into a running optimizer.
+        """As `choose`, for options that are written into a running optimizer.
 
-        Options that do not go with the new one are left out until they do, as in torch: SGD's `nesterov` where there
-        is no momentum now. They keep their values.
+        Those that make no sense on their own wait until they do, as in torch: SGD's `nesterov` where there is no
+        momentum now. Raises ValueError for options that contradict each other.
         """
         try: return self.choose(options)
         except ValueError:
-            base = self.recipe.options if self.recipe else {}
-            rule = self.choose({**base, **options})
-            return Rule(rule.composition, self.recipe, {**self.options, **options})
+            base, merged = self.recipe.options if self.recipe else {}, {**self.options, **options}
+            if any(v != base[k] and self._works({**base, k: v}) for k, v in merged.items()): raise
+            return Rule(self.choose(base).composition, self.recipe, merged)
+
+    def _works(self, options: Mapping[str, Any]) -> bool:
+        try: return bool(self.choose(options))
+        except ValueError: return False
 
     def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> tuple[Rule, dict[str, Any]]:
         """The rule that these options choose, and a value for each of its hyperparameters, under our names.
 
-        A value comes from `given`, which must all be taken, else from `fallback`, else it is the default. Raises
+        Every name in `given` must be one that the rule takes. A value comes from `given`, else from `fallback`, else it
+        is the default. Raises
         TypeError for a word that means nothing here or a value that is missing, ValueError for one out of range.
         """
         fallback = fallback or {}

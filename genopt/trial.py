@@ -77,7 +77,7 @@ class Trial:
         state: Mapping[str, Any],
         hypers: Mapping[str, Any]  # A number for each hyperparameter
     ) -> tuple[dict[str, Any], bool]:
-        "The new state; and False if a gate was closed, so that only numbers are new."
+        "The new state, and whether the step happened. If a gate was closed, only numbers are new."
         composition, given = self.composition, dict(hypers)
         param, grad = param.to(self.dtype), grad.to(self.dtype)
         state = {k: cast(v, self.dtype) for k, v in state.items()}  # as an engine does

@@ -29,6 +29,9 @@ COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('w
           'decoupled_weight_decay': ('decouple_wd',)}
 
 
+OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # what an optimizer takes beside hyperparameters
+
+
 class Words:
     """The words that a rule answers to.
 
@@ -56,7 +59,7 @@ class Words:
 
     def size(self, word: str, value: Any=None) -> int:
         "How many numbers the word stands for; where that depends on it, with this value."
-        if word in self.pairs and isinstance(value, tuple): return len(self.pairs[word])
+        if word in self.pairs and isinstance(value, (tuple, list)): return len(self.pairs[word])
         return len(self.means.get(word, (word,)))
 
     def split(self, word: str, value: Any) -> dict[str, Any]:
@@ -102,5 +105,6 @@ def is_note(key: str) -> bool:
 
 def unknown(name: str, *words: Words) -> TypeError:
     "The error for a hyperparameter that no part takes."
-    choices, spellings = [n for w in words for n in w.names], [n for w in words for n in w.means]
+    choices = [n for w in words for n in w.names]
+    spellings = [*[n for w in words for n in w.means], *OTHERS]
     return TypeError(f'`{name}`: no part takes it: {did_you_mean(name, choices, spellings)}')

@@ -78,8 +78,8 @@ def steps_agree(parts, given, tol=1e-11):
         opt.step()
         for view, lines in views.items():
             g = p.grad.numpy()
-            env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g, 'place': 0, 'rows': 5, 'columns': 7,
-                                   **{f'prev_{k}': v for k, v in states[view].items()}})
+            env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g, 'place': 0, 'rows': 5,
+                                   'columns': 7, **{f'prev_{k}': v for k, v in states[view].items()}})
             params[view] = env['param'] + (env['update'] if view == 'part by part' and 'update' in env else 0)
             states[view] = {k: env.get(k, v) for k, v in states[view].items()}
             difference = np.abs(params[view] - p.detach().numpy()).max() / p.detach().abs().max().item()

@@ -235,8 +235,8 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.SGD, dict(betas=(.9, .99)), TypeError,
      '`betas`: no part takes it: there are `lr`, `wd`, `mom`, `dampening`, `nesterov`'),
     (genopt.Adam, dict(lr=-1), ValueError, '`lr` = -1 is out of range: it must be at least 0'),
-    (genopt.Adam, dict(lr=float('nan')), ValueError, '`lr` = nan is out of range: it must be at least 0'),
-    (genopt.Adam, dict(lr=float('inf')), ValueError, '`lr` = inf is out of range: it must be at least 0'),
+    (genopt.Adam, dict(lr=float('nan')), ValueError, '`lr` = nan: give a finite number'),
+    (genopt.Adam, dict(lr=float('inf')), ValueError, '`lr` = inf: give a finite number'),
     (genopt.Adam, dict(lr='fast'), TypeError, "`lr` = 'fast': give a number, not a str"),
     (genopt.Adam, dict(lr=torch.ones(2)), ValueError,
      '`lr` has 2 values, and there is 1 group: give one number'),
@@ -314,7 +314,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
      'parameters appear in more than one parameter group, or place'),
     ([('w', p()), p()], ValueError, 'group 0: some of its parameters have names and some do not'),
     ([[('w', p())], [p()]], ValueError, 'group 1: all groups should be given with names, or all without'),
-    ([dict(lr=.1)], TypeError, 'group 0: its `params` are None: give a list of tensors')])
+    ([dict(lr=.1)], TypeError, 'group 0: its `params` are a NoneType: give a list of tensors')])
 def test_parameters(params, error, sentence):
     with says(error, sentence): genopt.SGD(params, lr=.1)
 
@@ -371,7 +371,7 @@ CHECKPOINTS = {
         '`count` of parameter 0 of group 0 (shape (2, 3), float32) is None in it, and a number here'),
     'a hyperparameter missing': (lambda: broken(lambda s: s['param_groups'][0].pop('eps')), 'its group 0 lacks `eps`'),
     'a hyperparameter that is not finite': (lambda: broken(lambda s: s['param_groups'][0].update(lr=float('nan'))),
-        'its group 0: `lr` = nan is out of range: it must be at least 0'),
+        'its group 0: `lr` = nan: give a finite number'),
     'a hyperparameter too many': (lambda: broken(lambda s: s['param_groups'][0].update(dampening=.5)),
         'its group 0: `dampening`: no part takes it: there are `lr`, `mom`, `sqr_mom`, `eps`, `wd`, `amsgrad`, '
         '`decouple_wd`'),

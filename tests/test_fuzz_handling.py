@@ -305,7 +305,7 @@ def set_grads(w, rng):
 
 def decoupled(w, p):
     "True where torch may have changed the parameter already when it reads a gradient that is the same."
-    return w.recipe in (genopt.AdamW, genopt.Adam, genopt.NAdam, genopt.RAdam)
+    return w.recipe in (genopt.AdamW, genopt.Adam, genopt.NAdam, genopt.RAdam, genopt.ASGD)
 
 
 def agree(ours, theirs):

@@ -359,7 +359,8 @@ def test_swap_without_an_average():
 def test_every_modifier_goes_with_every_recipe(recipe):
     base = getattr(genopt, recipe.name)
     for name, parts in genopt.modifiers().items():
-        if {*base.rule().composition.stats} & {p.out for p in parts if p not in base.parts()}: continue  # ASGD has an average
+        new_names = {p.out for p in parts if p not in base.parts()}
+        if new_names & {*base.rule().composition.stats}: continue  # ASGD has an average
         new = base + parts
         p = torch.nn.Parameter(torch.ones(3, 3)); p.grad = random(1, (3, 3), torch.float32)
         opt = new([p])

@@ -3,8 +3,8 @@
 A composition is recorded once on a tape. On the CPU the tape becomes a loop in C (`native`), which is called once a
 step with the addresses of all tensors: they stay where they are. On a GPU, or where C has no word for an operation, it
 becomes a kernel of torch.compile's (`inductor`) that runs on blocks. Some parts run as they are, and what lies between
-them is compiled (`segments`). Whatever a kernel cannot take (sharded, overlapping or strided tensors) and what
-cannot be compiled goes to the eager engine.
+them is compiled (`segments`). The eager engine runs sharded, overlapping and strided tensors, and parts that
+cannot be compiled.
 
 Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever compiles anything.
 """
@@ -38,7 +38,7 @@ except ImportError: guards = None  # type: ignore[assignment]
 
 __all__ = ['Compiled']
 
-PLANS = 8  # of how many sets of a group's parameters with gradients it is remembered where they lie
+PLANS = 8  # how many a group keeps, one for each set of its parameters that had gradients
 
 # By composition, and then by dtypes: its kernels, or the reasons why there are none
 _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()

@@ -129,7 +129,7 @@ def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_dense(x: Tensor) -> bool:
-    "Do its elements fill one stretch of memory, in some order of dimensions?"
+    "True if its elements fill one stretch of memory, in some order of dimensions."
     expected = 1
     for stride, size in sorted((s, n) for s, n in zip(x.stride(), x.shape) if n > 1):
         if stride != expected: return False

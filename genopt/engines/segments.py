@@ -1,4 +1,4 @@
-"""Segments: a composition's tensor parts, cut where one has to run as it is. Those between are compiled.
+"""Segments: a composition's tensor parts, cut at each that has to run as it is. The stretches between are compiled.
 
 What runs as it is needs the whole tensor (a norm), or lets plain numbers decide what it does (`if count > 1`), so that
 no one kernel holds for it.

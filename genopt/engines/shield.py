@@ -3,29 +3,54 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NamedTuple
 
-__all__ = ['shielded']
+__all__ = ['exposed', 'shielded']
+
+
+class Shield(NamedTuple):
+    "What receives interrupts for now, what usually does, and those that came."
+    wait: Callable[[int, FrameType | None], None]
+    usual: Callable[..., Any]
+    came: list[tuple[int, FrameType | None]]
+
+
+_shields: list[Shield] = []  # of the main thread, which alone is told of an interrupt
 
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Puts off the first interrupt until the block is done; a second one comes through at once.
-
-    Python tells only the main thread of an interrupt, so elsewhere there is nothing to do.
-    """
-    if threading.current_thread() is not threading.main_thread(): yield; return
+    "Puts off the first interrupt until the block is done; a second one comes through at once."
     usual, came = signal.getsignal(signal.SIGINT), list[tuple[int, FrameType | None]]()
-    if not callable(usual): yield; return  # ignored, by the system's default, or not Python's
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield  # elsewhere nobody is told; and it may be ignored, or not Python's
+        return
 
     def wait(number: int, frame: FrameType | None) -> None:
         if came: signal.signal(signal.SIGINT, usual)
         came.append((number, frame))
         if len(came) > 1: usual(number, frame)
+    _shields.append(Shield(wait, usual, came))
     signal.signal(signal.SIGINT, wait)
     try: yield
     finally:
+        _shields.pop()
         if signal.getsignal(signal.SIGINT) is wait: signal.signal(signal.SIGINT, usual)
         if len(came) == 1: usual(*came[0])
+
+
+@contextmanager
+def exposed() -> Iterator[None]:
+    "Within a shielded block: interrupts come through at once, for what takes long and has changed nothing yet."
+    if not _shields or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wait, usual, came = _shields[-1]
+    signal.signal(signal.SIGINT, usual)
+    try:
+        if came: usual(*came.pop())
+        yield
+    finally: signal.signal(signal.SIGINT, wait)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 
 from . import cache
+from .shield import exposed
 
 __all__ = ['Kernel', 'NoKernel', 'build']
 
@@ -74,7 +75,7 @@ def build(code: str) -> Callable[..., None]:
     key = hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]
     if key not in _loaded:
         folder = cache.folder()
-        _loaded[key] = folder and cache.find(folder, key) or _make(code, compiler, key, folder)
+        with exposed(): _loaded[key] = folder and cache.find(folder, key) or _make(code, compiler, key, folder)
     return _loaded[key]
 
 

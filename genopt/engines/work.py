@@ -21,7 +21,7 @@ class Work:
     grads: Sequence[Tensor]
     states: Sequence[dict[str, Any]]  # From `Composition.init`; numbers in them are 0-dim tensors, or plain
     describe: Callable[[Tensor], str]  # How errors call a parameter
-    climb: bool = False               # Climb instead of descending?
+    climb: bool = False               # True to climb instead of descending
     places: Sequence[int] = ()        # Each one's place among all parameters of the optimizer
     plans: dict[Any, Any] = field(default_factory=dict)  # What an engine remembers until the next step
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
