@@ -161,6 +161,6 @@ def per_group(
 def is_per_group(value: Any, size: int=1) -> bool:
     "True if it says a value for each group. One pair of `betas` (of `size` 2) does not: it is two numbers."
     if isinstance(value, (slice, set, frozenset)): return True
-    if not isinstance(value, Iterable) or isinstance(value, (str, Mapping)): return False
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)): return False
     if getattr(value, 'shape', None) == () or isinstance(value, torch.Tensor) and value.numel() == 1: return False
     return size == 1 or all(isinstance(v, (tuple, list)) for v in value)

@@ -173,7 +173,10 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         if all(type(g) is Group for g in groups): return groups
         groups = self.param_groups = groups if isinstance(groups, list) else list(groups)
         for i, g in enumerate(groups):
-            if type(g) is not Group: groups[i] = Group.adopt(g, self._known_rule(g, i), i)
+            if type(g) is Group: continue
+            rule = self._known_rule(g, i)
+            known = {k: v for k, v in self._fallback(rule).items() if k in rule.words.means}
+            groups[i] = Group.adopt({**known, **g}, rule, i)
         seen = set[Any]()
         for group in groups:
             for i, p in enumerate(group['params']):

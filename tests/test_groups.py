@@ -307,6 +307,8 @@ def test_a_plain_dictionary_may_bring_its_parts_and_one_tensor():
     opt.param_groups.append({'params': q, 'parts': genopt.SGD, 'lr': .5})
     q.grad = torch.ones_like(q); opt.step()
     assert torch.equal(q.detach(), torch.full((2,), .5, dtype=torch.float64))
+    other = genopt.Adam([q], lr=.7); other.param_groups[0] = {'params': [q]}; other.step()
+    assert other.param_groups[0]['lr'] == .7  # what it does not say, the optimizer's defaults do
     opt.param_groups.append(dict(opt.param_groups[0]))
     with pytest.raises(ValueError, match='is given twice'): opt.step()
 
