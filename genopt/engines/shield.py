@@ -38,7 +38,8 @@ def shielded() -> Iterator[None]:
     try: yield
     finally:
         _shields.pop()
-        if signal.getsignal(signal.SIGINT) is wait: signal.signal(signal.SIGINT, usual)
+        now = signal.signal(signal.SIGINT, usual)
+        if now is not wait: signal.signal(signal.SIGINT, now)  # somebody has put another one there
         if len(came) == 1: usual(*came[0])
 
 
