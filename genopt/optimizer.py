@@ -175,7 +175,9 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for i, g in enumerate(groups):
             if type(g) is Group: continue
             rule = self._known_rule(g, i)
-            known = {k: v for k, v in self._fallback(rule).items() if k in rule.words.means}
+            means = rule.words.means
+            said = {n for k in g for n in means.get(k, ())}
+            known = {k: v for k, v in self._fallback(rule).items() if k in means and not {*means[k]} & said}
             groups[i] = Group.adopt({**known, **g}, rule, i)
         seen = set[Any]()
         for group in groups:

@@ -50,11 +50,11 @@ class Recipe:
     hyperparameters, `words` what it answers to beside our names and torch's common ones.
     """
     def __init__(self,
-        fn: Options,                       # From options to parts
-        given: Mapping[str, float | str]   # Default values of hyperparameters; and words: names of ours, with spaces
+        fn: Options,                        # From options to parts
+        defaults: Mapping[str, float],      # Default values of hyperparameters, where they are not the parts'
+        words: Mapping[str, tuple[str, ...]]  # Its own words for some of our names
     ):
-        self.fn = fn
-        self.words = {k: tuple(v.split()) for k, v in given.items() if isinstance(v, str)}
+        self.fn, self.words = fn, dict(words)
         self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and what was added to it
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
@@ -74,11 +74,10 @@ class Recipe:
             if not ours: raise self._wrong(f'`{k}` is another word for nothing: name a hyperparameter')
             for n in ours:
                 if n not in names and not self.options: raise self._wrong(str(unknown(n, Words(names))))
-        numbers = {k: v for k, v in given.items() if k not in self.words}
-        words = Words([*names, *TABLE], self.words)
-        for k in numbers:
-            if k not in words.means: raise self._wrong(str(unknown(k, Words(names))))
-        self.defaults = {k: check(k, v) for k, v in words.ours(numbers).items()}
+        known = Words([*names, *TABLE], self.words)
+        for k in defaults:
+            if k not in known.means: raise self._wrong(str(unknown(k, Words(names))))
+        self.defaults = {k: check(k, v) for k, v in known.ours(defaults).items()}
         for k in self.defaults:
             if k not in names and not (self.options and k in TABLE): raise self._wrong(str(unknown(k, Words(names))))
         self._rule.cache_clear()  # it was made without these defaults
@@ -223,7 +222,7 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
     own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
     # where defaults differ, those of the recipe hold; but a decay that is added has its own
-    res = Recipe(fn, own | {w: ' '.join(ours) for w, ours in base.words.items()})
+    res = Recipe(fn, own, base.words)
     res.made_of = base, extra
     return res
 
@@ -245,7 +244,9 @@ def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Optio
     if isinstance(fn, str): return _find(fn)
     if not (fn is None or inspect.isfunction(fn)):
         raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a function')
-    return Recipe(fn, defaults) if fn else lambda fn: Recipe(fn, defaults)
+    words = {k: tuple(v.split()) for k, v in defaults.items() if isinstance(v, str)}
+    numbers: dict[str, Any] = {k: v for k, v in defaults.items() if k not in words}
+    return Recipe(fn, numbers, words) if fn else lambda fn: Recipe(fn, numbers, words)
 
 
 def rule_of(parts: Any) -> Rule:

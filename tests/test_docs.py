@@ -60,4 +60,4 @@ def test_a_checkpoint_has_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch)
 def test_the_numbers_that_docs_say_of_kernels():
     text = (DOCS / 'kernels.md').read_text(encoding='utf-8')
     assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text and cache.ABANDONED == 3600 and 'an hour' in text
-    assert f'for {cache.UNUSED // 86400} days is removed' in text
+    assert f'loaded them for {cache.UNUSED // 86400} days' in text

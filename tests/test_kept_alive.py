@@ -279,7 +279,7 @@ def test_memory_stays_the_same_under_a_schedule(compile):
     p = P(); opt = genopt.AdamW([p], compile=compile)
     genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1), mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
     p.grad = torch.ones_like(p)
-    assert grown_memory(lambda i: opt.step(), 600) < 10_000
+    assert grown_memory(lambda i: opt.step(), 1600) < 25_000  # an object a step would be 40_000
 
 
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])

@@ -46,8 +46,9 @@ def segments(
     params: Sequence[Tensor]=()  # What it is for: only shapes and dtypes are read
 ) -> list[Segment]:
     "The tensor parts, in order. Raises PartError for what cannot be compiled: see `tape`."
-    if composition not in _cut: _cut[composition] = _cut_where_needed(composition, hypers, params)
-    return _cut[composition]
+    found = _cut.get(composition)  # an equal one's, which may be let go of any moment
+    if found is None: found = _cut[composition] = _cut_where_needed(composition, hypers, params)
+    return found
 
 
 def is_one(composition: Composition, hypers: Mapping[str, Any]) -> bool:
