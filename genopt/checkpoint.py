@@ -16,7 +16,7 @@ from .group import is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
 from .composition import Composition
-from .part import Part, PartError
+from .part import MARKS, SWAPPED, Part, PartError
 from .rehearsal import rehearse
 from .rule import Rule
 from .trial import Trial, apart
@@ -27,8 +27,6 @@ if TYPE_CHECKING: from .group import Group
 
 __all__ = ['checked', 'refusal', 'refusing', 'begun', 'SWAPPED', 'MARKS']
 
-SWAPPED = 'swapped_param'  # a state's entry while its parameter holds an average: the parameter itself
-MARKS = 'do_wd', 'force_train'  # a state's entries that a fastai Learner makes: does it decay? is it never frozen?
 LARGEST = 2**53  # whole numbers below it are exact in double precision
 
 
@@ -138,7 +136,7 @@ def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]
 def _check_names(old: Mapping[str, Any], group: Group, it: str) -> None:
     theirs, ours = old.get('param_names', ()), group.get('param_names', ())
     if 'param_names' in old and not (len(theirs) == len(group['params']) and all(isinstance(n, str) for n in theirs)):
-        raise refusal(f'{it} has {len(theirs)} names for {len(group["params"])} parameters')
+        raise refusal(f'{it} has {len(theirs)} `param_names`, and here it has {len(group["params"])} parameters')
     if {*theirs} == {*ours} and (moved := [(a, b) for a, b in zip(theirs, ours) if a != b]):
         raise refusal(f'{it} has its parameters in another order: `{moved[0][0]}` stands where `{moved[0][1]}` is here')
 

@@ -60,7 +60,9 @@ __all__ = ['Part', 'PartError', 'ContractError', 'stat', 'scalar', 'transform', 
 RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of who makes or calls an optimizer
-STATE_WORDS = ('do_wd', 'force_train', 'swapped_param')  # a state's entries that are not stats: see checkpoint.py
+MARKS = 'do_wd', 'force_train'  # a state's entries that a fastai Learner makes: does it decay? is it never frozen?
+SWAPPED = 'swapped_param'       # a state's entry while its parameter holds an average: the parameter itself
+STATE_WORDS = (*MARKS, SWAPPED)
 
 
 class ContractError(TypeError):

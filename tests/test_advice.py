@@ -211,7 +211,7 @@ def test_who_follows_the_advice_has_a_part(wrong, advice, right):
 # -- names ---------------------------------------------------------------------------------------------------
 
 def test_the_entries_of_a_state_that_are_not_stats():
-    assert {*STATE_WORDS} == {*checkpoint.MARKS, checkpoint.SWAPPED}
+    assert STATE_WORDS == (*checkpoint.MARKS, checkpoint.SWAPPED)
 
 
 @pytest.mark.parametrize('name', STATE_WORDS)

@@ -339,3 +339,17 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(make):
 def flat(opt):
     "Its state and its rates."
     return [*snapshot(opt)[len(params(opt)):], torch.tensor([g['lr'] for g in opt.param_groups])]
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='the compiler is a shell script')
+def test_an_interrupt_does_not_wait_for_a_compiler_that_hangs(tmp_path, monkeypatch):
+    compiler = tmp_path / 'cc'; compiler.write_text('#!/bin/sh\nsleep 40\n'); compiler.chmod(0o755)
+    monkeypatch.setenv('CC', str(compiler)); monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
+    @genopt.step
+    def unheard_of_step(grad, *, lr): return -lr * grad * 1.375
+    p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    opt = genopt.Optimizer([p], [unheard_of_step], lr=.1, compile=True)
+    usual, start = signal.getsignal(signal.SIGINT), time.monotonic()
+    threading.Timer(.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt): opt.step()
+    assert time.monotonic() - start < 20 and (p == 1).all() and signal.getsignal(signal.SIGINT) is usual
