@@ -246,14 +246,13 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             raise RuntimeError('the parameters are swapped with their averages: call swap() again before step()')
         group.settled = True
         work.gather()
-        bare = [i for i, s in enumerate(states) if not s.get('do_wd', True)]
-        if not bare: return [work]
+        decaying = [s.get('do_wd', True) for s in states]
+        if all(decaying): return [work]
         decays = {k for k, origin in composition.origins.items() if origin == 'wd'}
         off = {k: 0. if k in decays else v for k, v in hypers.items()}
-        rest = [i for i in range(len(states)) if i not in {*bare}]
-        without = work.only(bare)
+        rest, without = (work.only([i for i, d in enumerate(decaying) if bool(d) == on]) for on in (True, False))
         without.hypers = off
-        return [w for w in (work.only(rest), without) if w.params]
+        return [w for w in (rest, without) if w.params]
 
     def _entry(self, p: Tensor) -> dict[str, Any]:
         state = self.state.get(p)

@@ -57,7 +57,8 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
     rows = replace(work, params=params, grads=grads, states=states, places=[work.places[i] for i in sparse], plans={},
                    describe=lambda rows: work.describe(names[id(rows)]))
-    return work.only([i for i in range(len(work.grads)) if i not in {*sparse}]), Rows(rows.gather(), origins)
+    dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
+    return work.only(dense), Rows(rows.gather(), origins)
 
 
 def _how(work: Work) -> str:
