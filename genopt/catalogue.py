@@ -4,14 +4,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator
 from itertools import product
+from types import ModuleType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from . import parts as all_parts
-from . import zoo
+from . import parts, zoo
 from .part import Part
 from .recipe import Recipe
 
-__all__ = ['Entry', 'recipes', 'users', 'modifiers']
+__all__ = ['Entry', 'every_part', 'modifiers', 'recipes', 'users']
 
 
 class Entry(NamedTuple):
@@ -36,8 +36,10 @@ def recipes(
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
     if family and family not in families:
         raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
-    return Entries(Entry(name, key, idea(getattr(zoo, name)), getattr(zoo, name).parts())
-                   for key, module in families.items() if family in ('', key) for name in module.__all__)
+    return Entries(Entry(name, key, idea(recipe), recipe.parts())
+                   for key, module in families.items() if family in ('', key)
+                   for name, recipe in vars(module).items()
+                   if name in zoo.__all__ and recipe.__module__ == module.__name__)
 
 
 def idea(obj: Recipe | Part) -> str:
@@ -68,12 +70,22 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
         except ValueError: pass  # options that do not go together
 
 
+def every_part() -> Iterator[Part]:
+    "Those that genopt has, in the order in which they are explained."
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers):
+        yield from (o for o in vars(module).values() if _own(o, module))
+
+
+def _own(obj: Any, module: ModuleType) -> bool: return isinstance(obj, Part) and obj.__module__ == module.__name__
+
+
 DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
     "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
-    names = {n: getattr(all_parts, n) for n in (*all_parts.modifiers.__all__, *DECAYS, 'lazy')}
+    names = {n: o for n, o in vars(parts.modifiers).items() if _own(o, parts.modifiers) or isinstance(o, tuple)}
+    names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
     groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
     inner = {p for parts in groups.values() for p in parts}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()

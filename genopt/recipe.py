@@ -10,7 +10,7 @@ The function's arguments are options: they choose parts. Numbers belong to the p
 own default values for them. `Adam(params, amsgrad=True, eps=1e-6)` takes both, under our names or torch's, and makes an
 Optimizer.
 
-A recipe and parts that modify it make another recipe: `Adam + cautious`, `AdamW + clip_global_norm + lookahead`. Where
+A recipe and parts that modify it make another recipe: `Adam + cautious`, `AdamW + clip_by_global_norm + lookahead`. Where
 each part stands in the list follows from what it reads: see `Recipe.__add__`. `recipe('adamw')` finds one by name.
 """
 from __future__ import annotations

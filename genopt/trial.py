@@ -247,4 +247,4 @@ def _random(part: Part, total: Part) -> PartError:
     k = total.label
     return PartError(f'`{part.label}` is random, and the total `{k}` after it would be taken of '
                      f'other numbers than the step: put it after what reads `{k}`, or draw from a '
-                     'generator seeded by the step, as `noise` does')
+                     'generator seeded by the step, as `add_noise` does')

@@ -7,10 +7,12 @@ import re
 import genopt
 import pytest
 import torch
-from genopt import (Adam, Composition, ContractError, Optimizer, adam_step, average_grad, average_param,
-                    average_sqr_grad, cautious, cautious_decay, checkpoint, clip_global_norm, clip_share, debias, gate,
-                    l2_reg, lookahead_step, max_grad, momentum_buffer, momentum_step, recipe, scalar, sgd_step,
-                    slow_weights, sqr_grad_norm, stat, step, step_count, total, transform, weight_decay)
+from genopt import (Adam, Composition, ContractError, Optimizer, adam_step, average_grad,
+                    average_param, average_sqr_grad, cautious, cautious_decay, checkpoint,
+                    clip_by_global_norm, debias, gate, l2_reg, momentum_buffer, momentum_step,
+                    recipe, scalar, sgd_step, sqr_grad_norm, stat, step, step_count, total,
+                    transform, weight_decay)
+from genopt.parts import clip_share, lookahead_step, max_grad, average_slow_param
 from genopt.hypers import TABLE
 from genopt.part import CALL_WORDS, GROUP_KEYS, RESERVED, STATE_WORDS, Part
 
@@ -133,8 +135,8 @@ LISTS = {
         [micro, every_second, average_grad, momentum_step]),
     'an average comes early': ([sgd_step, average_param, weight_decay], 'put it last',
                                [sgd_step, weight_decay, average_param]),
-    'one that a step reads comes early': ([step_count, sgd_step, anchor, slow_weights, lookahead_step, pulled],
-        'put it after `lookahead_step`', [step_count, sgd_step, slow_weights, lookahead_step, anchor, pulled]),
+    'one that a step reads comes early': ([step_count, sgd_step, anchor, average_slow_param, lookahead_step, pulled],
+        'put it after `lookahead_step`', [step_count, sgd_step, average_slow_param, lookahead_step, anchor, pulled]),
     'a hyperparameter called like a stat': ([average_grad, momentum_step, keeps_name],
         '`keeps_name.rename(grad_avg=...)`', [average_grad, momentum_step, keeps_name.rename(grad_avg='speed')]),
     'a recipe in a list': ([Adam], 'give its parts, *Adam.parts()', [*Adam.parts()]),
@@ -235,8 +237,8 @@ def test_no_hyperparameter_has_a_name_that_no_call_could_take(name):
 
 
 @pytest.mark.parametrize('name', [*RESERVED, 'prev_grad', 'prev_x'])
-@pytest.mark.parametrize('part, own', [(clip_global_norm, 'clip_share'), (clip_share, 'clip_share'),
-    (clip_global_norm, 'sqr_grad_norm'), (sqr_grad_norm, 'sqr_grad_norm'), (adam_step, 'debias')])
+@pytest.mark.parametrize('part, own', [(clip_by_global_norm, 'clip_share'), (clip_share, 'clip_share'),
+    (clip_by_global_norm, 'sqr_grad_norm'), (sqr_grad_norm, 'sqr_grad_norm'), (adam_step, 'debias')])
 def test_no_number_takes_a_name_with_a_meaning_of_its_own(part, own, name):
     with pytest.raises(ContractError, match=f'`{name}` has a meaning of its own: give it another name'):
         part.rename(**{own: name})
@@ -244,7 +246,7 @@ def test_no_number_takes_a_name_with_a_meaning_of_its_own(part, own, name):
 
 def test_what_is_read_may_be_renamed_to_what_there_is():
     made(*ADAM, step_count, adam_step.rename(grad_avg='grad'))
-    assert genopt.clip_value.rename(grad='update').out == 'update'
+    assert genopt.clip_by_value.rename(grad='update').out == 'update'
 
 
 NAMES = {k: by for k, by in Part.known_stats.items() if getattr(getattr(genopt, by, None), 'out', '') == k}

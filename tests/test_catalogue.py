@@ -8,7 +8,8 @@ import genopt
 import pytest
 from genopt import cli, parts
 from genopt.catalogue import reach
-from genopt.cli.list import every_part, page
+from genopt.catalogue import every_part
+from genopt.cli.list import page
 
 DOCS = Path(__file__).parents[1] / 'docs'
 ARXIV = re.compile(r'(?<!\d)\d{4}\.\d{4,5}(?!\d)')
@@ -57,7 +58,7 @@ def test_every_part_is_documented_and_used():
         assert len(p.__doc__) > 8, p
         assert genopt.users(p) or p in modifying or p.fn in inner, f'{p.label} is used by nothing'
     assert genopt.users(genopt.max_sqr_grad) == ['Adam', 'AdamW', 'AdaBound']  # by an option
-    assert genopt.users(genopt.rms_match) == ['Muon']  # by another
+    assert genopt.users(genopt.parts.match_adam_rms) == ['Muon']  # by another
     assert 'Adamax' in genopt.users(genopt.debias)  # through a step
 
 
@@ -102,7 +103,7 @@ def test_the_command(capsys, monkeypatch):
     assert 'AdamW        friends   Adam whose weight decay' in out and max(map(len, out.splitlines())) <= 100
     assert cli.main(['list', '--family', 'signs']) == 0 and 'Adam ' not in capsys.readouterr().out
     assert cli.main(['list', '--parts']) == 0
-    assert re.search(r'^friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$', capsys.readouterr().out, re.M)
+    assert re.search(r'^scale_by_friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$', capsys.readouterr().out, re.M)
     assert cli.main(['list', '--family', 'adam']) == 1
     why = 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
     assert capsys.readouterr().err == why

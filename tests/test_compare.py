@@ -19,7 +19,7 @@ FRIENDS = """\
     step_count                 ●      ●      t ← t + 1
     adam_step                  ●      ●      Δθ ← −η·m̂ / (√v̂ + ε)
     weight_decay                      ●      Δθ ← Δθ − η·λ·θ
-    rms_scale         ●                      g ← g / (√v + ε)
+    scale_by_rms      ●                      g ← g / (√v + ε)
     sgd_step          ●                      Δθ ← −η·g
 
     lr                0.01     0.001  0.001  learning rate
@@ -29,7 +29,7 @@ FRIENDS = """\
     wd                0        0      0.01   weight decay
 
     Shared by all: average_sqr_grad.
-    Adam is RMSprop without rms_scale and sgd_step, with average_grad, step_count and adam_step; lr = 0.001, not 0.01; \
+    Adam is RMSprop without scale_by_rms and sgd_step, with average_grad, step_count and adam_step; lr = 0.001, not 0.01; \
 sqr_mom = 0.999, not 0.99.
     AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0."""
 
@@ -51,7 +51,7 @@ def test_forms():
 
 @pytest.mark.parametrize('a, b, sentence', [
     ('adam', 'adamw', 'AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0'),
-    ('adamw', 'lamb', 'LAMB is AdamW with trust_ratio; eps = 1e-06, not 1e-08'),
+    ('adamw', 'lamb', 'LAMB is AdamW with scale_by_trust_ratio; eps = 1e-06, not 1e-08'),
     ('signum', 'tiger',
      'Tiger is Signum in all its parts; lr = 0.001, not 0.0001; mom = 0.965, not 0.9; wd = 0.01, not 0'),
     ('adam', 'adam', 'Adam is Adam in all its parts'),
@@ -81,7 +81,7 @@ def test_relatives():
     assert not any(s.startswith('Adam is') or s.startswith('SGD') for s in found)
     assert found == compare('adam').edits() and found[0] in compare('adam').text()
     assert relatives(partial(genopt.SGD, mom=.9))[:1] == ['Momentum is SGD(mom=0.9) in all its parts']
-    assert any('LAMB is AdamW with trust_ratio' in s for s in relatives('adamw'))
+    assert any('LAMB is AdamW with scale_by_trust_ratio' in s for s in relatives('adamw'))
 
 
 @pytest.mark.parametrize('given, error, sentence', [

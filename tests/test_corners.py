@@ -257,7 +257,7 @@ def test_radam_without_eps_is_momentum_first():
 @pytest.mark.parametrize('max_norm', [0., 1e-300, 1e-45])
 @pytest.mark.parametrize('grad', [0., 1e-30, 1.])
 def test_clipping_to_almost_nothing_leaves_almost_nothing(max_norm, grad):
-    clipped = genopt.clip_norm(torch.full((3,), grad), max_norm=max_norm)
+    clipped = genopt.clip_by_norm(torch.full((3,), grad), max_norm=max_norm)
     assert clipped.isfinite().all() and clipped.abs().max() <= 1e-30
 
 

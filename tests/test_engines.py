@@ -96,7 +96,7 @@ def test_other_dtypes(recipe, twin, kwargs, compile, dtype):
 # -- parts that users write ------------------------------------------------------------------------------------
 
 @transform(whole=True)
-def trust_ratio(update, param):
+def scale_by_trust_ratio(update, param):
     ratio = param.norm() / (update.norm() + 1e-6)
     return update * torch.where(param.norm() > 0, ratio, 1.)
 
@@ -119,7 +119,7 @@ def as_torch_spells_it(grad, prev_grad_avg, was_up, *, lr, eps=1e-8, limit=2.):
 @step
 def scaled_erfcx(grad, *, lr): return -lr * torch.special.erfcx(grad.abs()) * grad.sign()
 
-LAMB = [average_grad, average_sqr_grad, step_count, weight_decay, adam_step, trust_ratio]
+LAMB = [average_grad, average_sqr_grad, step_count, weight_decay, adam_step, scale_by_trust_ratio]
 OWN = {'whole at the end': LAMB, 'whole in the middle': [*LAMB, weight_avg], 'whole stat': [row_avg, average_grad,
        genopt.momentum_step, weight_decay.rename(wd='decay2')],
        'new_param': [average_grad, genopt.momentum_step, weight_avg],
@@ -139,7 +139,7 @@ def test_what_stands_between_whole_parts_is_compiled(monkeypatch):
         calls.append(args[0]), f(self, *args)))
     agree(*plain_and(lambda g, on: Optimizer(g, LAMB, lr=.05, compile=on), params=lambda d: {'a': nn.Parameter(
         random(1, (40, 30), d)), 'b': nn.Parameter(random(2, (7,), d))}), 5)
-    assert len(calls) == 2 * 5  # one for each parameter in each step: all but `trust_ratio`
+    assert len(calls) == 2 * 5  # one for each parameter in each step: all but `scale_by_trust_ratio`
 
 
 # -- a GPU's way, on the CPU -----------------------------------------------------------------------------------

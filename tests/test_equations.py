@@ -9,7 +9,7 @@ import sympy as sp
 import torch
 from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
-from genopt.cli.list import every_part
+from genopt.catalogue import every_part
 from genopt.study import expressions, symbols
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
@@ -40,8 +40,8 @@ class Printer(NumPyPrinter):
 def compiled(lines):
     "Each assignment as a function of arrays."
     for line in lines:
-        opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'noise', 'orthogonalize'}
-        modules = NUMPY | {name: as_it_is(getattr(genopt, name)) for name in opaque}
+        opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'add_noise', 'orthogonalize'}
+        modules = NUMPY | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
         symbols = sorted(line.expr.free_symbols, key=str)
         yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'], Printer(modules))
 
@@ -76,6 +76,7 @@ def steps_agree(parts, given, tol=1e-11):
     for t in range(STEPS):
         p.grad = (.5 + t % 3) * random(t + 10, p.shape, torch.float64)
         opt.step()
+        if not p.isfinite().all(): raise RuntimeError('these parts leave the numbers')
         for view, lines in views.items():
             g = p.grad.numpy()
             env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g, 'place': 0, 'rows': 5,
@@ -170,7 +171,7 @@ def test_only_these_parts_have_no_equation():
         try: trace(part)
         except Unsymbolic as e: opaque.add((part.__name__, str(e)))
     assert opaque == {('orthogonalize', '`bfloat16` is no operation that equations know'),
-                      ('noise', 'it needs the value of a number')}
+                      ('add_noise', 'it needs the value of a number')}
     text = genopt.Muon.explain().text()
     assert 'g ← orthogonalize(g, a, b, c, k, ε)   (no equation: `bfloat16` is no operation that equations know)' in text
 
@@ -374,7 +375,7 @@ def test_no_equation_is_a_raw_error_of_sympys():
 
 def test_what_is_off_makes_an_update_of_zero():
     for parts in [genopt.weight_decay], [genopt.weight_decay, genopt.cautious_decay, genopt.cautious], \
-            [genopt.weight_decay, genopt.proximal_decay, genopt.average_param]:
+            [genopt.weight_decay, genopt.parts.proximal_decay, genopt.average_param]:
         values = dict(genopt.Composition(parts).hypers, lr=.1)
         assert 'θ ← θ' in [text for text, _ in explain(parts, **values | dict(wd=0.)).sections[0].together()]
         for wd in 0., .2: steps_agree(parts, values | dict(wd=wd))
@@ -391,7 +392,7 @@ def test_a_switch_may_be_the_learning_rate():
 def test_a_part_may_stand_there_twice():
     rows = [*explain([genopt.sgd_step, genopt.sgd_step], lr=.1).sections[0].rows()]
     assert [(r.part, r.text) for r in rows] == [('sgd_step', 'Δθ ← −η·g'), ('sgd_step', 'Δθ ← Δθ − η·g')]
-    parts = [genopt.average_grad, genopt.step_count, genopt.debiased_step, genopt.debiased_step.rename(mom='ema')]
+    parts = [genopt.average_grad, genopt.step_count, genopt.parts.debiased_step, genopt.parts.debiased_step.rename(mom='ema')]
     text = explain(parts, lr=.1, ema=.5).text()  # two hats for one m
     assert 'm̂ = m / (1 − β₁ᵗ)' in text and 'Δθ ← Δθ − η·m / (1 − βᵗ)' in text
     steps_agree(parts, dict(lr=.1, mom=.9, ema=.5))
@@ -413,8 +414,8 @@ def back(prev_grad_avg, update, *, lr): return lr * prev_grad_avg / 10 - update 
 def to_last(param, prev_reached): return (prev_reached - param) / 10
 
 FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_step, genopt.momentum_step, genopt.l2_reg,
-       genopt.average_grad, genopt.weight_decay, genopt.lookahead_step, genopt.average_param, genopt.proximal_decay]
-POOL = [p for p in every_part() if p.kind not in ('scalar', 'total') and p.__name__ not in ('orthogonalize', 'noise')]
+       genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param, genopt.parts.proximal_decay]
+POOL = [p for p in every_part() if p.kind not in ('scalar', 'total') and p.__name__ not in ('orthogonalize', 'add_noise')]
 KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from genopt.catalogue import choices
 from genopt.cli import main
-from genopt.cli.list import every_part
+from genopt.catalogue import every_part
 from genopt.study.explain import explain
 from genopt.study.letters import LETTERS, hat, latex, letters
 from torch import nn
@@ -146,7 +146,7 @@ def test_what_a_stat_begins_with():
 
 
 def test_sums_and_gates():
-    text = (genopt.AdamW + genopt.skip_nonfinite + genopt.clip_global_norm + genopt.lookahead).explain().text()
+    text = (genopt.AdamW + genopt.skip_nonfinite + genopt.clip_by_global_norm + genopt.lookahead).explain().text()
     for line in ('bad = Σ sum(1 − finite(∇f))   (summed over all parameters)',
                  'only if bad = 0   (else nothing happens)',
                  'S = Σ ‖g‖²', 'g ← min(c / (√S + 1e-6), 1)·g',
@@ -232,10 +232,10 @@ def test_help_says_what_the_letters_of_a_renamed_part_are(name, lines):
 
 
 def test_letters_that_modifiers_share_with_a_recipe():
-    made = genopt.Muon + genopt.clip_norm + genopt.lookahead
+    made = genopt.Muon + genopt.clip_by_norm + genopt.lookahead
     for line in 'g ← g / max(1, ‖g‖/c′)', 'every k′-th step', 'X ← aX + bXXᵀX + c(XXᵀ)²X': assert line in made.__doc__
     assert re.search('c′ +max_norm = 1', made.explain().text()) and 'k′  sync_every' in made.explain().text()
-    doc = (genopt.Adafactor + genopt.clip_norm).__doc__
+    doc = (genopt.Adafactor + genopt.clip_by_norm).__doc__
     assert 'R ← (1 − tᶜ)·R + tᶜ·mean of g²' in doc and '‖g‖/c′' in doc
 
 

@@ -58,7 +58,7 @@ SUBJECTS = {
     'AdEMAMix': subject(genopt.AdEMAMix),
     'Adafactor': subject(genopt.Adafactor),
     'AdamW, scheduled': subject(genopt.AdamW, schedule=True, groups=True),
-    'a total':  subject(genopt.SGD + genopt.clip_global_norm, lr=.1),
+    'a total':  subject(genopt.SGD + genopt.clip_by_global_norm, lr=.1),
     'swapped':  subject(AVERAGED, swap=True),
     'averaged': subject(AVERAGED, groups=True),
     'lookahead': subject(genopt.SGD + genopt.lookahead, lr=.1),

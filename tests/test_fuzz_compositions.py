@@ -11,8 +11,8 @@ import warnings
 import genopt
 import torch
 from fuzzing import fuzz, is_sentence
-from genopt import Optimizer, gate, parts, scalar, stat, step, total, transform
-from genopt.catalogue import modifiers
+from genopt import Optimizer, gate, scalar, stat, step, total, transform
+from genopt.catalogue import every_part, modifiers
 from genopt.part import REQUIRED, Part
 from helpers import random as noise
 from hypothesis import given
@@ -89,7 +89,7 @@ def looked_ahead(new_param, share=kept_apart, *, lr): return -lr * share * new_p
 def undeclared(grad): return grad / (1 + grad.abs().max())  # wrong: it is not elementwise
 
 OWN = [v for v in globals().values() if isinstance(v, Part)]
-LIBRARY = [p for p in (getattr(parts, n) for n in parts.__all__) if isinstance(p, Part)]
+LIBRARY = [*every_part()]
 POOL = [*OWN, *LIBRARY]
 STEPS = [p for p in POOL if p.kind == 'step']
 RECIPES = [getattr(genopt, e.name) for e in genopt.recipes()]

@@ -2,7 +2,7 @@
 import genopt
 import pytest
 import torch
-from genopt import Optimizer, average_grad, average_sqr_grad, l2_reg, rms_scale, sgd_step, step
+from genopt import Optimizer, average_grad, average_sqr_grad, l2_reg, scale_by_rms, sgd_step, step
 from helpers import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ def test_maximize_descends_the_negative(shapes, seed, lr, steps, recipe):
 
 
 def test_rmsprop_is_sgd_on_a_scaled_gradient():
-    assert genopt.RMSprop.parts() == (l2_reg, average_sqr_grad, rms_scale, sgd_step)
+    assert genopt.RMSprop.parts() == (l2_reg, average_sqr_grad, scale_by_rms, sgd_step)
 
 
 def test_these_checks_can_fail():

@@ -17,7 +17,7 @@ from torch import nn
 
 makers = pytest.mark.parametrize('make', [
     partial(genopt.Adam, lr=.1), partial(genopt.Adam, lr=.1, compile=True),
-    partial(genopt.Adam + genopt.clip_global_norm, lr=.1, compile=True),
+    partial(genopt.Adam + genopt.clip_by_global_norm, lr=.1, compile=True),
     partial(genopt.Muon, lr=.1, compile=True)], ids=['eager', 'compiled', 'total', 'whole'])
 
 
@@ -159,7 +159,7 @@ def test_recipes_that_are_made_in_a_function_are_freed(compile):
     def made():
         @genopt.recipe(lr=.1)
         def Mine(): return defined_here(.5)
-        recipe = Mine + genopt.clip_norm
+        recipe = Mine + genopt.clip_by_norm
         opt = recipe([P()], compile=compile); go(opt); repr(opt)
         return [weakref.ref(x) for x in (Mine, recipe, recipe.rule().composition, opt)]
     assert alive(made()) == 0

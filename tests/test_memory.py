@@ -12,7 +12,7 @@ from functools import partial
 import genopt
 import pytest
 import torch
-from genopt import clip_global_norm, transform
+from genopt import clip_by_global_norm, transform
 from genopt.engines import plain
 from helpers import random
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ def as_it_is(update): return update * 1
 
 # Each does what torch's Adam does: by a kernel, by a kernel before and after a whole part, after a total
 RULES = {'elementwise': genopt.Adam, 'whole': genopt.Adam + as_it_is,
-         'total': genopt.Adam + clip_global_norm.rename(max_norm='most')}
+         'total': genopt.Adam + clip_by_global_norm.rename(max_norm='most')}
 kinds = pytest.mark.parametrize('kind', RULES)
 
 
@@ -342,7 +342,7 @@ def test_a_complex_state_of_real_numbers(kind):
 
 # Numbers that are exact in any dtype; SGD that is plain, has a whole part, or a total
 SUMS = {'elementwise': genopt.SGD, 'whole': genopt.SGD + as_it_is,
-        'total': genopt.SGD + clip_global_norm.rename(max_norm='most')}
+        'total': genopt.SGD + clip_by_global_norm.rename(max_norm='most')}
 
 
 def sgd(kind, p, engine): return run_by(engine, SUMS[kind], [p], lr=.25, **({'most': 1e9} if kind == 'total' else {}))

@@ -65,11 +65,11 @@ def adaptively(gs, xs, t):
 
 @ENGINES
 @pytest.mark.parametrize('modifier, kwargs, formula', [
-    (genopt.centralize, {}, centralized), (genopt.clip_value, dict(max_value=.7), by_value),
-    (genopt.clip_norm, dict(max_norm=2.), by_norm), (genopt.clip_rms, dict(max_rms=1.2), by_rms),
-    (genopt.clip_update_rms, dict(max_rms=1.2), by_rms),  # of SGD's update over its lr, which is the gradient
-    (genopt.clip_global_norm, dict(max_norm=3.), by_global_norm),
-    (genopt.clip_adaptive, dict(max_ratio=.1), adaptively)], ids=lambda o: getattr(o, '__name__', ''))
+    (genopt.centralize, {}, centralized), (genopt.clip_by_value, dict(max_value=.7), by_value),
+    (genopt.clip_by_norm, dict(max_norm=2.), by_norm), (genopt.clip_by_rms, dict(max_rms=1.2), by_rms),
+    (genopt.clip_update_by_rms, dict(max_rms=1.2), by_rms),  # of SGD's update over its lr, which is the gradient
+    (genopt.clip_by_global_norm, dict(max_norm=3.), by_global_norm),
+    (genopt.clip_by_param_norm, dict(max_ratio=.1), adaptively)], ids=lambda o: getattr(o, '__name__', ''))
 def test_of_the_gradient(modifier, kwargs, formula, compile):
     assert_same(train(SGD + modifier, lr=.1, compile=compile, **kwargs), sgd_of(formula))
 
@@ -80,7 +80,7 @@ def test_the_global_norm_is_torchs(grouped):
     shapes = [*SHAPES, (4,)]
     ours, theirs = ([torch.nn.Parameter(random(i, s, torch.float64)) for i, s in enumerate(shapes)] for _ in 'ab')
     groups = lambda ps: [dict(params=ps[:2], lr=.2), dict(params=ps[2:])] if grouped else ps
-    opt = (AdamW + genopt.clip_global_norm)(groups(ours), lr=.01, max_norm=.5)
+    opt = (AdamW + genopt.clip_by_global_norm)(groups(ours), lr=.01, max_norm=.5)
     other = torch.optim.AdamW(groups(theirs), lr=.01)
     for t in range(20):
         for i, (p, q) in enumerate(zip(ours, theirs)):
@@ -92,8 +92,8 @@ def test_the_global_norm_is_torchs(grouped):
 
 def test_a_norm_over_two_rules_in_one_optimizer():
     ps = [torch.nn.Parameter(torch.zeros(2)) for _ in 'abc']
-    clipped = (SGD + genopt.clip_global_norm)
-    opt = Optimizer([dict(params=ps[:1], parts=clipped), dict(params=ps[1:2], parts=AdamW + genopt.clip_global_norm),
+    clipped = (SGD + genopt.clip_by_global_norm)
+    opt = Optimizer([dict(params=ps[:1], parts=clipped), dict(params=ps[1:2], parts=AdamW + genopt.clip_by_global_norm),
                      dict(params=ps[2:], parts=SGD)], lr=1.)
     for p, g in zip(ps, (3., 4., 100.)): p.grad = torch.tensor([g, 0.])
     opt.step()
@@ -102,7 +102,7 @@ def test_a_norm_over_two_rules_in_one_optimizer():
 
 @ENGINES
 def test_a_total_sees_what_the_parts_before_it_made(compile):
-    recipe = SGD + genopt.centralize + genopt.clip_global_norm
+    recipe = SGD + genopt.centralize + genopt.clip_by_global_norm
     assert_same(train(recipe, lr=.1, max_norm=3., compile=compile),
                 sgd_of(lambda gs, xs, t: by_global_norm(centralized(gs, xs, t), xs, t)))
 
@@ -169,8 +169,8 @@ def test_steps_with_a_gradient_that_is_not_finite_do_not_happen(bad, compile):
     assert opt.state[ps[0]]['count'] == 4 and not torch.equal(ps[0], before[0][0])
 
 
-@pytest.mark.parametrize('make', [lambda ps: (SGD + genopt.clip_value + genopt.skip_nonfinite)(ps, lr=.1),
-    lambda ps: Optimizer(ps, [genopt.clip_value, *genopt.skip_nonfinite, genopt.sgd_step], lr=.1)], ids=['sum', 'list'])
+@pytest.mark.parametrize('make', [lambda ps: (SGD + genopt.clip_by_value + genopt.skip_nonfinite)(ps, lr=.1),
+    lambda ps: Optimizer(ps, [genopt.clip_by_value, *genopt.skip_nonfinite, genopt.sgd_step], lr=.1)], ids=['sum', 'list'])
 def test_what_is_not_finite_is_seen_in_the_gradient_as_it_came(make):
     p = torch.nn.Parameter(torch.ones(2)); opt = make([p])
     p.grad = torch.tensor([1., float('inf')]); opt.step()
@@ -179,7 +179,7 @@ def test_what_is_not_finite_is_seen_in_the_gradient_as_it_came(make):
 
 def test_what_comes_after_a_closed_gate_is_not_asked():
     p = torch.nn.Parameter(torch.ones(3, 2)); p.grad = torch.full_like(p, float('nan'))
-    recipe = AdamW + genopt.gradient_noise + genopt.skip_nonfinite + genopt.centralize + genopt.clip_global_norm
+    recipe = AdamW + genopt.gradient_noise + genopt.skip_nonfinite + genopt.centralize + genopt.clip_by_global_norm
     opt = recipe([p])
     opt.step()
     assert torch.equal(p, torch.ones(3, 2)) and opt.state[p]['skipped'] == 1 and opt.state[p]['count'] == 0
@@ -227,7 +227,7 @@ def cautiously_decayed(u, g, x): return u - .01 * .1 * x * (u * x <= 0)
 @pytest.mark.parametrize('recipe, change, kw', [
     (AdamW + genopt.cautious, cautious, dict(inside=False)),
     (genopt.Adam + genopt.cautious + genopt.weight_decay, cautious, dict(inside=False)),
-    (AdamW + genopt.trust_ratio, lambda u, g, x: u * .01 * ref.flat_norm(x) / ref.flat_norm(u), {}),
+    (AdamW + genopt.scale_by_trust_ratio, lambda u, g, x: u * .01 * ref.flat_norm(x) / ref.flat_norm(u), {}),
     (genopt.Adam + genopt.independent_decay, lambda u, g, x: u - .1 * x, dict(wd=0.)),
     (genopt.Adam + genopt.cautious_decay, cautiously_decayed, dict(wd=0.))], ids=lambda o: getattr(o, '__name__', ''))
 def test_of_the_update(recipe, change, kw, compile):
@@ -244,7 +244,7 @@ def test_a_decay_takes_the_place_of_another():
 
 
 def test_lamb_is_adamw_and_a_trust_ratio():
-    assert genopt.LAMB.parts() == (AdamW + genopt.trust_ratio).parts()
+    assert genopt.LAMB.parts() == (AdamW + genopt.scale_by_trust_ratio).parts()
 
 
 # -- of the weights ------------------------------------------------------------------------------------------
@@ -371,15 +371,15 @@ def test_every_modifier_goes_with_every_recipe(recipe):
 
 
 def test_order():
-    many = AdamW + genopt.average_param + genopt.trust_ratio + genopt.cautious
-    many = many + genopt.clip_global_norm + genopt.centralize
+    many = AdamW + genopt.average_param + genopt.scale_by_trust_ratio + genopt.cautious
+    many = many + genopt.clip_by_global_norm + genopt.centralize
     names = [p.__name__ for p in many.parts()]
-    assert names == ['clip_global_norm', 'centralize', 'average_grad', 'average_sqr_grad', 'step_count', 'adam_step',
-                     'cautious', 'weight_decay', 'trust_ratio', 'average_param']
+    assert names == ['clip_by_global_norm', 'centralize', 'average_grad', 'average_sqr_grad', 'step_count', 'adam_step',
+                     'cautious', 'weight_decay', 'scale_by_trust_ratio', 'average_param']
     lamb = genopt.LAMB + genopt.lazy + genopt.cautious
-    assert lamb.parts()[-3:] == (genopt.cautious, genopt.weight_decay, genopt.trust_ratio)
+    assert lamb.parts()[-3:] == (genopt.cautious, genopt.weight_decay, genopt.scale_by_trust_ratio)
     guarded = AdamW + genopt.gradient_noise + genopt.skip_nonfinite
-    assert [p.__name__ for p in guarded.parts()][:4] == ['skip_count', 'finite_only', 'step_count', 'noise']
+    assert [p.__name__ for p in guarded.parts()][:4] == ['skip_count', 'finite_only', 'step_count', 'add_noise']
 
 
 def test_a_sum_is_a_recipe():
@@ -395,7 +395,7 @@ def test_a_sum_is_a_recipe():
     (AdamW, 'Adam + ... takes a part, or several in a list, and AdamW is a recipe'),
     (3, 'Adam + ... takes a part, or several in a list, and 3 is none'),
     ([genopt.cautious, 'x'], "Adam + ... takes a part, or several in a list, and 'x' is none"),
-    (genopt.max_grad.rename(grad_max='sqr_avg'),
+    (genopt.parts.max_grad.rename(grad_max='sqr_avg'),
      'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and `max_grad[grad_max=sqr_avg]` both keep '
      '`sqr_avg`: '
      'leave one out, or give one another name, `max_grad.rename(grad_max=...)`')])

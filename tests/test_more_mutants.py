@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import references as ref
 import torch
-from genopt import (average_grad, average_sqr_grad, blended_grad, debias, momentum_step, scalar, sgd_step, sign_step,
-                    stat, step, step_count, transform, weight_decay)
+from genopt import (average_grad, average_sqr_grad, debias, momentum_step, scalar, sgd_step,
+                    sign_step, stat, step, step_count, transform, weight_decay)
+from genopt.parts import blend_average
 from helpers import assert_agree, make_twin, random
 from test_published import SHAPES, gradients, largest, run
 
@@ -24,41 +25,41 @@ def swap(parts, old, new): return [new if p is old or p.fn is old.fn else p for 
 
 def lion_remembers_first():
     "It blends with the average that has this gradient in it already."
-    return average_grad.rename(mom='avg_mom'), blended_grad.rename(nu='mom'), sign_step, weight_decay
+    return average_grad.rename(mom='avg_mom'), blend_average.rename(nu='mom'), sign_step, weight_decay
 
 
 def lion_with_its_betas_swapped():
-    return average_grad, blended_grad.rename(grad_avg='prev_grad_avg', nu='avg_mom'), sign_step, weight_decay
+    return average_grad, blend_average.rename(grad_avg='prev_grad_avg', nu='avg_mom'), sign_step, weight_decay
 
 
 # -- adams ---------------------------------------------------------------------------------------------------
 
 def adopt_divides_by_the_new_square():
     @transform
-    def adopt_scale(grad, sqr_avg, prev_count, *, eps):
+    def scale_by_last_rms(grad, sqr_avg, prev_count, *, eps):
         return (grad / sqr_avg.sqrt().clamp(min=eps)).clamp(-prev_count**.25, prev_count**.25)
-    return swap(genopt.ADOPT.parts(), genopt.adopt_scale, adopt_scale)
+    return swap(genopt.ADOPT.parts(), genopt.parts.scale_by_last_rms, scale_by_last_rms)
 
 
 def adopt_moves_on_its_first_step():
     @transform
-    def adopt_scale(grad, prev_sqr_avg, count, *, eps):
+    def scale_by_last_rms(grad, prev_sqr_avg, count, *, eps):
         return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-count**.25, count**.25)
-    return swap(genopt.ADOPT.parts(), genopt.adopt_scale, adopt_scale)
+    return swap(genopt.ADOPT.parts(), genopt.parts.scale_by_last_rms, scale_by_last_rms)
 
 
 def adabelief_by_the_old_average():
     @stat
     def average_sqr_surprise(sqr_avg, grad, prev_grad_avg, *, sqr_mom, eps):
         return sqr_mom * sqr_avg + (1 - sqr_mom) * (grad - prev_grad_avg)**2 + eps
-    return swap(genopt.AdaBelief.parts(), genopt.average_sqr_surprise, average_sqr_surprise)
+    return swap(genopt.AdaBelief.parts(), genopt.parts.average_sqr_surprise, average_sqr_surprise)
 
 
 def adabelief_without_eps_in_its_state():
     @stat
     def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom):
         return sqr_mom * sqr_avg + (1 - sqr_mom) * (grad - grad_avg)**2
-    return swap(genopt.AdaBelief.parts(), genopt.average_sqr_surprise, average_sqr_surprise)
+    return swap(genopt.AdaBelief.parts(), genopt.parts.average_sqr_surprise, average_sqr_surprise)
 
 
 def adan_with_the_papers_betas(): return genopt.Adan.parts()
@@ -67,16 +68,16 @@ def adan_with_the_papers_betas(): return genopt.Adan.parts()
 def ademamix_debiases_its_slow_average():
     @step
     def ademamix_step(grad_avg, slow_avg, sqr_avg, bias=debias, slow_bias=debias.rename(mom='slow_mom'),
-                      sqr_bias=debias.rename(mom='sqr_mom'), weight=genopt.grown_weight, *, lr, eps):
+                      sqr_bias=debias.rename(mom='sqr_mom'), weight=genopt.parts.grown_weight, *, lr, eps):
         return -lr * (grad_avg / bias + weight * slow_avg / slow_bias) / (sqr_avg.sqrt() / sqr_bias**.5 + eps)
-    return swap(genopt.AdEMAMix.parts(), genopt.ademamix_step, ademamix_step)
+    return swap(genopt.AdEMAMix.parts(), genopt.parts.ademamix_step, ademamix_step)
 
 
 def mars_takes_its_first_gradient_for_a_change():
     @transform
-    def diff_corrected(grad, prev_last_grad, *, mom, variance_scale):
+    def add_diff(grad, prev_last_grad, *, mom, variance_scale):
         return grad + variance_scale * mom / (1 - mom) * (grad - prev_last_grad)
-    return swap(genopt.MARS.parts(), genopt.diff_corrected, diff_corrected)
+    return swap(genopt.MARS.parts(), genopt.parts.add_diff, add_diff)
 
 
 def amsbound_of_the_debiased_average():
@@ -90,8 +91,8 @@ def amsbound_of_the_debiased_average():
 
 def lars_without_decay_in_its_denominator():
     @transform(whole=True)
-    def lars_scale(grad, param, *, lr, wd, trust): return lr * trust * param.norm() / grad.norm() * (grad + wd * param)
-    return swap(genopt.LARS.parts(), genopt.lars_scale, lars_scale)
+    def scale_by_layer_rate(grad, param, *, lr, wd, trust): return lr * trust * param.norm() / grad.norm() * (grad + wd * param)
+    return swap(genopt.LARS.parts(), genopt.parts.scale_by_layer_rate, scale_by_layer_rate)
 
 
 def lamb_decays_after_the_norm():
@@ -101,16 +102,16 @@ def lamb_decays_after_the_norm():
 
 def novograd_with_a_square_for_each_element():
     @stat
-    def begun(sqr_norm, grad, share=genopt.fresh): return (1 - share) * sqr_norm + share * grad * grad
-    return swap(genopt.NovoGrad.parts(), genopt.average_sqr_norm, begun)
+    def begun(sqr_norm, grad, share=genopt.parts.share_of_new): return (1 - share) * sqr_norm + share * grad * grad
+    return swap(genopt.NovoGrad.parts(), genopt.parts.average_sqr_norm, begun)
 
 
 def novograd_begins_at_zero():
     @scalar
-    def fresh(count, *, sqr_mom): return 1 - sqr_mom
+    def share_of_new(count, *, sqr_mom): return 1 - sqr_mom
     @stat(init=lambda p: p.new_zeros(()), whole=True)
-    def average_sqr_norm(sqr_norm, grad, share=fresh): return (1 - share) * sqr_norm + share * grad.square().sum()
-    return swap(genopt.NovoGrad.parts(), genopt.average_sqr_norm, average_sqr_norm)
+    def average_sqr_norm(sqr_norm, grad, share=share_of_new): return (1 - share) * sqr_norm + share * grad.square().sum()
+    return swap(genopt.NovoGrad.parts(), genopt.parts.average_sqr_norm, average_sqr_norm)
 
 
 def stableadamw_spares_decay():
@@ -125,14 +126,14 @@ def qhm_along_the_average_alone(): return genopt.l2_reg, average_grad, momentum_
 
 def aggmo_with_averages():
     averages = [average_grad.rename(grad_avg=f'{k}_avg', mom=m) for k, m in (('fast', 'mom'), ('slow', 'slow_mom'))]
-    return genopt.l2_reg, *averages, genopt.aggmo_step
+    return genopt.l2_reg, *averages, genopt.parts.aggmo_step
 
 
 def madgrad_by_the_square_root():
     @step
     def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom, eps):
         return (1 - mom) * (first_param - grad_sum / (sqr_sum**.5 + eps) - param)
-    return swap(genopt.MADGRAD.parts(), genopt.madgrad_step, madgrad_step)
+    return swap(genopt.MADGRAD.parts(), genopt.parts.madgrad_step, madgrad_step)
 
 
 PUBLISHED = [(lion_remembers_first, 'Lion', ref.lion, {}, {}), (lion_with_its_betas_swapped, 'Lion', ref.lion, {}, {}),
@@ -184,8 +185,8 @@ def adadelta_by_the_new_average():
         delta = grad * (delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt()
         return sqr_mom * delta_avg + (1 - sqr_mom) * delta**2
     @transform
-    def delta_scale(grad, delta_avg, sqr_avg, *, eps): return grad * (delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt()
-    return genopt.l2_reg, average_sqr_grad, average_delta, delta_scale, sgd_step
+    def scale_by_rms_ratio(grad, delta_avg, sqr_avg, *, eps): return grad * (delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt()
+    return genopt.l2_reg, average_sqr_grad, average_delta, scale_by_rms_ratio, sgd_step
 
 
 def amsgrad_of_the_debiased_average():
@@ -207,7 +208,7 @@ def rprop_forgets_no_turn():
 
 
 def nadam_at_a_constant_momentum():
-    return *average_parts(), genopt.mom_product, genopt.nadam_step
+    return *average_parts(), genopt.parts.mom_product, genopt.parts.nadam_step
 
 
 def average_parts(): return genopt.l2_reg, average_grad, average_sqr_grad, step_count

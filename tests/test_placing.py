@@ -6,7 +6,7 @@ import genopt
 import pytest
 import torch
 from genopt import (Adam, AdamW, ContractError, Lion, Optimizer, RMSprop, SGD, average_grad, average_param,
-                    average_sqr_grad, clip_value, gate, l2_reg, last_grad, momentum_step, recipe, rms_scale, scalar,
+                    average_sqr_grad, clip_by_value, gate, l2_reg, last_grad, momentum_step, recipe, scale_by_rms, scalar,
                     sgd_step, skip_nonfinite, stat, step, step_count, total, transform, weight_decay)
 from helpers import random
 
@@ -169,7 +169,7 @@ STORIES = {
     'a change of the gradient between a memory and the step that reads it':
         (SGD, [slow_grad, halved, along_slow], [slow_grad, halved, *SGD_, along_slow]),
     'friction, and then a clip':
-        (Adam, [last_grad, lively, clip_value], [clip_value, l2_reg, *ADAM, last_grad, lively]),
+        (Adam, [last_grad, lively, clip_by_value], [clip_by_value, l2_reg, *ADAM, last_grad, lively]),
     'a filter on the update':
         (AdamW, [moved, smoothed], [*ADAM, moved, smoothed, weight_decay]),
     'a memory of the update before a change of it':
@@ -196,7 +196,7 @@ STORIES = {
         (Adam, [fading, *skip_nonfinite], [*skip_nonfinite, step_count, fading, l2_reg, *AVERAGES, genopt.adam_step]),
     'a mean of the weights, which a gate stops':
         (SGD, [*genopt.weight_mean, micro, every_second],
-         [micro, every_second, step_count, *SGD_, genopt.mean_param]),
+         [micro, every_second, step_count, *SGD_, genopt.parts.mean_param]),
     'a gate on the recipe\'s own count':
         (AdamW, [every_third], [step_count, every_third, *AVERAGES, genopt.adam_step, weight_decay]),
     'a gate on a total':
@@ -243,7 +243,7 @@ STORIES = {
     'an average of what all steps left':
         (AdamW, [average_param, anchor, pulled_back], [*ADAM, weight_decay, anchor, pulled_back, average_param]),
     'a change of the gradient that waits for the recipe\'s average':
-        (RMSprop, [over_average], [l2_reg, average_sqr_grad, over_average, rms_scale, sgd_step]),
+        (RMSprop, [over_average], [l2_reg, average_sqr_grad, over_average, scale_by_rms, sgd_step]),
     'decays and what they mean':
         (SGD, [shrunk, doubled, weight_decay], [sgd_step, doubled, weight_decay, shrunk]),
     'a decay that sees the update':

@@ -7,8 +7,10 @@ import genopt
 import numpy as np
 import pytest
 import torch
-from genopt import (Optimizer, PartError, average_grad, average_sqr_grad, catalogue, independent_decay,
-                    noise, scalar, sgd_step, stat, step, step_count, total, transform)
+from genopt import (Optimizer, PartError, average_grad, average_sqr_grad, catalogue,
+                    independent_decay, scalar, sgd_step, stat, step, step_count, total, transform)
+from genopt.catalogue import every_part
+from genopt.parts import add_noise
 from genopt.rehearsal import stays_still
 from torch import nn
 from torch.nn import functional as F
@@ -397,8 +399,8 @@ def test_what_is_random_cannot_stand_before_a_total(part):
 
 
 def test_noise_with_a_seed_may_stand_before_a_total():
-    Optimizer([P()], [step_count, noise, unit, sgd_step], lr=.1)
-    (genopt.Adam + genopt.gradient_noise + genopt.clip_global_norm)([P()])
+    Optimizer([P()], [step_count, add_noise, unit, sgd_step], lr=.1)
+    (genopt.Adam + genopt.gradient_noise + genopt.clip_by_global_norm)([P()])
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
@@ -503,7 +505,7 @@ def test_a_parameter_stays_still_by_the_kind_of_its_hyperparameters():
 
 
 def test_what_moves_only_after_the_first_step_does_not_stay_still():
-    parts = [step_count, sgd_step, genopt.weight_decay, genopt.held_back]
+    parts = [step_count, sgd_step, genopt.weight_decay, genopt.parts.skip_first_step]
     assert not stays_still(genopt.composition.Composition(parts), dict(lr=.1, wd=.1))
 
 
@@ -539,11 +541,10 @@ def test_all_modifiers_pass(name):
 
 
 # What looks at all of a tensor without an operation of torch that does: at its shape
-BY_SHAPE = {'shape_scale', 'rms_match'}
+BY_SHAPE = {'scale_by_shape', 'match_adam_rms'}
 OF_ITS_OWN_SHAPE = {'row_avg': (5, 1), 'column_avg': (1, 4)}
 NUMBERS = {'count': 3, 'ns_steps': 2, 'seed': 0, 'place': 1}
-WHOLE = [p for name in genopt.parts.__all__ if isinstance(p := getattr(genopt.parts, name), genopt.Part)
-         and p.whole and p.kind != 'total']
+WHOLE = [p for p in every_part() if p.whole and p.kind != 'total']
 
 @pytest.mark.parametrize('part', WHOLE, ids=lambda p: p.label)
 def test_parts_of_the_library_say_whole_only_where_they_must(part):

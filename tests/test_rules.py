@@ -70,8 +70,8 @@ def test_totals_of_groups_that_do_not_go_together():
     other = step(lambda grad, all=grad_sum: -all * grad)
     with pytest.raises(ContractError, match='two groups have each a total `grad_sum`, and they are not the same'):
         Optimizer([dict(params=[param(0.)], parts=parts) for parts in ([average_grad, shared_step], [other])])
-    a = [*genopt.skip_nonfinite, genopt.clip_global_norm, sgd_step]
-    b = [genopt.clip_global_norm, *genopt.skip_nonfinite, sgd_step]
+    a = [*genopt.skip_nonfinite, genopt.clip_by_global_norm, sgd_step]
+    b = [genopt.clip_by_global_norm, *genopt.skip_nonfinite, sgd_step]
     with pytest.raises(ContractError, match='two groups have the total .* and others in another order: give'):
         Optimizer([dict(params=[param(0.)], parts=a), dict(params=[param(0.)], parts=b)], lr=.1)
 
@@ -87,7 +87,7 @@ def test_totals_are_renamed_copied_and_pickled():
     assert named.out == 'total_sum' and pickle.loads(pickle.dumps(named)) == named and named != grad_sum
     assert grad_sum(torch.ones(3)).item() == 3
     p = param(0.)
-    opt = (genopt.AdamW + genopt.clip_global_norm)([p])
+    opt = (genopt.AdamW + genopt.clip_by_global_norm)([p])
     import copy
     copy.deepcopy(opt).step(); pickle.loads(pickle.dumps(opt)).step()
 

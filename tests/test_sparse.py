@@ -61,7 +61,7 @@ def test_several_sparse_dimensions():
     (lambda ps: Adam(ps), 'l2_reg → average_grad → average_sqr_grad → step_count → adam_step'),
     (lambda ps: SGD(ps, lr=.1, wd=.1), 'l2_reg → sgd_step'),
     (lambda ps: (SGD + genopt.lookahead)(ps, lr=.1),
-     'step_count → l2_reg → sgd_step → slow_weights → lookahead_step')])
+     'step_count → l2_reg → sgd_step → average_slow_param → lookahead_step')])
 def test_what_takes_none(make, parts):
     p = lookup(); p.grad = sparse([1])
     before = p.detach().clone()
@@ -73,8 +73,8 @@ def test_what_takes_none(make, parts):
     assert torch.equal(p, before)
 
 
-@pytest.mark.parametrize('recipe, part', [(SGD + genopt.clip_global_norm, 'sqr_grad_norm'),
-                                          (genopt.LAMB + genopt.lazy, 'trust_ratio')])
+@pytest.mark.parametrize('recipe, part', [(SGD + genopt.clip_by_global_norm, 'sqr_grad_norm'),
+                                          (genopt.LAMB + genopt.lazy, 'scale_by_trust_ratio')])
 def test_what_needs_all_of_a_tensor(recipe, part):
     p = lookup(); p.grad = sparse([1])
     with pytest.raises(TypeError, match=f'as `{part}` needs all of a tensor: make its layer'):

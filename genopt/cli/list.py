@@ -5,9 +5,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from .. import parts as all_parts
-from ..catalogue import idea, modifiers, recipes, users
-from ..part import Part
+from ..catalogue import every_part, idea, modifiers, recipes, users
 from ..zoo import FAMILIES
 from . import Stop
 
@@ -30,11 +28,6 @@ def list(  # noqa: A001
         rows = [(e.name, e.family, e.idea, ' → '.join(p.label for p in e.parts)) for e in entries]
     print('\n'.join(_table(rows)))
     return 0
-
-
-def every_part() -> Iterator[Part]:
-    "Those that genopt has, in the order in which they are explained."
-    yield from (o for n in all_parts.__all__ if isinstance(o := getattr(all_parts, n), Part))
 
 
 def _table(rows: Iterable[tuple[str, str, str, str]]) -> Iterator[str]:

@@ -1,15 +1,21 @@
-"`python -m genopt stubs`: what an editor and a type checker see of the recipes: their real signatures."
+"`python -m genopt stubs`: what an editor and a type checker see of genopt, and of each recipe its real signature."
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
+
+import genopt
 
 from .. import zoo
 from ..recipe import Recipe, recipe
 
 __all__ = ['stubs']
 
+MODULES = ['part', 'composition', 'recipe',
+           *[f'parts.{m}' for m in ('scalars', 'transforms', 'stats', 'steps', 'modifiers')]]
 HEAD = """# Written by `python -m genopt stubs` from the code that runs.
 from collections.abc import Sequence
 from types import ModuleType
@@ -27,12 +33,31 @@ FAMILIES: tuple[ModuleType, ...]"""
 
 
 def stubs() -> int:
-    "Prints genopt/zoo/__init__.pyi: the recipes as a type checker and an editor see them."
-    print(text())
+    "Writes the stubs of genopt and genopt.zoo, as the code that runs has them."
+    for path, text in texts().items():
+        path.write_text(text, encoding='utf-8')
+        print(path)
     return 0
 
 
-def text() -> str:
+def texts() -> dict[Path, str]:
+    "The stubs, and where each belongs."
+    folder = Path(genopt.__file__).parent
+    return {folder/'__init__.pyi': _top() + '\n', folder/'zoo/__init__.pyi': _recipes() + '\n'}
+
+
+def _top() -> str:
+    later: dict[str, list[str]] = vars(genopt)['LATER']
+    modules = {n: m for m, names in later.items() for n in names} | dict.fromkeys(zoo.__all__, 'zoo')
+    for n in genopt.__all__:
+        if n not in modules: modules[n] = next(m for m in MODULES if hasattr(sys.modules[f'genopt.{m}'], n))
+    return '\n'.join(['# Written by `python -m genopt stubs` from the code that runs.',
+                      'from . import parts as parts, zoo as zoo',
+                      *[f'from .{modules[n]} import {n} as {n}' for n in genopt.__all__], '',
+                      '__version__: str', f'__all__ = {genopt.__all__}'])
+
+
+def _recipes() -> str:
     return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *(line for n in zoo.__all__ for line in _stub(recipe(n)))])
 
 

@@ -1,4 +1,4 @@
-"""Modifiers: parts that change any recipe, as in `Adam + cautious` or `AdamW + clip_global_norm + lookahead`.
+"""Modifiers: parts that change any recipe, as in `Adam + cautious` or `AdamW + clip_by_global_norm + lookahead`.
 
 Some are several parts, in a tuple. In a list of your own they go where `Recipe.__add__` puts them: what changes the
 gradient first, what changes the update after the steps, what reads the new parameter last.
@@ -9,11 +9,6 @@ from ..part import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
 from .stats import step_count
 from .transforms import known
-
-__all__ = ['centralize', 'clip_value', 'clip_norm', 'sqr_grad_norm', 'clip_share', 'clip_global_norm', 'clip_adaptive',
-           'clip_rms', 'orthogonalize', 'noise_size', 'noise', 'gradient_noise', 'nonfinite', 'skip_count',
-           'finite_only', 'skip_nonfinite', 'cautious', 'clip_update_rms', 'trust_ratio', 'average_param', 'mean_param',
-           'weight_mean', 'in_sync', 'slow_weights', 'lookahead_step', 'lookahead']
 
 
 # -- of the gradient -----------------------------------------------------------------------------------------
@@ -28,13 +23,13 @@ def centralize(grad):
 
 
 @transform
-def clip_value(grad, *, max_value=1.):
+def clip_by_value(grad, *, max_value=1.):
     "g ← each element clipped to ±c."
     return grad.clamp(-max_value, max_value)
 
 
 @transform(whole=True)
-def clip_norm(grad, *, max_norm=1.):
+def clip_by_norm(grad, *, max_norm=1.):
     "g ← g / max(1, ‖g‖/c), with the norm of this tensor."
     at_least = max_norm if max_norm > 1e-30 else 1.  # not 0/0 where c is 0
     return grad * (max_norm / grad.norm().clamp(min=at_least))
@@ -53,13 +48,13 @@ def clip_share(sqr_norm=sqr_grad_norm, *, max_norm=1.):
 
 
 @transform
-def clip_global_norm(grad, share=clip_share):
+def clip_by_global_norm(grad, share=clip_share):
     "g ← g·min(1, c/‖all g‖), with the norm over all parameters at once (Pascanu et al., arXiv:1211.5063, alg. 1)."
     return share * grad
 
 
 @transform(whole=True)
-def clip_adaptive(grad, param, *, max_ratio=0.01):
+def clip_by_param_norm(grad, param, *, max_ratio=0.01):
     "g ← g·min(1, c·max(‖θ‖, 1e-3)/‖g‖), norms over each output's weights (Brock et al., arXiv:2102.06171, eq. 3)."
     dims = _rest(grad) or None
     limit = max_ratio * torch.linalg.vector_norm(param, dim=dims, keepdim=True).clamp(min=1e-3)
@@ -68,7 +63,7 @@ def clip_adaptive(grad, param, *, max_ratio=0.01):
 
 
 @transform(whole=True)
-def clip_rms(grad, *, max_rms=1.):
+def clip_by_rms(grad, *, max_rms=1.):
     "g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6)."
     return grad / known(grad.square().mean().sqrt() / max_rms).clamp(min=1.)
 
@@ -92,30 +87,30 @@ def noise_size(count, *, noise=0.01, noise_decay=0.55):
 
 
 @transform(whole=True)
-def noise(grad, place, count, size=noise_size, *, seed=0):
+def add_noise(grad, place, count, size=noise_size, *, seed=0):
     "g ← g + noise, drawn by the seed, the step and the parameter: the same in a resumed run, and on every replica."
     key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03 + place * 0x8CB92BA72F3D8DD7
     draw = torch.Generator(grad.device).manual_seed(key % 2**63)
     return grad + size * torch.empty_like(grad, memory_format=torch.contiguous_format).normal_(generator=draw)
 
 
-gradient_noise = step_count, noise
+gradient_noise = step_count, add_noise
 
 
 @total
-def nonfinite(raw_grad):
+def nonfinite_count(raw_grad):
     "How many elements of all gradients are infinite or no number."
     return (~raw_grad.isfinite()).sum()
 
 
 @stat(init=0)
-def skip_count(skipped, bad=nonfinite):
+def skip_count(skipped, bad=nonfinite_count):
     "How many steps were skipped."
     return skipped + (bad > 0)
 
 
 @gate
-def finite_only(bad=nonfinite):
+def finite_only(bad=nonfinite_count):
     "A step happens only if every gradient of every parameter is finite."
     return bad == 0
 
@@ -133,14 +128,14 @@ def cautious(update, raw_grad):
 
 
 @transform(whole=True)
-def clip_update_rms(update, *, lr, max_rms=1.):
+def clip_update_by_rms(update, *, lr, max_rms=1.):
     "Δθ ← Δθ / max(1, RMS(Δθ/η)/d): no tensor moves further than d·η on average (arXiv:1804.04235, section 6)."
     if not lr: return update
     return update / known(update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.)
 
 
 @transform(whole=True, decay=True)
-def trust_ratio(update, param, *, lr):
+def scale_by_trust_ratio(update, param, *, lr):
     "Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962)."
     size, length = param.norm(), update.norm()
     return torch.where((size > 0) & (length > 0), lr * size / length, 1.) * update
@@ -168,21 +163,21 @@ weight_mean = step_count, mean_param
 
 
 @scalar
-def in_sync(count, *, sync_every=5):
+def sync(count, *, sync_every=5):
     "1 on every k-th step, else 0."
     return float(count % sync_every == 0)
 
 
 @stat(init=lambda param: param)
-def slow_weights(slow_param, new_param, sync=in_sync, *, slow_step=0.5):
+def average_slow_param(slow_param, new_param, sync=sync, *, slow_step=0.5):
     "φ ← φ + α·(θ − φ) on every k-th step (Zhang et al., arXiv:1907.08610, algorithm 1)."
     return slow_param.lerp(new_param, slow_step * sync)
 
 
 @step
-def lookahead_step(new_param, slow_param, sync=in_sync):
+def lookahead_step(new_param, slow_param, sync=sync):
     "θ ← φ on every k-th step."
     return sync * (slow_param - new_param)
 
 
-lookahead = step_count, slow_weights, lookahead_step
+lookahead = step_count, average_slow_param, lookahead_step

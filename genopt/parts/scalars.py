@@ -3,10 +3,6 @@ import math
 
 from ..part import scalar
 
-__all__ = ['debias', 'keep', 'later', 'fresh', 'annealed_lr', 'relative_lr', 'nadam_mom', 'next_nadam_mom', 'longest',
-           'length', 'rectifier', 'grown_weight', 'grown_mom', 'lower_lr', 'upper_lr', 'root_lr', 'share_of_square',
-           'share_of_mean']
-
 
 @scalar
 def debias(count, *, mom):
@@ -15,19 +11,19 @@ def debias(count, *, mom):
 
 
 @scalar
-def keep(count, *, dampening=0.):
+def share_of_grad(count, *, dampening=0.):
     "1 − τ: how much of a gradient enters a dampened buffer; all of it on the first step, as in torch."
     return 1 - dampening if count > 1 else 1.
 
 
 @scalar
-def later(count):
+def past(count):
     "0 on a parameter's first step, when there is no gradient before this one, and 1 later."
     return 0. if count == 1 else 1.
 
 
 @scalar
-def fresh(count, *, sqr_mom):
+def share_of_new(count, *, sqr_mom):
     "1 on a parameter's first step, so that an average begins with what it sees, and 1 − β₂ later."
     return 1. if count == 1 else 1 - sqr_mom
 
@@ -63,19 +59,19 @@ def next_nadam_mom(count, *, mom, momentum_decay=0.004):
 
 
 @scalar
-def longest(*, sqr_mom):
+def final_sma_length(*, sqr_mom):
     "ρ∞ = 2/(1 − β₂) − 1: how many gradients the average square is of, in the end (Liu et al., arXiv:1908.03265)."
     return 2 / (1 - sqr_mom) - 1
 
 
 @scalar
-def length(count, longest=longest, *, sqr_mom):
+def sma_length(count, final=final_sma_length, *, sqr_mom):
     "ρₜ = ρ∞ − 2t·β₂ᵗ/(1 − β₂ᵗ): how many it is of by now."
-    return longest - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
+    return final - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
 
 
 @scalar
-def rectifier(now=length, end=longest):
+def rectifier(now=sma_length, end=final_sma_length):
     "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, alg. 2)."
     return math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) if now > 5 else 0.
 

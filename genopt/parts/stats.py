@@ -3,13 +3,7 @@ import torch
 from torch import maximum
 
 from ..part import stat
-from .scalars import fresh, grown_mom, keep, later, nadam_mom, real_power, root_lr, share_of_square
-
-__all__ = ['step_count', 'mom_product', 'asgd_lr', 'first_param', 'last_grad',
-           'average_grad', 'average_slow_grad', 'average_diff', 'momentum_buffer', 'dampened_momentum', 'sum_grad',
-           'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'weighted_sum_sqr_grad', 'begun_sqr_grad',
-           'average_sqr_surprise', 'average_sqr_ahead', 'yogi_sqr_grad', 'max_grad', 'average_sqr_norm',
-           'average_sqr_rows', 'average_sqr_columns', 'turning_step']
+from .scalars import grown_mom, nadam_mom, past, real_power, root_lr, share_of_grad, share_of_new, share_of_square
 
 
 # -- numbers -------------------------------------------------------------------------------------------------
@@ -59,9 +53,9 @@ def average_slow_grad(slow_avg, grad, slow_mom=grown_mom):
 
 
 @stat
-def average_diff(diff_avg, grad, prev_last_grad, later=later, *, diff_mom=0.92):
+def average_diff(diff_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92):
     "d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change (Xie et al., arXiv:2208.06677)."
-    return diff_avg.lerp(later * (grad - prev_last_grad), 1 - diff_mom)
+    return diff_avg.lerp(past * (grad - prev_last_grad), 1 - diff_mom)
 
 
 @stat(sparse='dense')
@@ -71,9 +65,9 @@ def momentum_buffer(grad_avg, grad, *, mom=0.9):
 
 
 @stat(sparse='dense')
-def dampened_momentum(grad_avg, grad, kept=keep, *, mom=0.9):
+def dampened_momentum_buffer(grad_avg, grad, share=share_of_grad, *, mom=0.9):
     "m ← β₁·m + (1 − τ)·g, and g itself on the first step."
-    return mom * grad_avg + kept * grad
+    return mom * grad_avg + share * grad
 
 
 @stat
@@ -103,13 +97,13 @@ def sum_sqr_grad(sqr_sum, grad):
 
 
 @stat
-def weighted_sum_sqr_grad(sqr_sum, grad, weight=root_lr):
+def sum_weighted_sqr_grad(sqr_sum, grad, weight=root_lr):
     "v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
     return sqr_sum.addcmul(weight * grad, grad)
 
 
 @stat
-def begun_sqr_grad(sqr_avg, grad, share=fresh):
+def average_sqr_grad_from_first(sqr_avg, grad, share=share_of_new):
     "v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853)."
     return ((1 - share) * sqr_avg).addcmul(share * grad, grad)
 
@@ -121,14 +115,14 @@ def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom=0.999, eps=1e-8):
 
 
 @stat
-def average_sqr_ahead(sqr_avg, grad, prev_last_grad, later=later, *, diff_mom=0.92, sqr_mom=0.99):
+def average_sqr_ahead(sqr_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92, sqr_mom=0.99):
     "v ← β₃·v + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677)."
-    ahead = grad + diff_mom * later * (grad - prev_last_grad)
+    ahead = grad + diff_mom * past * (grad - prev_last_grad)
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * ahead, ahead)
 
 
 @stat(init=lambda param: torch.full_like(param, 1e-6))
-def yogi_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
+def average_sqr_grad_by_sign(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2)."
     return sqr_avg - (1 - sqr_mom) * (sqr_avg - grad * grad).sign() * grad * grad
 
@@ -147,7 +141,7 @@ def _columns(param): return param.new_zeros((*param.shape[:-2], 1, param.shape[-
 
 
 @stat(init=_one_number, whole=True)
-def average_sqr_norm(sqr_norm, grad, share=fresh):
+def average_sqr_norm(sqr_norm, grad, share=share_of_new):
     "v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286)."
     return (1 - share) * sqr_norm + share * grad.square().sum()
 
@@ -167,7 +161,7 @@ def average_sqr_columns(column_avg, grad, share=share_of_square):
 # -- of signs ------------------------------------------------------------------------------------------------
 
 @stat(init=lambda param, *, lr: torch.full_like(param, lr))
-def turning_step(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-6, max_step=50.):
+def rprop_step_size(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-6, max_step=50.):
     "Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993)."
     turn = grad * prev_last_grad
     scaled = torch.where(turn > 0, eta_plus * step_size, torch.where(turn < 0, eta_minus * step_size, step_size))

@@ -6,11 +6,6 @@ from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, ne
                       upper_lr)
 from .transforms import known
 
-__all__ = ['sgd_step', 'annealed_step', 'momentum_step', 'buffer_step', 'nesterov_step', 'aggmo_step',
-           'asgd_step', 'debiased_step', 'sign_step', 'rprop_step',
-           'weight_decay', 'proximal_decay', 'independent_decay', 'cautious_decay',
-           'scaled_step', 'adam_step', 'adam_hat_step', 'adamax_step', 'nadam_step', 'radam_step',
-           'qhadam_step', 'adan_step', 'ademamix_step', 'adabound_step', 'madgrad_step', 'adafactor_step']
 
 SQR = debias.rename(mom='sqr_mom')
 

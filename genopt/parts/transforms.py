@@ -2,11 +2,7 @@
 import torch
 
 from ..part import transform
-from .scalars import debias, later
-
-__all__ = ['l2_reg', 'rms_scale', 'centered_rms_scale', 'debiased_rms_scale', 'adopt_scale', 'delta_scale',
-           'lars_scale', 'factored_scale', 'blended_grad', 'averaged_grad', 'diff_corrected', 'friction', 'held_back',
-           'stable_scale', 'shape_scale', 'rms_match', 'turned_off', 'lazy']
+from .scalars import debias, past
 
 
 def known(x, otherwise=0.):
@@ -26,25 +22,25 @@ def l2_reg(grad, param, *, wd=0.):
 # -- in units of its own size --------------------------------------------------------------------------------
 
 @transform
-def rms_scale(grad, sqr_avg, *, eps=1e-8):
+def scale_by_rms(grad, sqr_avg, *, eps=1e-8):
     "g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e)."
     return grad / (sqr_avg.sqrt() + eps)
 
 
 @transform
-def centered_rms_scale(grad, grad_avg, sqr_avg, *, eps=1e-8):
+def scale_by_centered_rms(grad, grad_avg, sqr_avg, *, eps=1e-8):
     "g ← g / (√(v − m²) + ε): in units of its standard deviation (Graves, arXiv:1308.0850, eq. 38–41; ε as in torch)."
     return grad / (sqr_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt() + eps)
 
 
 @transform
-def debiased_rms_scale(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-8):
+def scale_by_debiased_rms(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-8):
     "g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1)."
     return grad / (sqr_avg.sqrt() / sqr_bias**.5 + eps)
 
 
 @transform
-def adopt_scale(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
+def scale_by_last_rms(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
     "g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2)."
     limit = prev_count**.25
     scaled = known(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
@@ -52,13 +48,13 @@ def adopt_scale(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
 
 
 @transform
-def delta_scale(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
+def scale_by_rms_ratio(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
     "g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1)."
     return grad * ((prev_delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt())
 
 
 @transform(whole=True)
-def lars_scale(grad, param, *, lr, wd=0., trust=1e-3):
+def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
     "g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6)."
     size, slope = param.norm(), grad.norm()
     ratio = torch.where((size > 0) & (slope > 0), trust * size / (slope + wd * size), 1.)
@@ -66,7 +62,7 @@ def lars_scale(grad, param, *, lr, wd=0., trust=1e-3):
 
 
 @transform(whole=True)
-def factored_scale(grad, row_avg, column_avg, *, eps=0.):
+def scale_by_factored_rms(grad, row_avg, column_avg, *, eps=0.):
     "g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as in torch (1804.04235)."
     eps = eps or torch.finfo(grad.dtype).eps
     if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
@@ -77,37 +73,37 @@ def factored_scale(grad, row_avg, column_avg, *, eps=0.):
 # -- looking ahead, and back ---------------------------------------------------------------------------------
 
 @transform
-def blended_grad(grad, grad_avg, *, nu=0.7):
+def blend_average(grad, grad_avg, *, nu=0.7):
     "g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again."
     return grad.lerp(grad_avg, nu)
 
 
 @transform
-def averaged_grad(grad, grad_avg):
+def use_average(grad, grad_avg):
     "g ← m: what comes after sees the average in the gradient's place."
     return grad_avg
 
 
 @transform
-def diff_corrected(grad, prev_last_grad, later=later, *, mom=0.95, variance_scale=0.025):
+def add_diff(grad, prev_last_grad, past=past, *, mom=0.95, variance_scale=0.025):
     "g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept)."
-    return grad + variance_scale * mom / (1 - mom) * later * (grad - prev_last_grad)
+    return grad + variance_scale * mom / (1 - mom) * past * (grad - prev_last_grad)
 
 
 @transform
-def friction(update, grad, prev_last_grad):
+def scale_by_friction(update, grad, prev_last_grad):
     "Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015)."
     return update * torch.sigmoid((prev_last_grad - grad).abs())
 
 
 @transform(decay=True)
-def held_back(update, later=later):
+def skip_first_step(update, past=past):
     "Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code)."
-    return later * update
+    return past * update
 
 
 @transform
-def turned_off(grad, prev_last_grad):
+def drop_turned(grad, prev_last_grad):
     "g ← 0 where it has just turned."
     return torch.where(grad * prev_last_grad < 0, 0., grad)
 
@@ -115,19 +111,19 @@ def turned_off(grad, prev_last_grad):
 # -- by the tensor as a whole --------------------------------------------------------------------------------
 
 @transform(whole=True, decay=True)
-def stable_scale(update, grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-6):
+def scale_by_rms_lag(update, grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-6):
     "Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2)."
     return update / (grad / (sqr_avg / sqr_bias).sqrt().clamp(min=eps)).square().mean().sqrt().clamp(min=1.)
 
 
 @transform(needs='matrix')
-def shape_scale(grad):
+def scale_by_shape(grad):
     "g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024)."
     return max(1., grad.shape[0] / grad.shape[1])**.5 * grad if grad.numel() else grad
 
 
 @transform(needs='matrix')
-def rms_match(grad):
+def match_adam_rms(grad):
     "g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps (Liu et al., arXiv:2502.16982)."
     return .2 * max(grad.shape)**.5 * grad
 

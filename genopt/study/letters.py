@@ -21,9 +21,9 @@ LETTERS = dict(
     fast_avg='m₁', slow_avg='m₂', scaled_avg='b', sqr_norm='v', row_avg='R', column_avg='C', step_size='Δ',
     mom_product='Πμ', eta='ηₜ', first_param='θ₀', last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped',
     # scalars and totals
-    nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', longest='ρ∞', length='ρₜ', relative_lr='ρ', lower_lr='η₋',
-    upper_lr='η₊', fresh='τ', grown_mom='β₃', grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', keep='κ',
-    in_sync='σ', nonfinite='bad', noise_size='σ')
+    nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ', relative_lr='ρ', lower_lr='η₋',
+    upper_lr='η₊', share_of_new='τ', grown_mom='β₃', grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ',
+    sync='σ', nonfinite_count='bad', noise_size='σ')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

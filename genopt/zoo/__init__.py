@@ -3,6 +3,7 @@
 LBFGS is not here: it searches along lines through all parameters at once, so it is not made of parts that see one
 parameter. torch.optim has it.
 """
+from ..recipe import Recipe
 from . import adams, friends, layers, memories, signs, sums
 from .adams import *     # noqa: F403
 from .friends import *   # noqa: F403
@@ -12,4 +13,5 @@ from .signs import *     # noqa: F403
 from .sums import *      # noqa: F403
 
 FAMILIES = friends, memories, sums, adams, signs, layers
-__all__ = [name for family in FAMILIES for name in family.__all__]
+__all__ = [name for family in FAMILIES for name, obj in vars(family).items()
+           if isinstance(obj, Recipe) and obj.__module__ == family.__name__]

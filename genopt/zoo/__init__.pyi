@@ -94,7 +94,7 @@ class _RMSprop(Recipe):
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
-            rms_scale         g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            scale_by_rms      g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
             sgd_step          Δθ = −η·g
 
             lr=0.01         learning rate
@@ -194,10 +194,10 @@ class _QHM(Recipe):
 
         QHM(params, lr=0.001, *, mom=0.999, wd=0.0, nu=0.7, maximize=False, compile=False)
 
-            l2_reg        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            average_grad  m ← β₁·m + (1 − β₁)·g
-            blended_grad  g ← (1 − ν₁)·g + ν₁·m (Ma & Yarats, arXiv:1810.06801).
-            sgd_step      Δθ = −η·g
+            l2_reg         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad   m ← β₁·m + (1 − β₁)·g
+            blend_average  g ← (1 − ν₁)·g + ν₁·m (Ma & Yarats, arXiv:1810.06801).
+            sgd_step       Δθ = −η·g
 
             lr=0.001   learning rate
             mom=0.999  decay of the average of gradients (torch: momentum)
@@ -284,11 +284,11 @@ class _Adagrad(Recipe):
 
         Adagrad(params, lr=0.01, *, eps=1e-10, wd=0.0, lr_decay=0.0, initial_accumulator_value=0.0, maximize=False, compile=False)
 
-            l2_reg                      g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            step_count                  t ← t + 1, for each parameter from its own first step.
-            sum_sqr_grad                v ← v + g² (Duchi et al., JMLR 12, 2011).
-            rms_scale[sqr_avg=sqr_sum]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
-            annealed_step               Δθ = −η/(1 + (t − 1)·ζ)·g
+            l2_reg                         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            step_count                     t ← t + 1, for each parameter from its own first step.
+            sum_sqr_grad                   v ← v + g² (Duchi et al., JMLR 12, 2011).
+            scale_by_rms[sqr_avg=sqr_sum]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            annealed_step                  Δθ = −η/(1 + (t − 1)·ζ)·g
 
             lr=0.01                        learning rate
             eps=1e-10                      keeps a denominator away from zero
@@ -317,7 +317,7 @@ class _Adadelta(Recipe):
 
             l2_reg                               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad                     v ← β₂·v + (1 − β₂)·g²
-            delta_scale                          g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
+            scale_by_rms_ratio                   g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
             average_sqr_grad[sqr_avg=delta_avg]  u ← β₂·u + (1 − β₂)·g²
             sgd_step                             Δθ = −η·g
 
@@ -349,7 +349,7 @@ class _MADGRAD(Recipe):
             step_count             t ← t + 1, for each parameter from its own first step.
             first_param            θ₀: where the parameter began.
             sum_grad               s ← s + η√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
-            weighted_sum_sqr_grad  v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+            sum_weighted_sqr_grad  v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
             madgrad_step           θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
 
             lr=0.01    learning rate
@@ -514,7 +514,7 @@ class _NAdamW(Recipe):
             average_grad              m ← β₁·m + (1 − β₁)·g
             average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
             step_count                t ← t + 1, for each parameter from its own first step.
-            blended_grad[nu=mom]      g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
+            blend_average[nu=mom]     g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
             adam_step[grad_avg=grad]  Δθ = −η·ĝ / (√v̂ + ε), with ĝ = g / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
@@ -613,10 +613,10 @@ class _Yogi(Recipe):
 
         Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, maximize=False, compile=False)
 
-            l2_reg         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            average_grad   m ← β₁·m + (1 − β₁)·g
-            yogi_sqr_grad  v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2).
-            scaled_step    Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
+            l2_reg                    g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad              m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad_by_sign  v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2).
+            scaled_step               Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
 
             lr=0.01        learning rate
             mom=0.9        decay of the average of gradients (torch: betas[0])
@@ -644,12 +644,12 @@ class _LaProp(Recipe):
 
         LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, maximize=False, compile=False)
 
-            average_sqr_grad    v ← β₂·v + (1 − β₂)·g²
-            step_count          t ← t + 1, for each parameter from its own first step.
-            debiased_rms_scale  g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1).
-            average_grad        m ← β₁·m + (1 − β₁)·g
-            debiased_step       Δθ = −η·m / (1 − β₁ᵗ)
-            weight_decay        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            average_sqr_grad       v ← β₂·v + (1 − β₂)·g²
+            step_count             t ← t + 1, for each parameter from its own first step.
+            scale_by_debiased_rms  g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1).
+            average_grad           m ← β₁·m + (1 − β₁)·g
+            debiased_step          Δθ = −η·m / (1 − β₁ᵗ)
+            weight_decay           Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.0004      learning rate
             mom=0.9        decay of the average of gradients (torch: betas[0])
@@ -677,13 +677,13 @@ class _ADOPT(Recipe):
 
         ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, maximize=False, compile=False)
 
-            step_count      t ← t + 1, for each parameter from its own first step.
-            begun_sqr_grad  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
-            adopt_scale     g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
-            average_grad    m ← β₁·m + (1 − β₁)·g
-            momentum_step   Δθ = −η·m
-            weight_decay    Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
-            held_back       Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code).
+            step_count                   t ← t + 1, for each parameter from its own first step.
+            average_sqr_grad_from_first  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
+            scale_by_last_rms            g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
+            average_grad                 m ← β₁·m + (1 − β₁)·g
+            momentum_step                Δθ = −η·m
+            weight_decay                 Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            skip_first_step              Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code).
 
             lr=0.001        learning rate
             mom=0.9         decay of the average of gradients (torch: betas[0])
@@ -711,13 +711,13 @@ class _DiffGrad(Recipe):
 
         DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
 
-            l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            average_grad      m ← β₁·m + (1 − β₁)·g
-            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
-            step_count        t ← t + 1, for each parameter from its own first step.
-            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
-            last_grad         g, for the next step to compare with.
-            friction          Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015).
+            l2_reg             g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_grad       m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad   v ← β₂·v + (1 − β₂)·g²
+            step_count         t ← t + 1, for each parameter from its own first step.
+            adam_step          Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            last_grad          g, for the next step to compare with.
+            scale_by_friction  Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015).
 
             lr=0.001       learning rate
             mom=0.9        decay of the average of gradients (torch: betas[0])
@@ -865,8 +865,8 @@ class _MARS(Recipe):
 
             last_grad         g, for the next step to compare with.
             step_count        t ← t + 1, for each parameter from its own first step.
-            diff_corrected    g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept).
-            clip_norm         g ← g / max(1, ‖g‖/c), with the norm of this tensor.
+            add_diff          g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept).
+            clip_by_norm      g ← g / max(1, ‖g‖/c), with the norm of this tensor.
             average_grad      m ← β₁·m + (1 − β₁)·g
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
             adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
@@ -900,10 +900,10 @@ class _Rprop(Recipe):
 
         Rprop(params, lr=0.01, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-06, max_step=50.0, maximize=False, compile=False)
 
-            turning_step  Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993).
-            turned_off    g ← 0 where it has just turned.
-            last_grad     g, for the next step to compare with.
-            rprop_step    Δθ = −sign(g)·Δ
+            rprop_step_size  Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993).
+            drop_turned      g ← 0 where it has just turned.
+            last_grad        g, for the next step to compare with.
+            rprop_step       Δθ = −sign(g)·Δ
 
             lr=0.01         learning rate
             eta_minus=0.5   factor of a step size where the gradient turns (torch: etas[0])
@@ -982,10 +982,10 @@ class _Lion(Recipe):
 
         Lion(params, lr=0.0001, *, mom=0.9, wd=0.0, avg_mom=0.99, maximize=False, compile=False)
 
-            average_grad[mom=avg_mom]                     m ← β₂·m + (1 − β₂)·g
-            blended_grad[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − β₁)·g + β₁·mₜ₋₁ (Ma & Yarats, arXiv:1810.06801).
-            sign_step                                     Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
-            weight_decay                                  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            average_grad[mom=avg_mom]                      m ← β₂·m + (1 − β₂)·g
+            blend_average[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − β₁)·g + β₁·mₜ₋₁ (Ma & Yarats, arXiv:1810.06801).
+            sign_step                                      Δθ = −η·sign(g) (Bernstein et al., arXiv:1802.04434, algorithm 1).
+            weight_decay                                   Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.0001     learning rate
             mom=0.9       decay of the average of gradients (torch: betas[0])
@@ -1011,9 +1011,9 @@ class _LARS(Recipe):
 
         LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=False)
 
-            lars_scale       g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
-            momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
-            buffer_step      Δθ = −m, where m has η in it.
+            scale_by_layer_rate  g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
+            momentum_buffer      m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            buffer_step          Δθ = −m, where m has η in it.
 
             lr=0.1       learning rate
             mom=0.9      decay of the average of gradients (torch: momentum)
@@ -1040,12 +1040,12 @@ class _NovoGrad(Recipe):
 
         NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, maximize=False, compile=False)
 
-            step_count                   t ← t + 1, for each parameter from its own first step.
-            average_sqr_norm             v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286).
-            rms_scale[sqr_avg=sqr_norm]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
-            l2_reg                       g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            momentum_buffer              m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
-            momentum_step                Δθ = −η·m
+            step_count                      t ← t + 1, for each parameter from its own first step.
+            average_sqr_norm                v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286).
+            scale_by_rms[sqr_avg=sqr_norm]  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            l2_reg                          g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            momentum_buffer                 m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_step                   Δθ = −η·m
 
             lr=0.01       learning rate
             mom=0.95      decay of the average of gradients (torch: betas[0])
@@ -1073,12 +1073,12 @@ class _LAMB(Recipe):
 
         LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, maximize=False, compile=False)
 
-            average_grad      m ← β₁·m + (1 − β₁)·g
-            average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
-            step_count        t ← t + 1, for each parameter from its own first step.
-            adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
-            weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
-            trust_ratio       Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962).
+            average_grad          m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad      v ← β₂·v + (1 − β₂)·g²
+            step_count            t ← t + 1, for each parameter from its own first step.
+            adam_step             Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            scale_by_trust_ratio  Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962).
 
             lr=0.001       learning rate
             mom=0.9        decay of the average of gradients (torch: betas[0])
@@ -1111,7 +1111,7 @@ class _StableAdamW(Recipe):
             step_count        t ← t + 1, for each parameter from its own first step.
             adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
             weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
-            stable_scale      Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2).
+            scale_by_rms_lag  Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2).
 
             lr=0.001      learning rate
             mom=0.9       decay of the average of gradients (torch: betas[0])
@@ -1140,13 +1140,13 @@ class _Adafactor(Recipe):
 
         Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=False)
 
-            step_count           t ← t + 1, for each parameter from its own first step.
-            average_sqr_rows     R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
-            average_sqr_columns  C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none.
-            factored_scale       g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R.
-            clip_rms             g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
-            adafactor_step       Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
-            weight_decay         Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            step_count             t ← t + 1, for each parameter from its own first step.
+            average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns    C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none.
+            scale_by_factored_rms  g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R.
+            clip_by_rms            g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
+            adafactor_step         Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
+            weight_decay           Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.01           learning rate
             eps=0.0           keeps a denominator away from zero
@@ -1181,12 +1181,12 @@ class _Muon(Recipe):
 
         Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=False)
 
-            average_grad          m ← β₁·m + (1 − β₁)·g
-            blended_grad[nu=mom]  g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
-            orthogonalize         g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
-            shape_scale           g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024).
-            sgd_step              Δθ = −η·g
-            weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            average_grad           m ← β₁·m + (1 − β₁)·g
+            blend_average[nu=mom]  g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
+            orthogonalize          g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
+            scale_by_shape         g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024).
+            sgd_step               Δθ = −η·g
+            weight_decay           Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001           learning rate
             mom=0.95           decay of the average of gradients (torch: momentum)

@@ -3,17 +3,15 @@
 Where a line says nothing else: ε stands outside the root, both averages are debiased and begin at 0, and decay is
 decoupled, of the parameter before the step.
 """
-from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, adopt_scale,
+from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, scale_by_last_rms,
                      average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, begun_sqr_grad, blended_grad, clip_norm, debiased_rms_scale, debiased_step,
-                     diff_corrected, friction, held_back, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
+                     average_sqr_surprise, average_sqr_grad_from_first, blend_average, clip_by_norm, scale_by_debiased_rms, debiased_step,
+                     add_diff, scale_by_friction, skip_first_step, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
                      momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step, step_count,
-                     weight_decay, yogi_sqr_grad)
+                     weight_decay, average_sqr_grad_by_sign)
 from ..recipe import recipe
 from .friends import Adam, with_decay
 
-__all__ = ['SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT',
-           'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS']
 
 AVERAGES = average_grad, average_sqr_grad, step_count
 
@@ -45,7 +43,7 @@ def RAdam(decouple_wd=False):
 @recipe(lr=1e-3, mom=0.9, wd=1e-2)
 def NAdamW():
     "AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."
-    return *AVERAGES, blended_grad.rename(nu='mom'), adam_step.rename(grad_avg='grad'), weight_decay
+    return *AVERAGES, blend_average.rename(nu='mom'), adam_step.rename(grad_avg='grad'), weight_decay
 
 
 @recipe(lr=1e-3, mom=0.995, wd=0., nus='nu sqr_nu')
@@ -63,25 +61,25 @@ def AdaBelief():
 @recipe(lr=1e-2)
 def Yogi():
     "Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."
-    return l2_reg, average_grad, yogi_sqr_grad, scaled_step
+    return l2_reg, average_grad, average_sqr_grad_by_sign, scaled_step
 
 
 @recipe(lr=4e-4, eps=1e-15, wd=0.)
 def LaProp():
     "Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839)."
-    return average_sqr_grad, step_count, debiased_rms_scale, average_grad, debiased_step, weight_decay
+    return average_sqr_grad, step_count, scale_by_debiased_rms, average_grad, debiased_step, weight_decay
 
 
 @recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
 def ADOPT():
     "LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853)."
-    return step_count, begun_sqr_grad, adopt_scale, average_grad, momentum_step, weight_decay, held_back
+    return step_count, average_sqr_grad_from_first, scale_by_last_rms, average_grad, momentum_step, weight_decay, skip_first_step
 
 
 @recipe(lr=1e-3)
 def DiffGrad():
     "Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015)."
-    return *Adam.parts(), last_grad, friction
+    return *Adam.parts(), last_grad, scale_by_friction
 
 
 @recipe(lr=1e-3, wd=0., gamma='bound_rate')
@@ -107,4 +105,4 @@ def Adan():
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')
 def MARS():
     "AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
-    return last_grad, step_count, diff_corrected, clip_norm, *AVERAGES[:2], adam_step, weight_decay
+    return last_grad, step_count, add_diff, clip_by_norm, *AVERAGES[:2], adam_step, weight_decay

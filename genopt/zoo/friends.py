@@ -2,15 +2,14 @@
 
 What they share is what they name alike: Momentum remembers the gradient, RMSprop its square, and Adam both.
 """
-from ..parts import (adam_step, average_grad, average_sqr_grad, centered_rms_scale, dampened_momentum, l2_reg,
-                     max_sqr_grad, momentum_buffer, momentum_step, nesterov_step, rms_scale, sgd_step, step_count,
+from ..parts import (adam_step, average_grad, average_sqr_grad, scale_by_centered_rms, dampened_momentum_buffer, l2_reg,
+                     max_sqr_grad, momentum_buffer, momentum_step, nesterov_step, scale_by_rms, sgd_step, step_count,
                      weight_decay)
 from ..recipe import recipe
 
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
 
 # Parts that an option brings in. RMSprop's buffer has a name of its own, as the centered variant has a `grad_avg`.
-CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, centered_rms_scale
+CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, scale_by_centered_rms
 ALONG_SCALED = momentum_buffer.rename(grad_avg='scaled_avg'), momentum_step.rename(grad_avg='scaled_avg')
 AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
@@ -20,7 +19,7 @@ def _along(mom, dampening, nesterov):
     if (nesterov or dampening) and not mom:
         raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
     if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
-    buffer = (step_count, dampened_momentum) if dampening else (momentum_buffer,)
+    buffer = (step_count, dampened_momentum_buffer) if dampening else (momentum_buffer,)
     return (*buffer, nesterov_step if nesterov else momentum_step) if mom else (sgd_step,)
 
 
@@ -44,7 +43,7 @@ def Momentum(dampening=0., nesterov=False):
 @recipe(lr=1e-2, sqr_mom=0.99, alpha='sqr_mom')
 def RMSprop(mom=0., centered=False):
     "Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."
-    return l2_reg, *(CENTERED if centered else (average_sqr_grad, rms_scale)), *(ALONG_SCALED if mom else (sgd_step,))
+    return l2_reg, *(CENTERED if centered else (average_sqr_grad, scale_by_rms)), *(ALONG_SCALED if mom else (sgd_step,))
 
 
 @recipe(lr=1e-3, wd=0.)

@@ -2,11 +2,10 @@
 
 They differ in which memories they keep, and in how much of each enters the step.
 """
-from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blended_grad, l2_reg, mean_param, momentum_buffer,
+from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blend_average, l2_reg, mean_param, momentum_buffer,
                      sgd_step, step_count)
 from ..recipe import recipe
 
-__all__ = ['QHM', 'AggMo', 'ASGD']
 
 TWO_BUFFERS = [momentum_buffer.rename(grad_avg=f'{k}_avg', mom=m) for k, m in (('fast', 'mom'), ('slow', 'slow_mom'))]
 
@@ -14,7 +13,7 @@ TWO_BUFFERS = [momentum_buffer.rename(grad_avg=f'{k}_avg', mom=m) for k, m in ((
 @recipe(lr=1e-3, mom=0.999)
 def QHM():
     "Steps along a blend of the gradient and its average (Ma & Yarats, arXiv:1810.06801). ν = 1 is averaged momentum."
-    return l2_reg, average_grad, blended_grad, sgd_step
+    return l2_reg, average_grad, blend_average, sgd_step
 
 
 @recipe(lr=1e-3, mom=0.9, slow_mom=0.99)

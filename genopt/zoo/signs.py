@@ -1,14 +1,12 @@
 "Steps of one size, along a sign: of the gradient, of its average, or of a blend of the two."
-from ..parts import average_grad, blended_grad, last_grad, rprop_step, sign_step, turned_off, turning_step, weight_decay
+from ..parts import average_grad, blend_average, last_grad, rprop_step, sign_step, drop_turned, rprop_step_size, weight_decay
 from ..recipe import recipe
-
-__all__ = ['Rprop', 'Signum', 'Tiger', 'Lion']
 
 
 @recipe(lr=1e-2, etas='eta_minus eta_plus', step_sizes='min_step max_step')
 def Rprop():
     "Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993)."
-    return turning_step, turned_off, last_grad, rprop_step
+    return rprop_step_size, drop_turned, last_grad, rprop_step
 
 
 @recipe(lr=1e-4, wd=0.)
@@ -26,5 +24,5 @@ def Tiger():
 @recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0., betas='mom avg_mom')
 def Lion():
     "Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675)."
-    blended = blended_grad.rename(grad_avg='prev_grad_avg', nu='mom')
+    blended = blend_average.rename(grad_avg='prev_grad_avg', nu='mom')
     return average_grad.rename(mom='avg_mom'), blended, sign_step, weight_decay
