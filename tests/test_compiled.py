@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import genopt
 from genopt import Optimizer, PartError, sgd_step, stat, step, transform
-from genopt.engines import compiled, toolchain
+from genopt.engines import kernels, plan, toolchain
 
 
 by_torchs_compiler = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # its own
@@ -28,7 +28,7 @@ by_torchs_compiler = pytest.mark.filterwarnings('ignore::DeprecationWarning')  #
 @pytest.fixture
 def builds(monkeypatch):
     "The kernels that are built from now on; none is there yet."
-    monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
+    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
     found = []
     monkeypatch.setattr(toolchain, 'build', lambda code, f=toolchain.build: (found.append(code), f(code))[1])
     return found
@@ -378,7 +378,7 @@ def test_a_dtype_that_has_no_c():
 
 
 def test_without_torchs_guards(monkeypatch):
-    monkeypatch.setattr(compiled, 'guards', None)
+    monkeypatch.setattr(plan, 'guards', None)
     both(*pair(genopt.AdamW), range(9, 15))
 
 

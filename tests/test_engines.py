@@ -4,6 +4,7 @@ Measured on a CPU (AVX-512): the eager engine bit for bit in every dtype. A comp
 root; with one, float64 within 1e-14 after 20 steps, and one step within 2.3 units of the last place (of the tensor's
 largest number) in float32 and complex64, 1 in 16 bits.
 """
+from array import array
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -13,8 +14,10 @@ from torch import nn
 
 import genopt
 from genopt import Optimizer, adam_step, average_grad, average_sqr_grad, stat, step, step_count, transform, weight_decay
-from genopt.engines import compiled, native, operations
+from genopt.engines import inductor, kernels, loop, operations
 from genopt.engines import plain as plain_engine
+from genopt.engines.tape import record
+from genopt.engines.toolchain import Kernel
 
 each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_id, CASES))
 
@@ -22,9 +25,9 @@ each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_
 @pytest.fixture
 def by_torch_compile(monkeypatch):
     "As on a GPU: no kernel in C."
-    def no_c(*args): raise native.Untranslatable('this test wants none')
-    monkeypatch.setattr(compiled, 'source', no_c)
-    monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
+    def no_c(*args): raise operations.Untranslatable('this test wants none')
+    monkeypatch.setattr(kernels, 'source', no_c)
+    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
 
 
 def params_of_every_size(dtype=torch.float64):
@@ -93,6 +96,32 @@ def test_other_dtypes(recipe, twin, kwargs, compile, dtype):
                 if isinstance(b, torch.Tensor): a.data.copy_(b)
 
 
+DEBUGGED = {'SGD': genopt.SGD, 'AdamW': genopt.AdamW, 'RMSprop': genopt.RMSprop, 'Lion': genopt.Lion,
+            'LAMB': genopt.LAMB}
+
+
+@pytest.mark.parametrize('recipe', DEBUGGED.values(), ids=DEBUGGED)
+def test_the_plain_engine_can_be_chosen_to_debug(recipe):
+    "A part sees each parameter in its own shape, in order; and the path is the same."
+    seen = []
+    @transform
+    def look(grad):
+        seen.append(tuple(grad.shape))
+        return grad * 1
+    def run(plainly):
+        ps = [nn.Parameter(random(i, s, torch.float32)) for i, s in enumerate([(3, 5), (7,), (3, 5), ()])]
+        opt = (recipe + look)(ps, lr=.01)
+        if plainly: opt.engine = plain_engine.run
+        seen.clear()
+        for t in range(3):
+            for i, p in enumerate(ps): p.grad = random(10 * t + i, p.shape, p.dtype)
+            opt.step()
+        return ps
+    ps = run(plainly=True)
+    assert seen == 3 * [(3, 5), (7,), (3, 5), ()]
+    for a, b in zip(ps, run(plainly=False)): assert torch.equal(a, b)
+
+
 # -- parts that users write ------------------------------------------------------------------------------------
 
 @transform(whole=True)
@@ -135,7 +164,7 @@ def test_users_own_parts(parts, compile):
 
 def test_what_stands_between_whole_parts_is_compiled(monkeypatch):
     calls = []
-    monkeypatch.setattr(compiled.Kernel, '__call__', lambda self, *args, f=compiled.Kernel.__call__: (
+    monkeypatch.setattr(Kernel, '__call__', lambda self, *args, f=Kernel.__call__: (
         calls.append(args[0]), f(self, *args)))
     agree(*plain_and(lambda g, on: Optimizer(g, LAMB, lr=.05, compile=on), params=lambda d: {'a': nn.Parameter(
         random(1, (40, 30), d)), 'b': nn.Parameter(random(2, (7,), d))}), 5)
@@ -167,8 +196,8 @@ def test_other_dtypes_by_torch_compile(dtype, by_torch_compile):
 def test_an_operation_that_has_no_c(monkeypatch):
     plain, ours, other, theirs = plain_and(lambda g, on: Optimizer(g, [scaled_erfcx], lr=.01, compile=on))
     agree(plain, ours, other, theirs, 5)
-    kernels = [*compiled._kernels[other.param_groups[0].composition].values()]
-    assert [type(k) for k in kernels] == [compiled.Fused] and not other.engine.__self__._warned
+    made = [*kernels._kernels[other.param_groups[0].composition].values()]
+    assert [type(k) for k in made] == [inductor.GraphKernel] and not other.engine.__self__._warned
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
@@ -227,13 +256,12 @@ def test_every_operation_in_c(dtype):
     last = step(lambda grad, *, lr: -lr * grad)
     composition = genopt.Composition([*parts, last])
     begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in fns)], dtype)
-    tape = compiled.record(composition, composition.tensor_parts, begin, ['lr'], [*fns, 'new_param'])
-    code = native.source(tape, [native.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')] +
-                         [native.Column(dtype, None, tape.results[k]) for k in fns])
+    tape = record(composition, composition.tensor_parts, begin, ['lr'], [*fns, 'new_param'])
+    code = loop.source(tape, [loop.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')] +
+                         [loop.Column(dtype, None, tape.results[k]) for k in fns])
     made = {k: torch.empty_like(a) for k in fns}
-    kernel = native.Kernel(code, ['lr'])
-    table, size = compiled._addresses([a, b, *made.values()]), compiled.array('q', [len(a)])
-    kernel(1, size.buffer_info()[0], table.buffer_info()[0], dict(lr=.1))
+    kernel = Kernel(code, ['lr'])
+    kernel(array('q', [len(a)]), kernels.addresses_of([a, b, *made.values()]), dict(lr=.1))
     tol = dict(rtol=2e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=1e-14, atol=1e-15)
     for k, f in fns.items():
         torch.testing.assert_close(made[k], f(a, b).to(dtype), equal_nan=True, **tol, msg=lambda m, k=k: f'{k}: {m}')

@@ -13,6 +13,9 @@ import torch
 from fuzzing import fuzz, is_sentence
 from genopt import Optimizer, gate, scalar, stat, step, total, transform
 from genopt.catalogue import every_part, modifiers
+from genopt.engines import plain
+from genopt.engines.work import Work
+from genopt.numbers import read
 from genopt.part import REQUIRED, Part
 from helpers import random as noise
 from hypothesis import given
@@ -145,32 +148,28 @@ def params(dtype, matrices):
 # -- by hand -------------------------------------------------------------------------------------------------
 
 def by_hand(c, hypers, ps, states):
-    "One step of all parameters, as ARCHITECTURE.md has it: totals first, then each parameter in its own shape."
+    "One step of all parameters, as ARCHITECTURE.md has it: totals first, and then the plain engine."
     rows, given = [], dict(hypers)
     for i, (p, s) in enumerate(zip(ps, states)):
         dtypes = {t.dtype for t in (p, *s.values()) if isinstance(t, torch.Tensor)}
         wide = torch.float64 if torch.float64 in dtypes else torch.float32
         cast = {k: v.to(wide) if isinstance(v, torch.Tensor) and v.is_floating_point() else v
                 for k, v in s.items()}
-        rows.append((i, p, s, p.detach().to(wide), p.grad.to(wide), cast))
+        rows.append((i, p.detach().to(wide), p.grad.to(wide), cast))
     waiting = [*c.totals]
     while waiting:
         k = next(k for k in waiting if not any(q.kind == 'total' and q.out in waiting for q in c.before[k]))
         waiting.remove(k)
         shares = []
-        for i, _, _, param, grad, cast in rows:
+        for i, param, grad, cast in rows:
             numbers = c.numbers(cast, given, c.totals[k])
             if not c.is_closed(numbers, c.totals[k]):
                 shares.append(c.total(c.totals[k], param, grad, cast, {**numbers, 'place': i}))
         given[k] = torch.stack(shares).double().sum().item() if shares else 0
-    for i, p, s, param, grad, cast in rows:
-        numbers = c.numbers(cast, given)
-        s.update({k: numbers[k] for k in c.number_stats if k in numbers})
-        if c.is_closed(numbers): continue
-        change, new = c.update(param, grad, cast, {**numbers, 'place': i})
-        new = {k: new[k].clone() for k in c.tensor_stats}
-        p.detach().copy_(param + change)
-        for k, v in new.items(): s[k].copy_(v)
+    grads = [p.grad for p in ps]
+    with torch.no_grad():
+        plain.run(Work(c, given, ps, grads, states, str, places=range(len(ps))).gather())
+    for s in states: s.update({k: read(s[k]) for k in c.number_stats})
 
 
 def attempt(make):

@@ -5,6 +5,7 @@ Programs are drawn at random: casts, views of bits, roundings, whole numbers, nu
 import math
 import random as drawing
 import re
+from array import array
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -15,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import genopt
 from genopt import Optimizer, PartError, scalar, stat, step, step_count, transform
-from genopt.engines import compiled, native, operations
+from genopt.engines import kernels, loop, operations
 from genopt.engines.pointwise import why_not_pointwise
 from genopt.engines.tape import DecidesByNumbers, record
+from genopt.engines.toolchain import Kernel
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 INTS = [torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8]
@@ -50,12 +52,11 @@ def run_as_kernel(program, dtype):
                                      [step(lambda grad, *, lr: -lr * grad)])
     begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in program)], dtype)
     tape = record(composition, composition.tensor_parts, begin, [*composition.hypers], [*program])
-    columns = [native.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')]
-    columns += [native.Column(tape.results[k].dtype, None, tape.results[k]) for k in program]
+    columns = [loop.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')]
+    columns += [loop.Column(tape.results[k].dtype, None, tape.results[k]) for k in program]
     made = {k: torch.empty(len(a), dtype=tape.results[k].dtype) for k in program}
-    table, size = compiled._addresses([a, b, *made.values()]), compiled.array('q', [len(a)])
-    kernel = native.Kernel(native.source(tape, columns), [*composition.hypers])
-    kernel(1, size.buffer_info()[0], table.buffer_info()[0], {**NUMBERS, 'unused': 0.})
+    kernel = Kernel(loop.source(tape, columns), [*composition.hypers])
+    kernel(array('q', [len(a)]), kernels.addresses_of([a, b, *made.values()]), {**NUMBERS, 'unused': 0.})
     return made
 
 
@@ -120,7 +121,7 @@ def test_a_kernel_computes_what_torch_computes(seed, default):
     before, dtype = torch.get_default_dtype(), FLOATS[seed % 2]
     torch.set_default_dtype(default)
     try: assert_same(draw_program(seed, dtype), dtype)
-    except native.Untranslatable: pytest.skip('an operation that has no C')
+    except operations.Untranslatable: pytest.skip('an operation that has no C')
     finally: torch.set_default_dtype(before)
 
 
@@ -138,7 +139,7 @@ def test_each_kind_of_conversion(code, dtype): assert_same(dict(v=code), dtype)
 @pytest.mark.parametrize('code', ['a.to(torch.int8)', 'a.to(torch.uint8)', 'a.int() // 3', 'a.int() % 3',
                                   'a.bfloat16().exp()'])
 def test_what_may_differ_in_c_goes_another_way(code):
-    with pytest.raises(native.Untranslatable): run_as_kernel(dict(v=code), torch.float32)
+    with pytest.raises(operations.Untranslatable): run_as_kernel(dict(v=code), torch.float32)
 
 
 # -- compiled optimizers ---------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def by_whole(grad): return grad.cumsum(0)
 
 @pytest.mark.parametrize('part', [as_advised, by_condition, by_float, by_whole], ids=lambda p: p.__name__)
 def test_what_the_errors_advise_works_in_both_engines(part, monkeypatch):
-    monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
+    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
     use = step(lambda grad, slow, *, lr: -lr * slow) if part.kind == 'stat' else genopt.sgd_step
     for a, b in zip(moved([step_count, part, use], lr=.1), moved([step_count, part, use], lr=.1, compile=True)):
         torch.testing.assert_close(a, b)

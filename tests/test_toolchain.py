@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import genopt
-from genopt.engines import cache, compiled, toolchain
+from genopt.engines import cache, kernels, toolchain
 from genopt.engines.toolchain import NoKernel
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def forget():
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
     "A cache of its own, a compiler that counts its calls, and nothing loaded."
-    monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
+    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
     monkeypatch.setattr(toolchain, '_loaded', {})
     monkeypatch.setattr(toolchain, '_hung', set())
     monkeypatch.setattr(toolchain, 'WAYS', [[]])

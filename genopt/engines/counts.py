@@ -1,6 +1,7 @@
 """Counts, and other numbers in states, by their addresses: one value for all parameters of a kernel's call.
 
-They are read by one call, and the kernel that moves the parameters writes the new ones: no interrupt comes between.
+They are compared by one call, and the kernel that moves the parameters writes the new ones: no interrupt
+comes between.
 """
 from __future__ import annotations
 
@@ -19,12 +20,13 @@ __all__ = ['Counts']
 
 FORMATS = {torch.int64: 'q', torch.float64: 'd'}  # as `numbers.kept` makes them
 
-SAME = '''#include <stdint.h>
-/* Are all of these equal, as bits? The first one goes to `first` */
-void run(int64_t count, const int64_t *const *at, int64_t *first, int *same)
+COMPARE = '''#include <stdint.h>
+/* Are the `count` values of each number equal, as bits? */
+void run(int64_t numbers, int64_t count, const int64_t *const *at, int *equal)
 {
-    *first = *at[0], *same = 1;
-    for (int64_t k = 1; k < count; k++) if (*at[k] != *first) *same = 0;
+    *equal = 1;
+    for (int64_t n = 0; n < numbers; n++, at += count)
+        for (int64_t k = 1; k < count; k++) if (*at[k] != *at[0]) *equal = 0;
 }
 '''
 
@@ -37,32 +39,33 @@ class Counts:
     def __init__(self, columns: Mapping[str, Sequence[Any]]):
         self.names, self.formats = [*columns], ''
         for column in columns.values():
-            found = {FORMATS.get(t.dtype, '') if type(t) is Tensor and not t.dim() and t.is_cpu else '' for t in column}
+            found = {_format(x) for x in column}
             if len(found) > 1 or '' in found: raise ValueError('numbers of other kinds')
             self.formats += found.pop()
-        self.addresses = self._addresses(columns)
-        self._same = build(SAME) if columns else None
+        self._compare = build(COMPARE) if columns else None
 
-    @staticmethod
-    def _addresses(columns: Mapping[str, Sequence[Tensor]]) -> array[int]:
-        return array('Q', [a for column in columns.values() for a in map(Tensor.data_ptr, column)])
-
-    def read(self, columns: Mapping[str, Sequence[Tensor]]) -> dict[str, Any] | None:
-        "The numbers by name. None if they have moved, or are not the same for all."
-        if not self._same: return {}
-        if self._addresses(columns) != self.addresses: return None
-        res, n, start = {}, len(self.addresses) // len(self.names), self.addresses.buffer_info()[0]
-        first, same = ctypes.c_int64(), ctypes.c_int()
-        for i, (name, form) in enumerate(zip(self.names, self.formats)):
-            self._same(ctypes.c_int64(n), ctypes.c_void_p(start + 8 * n * i), ctypes.byref(first), ctypes.byref(same))
-            if not same.value: return None
-            res[name] = struct.unpack(form, first)[0]
-        return res
+    def are_equal(
+        self,
+        addresses: array[int]  # Of each number's values, one number after another
+    ) -> bool:
+        "True if each number has one value for all parameters."
+        if not self._compare: return True
+        equal, count = ctypes.c_int(), len(addresses) // len(self.names)
+        self._compare(ctypes.c_int64(len(self.names)), ctypes.c_int64(count),
+                      ctypes.c_void_p(addresses.buffer_info()[0]), ctypes.byref(equal))
+        return bool(equal.value)
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
-        "New values, of 8 bytes each."
-        return struct.pack(self.formats, *[values[k] for k in self.names])
+        """New values, of 8 bytes each.
 
-    def fit(self, values: Mapping[str, Any]) -> bool:
-        "True if new values can be kept as the old ones are."
-        return all(form == 'd' or isinstance(values[k], int) for k, form in zip(self.names, self.formats))
+        Nothing if the kinds of the old ones cannot hold them, as a whole number has become a fraction.
+        """
+        new = [values[k] for k in self.names]
+        if any(form == 'q' and not isinstance(x, int) for form, x in zip(self.formats, new)): return b''
+        return struct.pack(self.formats, *new)
+
+
+def _format(x: Any) -> str:
+    "How a number's 8 bytes are read; '' for everything else."
+    is_plain = type(x) is Tensor and not x.dim() and x.is_cpu
+    return FORMATS.get(x.dtype, '') if is_plain else ''

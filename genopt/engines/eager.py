@@ -1,8 +1,8 @@
-"""The eager engine: calls the parts one after another, on blocks of elements. The reference for every other engine.
+"""The eager engine: calls the parts one after another, as `plain`, but on blocks of elements.
 
-Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32, or float64 if the
-parameter or its state is. So a step in lower precision rounds once, when its results are stored. Parts return new
-values; only engines write.
+Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32,
+or float64 if the parameter or its state is. So a step in lower precision rounds once, when its
+results are stored. Parts return new values; only engines write.
 """
 from __future__ import annotations
 
@@ -13,81 +13,86 @@ from torch import Tensor
 
 from ..numbers import store
 from ..part import PartError
-from .layout import Block, Cohort, blocks, cohorts, single
+from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .work import Work
 
-__all__ = ['run', 'run_cohort', 'numbers_of', 'finish']
+__all__ = ['numbers_of', 'plain_number', 'run', 'step_block', 'store_numbers']
 
 Update: TypeAlias = Callable[..., tuple[Tensor, dict[str, Any]]]
 
 
 def run(work: Work) -> None:
-    "One step of each parameter. If a part fails, the block of elements that it failed on is unchanged."
+    """One step of each parameter.
+
+    Raises PartError if a part fails: then the block of elements that it failed on is unchanged.
+    """
     for cohort in cohorts(work):
-        if (numbers := numbers_of(cohort.work)) is not None: run_cohort(cohort, numbers)
+        numbers = numbers_of(cohort.work)
+        if not work.composition.is_closed(numbers):
+            for block in blocks(cohort): step_block(cohort, block, numbers)
+        store_numbers(cohort.work, numbers)
 
 
-def run_cohort(
-    cohort: Cohort,
-    numbers: Mapping[str, Any],  # From `numbers_of`
-    update: Update | None=None,  # In place of `composition.update`
-    take: Callable[[Block], bool] | None=None  # Is given each block, not cut, and may do its step instead
-) -> None:
-    "One step of parameters that share their numbers."
-    work, c = cohort.work, cohort.work.composition
-    flat = c.elementwise and cohort.flat
-    for block in blocks(cohort, cut=not take) if flat else single(cohort):
-        if take and take(block):
-            block.scatter()
-            continue
-        try: change, new, old = _compute(cohort, block, numbers, update)
-        except PartError as e: raise _blame(e, cohort, block, numbers) from e.__cause__
-        param = block.tensors['param']
-        new = {k: _own(new[k], old.values()) for k in c.tensor_stats}
-        if param.dtype == cohort.wide: param.add_(change)
-        else:                          param.copy_(old['param'] + change)
-        for k, v in new.items(): block.tensors[k].copy_(v)
-        block.scatter()
-    finish(work, numbers)
-
-
-def numbers_of(work: Work) -> dict[str, Any] | None:
-    "The half of a step that is plain numbers, for a whole cohort. None where a gate is closed: the step is over."
+def numbers_of(work: Work) -> dict[str, Any]:
+    "The half of a step that is plain numbers, for parameters that share them."
     c = work.composition
-    try: numbers = c.numbers({k: work.columns[k][0] for k in c.number_stats}, work.hypers)
-    except PartError as e: raise PartError(f'{e} (on {work.describe(work.params[0])})') from e.__cause__
-    if not c.is_closed(numbers): return numbers
-    finish(work, numbers)
-    return None
+    try: return c.numbers({k: work.columns[k][0] for k in c.number_stats}, work.hypers)
+    except PartError as e: raise _on(e, work, work.params[0]) from e.__cause__
 
 
-def finish(work: Work, numbers: Mapping[str, Any]) -> None:
-    "Stores the stats that are numbers: the end of a cohort's step."
+def store_numbers(work: Work, numbers: Mapping[str, Any]) -> None:
+    "Writes the stats that are numbers into all states. Those after a closed gate are left as they are."
     for k in work.composition.number_stats:
-        if k in numbers: store(work.states, k, v.item() if hasattr(v := numbers[k], 'item') else v)  # not NumPy's
+        if k in numbers: store(work.states, k, plain_number(numbers[k]))
 
 
-def _compute(cohort: Cohort, block: Block, numbers: Mapping[str, Any],
-             update: Update | None=None) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
-    "The change, the new state, and what they were computed from."
-    work, wide = cohort.work, cohort.wide
-    old = {k: t.to(wide) if t.is_floating_point() else t for k, t in block.tensors.items()}
-    grad = -old['grad'] if work.climb else old['grad']
-    state = {k: old[k] for k in work.composition.tensor_stats}
-    if work.composition.reads_place: numbers = {**numbers, 'place': block.place}
-    return *(update or work.composition.update)(old['param'], grad, state, numbers), old
+def plain_number(x: Any) -> Any:
+    "Python's number, and not torch's or NumPy's."
+    return x.item() if hasattr(x, 'item') else x
 
 
-def _own(x: Tensor, old: Iterable[Tensor]) -> Tensor:
-    "A part may return what it read: that must not change when the parameter, or another stat, is written."
+def step_block(
+    cohort: Cohort,
+    block: Block,               # Of this cohort
+    numbers: Mapping[str, Any],  # From `numbers_of`
+    update: Update | None=None  # In place of `composition.update`
+) -> None:
+    "One step of the elements in a block."
+    try: change, new, old = _compute(cohort, block, numbers, update)
+    except PartError as e: raise _located(e, cohort, block, numbers) from e.__cause__
+    param = block.tensors['param']
+    new = {k: _unshared(new[k], old.values()) for k in cohort.work.composition.tensor_stats}
+    if param.dtype == cohort.dtype: param.add_(change)
+    else:                           param.copy_(old['param'] + change)
+    for k, v in new.items(): block.tensors[k].copy_(v)
+    block.scatter()
+
+
+def _compute(
+    cohort: Cohort, block: Block, numbers: Mapping[str, Any], update: Update | None=None
+) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
+    "The change, the new state, and the tensors that they were computed from."
+    c, dtype = cohort.work.composition, cohort.dtype
+    old = {k: t.to(dtype) if t.is_floating_point() else t for k, t in block.tensors.items()}
+    grad = -old['grad'] if cohort.work.climb else old['grad']
+    state = {k: old[k] for k in c.tensor_stats}
+    if c.reads_place: numbers = {**numbers, 'place': block.place}
+    return *(update or c.update)(old['param'], grad, state, numbers), old
+
+
+def _unshared(x: Tensor, old: Iterable[Tensor]) -> Tensor:
+    "A copy if a part has returned what it read: writing to that must not change this."
     return x.clone() if x._is_view() or any(x is t for t in old) else x
 
 
-def _blame(e: PartError, cohort: Cohort, block: Block, numbers: Mapping[str, Any]) -> PartError:
-    "The error with the parameter that it is about: of several, the first on which the part fails alone."
-    describe = cohort.work.describe
-    alone = [b for b in single(cohort) if any(b.params[0] is p for p in block.params)]
+def _located(e: PartError, cohort: Cohort, block: Block, numbers: Mapping[str, Any]) -> PartError:
+    "The error with its parameter: of several, the first on which the part fails alone."
+    alone = [b for b in single_blocks(cohort) if any(b.params[0] is p for p in block.params)]
     for b in alone if len(alone) > 1 else []:
         try: _compute(cohort, b, numbers)
-        except PartError as again: return PartError(f'{again} (on {describe(b.params[0])})')
-    return PartError(f'{e} (on {describe(block.params[0])})')
+        except PartError as again: return _on(again, cohort.work, b.params[0])
+    return _on(e, cohort.work, block.params[0])
+
+
+def _on(e: PartError, work: Work, param: Tensor) -> PartError:
+    return PartError(f'{e} (on {work.describe(param)})')

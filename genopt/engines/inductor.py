@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from .native import Column, NoKernel
+from .loop import Column
 from .operations import FILLS, SAME, TRUTH
 from .tape import Op, Ref, Tape
+from .toolchain import NoKernel
 
-__all__ = ['Fused']
+__all__ = ['GraphKernel']
 
 aten = torch.ops.aten
 USUAL = torch.float32, torch.float64, torch.bool
@@ -27,7 +28,7 @@ SMALL = torch.uint8, torch.int8, torch.int16
 SCALED = 'add', 'sub', 'addcmul', 'addcdiv'
 
 
-class Fused:
+class GraphKernel:
     "A kernel that updates tensors in place, of any device."
     def __init__(self, tape: Tape, columns: Mapping[str, Column]):
         self.names, self.begin = [*columns], tape.numbers
@@ -35,25 +36,36 @@ class Fused:
         on_tensors = [op for op in tape.ops if not op.out.is_number]
         read = [x for op in on_tensors for x in op.args] + [c.end for c in columns.values()]
         self.used = list(dict.fromkeys(x for x in read if isinstance(x, Ref) and x.is_number))
-        self.failed = ''  # why it does not compile
-        self.why_not = next(filter(None, map(_why_not, on_tensors)), '')
+        self.is_tried = all(op.out.dtype in USUAL for op in on_tensors)
+        self.why_not = next(filter(None, map(_why_not, on_tensors)), '')  # why it cannot run
         try: self.graph = fx.GraphModule({}, _graph(on_tensors, columns, self.used))
         except NoKernel as e: self.why_not = str(e)
-        if self.why_not: return
-        self.compiled = torch.compile(self.graph, dynamic=True, fullgraph=True,
-                                      options={'emulate_precision_casts': True})
-        self.is_tried = all(op.out.dtype in USUAL for op in on_tensors)
+        if not self.why_not:
+            self.compiled = torch.compile(self.graph, dynamic=True, fullgraph=True,
+                                          options={'emulate_precision_casts': True})
 
-    def __call__(self,
+    def __call__(
+        self,
         tensors: Mapping[str, Tensor],  # One-dimensional, of one length of at least 2, on one device
         numbers: Mapping[str, float]    # By name
     ) -> None:
-        if self.why_not: raise NoKernel(self.why_not)
+        "Raises NoKernel if it cannot run, now and from now on."
+        if not self.why_not:
+            try: return self._run(tensors, numbers)
+            except NoKernel as e: self.why_not = str(e)
+            except Exception as e:  # whatever torch.compile may raise
+                why = ' '.join(str(e).split())[:300]
+                self.why_not = f'torch.compile failed: {type(e).__name__}: {why}'
+        raise NoKernel(self.why_not)
+
+    def _run(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
         env: dict[Ref, Any] = {}
-        for k, ref in self.begin.items(): env[ref] = torch.tensor(float(numbers[k]), dtype=torch.float64)
+        for k, ref in self.begin.items():
+            env[ref] = torch.tensor(float(numbers[k]), dtype=torch.float64)
         for op in self.on_numbers: env[op.out] = _on_numbers(op, env)
         ordered = [tensors[k].detach() for k in self.names]
-        values = torch.tensor([env[ref].item() for ref in self.used], dtype=torch.float64).to(ordered[0].device)
+        values = torch.tensor([env[ref].item() for ref in self.used], dtype=torch.float64)
+        values = values.to(ordered[0].device)
         if not self.is_tried: self._try(values, ordered)
         self.compiled(values, *ordered)
 

@@ -22,7 +22,8 @@ from torch.nn import Parameter
 from ..numbers import read_all
 from .work import Work
 
-__all__ = ['Cohort', 'Block', 'PLAIN', 'apart', 'blocks', 'cohorts', 'is_dense', 'rows', 'single']
+__all__ = ['Block', 'Cohort', 'PLAIN', 'are_disjoint', 'blocks', 'cohorts', 'is_dense',
+           'real_tensors', 'single_blocks']
 
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
@@ -35,23 +36,27 @@ PLAIN = {Tensor, Parameter}  # not a subclass that is sharded, quantised or fake
 class Cohort:
     "Work on parameters that share their numbers, dtypes and device."
     work: Work
-    rows: list[int]      # their places in the work that it was cut from
-    wide: torch.dtype    # what its step is computed in: float64 if a parameter or its state is, else float32
-    flat: bool           # True if it may be cut and joined: plain tensors, with states of their parameters' shapes
+    rows: list[int]     # their places in the work that it was cut from
+    dtype: torch.dtype  # of the computation: float64 if a parameter or its state is, else float32
+    is_flat: bool       # they are plain tensors, and the states have their shapes
 
 
 @dataclass(slots=True)
 class Block:
-    "Tensors of one shape by name: `param`, `grad`, and stats. What is written into them, `scatter` puts in its place."
+    """Tensors of one shape by name: `param`, `grad`, and stats.
+
+    Some are copies: `scatter` moves what was written to them to its place.
+    """
     tensors: dict[str, Tensor]
-    params: Sequence[Tensor]                         # those that have elements in it
-    place: int=0                                     # of its parameter, if it is one: see `Work`
+    params: Sequence[Tensor]  # those that have elements in it
+    place: int=0              # the parameter's, if it is one: see `Work`
     sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors came from
 
-    def flat(self) -> dict[str, Tensor] | None:
-        "The tensors with one dimension, if that takes no copy and there are at least two elements."
+    def flattened(self) -> dict[str, Tensor] | None:
+        "Views of one dimension. None if that takes a copy, or there are fewer than two elements."
+        tensors = self.tensors.values()
         if self.tensors['param'].numel() < 2: return None
-        if not all([t.is_contiguous() and not t.is_neg() for t in self.tensors.values()]): return None
+        if not all([t.is_contiguous() and not t.is_neg() for t in tensors]): return None
         return {k: t.view(-1) for k, t in self.tensors.items()}
 
     def scatter(self) -> None:
@@ -67,45 +72,60 @@ def cohorts(work: Work) -> list[Cohort]:
     counts = [read_all(columns[k]) for k in c.number_stats]
     for i, (p, g) in enumerate(zip(work.params, work.grads)):
         state = [column[i] for column in tensors]
-        plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
-        pair = p.is_complex()  # its elements are pairs, and then those of the others must be
-        flat = plain and all([t.shape == p.shape and t.is_complex() == pair for t in (g, *state)])
-        wide = torch.float64 if any([t.dtype in DOUBLE for t in (p, *state)]) else torch.float32
-        key = (wide, flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state], *[n[i] for n in counts])
+        is_plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
+        pairs = p.is_complex()  # its elements are pairs, and then those of the others must be
+        is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
+                                    for t in (g, *state)])
+        is_double = any([t.dtype in DOUBLE for t in (p, *state)])
+        dtype = torch.float64 if is_double else torch.float32
+        key = (dtype, is_flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state],
+               *[n[i] for n in counts])
         found.setdefault(key, []).append(i)
     return [Cohort(work.only(rows), rows, *key[:2]) for key, rows in found.items()]
 
 
-def rows(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    "Each parameter and its tensors by name, in their own shape. Complex numbers are pairs of reals, as in torch."
+def real_tensors(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Each parameter, and its tensors by name in their own shape.
+
+    Complex numbers are pairs of reals, as in torch.
+    """
     for i, p in enumerate(work.params):
         tensors = work.tensors(i)
         if p.is_complex():
-            tensors['grad'] = tensors['grad'].resolve_conj()  # not of what is written to: that would be a copy
-            tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
+            grad = tensors['grad'].resolve_conj()  # only this: of what is written to, it would be a copy
+            tensors = {k: torch.view_as_real(t) if t.is_complex() else t
+                       for k, t in {**tensors, 'grad': grad}.items()}
         yield p, tensors
 
 
-def single(cohort: Cohort) -> Iterator[Block]:
-    "Each parameter is a block."
+def single_blocks(cohort: Cohort) -> Iterator[Block]:
+    "A block for each parameter."
     places = cohort.work.places or range(len(cohort.work.params))
-    return (Block(tensors, [p], place) for (p, tensors), place in zip(rows(cohort.work), places))
+    for (p, tensors), place in zip(real_tensors(cohort.work), places):
+        yield Block(tensors, [p], place)
 
 
 def blocks(
     cohort: Cohort,
     cut: bool=True  # Cut large tensors? Only on the CPU
 ) -> Iterator[Block]:
-    "The cohort's elements in blocks. A tensor that does not flatten without a copy is a block in its own shape."
-    cpu = cohort.work.params[0].device.type == 'cpu'
-    size, small = (CUT, GATHER) if cpu else (GPU_BLOCK, GPU_GATHER)
+    """The cohort's elements in blocks.
+
+    Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten without
+    a copy is a block in its own shape.
+    """
+    if not (cohort.is_flat and cohort.work.composition.elementwise):
+        yield from single_blocks(cohort)
+        return
+    is_cpu = cohort.work.params[0].device.type == 'cpu'
+    size, small = (CUT, GATHER) if is_cpu else (GPU_BLOCK, GPU_GATHER)
     waiting: dict[torch.Size, list[Block]] = defaultdict(list)  # by shape: stacking is cheap
-    for one in single(cohort):
+    for one in single_blocks(cohort):
         p = one.params[0]
         if (n := p.numel()) >= small:
             tensors = _flatten(one.tensors)
-            whole = n <= size or not (cut and cpu) or tensors['param'].dim() > 1
-            if whole or not apart(tensors.values()): yield Block(tensors, [p])
+            stays_whole = n <= size or not (cut and is_cpu) or tensors['param'].dim() > 1
+            if stays_whole or not are_disjoint(tensors.values()): yield Block(tensors, [p])
             else:
                 for piece in zip(*[torch.split(t, size) for t in tensors.values()]):
                     yield Block(dict(zip(tensors, piece)), [p])
@@ -117,13 +137,17 @@ def blocks(
 
 
 def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    "One-dimensional views in storage order, if all of them lie dense and in the same order; else as they are."
-    p = tensors['param']
-    if all([t.is_contiguous() for t in tensors.values()]): return {k: t.view(-1) for k, t in tensors.items()}
+    """Views of one dimension, in the order of the memory.
+
+    Tensors with gaps, or in different orders, stay as they are.
+    """
+    p, grad = tensors['param'], tensors['grad']
+    if all([t.is_contiguous() for t in tensors.values()]):
+        return {k: t.view(-1) for k, t in tensors.items()}
     if not is_dense(p): return tensors
-    if tensors['grad'].stride() != p.stride():
-        tensors = {**tensors, 'grad': torch.empty_strided(p.shape, p.stride(), dtype=tensors['grad'].dtype,
-                                                          device=p.device).copy_(tensors['grad'])}
+    if grad.stride() != p.stride():
+        copy = torch.empty_strided(p.shape, p.stride(), dtype=grad.dtype, device=p.device)
+        tensors = {**tensors, 'grad': copy.copy_(grad)}
     if any(t.stride() != p.stride() for t in tensors.values()): return tensors
     return {k: t.as_strided((t.numel(),), (1,)) for k, t in tensors.items()}
 
@@ -142,14 +166,14 @@ def _gather(alike: list[Block]) -> Iterator[Block]:
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
     written = [t for k, column in columns.items() if k != 'grad' for t in column]
     read = {g.data_ptr(): g for g in columns['grad']}  # two parameters may have the same gradient
-    if len(alike) == 1 or not apart([*written, *read.values()]):
+    if len(alike) == 1 or not are_disjoint([*written, *read.values()]):
         yield from alike
     else:
         stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
         yield Block(stacked, [b.params[0] for b in alike], sources=columns)
 
 
-def apart(tensors: Iterable[Tensor]) -> bool:
+def are_disjoint(tensors: Iterable[Tensor]) -> bool:
     "True if no two of these tensors share memory."
     end = -1
     for start, size in sorted((t.data_ptr(), _extent(t)) for t in tensors):
@@ -161,4 +185,6 @@ def apart(tensors: Iterable[Tensor]) -> bool:
 def _extent(t: Tensor) -> int:
     "The bytes from a tensor's first element to its last."
     if t.is_contiguous(): return t.nbytes
-    return t.element_size() * (1 + sum((n - 1) * s for n, s in zip(t.shape, t.stride()))) if t.numel() else 0
+    if not t.numel(): return 0
+    last = sum((n - 1) * stride for n, stride in zip(t.shape, t.stride()))
+    return t.element_size() * (1 + last)

@@ -2,7 +2,7 @@
 
 Numbers of 16 bits are kept as floats, and rounded after every operation, as torch does. Whole numbers wrap around. What
 C leaves open (a float that is out of an integer's range) is asked of torch. An operation on a dtype that is not in
-these tables raises NotInC, and goes another way.
+these tables raises Untranslatable, and goes another way.
 """
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from .tape import Op, Ref
+from .toolchain import NoKernel
 
-__all__ = ['FILLS', 'NotInC', 'OPS', 'SAME', 'TRUTH', 'TYPES', 'TYPED', 'line', 'read', 'store', 'type_of', 'write']
+__all__ = ['FILLS', 'OPS', 'SAME', 'TRUTH', 'TYPED', 'TYPES', 'Untranslatable', 'VECTOR', 'line', 'read', 'store', 'type_of', 'write']
 
 
-class NotInC(ValueError): "There is no C for an operation on this dtype."
+class Untranslatable(NoKernel): "There is no C for an operation, or not for this dtype."
 
 
 FLOATS, HALVES = (torch.float32, torch.float64), (torch.bfloat16, torch.float16)
@@ -47,13 +48,16 @@ WRAPPING = {'add': '{0} + {2} * {1}', 'sub': '{0} - {2} * {1}', 'rsub': '{1} - {
 SIMPLE = {'div': '{0} / {1}', 'reciprocal': '1 / {0}', 'abs': 'fabs{f}({0})', 'sqrt': 'sqrt{f}({0})',
           'floor': 'floor{f}({0})', 'ceil': 'ceil{f}({0})', 'trunc': 'trunc{f}({0})', 'round': 'rint{f}({0})',
           'relu': '{0} < 0 ? 0 : {0}'}
+# Functions that glibc has for whole vectors, and how many arguments they have
+VECTOR = dict.fromkeys('exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh '
+                       'asinh acosh atanh erf erfc'.split(), 1) | dict(pow=2, atan2=2, hypot=2)
 OTHERS = {
     'addcmul': 'fma{f}({3} * {1}, {2}, {0})', 'addcdiv': '{0} + {3} * {1} / {2}',  # both rounded as in torch
     'lerp': 'fma{f}(fabs{f}({2}) < 0.5{f} ? {2} : {2} - 1, {1} - {0}, fabs{f}({2}) < 0.5{f} ? {0} : {1})',
-    'rsqrt': '1 / sqrt{f}({0})', 'pow': 'pow{f}({0}, {1})',
-    **{name: f'{name}{{f}}({{0}})' for name in ('exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh '
-                                                'cosh tanh asinh acosh atanh erf erfc').split()},
-    **{name: f'{name}{{f}}({{0}}, {{1}})' for name in 'atan2 hypot fmax fmin copysign fmod'.split()},
+    'rsqrt': '1 / sqrt{f}({0})',
+    **{name: f'{name}{{f}}({{0}})' for name, n in VECTOR.items() if n == 1},
+    **{name: f'{name}{{f}}({{0}}, {{1}})' for name, n in VECTOR.items() if n == 2},
+    **{name: f'{name}{{f}}({{0}}, {{1}})' for name in 'fmax fmin copysign fmod'.split()},
     'frac': '{0} - trunc{f}({0})', 'sigmoid': '1 / (1 + exp{f}(-{0}))'}
 OPS = COPIES | TRUTH | BITS | ORDERED | WRAPPING | SIMPLE | OTHERS
 POWERS = {1: '{0}', 2: '{0} * {0}', 3: '{0} * {0} * {0}', .5: 'sqrt{f}({0})', -.5: '1 / sqrt{f}({0})', -1: '1 / {0}'}
@@ -78,14 +82,14 @@ def type_of(dtype: torch.dtype) -> str: return 'float' if dtype in HALVES else T
 
 
 def line(op: Op) -> str:
-    "One operation as a line of C. Raises NotInC."
+    "One operation as a line of C. Raises Untranslatable."
     return f'const {type_of(op.out.dtype)} v{op.out.place} = {_expression(op)};'
 
 
 def _expression(op: Op) -> str:
     name, out, args = op.name, op.out.dtype, op.args
     if op.func._overloadname in ('Tensor_mode', 'Scalar_mode', 'decimals') or not _is_known(name, out):
-        raise NotInC(f'there is no C for `{op.func}` of {_name(out)}')
+        raise Untranslatable(f'there is no C for `{op.func}` of {_name(out)}')
     if name == 'view' and op.func._overloadname == 'dtype': return _reinterpreted(args[0], out)
     template = OPS.get(name, '')
     if name == 'pow' and isinstance(args[1], (int, float)) and not op.out.is_number:
@@ -134,7 +138,7 @@ def _value(x: Any, dtype: torch.dtype | None, name: str) -> str:
     if dtype in HALVES and name in IN_FLOAT or dtype is None: dtype = torch.float32 if dtype else torch.float64
     if dtype in INTS:
         if x != x or not torch.iinfo(dtype).min <= x <= torch.iinfo(dtype).max:
-            raise NotInC(f'there is no {_name(dtype)} that is {x}')
+            raise Untranslatable(f'there is no {_name(dtype)} that is {x}')
         return f'({INTS[dtype]})({int(x) + 1}LL - 1)' if int(x) < 0 else f'({INTS[dtype]})({int(x)}LL)'
     number = {'inf': 'INFINITY', '-inf': '-INFINITY', 'nan': 'NAN'}.get(str(x), str(+x))
     code = f'({type_of(dtype)})({float(number) if number.lstrip("-").isdigit() else number})'
@@ -149,7 +153,7 @@ def _cast(x: str, old: torch.dtype, new: torch.dtype) -> str:
     if new in HALVES: return _rounded(x, new)
     if new == torch.bool: return f'({x} != 0)'
     if new not in INTS or old in INTS or old == torch.bool: return f'({TYPES[new]}){x}'
-    if new not in (torch.int32, torch.int64): raise NotInC(f'there is no C for {_name(old)} to {_name(new)}')
+    if new not in (torch.int32, torch.int64): raise Untranslatable(f'there is no C for {_name(old)} to {_name(new)}')
     below, above, nan = outside(new)
     limit = float(2**(8 * new.itemsize - 1))
     f = '' if old == torch.float64 else 'f'
@@ -187,7 +191,7 @@ def write(dtype: torch.dtype, ref: Ref) -> str:
 
 def _reinterpreted(ref: Ref, dtype: torch.dtype) -> str:
     "The same bits, read as another dtype."
-    if torch.bool in (ref.dtype, dtype) and ref.dtype != dtype: raise NotInC('there is no C for the bits of a bool')
+    if torch.bool in (ref.dtype, dtype) and ref.dtype != dtype: raise Untranslatable('there is no C for the bits of a bool')
     bits = f'BITS({TYPES[ref.dtype]}, {TYPES[dtype]}, {store(ref.dtype, f"v{ref.place}")})'
     return read(dtype, bits)
 

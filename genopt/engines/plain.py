@@ -1,10 +1,11 @@
 """The plain engine: the mathematics as it stands, one parameter after another, each in its own shape.
 
-It is the page to read first, and what every other engine is tested against. Run with it to debug a part:
-`opt.engine = plain.run`.
+This is the page to read first: the other engines do the same, faster, and are tested against it.
+To debug a part, choose it: `opt.engine = plain.run`.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,27 +18,34 @@ __all__ = ['run']
 
 
 def run(work: Work) -> None:
-    "One step of each parameter."
-    c = work.composition
+    "One step of each parameter: first what is plain numbers (a step count, a debiasing factor), then the tensors."
+    composition = work.composition
     for i, state in enumerate(work.states):
-        tensors = work.tensors(i)
-        tensors['grad'] = tensors['grad'].resolve_conj()
-        double = any(t.dtype in (torch.float64, torch.complex128) for k, t in tensors.items() if k != 'grad')
-        old = {k: _wide(t, torch.float64 if double else torch.float32) for k, t in tensors.items()}
-        numbers = {**c.numbers(state, work.hypers), 'place': work.places[i]}
-        if not c.is_closed(numbers):
-            grad = -old['grad'] if work.climb else old['grad']
-            change, new = c.update(old['param'], grad, {k: old[k] for k in c.tensor_stats}, numbers)
-            new = {k: new[k].clone() for k in c.tensor_stats}  # a part may return what it has read
-            for k, v in (new | {'param': old['param'] + change}).items(): _real(tensors[k]).copy_(v)
-        for k in c.number_stats:
-            if k in numbers: store([state], k, read(numbers[k]))
+        numbers = composition.numbers(state, work.hypers)
+        if not composition.is_closed(numbers): _move(work, i, numbers)
+        for k in composition.number_stats:
+            if k in numbers: store([state], k, read(numbers[k]))  # not there if it stands after a closed gate
 
 
-def _real(x: Tensor) -> Tensor: return torch.view_as_real(x) if x.is_complex() else x
+def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
+    """Writes the new values of one parameter and of its stats that are tensors.
+
+    Parts see complex numbers as pairs of real ones, as in torch.
+    """
+    composition = work.composition
+    tensors = work.tensors(i)
+    tensors['grad'] = tensors['grad'].resolve_conj()
+    tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
+    dtype = _dtype([t for k, t in tensors.items() if k != 'grad'])
+    old = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
+    param, grad = old['param'], -old['grad'] if work.climb else old['grad']
+    state = {k: old[k] for k in composition.tensor_stats}
+    change, new = composition.update(param, grad, state, {**numbers, 'place': work.places[i]})
+    new = {k: new[k].clone() for k in composition.tensor_stats}  # a part may return what it has read
+    for k, value in {**new, 'param': param + change}.items(): tensors[k].copy_(value)
 
 
-def _wide(x: Tensor, dtype: torch.dtype) -> Any:
-    "Parts see real tensors, in at least single precision."
-    x = _real(x)
-    return x.to(dtype) if x.is_floating_point() else x
+def _dtype(written: list[Tensor]) -> torch.dtype:
+    "What a step is computed in. Lower precision is rounded once, when the results are written."
+    double = any(t.dtype == torch.float64 for t in written)
+    return torch.float64 if double else torch.float32

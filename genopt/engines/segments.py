@@ -1,7 +1,7 @@
 """Segments: a composition's tensor parts, cut at each that has to run as it is. The stretches between are compiled.
 
-What runs as it is needs the whole tensor (a norm), or lets plain numbers decide what it does (`if count > 1`), so that
-no one kernel holds for it.
+A part runs as it is if it needs the whole tensor (a norm), or if plain numbers decide what it does
+(`if count > 1`), so that no one kernel holds for it.
 """
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ..composition import Composition
 from ..part import RESERVED, Part
 from ..rehearsal import trial_shape
 from ..trial import apart
+from .kernels import addresses_of, kernel_of_parts, names_of_numbers
 from .layout import PLAIN
-from .native import Column, Kernel, NoKernel, source
-from .tape import DecidesByNumbers, Tape, record
+from .tape import DecidesByNumbers, record
+from .toolchain import NoKernel
 
-__all__ = ['Segment', 'is_one', 'numbers_of', 'segments', 'update']
+__all__ = ['Segment', 'Update', 'is_one_kernel', 'segments']
 
 WHOLE_NUMBERS = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
@@ -35,9 +36,7 @@ class Segment(NamedTuple):
     makes: tuple[str, ...]
 
 
-# By composition: its segments, and kernels for them by the dtypes of what they read, or why there are none
 _cut: WeakKeyDictionary[Composition, list[Segment]] = WeakKeyDictionary()
-_kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
 
 
 def segments(
@@ -51,87 +50,88 @@ def segments(
     return found
 
 
-def is_one(composition: Composition, hypers: Mapping[str, Any]) -> bool:
+def is_one_kernel(composition: Composition, hypers: Mapping[str, Any]) -> bool:
     "True if one kernel can do all of it."
     return composition.elementwise and not any(s.as_it_is for s in segments(composition, hypers))
 
 
-def numbers_of(composition: Composition) -> list[str]:
-    "What a kernel is called with: names of hyperparameters, totals, scalars, and stats that are numbers."
-    return [*composition.hypers, *composition.totals, *(p.out for p in composition.number_parts if p.kind != 'gate'),
-            *(f'prev_{k}' for k in composition.number_stats)]
-
-
-def _cut_where_needed(composition: Composition, hypers: Mapping[str, Any], params: Sequence[Tensor]) -> list[Segment]:
-    dtype = params[0].dtype if params else torch.float32
-    wide = torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
-    env: dict[str, Any] = dict.fromkeys(RESERVED, wide)
-    shape = trial_shape(composition, params)
-    with apart(): state = composition.init(torch.zeros(shape, dtype=dtype, device='cpu'), hypers)
-    for k, v in state.items():
-        if isinstance(v, Tensor): env[k] = env[f'prev_{k}'] = v.dtype if v.dtype in WHOLE_NUMBERS else wide
+def _cut_where_needed(
+    composition: Composition, hypers: Mapping[str, Any], params: Sequence[Tensor]
+) -> list[Segment]:
+    dtypes = _dtypes(composition, hypers, params)
     deciding: set[Part] = set()
     while True:
         found = list(_cut_up(composition, deciding))
         try:
             for s in found:
-                if not s.as_it_is: _record(composition, s, {k: env[k] for k in s.reads})
+                begin = {k: dtypes[k] for k in s.reads}
+                if not s.as_it_is:
+                    record(composition, s.parts, begin, names_of_numbers(composition), s.makes)
             return found
         except DecidesByNumbers as e: deciding.add(e.part)
 
 
+def _dtypes(
+    composition: Composition, hypers: Mapping[str, Any], params: Sequence[Tensor]
+) -> dict[str, torch.dtype]:
+    "In what the parts compute, by name of a tensor."
+    dtype = params[0].dtype if params else torch.float32
+    wide = torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
+    param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
+    with apart(): state = composition.init(param, hypers)
+    kept = {k: v.dtype if v.dtype in WHOLE_NUMBERS else wide
+            for k, v in state.items() if isinstance(v, Tensor)}
+    return {**dict.fromkeys(RESERVED, wide), **kept, **{f'prev_{k}': d for k, d in kept.items()}}
+
+
 def _cut_up(composition: Composition, deciding: set[Part]) -> Iterator[Segment]:
-    numbers, has_update = {*numbers_of(composition)}, False
+    numbers, has_update = {*names_of_numbers(composition)}, False
     for as_it_is, group in groupby(composition.tensor_parts, lambda p: p.whole or p in deciding):
         parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
         for p in parts:
-            new_param = composition.reads_new_param and p.out == 'update'
-            needs = [p.like, *p.reads, *['update'] * (p.kind == 'step' and has_update), *['param'] * new_param]
+            needs = [p.like, *p.reads]
+            if p.kind == 'step':
+                if has_update: needs.append('update')  # it adds to this
+                has_update = True
+            changes_new_param = composition.reads_new_param and p.out == 'update'
+            if changes_new_param: needs.append('param')
             reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
-            makes |= dict.fromkeys([p.out, *['new_param'] * new_param])
-            has_update = has_update or p.kind == 'step'
+            makes |= dict.fromkeys([p.out, 'new_param'] if changes_new_param else [p.out])
         yield Segment(parts, as_it_is, tuple(reads), tuple(makes))
 
 
-def update(
-    composition: Composition,
-    warn: Callable[[Composition, str], None],  # Is told why something is not compiled
-    param: Tensor,
-    grad: Tensor,
-    state: Mapping[str, Any],
-    numbers: Mapping[str, Any]
-) -> tuple[Tensor, dict[str, Any]]:
-    "As `composition.update`, with what stands between parts that run as they are compiled."
-    env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param, 'grad': grad,
-           'raw_grad': grad}
-    for segment in segments(composition, numbers):
-        tensors = [env[k] for k in segment.reads if k != 'place']
-        fits = not segment.as_it_is and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)
-        found = _kernel(composition, segment, tuple(t.dtype for t in tensors)) if fits else None
-        if isinstance(found, str): warn(composition, found)
-        if isinstance(found, tuple):
-            kernel, dtypes = found
-            tensors = [t.resolve_neg().contiguous() for t in tensors]
-            made = {k: torch.empty(param.shape, dtype=d, device=param.device) for k, d in zip(segment.makes, dtypes)}
-            table = array('Q', [*map(Tensor.data_ptr, (*tensors, *made.values()))])
-            size = array('q', [param.numel()])
-            kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
-            env |= made
-        else: composition.walk(segment.parts, env)
-    return env['update'], {k: env[k] for k in composition.stats}
+class Update:
+    "As `composition.update`, with a kernel for what stands between parts that run as they are."
+    def __init__(self,
+        composition: Composition,
+        warn: Callable[[Composition, str], None]  # Is told why something is not compiled
+    ):
+        self.composition, self.warn = composition, warn
 
+    def __call__(
+        self, param: Tensor, grad: Tensor, state: Mapping[str, Any], numbers: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
+               'grad': grad, 'raw_grad': grad}
+        for segment in segments(self.composition, numbers):
+            if segment.as_it_is: made = None
+            else: made = self._by_kernel(segment, env, numbers)
+            if made is None: self.composition.walk(segment.parts, env)
+            else: env |= made
+        return env['update'], {k: env[k] for k in self.composition.stats}
 
-def _kernel(composition: Composition, segment: Segment, dtypes: tuple[torch.dtype, ...]) -> Any:
-    "A kernel from what the segment reads to what it makes, and the dtypes of that; or why there is none."
-    known = _kernels.setdefault(composition, {})
-    if (key := (segment, dtypes, torch.get_default_dtype())) not in known:
-        tape = _record(composition, segment, dict(zip(segment.reads, dtypes)))
-        columns = [*[Column(d, tape.tensors[k], None) for k, d in zip(segment.reads, dtypes)],
-                   *[Column(ref.dtype, None, ref) for ref in tape.results.values()]]
-        try: known[key] = Kernel(source(tape, columns), [*tape.numbers]), [c.dtype for c in columns if c.end]
-        except NoKernel as e: known[key] = str(e)
-    return known[key]
-
-
-def _record(composition: Composition, segment: Segment, tensors: Mapping[str, torch.dtype]) -> Tape:
-    return record(composition, segment.parts, tensors, numbers_of(composition), segment.makes)
+    def _by_kernel(
+        self, segment: Segment, env: Mapping[str, Any], numbers: Mapping[str, Any]
+    ) -> dict[str, Tensor] | None:
+        "What a segment makes. None if it has no kernel, or not for these tensors."
+        param, tensors = env['param'], {k: env[k] for k in segment.reads if k != 'place'}
+        if not all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu
+                   for t in tensors.values()): return None
+        dtypes = {k: t.dtype for k, t in tensors.items()}
+        try: kernel, made_dtypes = kernel_of_parts(self.composition, segment.parts, dtypes, segment.makes)
+        except NoKernel as e: return self.warn(self.composition, str(e))
+        given = [t.resolve_neg().contiguous() for t in tensors.values()]
+        made = {k: torch.empty(param.shape, dtype=d, device=param.device)
+                for k, d in zip(segment.makes, made_dtypes)}
+        kernel(array('q', [param.numel()]), addresses_of([*given, *made.values()]), numbers)
+        return made

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -32,6 +33,7 @@ WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,de
         ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'], ['-march=native'], ['-mcpu=native'], []]
 FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC', '-shared']
 
+NONE = array('Q')  # no addresses
 TIME_LIMIT = 60  # seconds for compiling one kernel, in all of the ways above
 
 
@@ -51,17 +53,21 @@ class Kernel:
         self.numbers = list(numbers)  # what it is called with, by name
         self._run = build(code)
 
-    def __call__(self,
-        count: int,                  # The number of tensors
-        sizes: int,                  # Address of their numbers of elements, int64
-        table: int,                  # Address of the addresses of each one's columns
-        values: Mapping[str, float], # `numbers`, and others
-        at: int=0,                   # Address of the addresses of the tensors' counts
-        new: bytes=b''               # New values of these, of 8 bytes each
+    def __call__(
+        self,
+        sizes: array[int],            # Each tensor's number of elements
+        table: array[int],            # Addresses of these tensors in each column, column after column
+        values: Mapping[str, float],  # `numbers` by name, and others
+        at: array[int]=NONE,          # Addresses of the tensors' counts, likewise
+        new: bytes=b''                # The counts' new values, of 8 bytes each; none: they stay
     ) -> None:
         x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
-        self._run(ctypes.c_int64(count), ctypes.c_void_p(sizes), ctypes.c_void_p(table), x, torch.get_num_threads(),
-                  ctypes.c_int64(len(new) // 8), ctypes.c_void_p(at), ctypes.c_char_p(new))
+        self._run(ctypes.c_int64(len(sizes)), _pointer(sizes), _pointer(table), x,
+                  torch.get_num_threads(),
+                  ctypes.c_int64(len(new) // 8), _pointer(at), ctypes.c_char_p(new))
+
+
+def _pointer(xs: array[int]) -> ctypes.c_void_p: return ctypes.c_void_p(xs.buffer_info()[0])
 
 
 _loaded: dict[str, Callable[..., None]] = {}  # by key: what this process has

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..part import PartError
-from .layout import cohorts, rows
+from .layout import cohorts, real_tensors
 from .work import Work
 
 __all__ = ['totals']
@@ -43,8 +43,8 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
         part = cohort.work
         numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
         if c.is_closed(numbers, total): continue
-        for (p, tensors), place in zip(rows(part), part.places):
-            wide = {k: t if t.dtype == cohort.wide or not t.is_floating_point() else t.to(cohort.wide)
+        for (p, tensors), place in zip(real_tensors(part), part.places):
+            wide = {k: t if t.dtype == cohort.dtype or not t.is_floating_point() else t.to(cohort.dtype)
                     for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
             if work.climb: wide['grad'] = -wide['grad']
             try: share = c.total(total, wide['param'], wide['grad'], wide, {**numbers, 'place': place})

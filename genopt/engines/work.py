@@ -1,4 +1,4 @@
-"""Work: one step of some parameters under one rule. All that an engine is told."""
+"Work: one step of some parameters under one rule. It is all that an engine is told."
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,18 @@ __all__ = ['Work']
 
 @dataclass(slots=True)
 class Work:
-    "Lists have an item for each parameter. An engine writes into `params` and into the tensors of `states`."
+    """Lists have an item for each parameter.
+
+    An engine writes to `params` and to the tensors of `states`.
+    """
     composition: Composition
-    hypers: dict[str, Any]            # A plain number for each hyperparameter, and each total
+    hypers: dict[str, Any]            # A plain number for each hyperparameter and each total
     params: Sequence[Tensor]
     grads: Sequence[Tensor]
-    states: Sequence[dict[str, Any]]  # From `Composition.init`; numbers in them are 0-dim tensors, or plain
+    states: Sequence[dict[str, Any]]  # From `Composition.init`. Their numbers are 0-dim tensors, or plain
     describe: Callable[[Tensor], str]  # How errors call a parameter
     climb: bool = False               # True to climb instead of descending
-    places: Sequence[int] = ()        # Each one's place among all parameters of the optimizer
+    places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
     plans: dict[Any, Any] = field(default_factory=dict)  # What an engine remembers until the next step
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
 
@@ -32,11 +35,12 @@ class Work:
         return self
 
     def only(self, rows: Sequence[int]) -> Work:
-        "The work on some of its parameters."
+        "The work on the parameters at these places of its lists."
         if len(rows) == len(self.params): return self
         def pick(xs: Sequence[Any]) -> list[Any]: return [xs[i] for i in rows] if xs else []
-        return replace(self, params=pick(self.params), grads=pick(self.grads), states=pick(self.states),
-                       places=pick(self.places), columns={k: pick(v) for k, v in self.columns.items()})
+        return replace(self, params=pick(self.params), grads=pick(self.grads),
+                       states=pick(self.states), places=pick(self.places),
+                       columns={k: pick(v) for k, v in self.columns.items()})
 
     def tensors(self, row: int) -> dict[str, Tensor]:
         "A parameter's tensors by name: `param`, `grad` and its stats."
