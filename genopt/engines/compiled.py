@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..composition import Composition
 from . import eager, segments
 from .inductor import GraphKernel
 from .kernels import kernel_in_place
-from .layout import Cohort, blocks, cohorts
+from .layout import Block, Cohort, blocks, cohorts
 from .plan import Plan as _Plan
 from .toolchain import NoKernel
 from .work import Work
@@ -48,32 +49,31 @@ class Compiled:
         for step in steps: step.run()
         for cohort in cohorts(work.only(plan.rest)) if plan.rest else ():
             numbers = eager.numbers_of(cohort.work)
-            if not work.composition.is_closed(numbers): self._step_blocks(cohort, numbers)
+            if not work.composition.is_closed(numbers): self._step(cohort, numbers)
             eager.store_numbers(cohort.work, numbers)
 
-    def _step_blocks(self, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
-        "One step where no one call does it for all tensors."
-        composition = cohort.work.composition
-        kernel, update = self._graph_kernel(cohort), None
+    def _step(self, cohort: Cohort, numbers: Mapping[str, Any]) -> None:
+        "One step of tensors that have no place in a plan."
+        composition, update, todo = cohort.work.composition, None, blocks(cohort)
         if not segments.is_one_kernel(composition, cohort.work.hypers):
             update = segments.Update(composition, self._warn)
-        for block in blocks(cohort, cut=not kernel):
-            tensors = block.flattened() if kernel else None
-            if kernel and tensors:
-                try: kernel(tensors, numbers)
-                except NoKernel as e: self._warn(composition, str(e))
-                else:
-                    block.scatter()
-                    continue
-            eager.step_block(cohort, block, numbers, update)
+        elif cohort.is_flat:
+            with suppress(NoKernel):  # the plan has said why
+                if isinstance(kernel := kernel_in_place(cohort), GraphKernel):
+                    todo = self._left_over(kernel, cohort, numbers)
+        eager.step_blocks(cohort, todo, numbers, update)
 
-    def _graph_kernel(self, cohort: Cohort) -> GraphKernel | None:
-        "The kernel by torch.compile that updates the cohort's blocks, if there is one."
-        work = cohort.work
-        if not (cohort.is_flat and segments.is_one_kernel(work.composition, work.hypers)): return None
-        try: kernel = kernel_in_place(cohort)
-        except NoKernel: return None  # the plan has said why
-        return kernel if isinstance(kernel, GraphKernel) else None
+    def _left_over(
+        self, kernel: GraphKernel, cohort: Cohort, numbers: Mapping[str, Any]
+    ) -> Iterator[Block]:
+        "Runs the kernel on the cohort's blocks. Yields those that it does not take."
+        for block in blocks(cohort, cut=False):
+            tensors = block.flattened()
+            try:
+                if tensors: kernel(tensors, numbers)
+            except NoKernel as e: self._warn(cohort.work.composition, str(e))
+            if tensors and not kernel.why_not: block.scatter()
+            else: yield block
 
     def _warn(self, composition: Composition, why: str) -> None:
         if not self._warned:

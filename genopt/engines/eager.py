@@ -16,7 +16,7 @@ from ..part import PartError
 from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .work import Work
 
-__all__ = ['numbers_of', 'plain_number', 'run', 'step_block', 'store_numbers']
+__all__ = ['numbers_of', 'plain_number', 'run', 'step_blocks', 'store_numbers']
 
 Update: TypeAlias = Callable[..., tuple[Tensor, dict[str, Any]]]
 
@@ -28,8 +28,7 @@ def run(work: Work) -> None:
     """
     for cohort in cohorts(work):
         numbers = numbers_of(cohort.work)
-        if not work.composition.is_closed(numbers):
-            for block in blocks(cohort): step_block(cohort, block, numbers)
+        if not work.composition.is_closed(numbers): step_blocks(cohort, blocks(cohort), numbers)
         store_numbers(cohort.work, numbers)
 
 
@@ -51,21 +50,26 @@ def plain_number(x: Any) -> Any:
     return x.item() if hasattr(x, 'item') else x
 
 
-def step_block(
+def step_blocks(
     cohort: Cohort,
-    block: Block,               # Of this cohort
+    blocks: Iterable[Block],     # Of this cohort
     numbers: Mapping[str, Any],  # From `numbers_of`
-    update: Update | None=None  # In place of `composition.update`
+    update: Update | None=None   # In place of `composition.update`
 ) -> None:
-    "One step of the elements in a block."
-    try: change, new, old = _compute(cohort, block, numbers, update)
-    except PartError as e: raise _located(e, cohort, block, numbers) from e.__cause__
-    param = block.tensors['param']
-    new = {k: _unshared(new[k], old.values()) for k in cohort.work.composition.tensor_stats}
-    if param.dtype == cohort.dtype: param.add_(change)
-    else:                           param.copy_(old['param'] + change)
-    for k, v in new.items(): block.tensors[k].copy_(v)
-    block.scatter()
+    """One step of the elements in these blocks.
+
+    A block's temporaries live until the next one has its own: otherwise the allocator would hand their memory
+    back to the system each time, and large tensors would take three times as long.
+    """
+    for block in blocks:
+        try: change, new, old = _compute(cohort, block, numbers, update)
+        except PartError as e: raise _located(e, cohort, block, numbers) from e.__cause__
+        param, stats = block.tensors['param'], cohort.work.composition.tensor_stats
+        new = {k: _unshared(new[k], old.values()) for k in stats}
+        if param.dtype == cohort.dtype: param.add_(change)
+        else:                           param.copy_(old['param'] + change)
+        for k, v in new.items(): block.tensors[k].copy_(v)
+        block.scatter()
 
 
 def _compute(

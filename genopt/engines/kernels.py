@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,6 +25,8 @@ from .tape import Tape, record
 from .toolchain import Kernel, NoKernel
 
 __all__ = ['addresses_of', 'kernel_in_place', 'kernel_of_parts', 'names_of_numbers']
+
+T = TypeVar('T')
 
 _kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
 
@@ -59,9 +61,8 @@ def kernel_in_place(cohort: Cohort) -> Kernel | GraphKernel:
         try: return _loop(tape, [*columns.values()])
         except Untranslatable: return GraphKernel(tape, columns)
 
-    kernel: Kernel | GraphKernel = _remembered(
-        c, (*stored.values(), cohort.dtype, work.climb, device, torch.get_default_dtype()), make)
-    return kernel
+    key = (*stored.values(), cohort.dtype, work.climb, device, torch.get_default_dtype())
+    return _remembered(c, key, make)
 
 
 def kernel_of_parts(
@@ -77,18 +78,18 @@ def kernel_of_parts(
         end = [Column(ref.dtype, None, ref) for ref in tape.results.values()]
         return _loop(tape, begin + end), [c.dtype for c in end]
 
-    found: tuple[Kernel, list[torch.dtype]] = _remembered(
-        composition, (parts, *reads.items(), *makes, torch.get_default_dtype()), make)
-    return found
+    key = (parts, *reads.items(), *makes, torch.get_default_dtype())
+    return _remembered(composition, key, make)
 
 
-def _remembered(composition: Composition, key: Any, make: Callable[[], Any]) -> Any:
+def _remembered(composition: Composition, key: Any, make: Callable[[], T]) -> T:
     known = _kernels.setdefault(composition, {})
     if key not in known:
         try: known[key] = make()
         except NoKernel as e: known[key] = str(e)
     if isinstance(known[key], str): raise NoKernel(known[key])
-    return known[key]
+    found: T = known[key]
+    return found
 
 
 def _loop(tape: Tape, columns: Sequence[Column]) -> Kernel:
