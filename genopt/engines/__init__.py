@@ -1,1 +1,1 @@
-"Engines: how a composition is run on an optimizer's parameters. They differ in speed, never in the result."
+"Engines: how a composition runs on parameters. They differ in speed, never in the result."

@@ -1,8 +1,10 @@
-"""Kernels on disk: where they are kept, how one is written, and what is checked before one is loaded.
+"""Kernels on disk: where they are kept, how one is written, and what is checked before one is
+loaded.
 
-A kernel's file is named `KEY-CHECKSUM.so`. The key says what it was made from; the checksum is that of the file itself
-and is compared before the file is loaded, as loading a damaged library can kill the process. A file is written whole or
-not at all. Nobody but this user can write to it or to its folder. See `docs/kernels.md`.
+A kernel's file is named `KEY-CHECKSUM.so`. The key says what it was made from; the checksum is
+that of the file itself and is compared before the file is loaded, as loading a damaged library
+can kill the process. A file is written whole or not at all. Nobody but this user can write to it
+or to its folder. See `docs/kernels.md`.
 
 Nothing here raises anything but OSError.
 """
@@ -23,17 +25,20 @@ from pathlib import Path
 
 __all__ = ['find', 'folder', 'load', 'scratch', 'store']
 
-ABANDONED = 60 * 60       # after so many seconds, a compilation's folder must be from a process that was killed
-UNUSED = 90 * 24 * 60**2  # after so many seconds, a kernel that nobody has loaded is removed
+ABANDONED = 60 * 60       # seconds after which the process that compiles in a folder must be dead
+UNUSED = 90 * 24 * 60**2  # seconds after which a kernel that no process has loaded is removed
 SCRATCH = 'genopt-compiling-'  # how the name of a compilation's folder begins
 KERNEL = re.compile(r'[0-9a-f]{32}-[0-9a-f]{64}\.so')
 NOBODY = 65534            # owns root's folders, as seen in a user namespace
 
 
-# -- files ---------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 def find(folder: Path, key: str) -> Callable[..., None] | None:
-    "The kernel with this key. A file that is not what its name says is removed, and so is one that does not load."
+    """The kernel with this key, or None.
+
+    A file that does not match its name is removed, and so is one that does not load.
+    """
     for path in sorted(folder.glob(f'{key}-*.so')):
         with suppress(OSError):
             if _is_intact(path, key):
@@ -64,13 +69,14 @@ def load(path: Path) -> Callable[..., None]:
     try: run = ctypes.CDLL(str(path)).run
     except (OSError, AttributeError) as e:
         _remove(path)
-        raise OSError(f'the compiled kernel does not load: {str(e).removeprefix(f"{path}: ")}') from None
+        why = str(e).removeprefix(f'{path}: ')
+        raise OSError(f'the compiled kernel does not load: {why}') from None
     run.restype = None
     return run
 
 
 def scratch(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
-    "A folder for one compilation that only this user can enter, in `folder` or where temporary files are."
+    "A private folder for one compilation: in `folder`, or where temporary files are."
     _sweep(folder or Path(tempfile.gettempdir()))
     return tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH, ignore_cleanup_errors=True)
 
@@ -80,29 +86,38 @@ def _name(key: str, content: bytes) -> str: return f'{key}-{hashlib.sha256(conte
 
 def _is_intact(path: Path, key: str) -> bool:
     status = path.lstat()
-    return stat.S_ISREG(status.st_mode) and _is_ours(status) and path.name == _name(key, path.read_bytes())
+    if not (stat.S_ISREG(status.st_mode) and _is_ours(status)): return False
+    return path.name == _name(key, path.read_bytes())
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError): shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
+        else: path.unlink()
 
 
 @lru_cache
 def _sweep(folder: Path) -> None:
-    "Removes what killed compilations have left, and kernels that nobody uses any more. Once in a process."
+    "Removes the folders of killed compilations, and unused kernels. Once in a process."
     with suppress(OSError):
         for path in folder.iterdir():
-            limit = ABANDONED if path.name.startswith(SCRATCH) else UNUSED if KERNEL.fullmatch(path.name) else None
+            if path.name.startswith(SCRATCH): limit = ABANDONED
+            elif KERNEL.fullmatch(path.name): limit = UNUSED
+            else: continue
             with suppress(OSError):
-                if limit and time.time() - path.lstat().st_mtime > limit: _remove(path)
+                if time.time() - path.lstat().st_mtime > limit: _remove(path)
 
 
-# -- the folder ----------------------------------------------------------------------------------------------
+# -- the folder ------------------------------------------------------------------------------------
 
 def folder() -> Path | None:
-    "$GENOPT_CACHE, or `genopt` in the user's cache; made if it is missing. None if there is none that is private."
+    """$GENOPT_CACHE, or `genopt` in the user's cache. It is made if it is missing.
+
+    None if it cannot be made, or others could write to it.
+    """
     xdg = os.environ.get('XDG_CACHE_HOME', '')
-    given = os.environ.get('GENOPT_CACHE') or os.path.join(xdg if os.path.isabs(xdg) else '~/.cache', 'genopt')
+    caches = xdg if os.path.isabs(xdg) else '~/.cache'
+    given = os.environ.get('GENOPT_CACHE') or os.path.join(caches, 'genopt')
     with suppress(OSError):
         place = os.path.expanduser(given)
         if place.startswith('~'): return None  # there is no home
@@ -116,8 +131,8 @@ def folder() -> Path | None:
     return None
 
 
-@lru_cache
-def _absolute(path: str) -> Path: return Path(os.path.abspath(path))  # remembered, so that a chdir moves nothing
+@lru_cache  # so that a chdir moves nothing
+def _absolute(path: str) -> Path: return Path(os.path.abspath(path))
 
 
 def _is_private(folder: Path) -> bool:
@@ -127,11 +142,13 @@ def _is_private(folder: Path) -> bool:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    return not hasattr(os, 'geteuid') or status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    if not hasattr(os, 'geteuid'): return True
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _is_safe(parent: os.stat_result) -> bool:
     "True if nobody else can rename what this user has in the folder."
-    others = 0o002 if parent.st_gid == parent.st_uid else 0o022  # a user's own group has the user's number
+    has_own_group = parent.st_gid == parent.st_uid  # a group of this user alone
+    others = 0o002 if has_own_group else 0o022
     is_shared = parent.st_mode & others and not parent.st_mode & stat.S_ISVTX
     return parent.st_uid in (os.geteuid(), 0, NOBODY) and not is_shared

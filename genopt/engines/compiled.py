@@ -1,9 +1,10 @@
 """The compiled engine: one kernel for a composition and its dtypes, run on any number of tensors.
 
-On the CPU a kernel is a loop in C that is called once a step with the addresses of all tensors: they stay
-where they are. A `Plan` remembers these. A kernel by torch.compile, as on a GPU, runs on one block after
-another. Parts that need the whole tensor run as they are, and what lies between them is compiled (`segments`).
-The eager engine runs the rest: sharded, overlapping and strided tensors, and parts that cannot be compiled.
+On the CPU a kernel is a loop in C that is called once a step with the addresses of all tensors:
+they stay where they are. A `Plan` remembers these. A kernel by torch.compile, as on a GPU, runs
+on one block after another. Parts that need the whole tensor run as they are, and what lies
+between them is compiled (`segments`). The eager engine runs the rest: sharded, overlapping and
+strided tensors, and parts that cannot be compiled.
 """
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ class Compiled:
 
     def _warn(self, composition: Composition, why: str) -> None:
         if not self._warned:
-            warnings.warn(f'{composition} runs in the eager engine, not compiled: {why}', RuntimeWarning,
-                          _callers_level())
+            text = f'{composition} runs in the eager engine, not compiled: {why}'
+            warnings.warn(text, RuntimeWarning, _callers_level())
         self._warned = True
 
 

@@ -1,7 +1,8 @@
-"""Counts, and other numbers in states, by their addresses: one value for all parameters of a kernel's call.
+"""Counts, and other numbers in states, by their addresses: one value for all parameters of a
+kernel's call.
 
-They are compared by one call, and the kernel that moves the parameters writes the new ones: no interrupt
-comes between.
+They are compared by one call, and the kernel that moves the parameters writes the new ones: no
+interrupt comes between.
 """
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ void run(int64_t numbers, int64_t count, const int64_t *const *at, int *equal)
 class Counts:
     """Stats that are numbers, of several parameters.
 
-    Raises NoKernel if there is no compiler, ValueError if they are not plain 0-dim tensors of 8 bytes.
+    Raises NoKernel without a compiler, ValueError if they are not plain 0-dim tensors of 8 bytes.
     """
     def __init__(self, columns: Mapping[str, Sequence[Any]]):
         self.names, self.formats = [*columns], ''
@@ -56,13 +57,10 @@ class Counts:
         return bool(equal.value)
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
-        """New values, of 8 bytes each.
-
-        Nothing if the kinds of the old ones cannot hold them, as a whole number has become a fraction.
-        """
+        "New values, of 8 bytes each. None at all if a whole number has become a fraction."
         new = [values[k] for k in self.names]
-        if any(form == 'q' and not isinstance(x, int) for form, x in zip(self.formats, new)): return b''
-        return struct.pack(self.formats, *new)
+        fits = all(form == 'd' or isinstance(x, int) for form, x in zip(self.formats, new))
+        return struct.pack(self.formats, *new) if fits else b''
 
 
 def _format(x: Any) -> str:

@@ -1,8 +1,8 @@
 """The eager engine: calls the parts one after another, as `plain`, but on blocks of elements.
 
-Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and float32,
-or float64 if the parameter or its state is. So a step in lower precision rounds once, when its
-results are stored. Parts return new values; only engines write.
+Parts see real tensors, all of one dtype: complex ones as pairs of reals, as in torch; and
+float32, or float64 if the parameter or its state is. So a step in lower precision rounds once,
+when its results are stored. Parts return new values; only engines write.
 """
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def numbers_of(work: Work) -> dict[str, Any]:
 
 
 def store_numbers(work: Work, numbers: Mapping[str, Any]) -> None:
-    "Writes the stats that are numbers into all states. Those after a closed gate are left as they are."
+    "Writes the stats that are numbers into all states. Those after a closed gate stay."
     for k in work.composition.number_stats:
         if k in numbers: store(work.states, k, plain_number(numbers[k]))
 
@@ -58,8 +58,8 @@ def step_blocks(
 ) -> None:
     """One step of the elements in these blocks.
 
-    A block's temporaries live until the next one has its own: otherwise the allocator would hand their memory
-    back to the system each time, and large tensors would take three times as long.
+    A block's temporaries live until the next one has its own. Otherwise the allocator would hand
+    their memory back to the system each time, and large tensors would take three times as long.
     """
     for block in blocks:
         try: change, new, old = _compute(cohort, block, numbers, update)

@@ -1,10 +1,12 @@
 """Kernels by `torch.compile`: for a GPU, and for what the kernels of `native` have no C for.
 
-A tape becomes a graph over one-dimensional tensors of any length, which are updated in place. Its numbers are worked
-out beforehand, in float64, and go in as one small tensor, so that no value is ever part of the code.
+A tape becomes a graph over one-dimensional tensors of any length, which are updated in place. Its
+numbers are worked out beforehand, in float64, and go in as one small tensor, so that no value is
+ever part of the code.
 
-torch.compile computes in float32 where the parts ask for 16 bits, unless told not to. So a tape with any such number,
-or with whole numbers, is tried on random tensors before its first use: the graph must give what it gives uncompiled.
+torch.compile computes in float32 where the parts ask for 16 bits, unless told not to. So a tape
+with any such number, or with whole numbers, is tried on random tensors before its first use: the
+graph must give what it gives uncompiled.
 """
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class GraphKernel:
 
     def __call__(
         self,
-        tensors: Mapping[str, Tensor],  # One-dimensional, of one length of at least 2, on one device
+        tensors: Mapping[str, Tensor],  # One-dimensional, of one length (at least 2), on one device
         numbers: Mapping[str, float]    # By name
     ) -> None:
         "Raises NoKernel if it cannot run, now and from now on."
@@ -70,7 +72,7 @@ class GraphKernel:
         self.compiled(values, *ordered)
 
     def _try(self, values: Tensor, like: list[Tensor]) -> None:
-        "Raises NoKernel if the graph does something else when it is compiled, on random numbers large and small."
+        "Raises NoKernel if the compiled graph does something else, on random numbers of all sizes."
         draw = torch.Generator().manual_seed(0)
         def random(t: Tensor) -> Tensor:
             scale = 10 ** torch.randint(-4, 4, (1000,), generator=draw)
@@ -89,15 +91,17 @@ def _why_not(op: Op) -> str:
     "Why compiled code may differ from torch on this operation, or ''."
     old = next((x.dtype for x in op.args if isinstance(x, Ref)), op.out.dtype)
     if op.name in ('_to_copy', 'copy') and op.out.dtype in SMALL and old.is_floating_point:
-        return f'torch.compile may convert {old} to {op.out.dtype} otherwise where it is out of range'
+        return f'torch.compile may differ in converting {old} to {op.out.dtype} out of its range'
     if op.out.dtype.is_floating_point or op.out.dtype == torch.bool: return ''
-    is_safe = 'shift' in op.name and type(op.args[1]) is int and 0 <= op.args[1] < 8 * op.out.dtype.itemsize
-    if 'shift' in op.name and not is_safe or op.name in ('floor_divide', 'remainder', 'fmod', 'div'):
-        return f'torch.compile may compute `{op.name}` of whole numbers otherwise where it has no result'
-    return ''
+    if 'shift' in op.name:
+        by, bits = op.args[1], 8 * op.out.dtype.itemsize
+        is_safe = type(by) is int and 0 <= by < bits
+    else: is_safe = op.name not in ('floor_divide', 'remainder', 'fmod', 'div')
+    if is_safe: return ''
+    return f'torch.compile may differ in `{op.name}` of whole numbers where it has no result'
 
 
-# -- playing a tape back -------------------------------------------------------------------------------------
+# -- playing a tape back ---------------------------------------------------------------------------
 
 def _on_numbers(op: Op, env: Mapping[Ref, Tensor]) -> Any:
     "Plays back an operation on numbers alone, with plain ones where torch wants these."
@@ -111,7 +115,8 @@ def _graph(ops: list[Op], columns: Mapping[str, Column], numbers: list[Ref]) -> 
     graph, env = fx.Graph(), dict[Ref, Any]()
     call = graph.call_function
     values, *tensors = [graph.placeholder(f'x{i}') for i in range(1 + len(columns))]
-    for i, ref in enumerate(numbers): env[ref] = call(aten.to.dtype, (call(getitem, (values, i)), ref.dtype))
+    for i, ref in enumerate(numbers):
+        env[ref] = call(aten.to.dtype, (call(getitem, (values, i)), ref.dtype))
     for t, c in zip(tensors, columns.values()):
         if c.begin: env[c.begin] = call(aten.to.dtype, (t, c.begin.dtype))
     for op in ops:
@@ -144,9 +149,13 @@ def _filling(op: Op, args: list[Any]) -> Any:
 
 
 def _plain(op: Op) -> list[int]:
-    "Which arguments are numbers on the tape where torch takes only plain ones, which a graph would keep for ever."
+    """Which arguments are numbers on the tape where torch takes only plain ones.
+
+    Those would be part of a graph for ever.
+    """
     schema = op.func._schema.arguments
-    return [i for i, (x, a) in enumerate(zip(op.args, schema)) if isinstance(x, Ref) and 'Tensor' not in str(a.type)]
+    return [i for i, (x, a) in enumerate(zip(op.args, schema))
+            if isinstance(x, Ref) and 'Tensor' not in str(a.type)]
 
 
 def _with_tensors(op: Op, args: list[Any], call: Callable[..., Any]) -> tuple[Any, list[Any]]:
@@ -159,7 +168,8 @@ def _with_tensors(op: Op, args: list[Any], call: Callable[..., Any]) -> tuple[An
     packet = getattr(aten, op.name)
     for func in (getattr(packet, form) for form in packet.overloads()):
         types = [str(a.type) for a in func._schema.arguments]
-        if func._schema.is_mutable or len(types) != len(args) or any('Tensor' not in types[i] for i in plain): continue
+        if func._schema.is_mutable or len(types) != len(args): continue
+        if any('Tensor' not in types[i] for i in plain): continue
         for i, x in enumerate(args):
             if 'Tensor' in types[i] and isinstance(x, (int, float)):
                 args[i] = call(aten.scalar_tensor.default, (x,), dict(dtype=dtype))

@@ -1,9 +1,11 @@
-"""Kernels by composition and dtypes: each is made once in a process, and so is the reason why there is none.
+"""Kernels by composition and dtypes: each is made once in a process, and so is the reason why
+there is none.
 
-A composition is recorded on a tape. On the CPU that becomes a loop in C (`loop`). On a GPU, or where an
-operation has no C, it becomes a kernel by torch.compile (`inductor`).
+A composition is recorded on a tape. On the CPU that becomes a loop in C (`loop`). On a GPU, or
+where an operation has no C, it becomes a kernel by torch.compile (`inductor`).
 
-Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever compiles anything.
+Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever
+compiles anything.
 """
 from __future__ import annotations
 
@@ -44,19 +46,20 @@ def names_of_numbers(composition: Composition) -> list[str]:
 
 
 def kernel_in_place(cohort: Cohort) -> Kernel | GraphKernel:
-    "The kernel that updates the cohort's tensors. Raises NoKernel with the reason if there is none."
+    "The kernel that updates the cohort's tensors. Raises NoKernel, with the reason."
     work, c = cohort.work, cohort.work.composition
     device = work.params[0].device.type
     stored = {k: _real(t.dtype) for k, t in work.tensors(0).items()}
 
     def make() -> Kernel | GraphKernel:
-        names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # as parts call them
+        names = {k: f'prev_{k}' for k in stored} | dict(param='param', grad='grad')  # for parts
         computed = {names[k]: cohort.dtype if d.is_floating_point else d for k, d in stored.items()}
         results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
-        tape = record(c, c.tensor_parts, computed, names_of_numbers(c), [*results.values()], work.climb)
+        tape = record(c, c.tensor_parts, computed, names_of_numbers(c), [*results.values()],
+                      work.climb)
         columns = {k: Column(d, tape.tensors[names[k]], tape.results.get(results.get(k, '')))
                    for k, d in stored.items()}
-        columns['grad'] = columns.pop('grad')  # the last one: its addresses are others in every step
+        columns['grad'] = columns.pop('grad')  # last: its addresses change in every step
         if device != 'cpu': return GraphKernel(tape, columns)
         try: return _loop(tape, [*columns.values()])
         except Untranslatable: return GraphKernel(tape, columns)
@@ -71,7 +74,7 @@ def kernel_of_parts(
     reads: Mapping[str, torch.dtype],    # The tensors that they begin with
     makes: Sequence[str]                 # The tensors that they make
 ) -> tuple[Kernel, list[torch.dtype]]:   # The dtypes are those of what it makes
-    "A kernel that makes new tensors, on the CPU. Raises NoKernel with the reason if there is none."
+    "A kernel that makes new tensors, on the CPU. Raises NoKernel, with the reason."
     def make() -> tuple[Kernel, list[torch.dtype]]:
         tape = record(composition, parts, reads, names_of_numbers(composition), makes)
         begin = [Column(d, tape.tensors[k], None) for k, d in reads.items()]

@@ -1,10 +1,11 @@
 """How tensors are laid out for an engine: in cohorts, and these in blocks.
 
-A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count) are equal, with the
-same dtypes and device. If every part treats each element alone, neither shapes nor the borders of tensors matter. So a
-cohort is handed out as *blocks*: a large tensor is flattened without a copy and cut; small ones of one shape are
-stacked, and scattered back when the block is done. A block's temporaries stay in the processor's cache; on a GPU,
-nothing is cut, and blocks are few.
+A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count)
+are equal, with the same dtypes and device. If every part treats each element alone, neither
+shapes nor the borders of tensors matter. So a cohort is handed out as *blocks*: a large tensor is
+flattened without a copy and cut; small ones of one shape are stacked, and scattered back when the
+block is done. A block's temporaries stay in the processor's cache; on a GPU, nothing is cut, and
+blocks are few.
 
 Nothing is kept between steps, so nothing can be out of date.
 """
@@ -92,7 +93,7 @@ def real_tensors(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     for i, p in enumerate(work.params):
         tensors = work.tensors(i)
         if p.is_complex():
-            grad = tensors['grad'].resolve_conj()  # only this: of what is written to, it would be a copy
+            grad = tensors['grad'].resolve_conj()  # what is written to is no copy
             tensors = {k: torch.view_as_real(t) if t.is_complex() else t
                        for k, t in {**tensors, 'grad': grad}.items()}
         yield p, tensors
@@ -111,8 +112,8 @@ def blocks(
 ) -> Iterator[Block]:
     """The cohort's elements in blocks.
 
-    Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten without
-    a copy is a block in its own shape.
+    Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten
+    without a copy is a block in its own shape.
     """
     if not (cohort.is_flat and cohort.work.composition.elementwise):
         yield from single_blocks(cohort)

@@ -1,8 +1,9 @@
 """Loops in C: a tape written out as one loop, which `toolchain` compiles and keeps on disk.
 
-One call runs the loop over any number of tensors of any length: it is given a table of addresses, so tensors stay where
-they are and nothing is copied. What does not change from element to element is computed once, before the loop, in the
-precision that Python would have used. The threads share out all elements evenly, whatever tensor they are in.
+One call runs the loop over any number of tensors of any length: it is given a table of addresses,
+so tensors stay where they are and nothing is copied. What does not change from element to element
+is computed once, before the loop, in the precision that Python would have used. The threads share
+out all elements evenly, whatever tensor they are in.
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ __all__ = ['Column', 'source']
 
 
 class Column(NamedTuple):
-    "One of a kernel's tensors: its elements are read as `begin` and written as `end`, where they are not None."
+    "One of a kernel's tensors: what its elements are read as, and what is written to them."
     dtype: torch.dtype
     begin: Ref | None
     end: Ref | None
@@ -33,9 +34,9 @@ PREAMBLE = '''#include <math.h>
 ''' + TYPED
 
 RUN = '''
-/* `table` has the addresses of each column's `count` tensors. Each thread takes its share of all elements.
-   Last, the numbers in their states get their new values, so that no interrupt comes between: `at` has
-   their addresses. */
+/* `table` has the addresses of each column's `count` tensors. Each thread takes its share of all
+   elements. Last, the numbers in their states get their new values, so that no interrupt comes
+   between: `at` has their addresses. */
 void run(int64_t count, const int64_t *sizes, char *const *table, const double *x, int threads,
          int64_t numbers, int64_t *const *at, const int64_t *values)
 {
@@ -47,7 +48,8 @@ void run(int64_t count, const int64_t *sizes, char *const *table, const double *
 #ifdef _OPENMP
         parts = omp_get_num_threads(), part = omp_get_thread_num();
 #endif
-        const int64_t share = (total / parts + 64) / 64 * 64, low = part * share, high = low + share;
+        const int64_t share = (total / parts + 64) / 64 * 64;
+        const int64_t low = part * share, high = low + share;
         for (int64_t k = 0; k < count; start += sizes[k++]) {
             const int64_t a = low > start ? low - start : 0;
             const int64_t b = high - start < sizes[k] ? high - start : sizes[k];

@@ -1,8 +1,9 @@
-"""Numbers on a tape: 0-dim tensors of float64 that stand where the parts have Python's plain numbers.
+"""Numbers on a tape: 0-dim tensors of float64 that stand where the parts have Python's plain
+numbers.
 
-Among themselves they are computed as Python does. Where one meets a tensor, torch is called with a plain number in its
-place, a token that the recorder knows again. So torch takes the way that it takes in the plain engine: the same
-operations, promotions and errors.
+Among themselves they are computed as Python does. Where one meets a tensor, torch is called with
+a plain number in its place, a token that the recorder knows again. So torch takes the way that it
+takes in the plain engine: the same operations, promotions and errors.
 """
 from __future__ import annotations
 
@@ -29,20 +30,22 @@ class Recorder(Protocol):
     def token(self, number: Tensor) -> float: "A plain number that stands for `number` in one call."
 
 
-ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float` ...), and a kernel has one code for all values: '
+ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float` ...), '
+        'and a kernel has one code for all values: '
         'write `torch.where(condition, a, b)` or another function of torch')
-ASKS_NUMBER = ('it asks for the value of a number (`if`, `min`, `float`, `math` ...), and a kernel has one code for '
-               'all values. A @scalar may do so, as it runs in plain Python: make one of what needs only numbers, such '
-               'as `def later(count): return float(count > 1)`, and write `later * a + (1 - later) * b`')
-WHOLE_NUMBERS = ('it computes with whole numbers and a hyperparameter or scalar, and the dtype of the result depends '
-                 'on whether that is 1 or 1.0: convert the tensor first, as in `x.float() * number`')
-OPERATORS = {'add': operator.add, 'sub': operator.sub, 'mul': operator.mul, 'div': operator.truediv,
-             'truediv': operator.truediv, 'pow': operator.pow, 'floordiv': operator.floordiv, 'mod': operator.mod,
-             'remainder': operator.mod, 'neg': operator.neg, 'abs': operator.abs, 'eq': operator.eq,
-             'ne': operator.ne, 'lt': operator.lt, 'le': operator.le, 'gt': operator.gt, 'ge': operator.ge}
+ASKS_NUMBER = ('it asks for the value of a number (`if`, `min`, `float`, `math` ...), and a kernel '
+               'has one code for all values. A @scalar may do so, as it runs in plain Python: make '
+               'one of what needs only numbers, such as `def later(count): return '
+               'float(count > 1)`, and write `later * a + (1 - later) * b`')
+WHOLE_NUMBERS = ('it computes with whole numbers and a hyperparameter or scalar, and the dtype of '
+                 'the result depends on whether that is 1 or 1.0: convert the tensor first, as in '
+                 '`x.float() * number`')
+OPERATORS: dict[str, Any] = {'div': operator.truediv, 'remainder': operator.mod}
+OPERATORS |= {name: getattr(operator, name) for name in
+              'add sub mul truediv pow floordiv mod neg abs eq ne lt le gt ge'.split()}
 LOGICAL = {'and': operator.and_, 'or': operator.or_, 'xor': operator.xor}  # on truth values
-ASKING = {'__bool__', '__float__', '__int__', '__index__', '__format__', '__repr__', '__array__', '__len__',
-          '__iter__', 'item', 'tolist', 'numpy'}
+ASKING = {*('__bool__ __float__ __int__ __index__ __format__ __repr__ __array__ __len__ __iter__ '
+            'item tolist numpy').split()}
 
 
 class Numbers(TorchFunctionMode):
@@ -57,12 +60,13 @@ class Numbers(TorchFunctionMode):
         others = [x for x in tensors if not self._is_plain(x)]
         if name in ASKING and tensors:
             raise Unrecordable(ASKS) if any(x.dim() for x in tensors) else Decides(ASKS_NUMBER)
-        if len(others) == len(tensors) or name == '__get__': return func(*args, **kwargs)  # no number, or `.dtype`
+        has_number = len(others) < len(tensors)
+        if not has_number or name == '__get__': return func(*args, **kwargs)  # such as `.dtype`
         operate, swap = _operator(name)
         if operate and self._is_plain(args[0]) and len(args) < 3 and not kwargs:
             args = args[::-1] if swap else args
             if not others: return self._among_numbers(operate, *args)
-            func = operate  # `number * x` is the tensor's doing, and `number += x` writes into nothing
+            func = operate  # `number * x` is a method of x, and `number += x` writes to nothing
         if name in ('tensor', 'as_tensor', 'asarray') and len(args) == 1: func = torch.scalar_tensor
         return self._with_tokens(func, args, kwargs, others)
 
@@ -71,8 +75,9 @@ class Numbers(TorchFunctionMode):
     def _among_numbers(self, operate: Any, *args: Any) -> Tensor:
         "Python's arithmetic, in float64."
         if operate not in LOGICAL.values():  # True + True is 2
-            args = tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.bool else x for x in args)
-        if operate is operator.truediv and not isinstance(args[0], Tensor):  # not torch's 1 / x * number
+            args = tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.bool else x
+                         for x in args)
+        if operate is operator.truediv and not isinstance(args[0], Tensor):  # torch: 1 / x * number
             args = torch.scalar_tensor(args[0], dtype=torch.float64), args[1]
         out: Tensor = operate(*args)
         self.recorder.plain.add(id(out))
@@ -80,7 +85,8 @@ class Numbers(TorchFunctionMode):
 
     def _with_tokens(self, func: Any, args: Any, kwargs: Any, others: Sequence[Tensor]) -> Any:
         "The call with a plain number for each tensor that stands for one."
-        if any(not x.is_floating_point() and x.dtype != torch.bool for x in others): raise Decides(WHOLE_NUMBERS)
+        if any(not x.is_floating_point() and x.dtype != torch.bool for x in others):
+            raise Decides(WHOLE_NUMBERS)
         tokens: set[float] = set()
         def plain(x: Any) -> Any:
             if not self._is_plain(x): return x
@@ -92,7 +98,7 @@ class Numbers(TorchFunctionMode):
 
 
 def _operator(name: str) -> tuple[Any, bool]:
-    "Python's operator for a method such as `mul_` or `__rsub__`, and whether that swaps its arguments."
+    "Python's operator for a method such as `mul_` or `__rsub__`; True if that swaps its arguments."
     word, known = name.strip('_'), OPERATORS | LOGICAL
     if word in known: return known[word], False
     return known.get(word[1:]) if word[:1] in ('r', 'i') else None, word[:1] == 'r'

@@ -1,4 +1,5 @@
-"""The plain engine: the mathematics as it stands, one parameter after another, each in its own shape.
+"""The plain engine: the mathematics as it stands, one parameter after another, each in its own
+shape.
 
 This is the page to read first: the other engines do the same, faster, and are tested against it.
 To debug a part, choose it: `opt.engine = plain.run`.
@@ -18,13 +19,13 @@ __all__ = ['run']
 
 
 def run(work: Work) -> None:
-    "One step of each parameter: first what is plain numbers (a step count, a debiasing factor), then the tensors."
+    "One step of each parameter: first plain numbers (its step count, say), then tensors."
     composition = work.composition
     for i, state in enumerate(work.states):
         numbers = composition.numbers(state, work.hypers)
         if not composition.is_closed(numbers): _move(work, i, numbers)
         for k in composition.number_stats:
-            if k in numbers: store([state], k, read(numbers[k]))  # not there if it stands after a closed gate
+            if k in numbers: store([state], k, read(numbers[k]))  # else a gate before it is closed
 
 
 def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
     param, grad = old['param'], -old['grad'] if work.climb else old['grad']
     state = {k: old[k] for k in composition.tensor_stats}
     change, new = composition.update(param, grad, state, {**numbers, 'place': work.places[i]})
-    new = {k: new[k].clone() for k in composition.tensor_stats}  # a part may return what it has read
+    new = {k: new[k].clone() for k in composition.tensor_stats}  # it may be what a part has read
     for k, value in {**new, 'param': param + change}.items(): tensors[k].copy_(value)
 
 

@@ -1,7 +1,8 @@
 """A plan: which kernel runs on which parameters, as long as nothing but values changes.
 
-A kernel is given addresses. A plan keeps those of parameters and states, and no tensors, so it keeps nothing
-alive. Before each step it compares them with what is there; gradients may be others in every step.
+A kernel is given addresses. A plan keeps those of parameters and states, and no tensors, so it
+keeps nothing alive. Before each step it compares them with what is there; gradients may be others
+in every step.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from .layout import PLAIN, are_disjoint, cohorts, is_dense
 from .toolchain import Kernel, NoKernel
 from .work import Work
 
-try: from torch._C._dynamo import guards  # torch's own: compares kinds and layouts of many tensors at once
+try: from torch._C._dynamo import guards  # torch's own check of many tensors' kinds and layouts
 except ImportError: guards = None  # type: ignore[assignment]
 
 __all__ = ['Plan']
@@ -38,7 +39,7 @@ class Plan:
         self.rest = [i for i in range(len(work.params)) if i not in planned]  # which have no kernel
 
     def steps(self, work: Work) -> list[Step] | None:
-        "What to do with the gradients of this step. None if something else than values has changed."
+        "What to do with these gradients. None if something else than values has changed."
         if [*work.places] != self.places: return None
         steps = []
         for unit in self.units:
@@ -64,7 +65,7 @@ def _units(work: Work, warn: Warn) -> Iterator[Unit]:
 
 
 def _is_dense_in_one_order(tensors: dict[str, Tensor]) -> bool:
-    "True if a parameter and its state fill stretches of memory, with their elements in the same order."
+    "True if a parameter and its state fill their memory, with their elements in the same order."
     p, written = tensors['param'], [t for k, t in tensors.items() if k != 'grad']
     if p.numel() and not all(t.data_ptr() for t in tensors.values()): return False
     if any(t.device != p.device or t.is_neg() or t.is_conj() for t in written): return False
@@ -80,15 +81,15 @@ class Unit:
         self.counts = Counts({k: part.columns[k] for k in c.number_stats})
         tensors = _written(part)
         self.addresses, self.kinds = addresses_of(tensors), Kinds(tensors)
-        self.table_size = len(rows) * (1 + len(c.tensor_stats))  # counts are not in a kernel's table
+        self.table_size = len(rows) * (1 + len(c.tensor_stats))  # counts are not in the table
         self.sizes = array('q', [p.numel() * (1 + p.is_complex()) for p in params])
         self.memory = Memory([t for t in tensors[:self.table_size] if t.numel()])
         self.grad_kinds = Kinds([_in_order_of(p, g).detach() for p, g in zip(params, grads)])
         self.grad_dtype = grads[0].dtype
-        self.grad_bytes = np.array([p.numel() * self.grad_dtype.itemsize for p in params], np.uint64)
+        self.grad_bytes = np.array([g.numel() * g.element_size() for g in grads], np.uint64)
 
     def step(self, part: Work) -> Step | None:
-        "The step of these gradients. None if something else than values has changed since this was made."
+        "The step along these gradients. None if something else than values has changed."
         tensors = _written(part)
         try: addresses = addresses_of(tensors)
         except TypeError: return None  # somebody has put something else than a tensor there
@@ -101,7 +102,7 @@ class Unit:
         return Step(self, part, grads, self.addresses[:self.table_size] + at)
 
     def _gradients(self, part: Work) -> Sequence[Tensor] | None:
-        "Each with its elements in the order of its parameter's. None if one is another kind of tensor."
+        "Each in the order of its parameter's elements. None if one is another kind of tensor."
         grads, params = part.grads, part.params
         if self.grad_kinds.match(grads): return grads
         if any(type(g) not in PLAIN or g.dtype != self.grad_dtype or g.shape != p.shape
@@ -136,7 +137,8 @@ class Kinds:
 
     def match(self, tensors: Sequence[Tensor]) -> bool:
         "True if these are alike, one by one."
-        return bool(self.guard.check(*tensors)) if self.guard else [*map(_kind, tensors)] == self.kinds
+        if self.guard: return bool(self.guard.check(*tensors))
+        return [*map(_kind, tensors)] == self.kinds
 
 
 def _kind(t: Tensor) -> tuple[Any, ...]:
@@ -145,7 +147,7 @@ def _kind(t: Tensor) -> tuple[Any, ...]:
 
 
 class Memory:
-    "The stretches of memory that a kernel writes to: dense tensors that do not overlap, none of them empty."
+    "The memory that a kernel writes to: of dense tensors, not empty, that do not overlap."
     def __init__(self, tensors: Iterable[Tensor]):
         found = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
         self.begins, self.ends = np.array(found, np.uint64).reshape(-1, 2).T
@@ -157,8 +159,8 @@ class Memory:
     ) -> bool:
         "True if any of these lies, in part or whole, in this memory."
         first = np.frombuffer(addresses, np.uint64)
-        begun = np.searchsorted(self.begins, first + sizes)     # how many begin before a tensor's end
-        ended = np.searchsorted(self.ends, first, 'right')  # how many end before its first byte
+        begun = np.searchsorted(self.begins, first + sizes)  # how many begin before a tensor ends
+        ended = np.searchsorted(self.ends, first, 'right')   # how many end before it begins
         return bool((begun > ended).any())
 
 

@@ -1,7 +1,8 @@
-"""Which operations of torch treat each element alone: those that torch tags so, copies, and a few others.
+"""Which operations of torch treat each element alone: those that torch tags so, copies, and a few
+others.
 
-Only then does an element's new value depend on nothing but what stands at its own place, and only then may an engine
-cut tensors or join them. The decision is made per call, at torch's dispatcher.
+Only then does an element's new value depend on nothing but what stands at its own place, and only
+then may an engine cut tensors or join them. The decision is made per call, at torch's dispatcher.
 """
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from torch import Tensor
 __all__ = ['why_not_pointwise']
 
 # What torch does not tag, though each element stays alone; a final `_` (in place) is left off
-COPIES = {'alias', 'alias_copy', 'clone', 'contiguous', 'copy', 'detach', 'detach_copy', 'fill', 'lift', 'lift_fresh',
-          'lift_fresh_copy', 'to', '_to_copy', 'zero'}
-FACTORIES = {'empty', 'empty_like', 'empty_strided', 'full', 'full_like', 'new_empty', 'new_empty_strided', 'new_full',
-             'new_ones', 'new_zeros', 'ones', 'ones_like', 'scalar_tensor', 'zeros', 'zeros_like'}
-VIEWS = {'expand', 'expand_copy', 'reshape', '_reshape_alias', 'squeeze', '_unsafe_view', 'unsqueeze', 'view',
-         'view_copy'}  # of as many elements, in the same order
+COPIES = {*('alias alias_copy clone contiguous copy detach detach_copy fill lift lift_fresh '
+            'lift_fresh_copy to _to_copy zero').split()}
+FACTORIES = {*('empty empty_like empty_strided full full_like new_empty new_empty_strided new_full '
+               'new_ones new_zeros ones ones_like scalar_tensor zeros zeros_like').split()}
+VIEWS = {*('expand expand_copy reshape _reshape_alias squeeze _unsafe_view unsqueeze view '
+           'view_copy').split()}  # of as many elements, in the same order
 OTHERS = {'floor_divide', 'hardswish', 'log_sigmoid_forward', 'special_ndtr'}
 UNTAGGED = COPIES | FACTORIES | VIEWS | OTHERS
-SPELLED = {'_local_scalar_dense': 'item', 'lift_fresh': 'tensor', 'linalg_vector_norm': 'norm'}  # as users write it
+SPELLED = dict(_local_scalar_dense='item', lift_fresh='tensor', linalg_vector_norm='norm')
 
 
 def why_not_pointwise(
@@ -30,11 +31,11 @@ def why_not_pointwise(
     args: Any,  # All that it was given: tensors, and lists, tuples and dicts of them
     out: Any    # What it returned
 ) -> str:       # '' if it treats each element alone; else its name, for an error
-    """Whether an operation treats each element alone.
+    """Why an operation does not treat each element alone.
 
-    A tensor of no dimensions is a number, the same for all elements, and operations on such numbers alone are free.
-    Every other tensor must have as many elements as the result, or only one: it is neither summed nor broadcast. What
-    draws random numbers is refused, as they depend on where an element stands.
+    A tensor of no dimensions is a number, the same for all elements. Operations on such numbers
+    alone are free. Every other tensor must have as many elements as the result, or only one: it is
+    neither summed nor broadcast. Random numbers are refused, as they depend on an element's place.
     """
     name = func._schema.name.partition('::')[2]
     tensors = [t for t in _tensors(args) if t.dim()]
@@ -43,7 +44,7 @@ def why_not_pointwise(
                   or not tensors and all(not t.dim() for t in outs))
     aligned = all(t.numel() in (1, o.numel()) and o.dim() for t in tensors for o in outs)
     asks = tensors and not outs  # for one answer about them all, as `equal` does
-    constant = name == 'lift_fresh' and any(t.numel() > 1 for t in tensors)  # a list of numbers, one per element
+    constant = name == 'lift_fresh' and any(t.numel() > 1 for t in tensors)  # a list
     is_random = torch.Tag.nondeterministic_seeded in func.tags
     if one_by_one and aligned and not (asks or constant or is_random): return ''
     return SPELLED.get(name) or str(name.strip('_'))
@@ -54,7 +55,7 @@ def _is_tagged(func: Any) -> bool:
     if torch.Tag.pointwise in func.tags: return True
     name = func._schema.name.partition('::')[2].removesuffix('_')
     packet = getattr(torch.ops.aten, name, None) if func.namespace == 'aten' else None
-    if packet is None or name in ('max', 'min'): return False  # of one tensor they reduce it, of two they do not
+    if packet is None or name in ('max', 'min'): return False  # of one tensor, they reduce it
     return any(torch.Tag.pointwise in getattr(packet, form).tags for form in packet.overloads())
 
 

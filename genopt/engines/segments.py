@@ -1,7 +1,8 @@
-"""Segments: a composition's tensor parts, cut at each that has to run as it is. The stretches between are compiled.
+"""Segments: a composition's tensor parts, cut at each that has to run as it is. The stretches
+between are compiled.
 
-A part runs as it is if it needs the whole tensor (a norm), or if plain numbers decide what it does
-(`if count > 1`), so that no one kernel holds for it.
+A part runs as it is if it needs the whole tensor (a norm), or if plain numbers decide what it
+does (`if count > 1`), so that no one kernel holds for it.
 """
 from __future__ import annotations
 
@@ -114,8 +115,7 @@ class Update:
         env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
                'grad': grad, 'raw_grad': grad}
         for segment in segments(self.composition, numbers):
-            if segment.as_it_is: made = None
-            else: made = self._by_kernel(segment, env, numbers)
+            made = None if segment.as_it_is else self._by_kernel(segment, env, numbers)
             if made is None: self.composition.walk(segment.parts, env)
             else: env |= made
         return env['update'], {k: env[k] for k in self.composition.stats}
@@ -128,8 +128,9 @@ class Update:
         if not all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu
                    for t in tensors.values()): return None
         dtypes = {k: t.dtype for k, t in tensors.items()}
-        try: kernel, made_dtypes = kernel_of_parts(self.composition, segment.parts, dtypes, segment.makes)
-        except NoKernel as e: return self.warn(self.composition, str(e))
+        c = self.composition
+        try: kernel, made_dtypes = kernel_of_parts(c, segment.parts, dtypes, segment.makes)
+        except NoKernel as e: return self.warn(c, str(e))
         given = [t.resolve_neg().contiguous() for t in tensors.values()]
         made = {k: torch.empty(param.shape, dtype=d, device=param.device)
                 for k, d in zip(segment.makes, made_dtypes)}

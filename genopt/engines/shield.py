@@ -1,4 +1,5 @@
-"""Ctrl-C waits for the end of a step, so that it leaves no parameter with half of one."""
+"""Ctrl-C waits for the end of a step, so that it leaves no parameter with half of one.
+"""
 from __future__ import annotations
 
 import signal
@@ -12,7 +13,7 @@ __all__ = ['exposed', 'shielded']
 
 
 class Shield(NamedTuple):
-    "What receives interrupts for now, what usually does, and those that came."
+    "The handler of interrupts for now, the usual one, and the interrupts that came."
     wait: Callable[[int, FrameType | None], None]
     usual: Callable[..., Any]
     came: list[tuple[int, FrameType | None]]
@@ -45,7 +46,7 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def exposed() -> Iterator[None]:
-    "Within a shielded block: interrupts come through at once, for what takes long and has changed nothing yet."
+    "Lets interrupts through within a shielded block, for what takes long and changes no tensor."
     if not _shields or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,10 @@
 """Sparse gradients, as `torch.nn.Embedding(sparse=True)` makes them.
 
-If the parts treat each element alone, a step can be of those rows alone that the gradient touches: they are gathered
-from the parameter and its state, an engine steps them as if they were all there is, and they are put back. That is the
-same as a dense step if an untouched row would have stayed where it is (SGD, Adagrad), which is tried out. A part may
-also declare that it wants it so (`lazy`, which makes SparseAdam of Adam), or that it wants the gradient dense.
+If the parts treat each element alone, a step can be of those rows alone that the gradient
+touches: they are gathered from the parameter and its state, an engine steps them as if they were
+all there is, and they are put back. That is the same as a dense step if an untouched row would
+have stayed where it is (SGD, Adagrad), which is tried out. A part may also declare that it wants
+it so (`lazy`, which makes SparseAdam of Adam), or that it wants the gradient dense.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ __all__ = ['Rows', 'dense_or_rows']
 
 
 class Rows(NamedTuple):
-    "The touched rows of parameters, gathered: they are others in every step, so they are the eager engine's."
+    "The touched rows of parameters, gathered. They are others in every step, so `eager` runs them."
     work: Work
     origins: list[tuple[Tensor, dict[str, Any], tuple[Tensor, ...]]]  # parameter, state, which rows
 
@@ -36,26 +37,29 @@ class Rows(NamedTuple):
 
 
 def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
-    """Work with dense gradients, and the rows of parameters whose gradients are sparse, which are not in it.
+    """Work with dense gradients, and the rows of parameters with sparse ones, which it leaves out.
 
-    Raises TypeError if its parts take no sparse gradients.
+    Raises TypeError if its parts do not take sparse gradients.
     """
     sparse = [i for i, g in enumerate(work.grads) if g.layout != torch.strided]
     if not sparse: return work, None
     how, c = _how(work), work.composition
     for i in sparse:
         if not how or work.grads[i].layout != torch.sparse_coo: raise _refusal(work, work.params[i])
-    if how == 'dense': return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
+    if how == 'dense':
+        return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
     params, grads, states, origins = [], [], [], []
     for i in sparse:
         p, g, state = work.params[i], work.grads[i].coalesce(), work.states[i]
         at = tuple(g.indices())
         params.append(p[at])
         grads.append(g.values())
-        states.append({k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()})
+        states.append({k: read(state[k]) if part.is_number else state[k][at]
+                       for k, part in c.stats.items()})
         origins.append((p, state, at))
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
-    rows = replace(work, params=params, grads=grads, states=states, places=[work.places[i] for i in sparse], plans={},
+    rows = replace(work, params=params, grads=grads, states=states, plans={},
+                   places=[work.places[i] for i in sparse],
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
     return work.only(dense), Rows(rows.gather(), origins)
@@ -74,6 +78,8 @@ def _refusal(work: Work, param: Tensor) -> TypeError:
     c = work.composition
     if whole := [p.label for p in c.ordered if p.whole]:
         why, instead = f'`{whole[0]}` needs all of a tensor', 'leave that out'
-    else: why, instead = 'rows without a gradient would move too', 'add `lazy`, which moves only the rows that have one'
-    return TypeError(f'{work.describe(param)} has a sparse gradient, and {c} takes dense ones, as {why}: make '
-                     f'its layer with sparse=False, or {instead}')
+    else:
+        why = 'rows without a gradient would move too'
+        instead = 'add `lazy`, which moves only the rows that have one'
+    return TypeError(f'{work.describe(param)} has a sparse gradient, and {c} takes dense ones, '
+                     f'as {why}: make its layer with sparse=False, or {instead}')

@@ -1,7 +1,9 @@
-"""From C to a kernel: a source is compiled by the machine's C compiler, kept on disk (`cache`), and loaded.
+"""From C to a kernel: a source is compiled by the machine's C compiler, kept on disk (`cache`),
+and loaded.
 
-A kernel is known by a hash of its source, the compiler, the processor and the versions of torch and genopt. All of the
-mathematics is in the source, so a changed part is another kernel. Whatever goes wrong ends as NoKernel, in a sentence.
+A kernel is known by a hash of its source, the compiler, the processor and the versions of torch
+and genopt. All of the mathematics is in the source, so a changed part is another kernel. Whatever
+goes wrong ends as NoKernel, in a sentence.
 """
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ from .shield import exposed
 
 __all__ = ['Kernel', 'NoKernel', 'build']
 
-WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],  # the best one first
-        ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'], ['-march=native'], ['-mcpu=native'], []]
-FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC', '-shared']
+WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],
+        ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'],
+        ['-march=native'], ['-mcpu=native'], []]  # tried in this order: the fastest first
+FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC',
+         '-shared']
 
 NONE = array('Q')  # no addresses
 TIME_LIMIT = 60  # seconds for compiling one kernel, in all of the ways above
@@ -56,7 +60,7 @@ class Kernel:
     def __call__(
         self,
         sizes: array[int],            # Each tensor's number of elements
-        table: array[int],            # Addresses of these tensors in each column, column after column
+        table: array[int],            # Their addresses, one column after another
         values: Mapping[str, float],  # `numbers` by name, and others
         at: array[int]=NONE,          # Addresses of the tensors' counts, likewise
         new: bytes=b''                # The counts' new values, of 8 bytes each; none: they stay
@@ -70,23 +74,25 @@ class Kernel:
 def _pointer(xs: array[int]) -> ctypes.c_void_p: return ctypes.c_void_p(xs.buffer_info()[0])
 
 
-_loaded: dict[str, Callable[..., None]] = {}  # by key: what this process has
-_hung: set[Compiler] = set()                   # those that have used up the time for one kernel get no second one
+_loaded: dict[str, Callable[..., None]] = {}  # what this process has, by key
+_hung: set[Compiler] = set()                  # those that took too long are not called again
 
 
 def build(code: str) -> Callable[..., None]:
-    "The function `run` of `code`, compiled now or found compiled. Raises NoKernel if there is none to be had."
+    "The function `run` of `code`, compiled now or found on disk. Raises NoKernel, with the reason."
     compiler = _compiler()
     text = '\0'.join([code, compiler.name, compiler.version, _machine()])
     key = hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]
     if key not in _loaded:
         folder = cache.folder()
-        with exposed(): _loaded[key] = folder and cache.find(folder, key) or _make(code, compiler, key, folder)
+        with exposed():
+            found = cache.find(folder, key) if folder else None
+            _loaded[key] = found or _make(code, compiler, key, folder)
     return _loaded[key]
 
 
 def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Callable[..., None]:
-    "Compiles a kernel into the folder; without one, or if that fails, into a temporary one that is removed again."
+    "Compiles into the folder; without one, or if that fails, into a temporary one, soon removed."
     reasons = []
     for place in dict.fromkeys([folder, None]):
         try:
@@ -99,21 +105,23 @@ def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Calla
     raise NoKernel(', and '.join(dict.fromkeys(reasons)))
 
 
-# -- the compiler --------------------------------------------------------------------------------------------
+# -- the compiler ----------------------------------------------------------------------------------
 
 def _compiler() -> Compiler:
     "The compiler that $CC names; or else `cc`, `gcc` or `clang`."
     given = os.environ.get('CC', '').strip()
     try: commands = [shlex.split(given)] if given else [['cc'], ['gcc'], ['clang']]
-    except ValueError as e: raise NoKernel(f'$CC is `{given}`, which is not a command: {e}') from None
+    except ValueError as e:
+        raise NoKernel(f'$CC is `{given}`, which is not a command: {e}') from None
     for program, *arguments in commands:
         if not (found := shutil.which(program)): continue
         file = os.path.realpath(found)
         with suppress(OSError):  # it has just been removed
             version = f'{file} {os.stat(file).st_size} {os.stat(file).st_mtime_ns}'
-            return Compiler(shlex.join([program, *arguments]), (os.path.abspath(found), *arguments), version)
-    raise NoKernel(f'$CC is `{given}`, and there is no such program, or it cannot be run' if given else
-                   'there is no C compiler (cc, gcc or clang)')
+            command = os.path.abspath(found), *arguments
+            return Compiler(shlex.join([program, *arguments]), command, version)
+    if not given: raise NoKernel('there is no C compiler (cc, gcc or clang)')
+    raise NoKernel(f'$CC is `{given}`, and there is no such program, or it cannot be run')
 
 
 @lru_cache
@@ -122,9 +130,11 @@ def _machine() -> str:
     from .. import __version__
     try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace').splitlines()
     except OSError: lines = []
-    cpu = sorted({x for x in lines if x.startswith(('model name', 'flags', 'Features', 'CPU part'))})
-    cpu = cpu or [platform.processor(), platform.node()]  # little is known, so it is for this machine only
-    return f'{platform.machine()} {cpu} {platform.system()} {__version__} {torch.__version__} {FLAGS} {WAYS}'
+    telling = 'model name', 'flags', 'Features', 'CPU part'
+    cpu = sorted({line for line in lines if line.startswith(telling)})
+    if not cpu: cpu = [platform.processor(), platform.node()]  # so it is for this machine only
+    system = f'{platform.machine()} {cpu} {platform.system()}'
+    return f'{system} {__version__} {torch.__version__} {FLAGS} {WAYS}'
 
 
 def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
@@ -137,23 +147,31 @@ def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
         failed = _run(compiler, [*FLAGS, str(c), '-o', str(so), *way, '-lm'], log, end)
         said = log.read_text(encoding='utf-8', errors='replace')
         if so.is_file() and not failed: break
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    why = next((line for line in lines if 'error' in line), lines[0] if lines else 'it does not say why')
-    if failed: raise NoKernel(f'the C compiler `{compiler.name}` failed: {why[:300]}')
-    if not so.is_file(): raise NoKernel(f'the C compiler `{compiler.name}` says that it succeeded, but wrote no file')
+    it = f'the C compiler `{compiler.name}`'
+    if failed: raise NoKernel(f'{it} failed: {_first_error(said)[:300]}')
+    if not so.is_file(): raise NoKernel(f'{it} says that it succeeded, but wrote no file')
     content = so.read_bytes()
-    if not _is_whole(content): raise NoKernel(f'the C compiler `{compiler.name}` wrote a file that is cut short')
+    if not _is_whole(content): raise NoKernel(f'{it} wrote a file that is cut short')
     return content
 
 
+def _first_error(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if 'error' in line]
+    return next(iter(errors or lines), 'it does not say why')
+
+
 def _run(compiler: Compiler, arguments: list[str], log: Path, end: float) -> int:
-    "Runs it, and returns its status. It has a session of its own, so that Ctrl-C in a terminal comes only to us."
-    env = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(log.parent)}  # so that nothing of it is left elsewhere
+    "Runs the compiler, in a session of its own: Ctrl-C comes only to us. Returns its exit status."
+    env = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(log.parent)}  # it leaves nothing elsewhere
     with log.open('wb') as output:
-        try: process = subprocess.Popen([*compiler.command, *arguments], env=env, stdin=subprocess.DEVNULL,
-                                        stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process = subprocess.Popen(
+                [*compiler.command, *arguments], env=env, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         except OSError as e:
-            raise NoKernel(f'the C compiler `{compiler.name}` does not start: {e.strerror}') from None
+            why = f'the C compiler `{compiler.name}` does not start: {e.strerror}'
+            raise NoKernel(why) from None
     try: return process.wait(max(end - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
         _hung.add(compiler)
@@ -163,20 +181,24 @@ def _run(compiler: Compiler, arguments: list[str], log: Path, end: float) -> int
 
 
 def _too_slow(compiler: Compiler) -> NoKernel:
-    return NoKernel(f'the C compiler `{compiler.name}` was stopped, as it took more than {TIME_LIMIT} s')
+    return NoKernel(f'the C compiler `{compiler.name}` was stopped, '
+                    f'as it took more than {TIME_LIMIT} s')
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    "Kills it and what it has started."
-    with suppress(OSError): os.killpg(process.pid, signal.SIGKILL) if hasattr(os, 'killpg') else process.kill()
+    "Kills a process and those that it has started."
+    with suppress(OSError):
+        if hasattr(os, 'killpg'): os.killpg(process.pid, signal.SIGKILL)
+        else: process.kill()
     with suppress(subprocess.TimeoutExpired): process.wait(5)
 
 
 def _is_whole(library: bytes) -> bool:
-    "False if an ELF file of 64 bits ends before what it says is in it. Loading that would kill the process."
+    "False if an ELF file of 64 bits lacks its end. Loading that would kill the process."
     if library[:6] != b'\x7fELF\x02\x01': return True  # the loader looks at it
     try:
-        (start,), (size, count) = struct.unpack_from('<Q', library, 32), struct.unpack_from('<HH', library, 54)
+        start, = struct.unpack_from('<Q', library, 32)
+        size, count = struct.unpack_from('<HH', library, 54)
         segments = [struct.unpack_from('<8xQ16xQ', library, start + i * size) for i in range(count)]
     except struct.error: return False
     return all(offset + length <= len(library) for offset, length in segments)

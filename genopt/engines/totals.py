@@ -1,6 +1,7 @@
 """Totals: numbers summed over all parameters, of all groups, before any parameter moves.
 
-Parts are pure, so what a total needs of the parts before it is computed for its sake, and thrown away.
+Parts are pure, so what a total needs of the parts before it is computed for its sake, and thrown
+away.
 """
 from __future__ import annotations
 
@@ -19,19 +20,19 @@ __all__ = ['totals']
 
 
 def totals(work: Sequence[Work]) -> dict[str, float]:
-    "By name. Each is over those groups whose parts read it."
+    "Each total by name. It is over those groups whose parts read it."
     found: dict[str, float] = {}
     waiting = dict.fromkeys(k for w in work for k in w.composition.totals)
     while waiting:
-        name = next(k for k in waiting if not any(_first(w, k, waiting) for w in work))
+        name = next(k for k in waiting if not any(_must_wait(w, k, waiting) for w in work))
         del waiting[name]
         shares = [s for w in work if name in w.composition.totals for s in _shares(w, name, found)]
         found[name] = sum(torch.stack(group).double().sum().item() for group in _alike(shares))
     return found
 
 
-def _first(work: Work, name: str, waiting: Container[str]) -> bool:
-    "Must another total come before this one?"
+def _must_wait(work: Work, name: str, waiting: Container[str]) -> bool:
+    "True if another total that is still waiting comes before this one."
     before = work.composition.before.get(name, [])
     return any(p.kind == 'total' and p.out in waiting for p in before)
 
@@ -44,23 +45,24 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
         numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
         if c.is_closed(numbers, total): continue
         for (p, tensors), place in zip(real_tensors(part), part.places):
-            wide = {k: t if t.dtype == cohort.dtype or not t.is_floating_point() else t.to(cohort.dtype)
-                    for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
-            if work.climb: wide['grad'] = -wide['grad']
-            try: share = c.total(total, wide['param'], wide['grad'], wide, {**numbers, 'place': place})
+            used = {k: t.to(cohort.dtype) if t.is_floating_point() else t
+                    for k, t in tensors.items()
+                    if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
+            param, grad = used['param'], -used['grad'] if work.climb else used['grad']
+            try: share = c.total(total, param, grad, used, {**numbers, 'place': place})
             except PartError as e: raise PartError(f'{e} (on {work.describe(p)})') from e.__cause__
             res.append(_whole(share))
     return res
 
 
 def _whole(share: Tensor) -> Tensor:
-    "Of a sharded tensor, the sum over all shards."
+    "The sum over all shards of a sharded tensor, or the tensor itself."
     full = getattr(share, 'full_tensor', None)
     return full() if full else share
 
 
 def _alike(shares: list[Tensor]) -> Iterable[list[Tensor]]:
-    "Those of one device and dtype together."
+    "Shares of one device and dtype together."
     res: dict[Any, list[Tensor]] = defaultdict(list)
     for s in shares: res[s.device, s.dtype].append(s)
     return res.values()

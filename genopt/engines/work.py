@@ -22,11 +22,11 @@ class Work:
     hypers: dict[str, Any]            # A plain number for each hyperparameter and each total
     params: Sequence[Tensor]
     grads: Sequence[Tensor]
-    states: Sequence[dict[str, Any]]  # From `Composition.init`. Their numbers are 0-dim tensors, or plain
-    describe: Callable[[Tensor], str]  # How errors call a parameter
+    states: Sequence[dict[str, Any]]  # From `Composition.init`; their numbers may be 0-dim tensors
+    describe: Callable[[Tensor], str]  # A parameter's name, for errors
     climb: bool = False               # True to climb instead of descending
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
-    plans: dict[Any, Any] = field(default_factory=dict)  # What an engine remembers until the next step
+    plans: dict[Any, Any] = field(default_factory=dict)  # An engine's, for its next step
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
 
     def gather(self) -> Work:
