@@ -250,7 +250,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         if all(decaying): return [work]
         decays = {k for k, origin in composition.origins.items() if origin == 'wd'}
         off = {k: 0. if k in decays else v for k, v in hypers.items()}
-        rest, without = (work.only([i for i, d in enumerate(decaying) if bool(d) == on]) for on in (True, False))
+        rest, without = (work.subset([i for i, d in enumerate(decaying) if bool(d) == on]) for on in (True, False))
         without.hypers = off
         return [w for w in (rest, without) if w.params]
 

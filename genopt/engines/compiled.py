@@ -48,7 +48,7 @@ class Compiled:
         work.plans[key] = plan  # the last used is the last to go
         while len(work.plans) > PLANS: del work.plans[next(iter(work.plans))]
         for step in steps: step.run()
-        for cohort in cohorts(work.only(plan.rest)) if plan.rest else ():
+        for cohort in cohorts(work.subset(plan.rest)) if plan.rest else ():
             numbers = eager.numbers_of(cohort.work)
             if not work.composition.is_closed(numbers): self._step(cohort, numbers)
             eager.store_numbers(cohort.work, numbers)

@@ -82,7 +82,7 @@ def cohorts(work: Work) -> list[Cohort]:
         key = (dtype, is_flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state],
                *[n[i] for n in counts])
         found.setdefault(key, []).append(i)
-    return [Cohort(work.only(rows), rows, *key[:2]) for key, rows in found.items()]
+    return [Cohort(work.subset(rows), rows, *key[:2]) for key, rows in found.items()]
 
 
 def real_tensors(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:

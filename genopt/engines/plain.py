@@ -1,5 +1,4 @@
-"""The plain engine: the mathematics as it stands, one parameter after another, each in its own
-shape.
+"""The plain engine: the mathematics as it stands, one parameter after another.
 
 This is the page to read first: the other engines do the same, faster, and are tested against it.
 To debug a part, choose it: `opt.engine = plain.run`.

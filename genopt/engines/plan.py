@@ -43,7 +43,7 @@ class Plan:
         if [*work.places] != self.places: return None
         steps = []
         for unit in self.units:
-            if (step := unit.step(work.only(unit.rows))) is None: return None
+            if (step := unit.step(work.subset(unit.rows))) is None: return None
             steps.append(step)
         return steps
 
@@ -59,9 +59,9 @@ def _units(work: Work, warn: Warn) -> Iterator[Unit]:
         rows = [i for i in cohort.rows if _is_dense_in_one_order(work.tensors(i))]
         written = [t for i in rows for k, t in work.tensors(i).items() if k != 'grad']
         if not (isinstance(kernel, Kernel) and rows and are_disjoint(written)): continue
-        try: unit = Unit(kernel, rows, work.only(rows))
+        try: unit = Unit(kernel, rows, work.subset(rows))
         except (ValueError, NoKernel): continue  # a count that is not as we keep it
-        if unit.step(work.only(rows)): yield unit
+        if unit.step(work.subset(rows)): yield unit
 
 
 def _is_dense_in_one_order(tensors: dict[str, Tensor]) -> bool:
@@ -154,7 +154,7 @@ class Memory:
 
     def overlaps(
         self,
-        addresses: array[int],  # Of other dense tensors
+        addresses: array[int],       # Of other dense tensors
         sizes: np.ndarray[Any, Any]  # Their numbers of bytes
     ) -> bool:
         "True if any of these lies, in part or whole, in this memory."

@@ -62,7 +62,7 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
                    places=[work.places[i] for i in sparse],
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
-    return work.only(dense), Rows(rows.gather(), origins)
+    return work.subset(dense), Rows(rows.gather(), origins)
 
 
 def _how(work: Work) -> str:

@@ -34,7 +34,7 @@ class Work:
         self.columns = {k: [s[k] for s in self.states] for k in self.composition.stats}
         return self
 
-    def only(self, rows: Sequence[int]) -> Work:
+    def subset(self, rows: Sequence[int]) -> Work:
         "The work on the parameters at these places of its lists."
         if len(rows) == len(self.params): return self
         def pick(xs: Sequence[Any]) -> list[Any]: return [xs[i] for i in rows] if xs else []
