@@ -1,17 +1,20 @@
-"""What there is: the recipes by family, the parts, and which recipes use which part. All of it read off the code."""
+"""What there is: recipes by name and family, the parts, and which recipes use which part, all read off the code."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from itertools import product
 from types import ModuleType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints, overload
 
 from . import parts, zoo
+from .composition import Composition
 from .part import Part
-from .recipe import Recipe
+from .recipe import Options, Recipe, recipe as make
+from .rule import Rule
 
-__all__ = ['Entry', 'every_part', 'modifiers', 'recipes', 'users']
+__all__ = ['Entry', 'every_part', 'find', 'modifiers', 'recipe', 'recipes', 'rule_of', 'users']
 
 
 class Entry(NamedTuple):
@@ -36,14 +39,49 @@ def recipes(
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
     if family and family not in families:
         raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
-    return Entries(Entry(name, key, idea(recipe), recipe.parts())
+    return Entries(Entry(name, key, idea(r), r.parts())
                    for key, module in families.items() if family in ('', key)
-                   for name, recipe in vars(module).items()
-                   if name in zoo.__all__ and recipe.__module__ == module.__name__)
+                   for name, r in vars(module).items()
+                   if name in zoo.__all__ and r.__module__ == module.__name__)
+
+
+def find(name: str) -> Recipe:
+    "The recipe of this name, whatever its case. Raises KeyError with the nearest name."
+    names = {n.lower(): n for n in zoo.__all__}
+    plain = name.lower().replace('_', '').replace('-', '')
+    if plain in names: return getattr(zoo, names[plain])  # type: ignore[no-any-return]
+    near = get_close_matches(plain, names, 1, .5)
+    advice = f'did you mean `{names[near[0]]}`?' if near else f'there are {", ".join(zoo.__all__)}'
+    if plain == 'lbfgs': advice = 'use torch.optim.LBFGS, as its parts would need all parameters at once'
+    raise KeyError(f'there is no recipe `{name}`: {advice}')
+
+
+def rule_of(parts: Any) -> Rule:
+    "The rule of a recipe with its default options, of the recipe of that name, or of a list of parts."
+    if isinstance(parts, str): parts = find(parts)
+    if isinstance(parts, Recipe): return parts.rule()
+    if isinstance(parts, Rule): return parts
+    return Rule(parts if isinstance(parts, Composition) else Composition(parts))
+
+
+@overload
+def recipe(name: str, /) -> Recipe: ...
+@overload
+def recipe(fn: Options, /) -> Recipe: ...
+@overload
+def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
+def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
+    """Makes a recipe from a function that returns parts, or finds one by name: `recipe('adamw')`.
+
+    `defaults` are the recipe's own default values of hyperparameters. A string is another word for some
+    of them: `@recipe(sqr_mom=.99, alpha='sqr_mom')`. Raises KeyError with the nearest name if there is no
+    recipe of that name.
+    """
+    return find(fn) if isinstance(fn, str) else make(fn, **defaults)
 
 
 def idea(obj: Recipe | Part) -> str:
-    "The first line of its documentation: what a recipe is about, the equation of a part."
+    "The first line of its documentation: what a recipe is about, or the equation of a part."
     return (inspect.getdoc(obj.fn) or '').split('\n')[0]
 
 

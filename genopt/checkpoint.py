@@ -1,38 +1,46 @@
-"""Checks a state_dict against the groups that are to take it, and copies it, before anything changes."""
+"""Checkpoints: how state and groups are packed, checked against the groups that are to take them, and copied."""
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .group import is_slip
+from .composition import Composition
+from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
-from .composition import Composition
 from .part import MARKS, SWAPPED, Part, PartError
 from .rehearsal import rehearse
 from .rule import Rule
+from .state import begin, begun
 from .trial import Trial, apart
 from .twins import torchs_names
 from .words import unknown
 
-if TYPE_CHECKING: from .group import Group
-
-__all__ = ['checked', 'refusal', 'refusing', 'begun', 'SWAPPED', 'MARKS']
+__all__ = ['checked', 'pack', 'refusal', 'refusing']
 
 LARGEST = 2**53  # whole numbers below it are exact in double precision
 
 
-def begun(state: Mapping[str, Any]) -> bool:
-    "True if there is more in a parameter's state than marks."
-    return not {*state} <= {*MARKS}
+def pack(groups: Sequence[Group], state: MutableMapping[Any, Any]) -> dict[str, Any]:
+    "A state_dict: see `Optimizer.state_dict`."
+    index: dict[Tensor, int] = {}
+    for group in groups:
+        for p in group['params']:
+            if p in state and begun(state[p]): begin(group, p, state)
+            index.setdefault(p, len(index))
+    entries: dict[Any, Any] = {index[p]: state[p] for p in state if p in index}
+    entries = {i: entries.get(i, {}) for i in index.values()} if any(entries.values()) else {}
+    entries |= {k: v for k, v in state.items() if not isinstance(k, Tensor)}
+    return {'state': entries,
+            'param_groups': [{**g, 'params': [index[p] for p in g['params']]} for g in groups]}
 
 
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
@@ -40,7 +48,7 @@ def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    "Whatever goes wrong inside is a ValueError: this state_dict cannot be loaded."
+    "Makes one ValueError of whatever goes wrong inside: this state_dict cannot be loaded."
     try: yield
     except ValueError as e:
         if str(e).startswith('cannot load'): raise

@@ -144,7 +144,7 @@ class Schedule:
         self.opt, self.steps, self.curves = opt, steps and int(steps), curves
         self.names: dict[str, None] = {}  # what it writes, under our names
         for name, curve in curves.items():
-            if not (groups := takes(opt._groups(), name)): raise no_hyper(name, opt.param_groups)
+            if not (groups := takes(opt.groups(), name)): raise no_hyper(name, opt.param_groups)
             ours = groups[0].rule.words.means[name]
             if {*ours} & {*self.names}.union(*(other.names for other in _running(opt))):
                 raise ValueError(f'`{name}` has a schedule already: end that with its remove(), or leave this one out')

@@ -10,11 +10,11 @@ from pathlib import Path
 import genopt
 
 from .. import zoo
-from ..recipe import Recipe, recipe
+from ..recipe import Recipe
 
 __all__ = ['stubs']
 
-MODULES = ['part', 'composition', 'recipe',
+MODULES = ['part', 'composition', 'catalogue', 'recipe',
            *[f'parts.{m}' for m in ('scalars', 'transforms', 'stats', 'steps', 'modifiers')]]
 HEAD = """# Written by `python -m genopt stubs` from the code that runs.
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ def _top() -> str:
 
 
 def _recipes() -> str:
-    return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *(line for n in zoo.__all__ for line in _stub(recipe(n)))])
+    lines = [line for name in zoo.__all__ for line in _stub(getattr(zoo, name))]
+    return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *lines])
 
 
 def _stub(r: Recipe) -> Iterator[str]:
