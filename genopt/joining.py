@@ -79,8 +79,9 @@ def _unfit(part: Part, p: Tensor) -> str:
     "Why a part cannot take this parameter, or ''."
     if part.needs and p.is_complex(): return 'takes no complex numbers'
     if part.needs == 'matrix' and p.dim() != 2:
-        return (f'takes matrices, and this has {p.dim()} dimensions: give it to a group with other '
-                'parts (see `route`)')
+        dimensions = f'{p.dim()} dimension{"s" * (p.dim() != 1)}'
+        return (f'takes matrices, and this has {dimensions}: give it to a group with other parts '
+                '(see `route`)')
     return ''
 
 

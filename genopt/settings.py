@@ -1,11 +1,12 @@
 """Settings: what an optimizer was told, and what a group of its parameters gets from that.
 
     >>> settings = Settings(rule_of('sgd'), dict(lr=[.1, .2], momentum=.9))
-    >>> settings.spread(groups := [dict(params=first), dict(params=second)])
-    >>> groups[0]['lr'], settings.given['lr']
-    (0.1, 0.2)
+    >>> groups = [dict(params=params[:2]), dict(params=params[2:])]
+    >>> settings.spread(groups)
+    >>> [g['lr'] for g in groups]
+    [0.1, 0.2]
     >>> settings.defaults()
-    {'lr': 0.2, 'weight_decay': 0.0, 'momentum': 0.9, 'dampening': 0.0, 'nesterov': False}
+    {'lr': 0.2, 'momentum': 0.9, 'weight_decay': 0.0, 'dampening': 0.0, 'nesterov': False}
 """
 from __future__ import annotations
 

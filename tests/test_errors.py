@@ -250,8 +250,8 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.Adam, dict(capturable=True), TypeError,
      '`capturable`: a step reads its counts, so it cannot be captured in a CUDA graph: leave it out'),
     (genopt.Adam, dict(differentiable=True), TypeError,
-     '`differentiable`: to differentiate through a step, call `Composition.update`, which is a pure function, and '
-     'leave this out'),
+     '`differentiable`: leave it out; to differentiate through a step, call `Composition.update`, which is a pure '
+     'function'),
     (genopt.SGD, dict(nesterov=True), ValueError,
      '`nesterov` and `dampening` need momentum: give mom=0.9, for example'),
     (genopt.SGD, dict(mom=.9, nesterov=True, dampening=.1), ValueError,
@@ -314,7 +314,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
      'parameters appear in more than one parameter group, or place'),
     ([('w', p()), p()], ValueError, 'group 0: some of its parameters have names and some do not'),
     ([[('w', p())], [p()]], ValueError, 'group 1: all groups should be given with names, or all without'),
-    ([dict(lr=.1)], TypeError, 'group 0: its `params` are a NoneType: give a list of tensors')])
+    ([dict(lr=.1)], TypeError, 'group 0: its `params` are of type NoneType: give a list of tensors')])
 def test_parameters(params, error, sentence):
     with says(error, sentence): genopt.SGD(params, lr=.1)
 

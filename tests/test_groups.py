@@ -293,8 +293,8 @@ def test_an_option_that_makes_no_sense_yet_waits_as_in_torch():
 @pytest.mark.parametrize('change, error, sentence', [
     (dict(lrr=.5), TypeError, 'no part takes `lrr`: did you mean `lr`'),
     (dict(maximize=3), TypeError, '`maximize` = 3: give True or False'),
-    (dict(params=None), TypeError, 'group 0: its `params` are a NoneType: give a list of tensors'),
-    (dict(parts=['foo']), TypeError, 'group 0 is of foo, and no group of this optimizer was'),
+    (dict(params=None), TypeError, 'group 0: its `params` are of type NoneType: give a list of tensors'),
+    (dict(parts=['foo']), TypeError, 'group 0 has the parts foo, which no group of this optimizer had'),
     (dict(lr='x'), TypeError, "`lr` = 'x': give a number")])
 def test_a_plain_dictionary_is_checked_like_a_group(change, error, sentence):
     opt = genopt.Adam([P()])

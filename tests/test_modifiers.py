@@ -422,8 +422,8 @@ def test_a_place_where_it_cannot_work(parts, why):
 def test_matrix_parts_on_what_is_no_matrix():
     model = torch.nn.Linear(3, 2)
     with pytest.raises(ValueError,
-                       match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` is for matrices, and this has 1 '
-                             r'dimensions'):
+                       match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` takes matrices, and this has 1 '
+                             r'dimension:'):
         genopt.Muon(model.named_parameters())
     with pytest.raises(ValueError, match='parameter 0 of group 0 .*: `orthogonalize` takes no complex numbers'):
         genopt.Muon([torch.zeros(2, 2, dtype=torch.complex64, requires_grad=True)])

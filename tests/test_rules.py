@@ -68,11 +68,11 @@ def test_totals_of_groups_that_do_not_go_together():
     @total
     def grad_sum(grad): return 2 * grad.sum()
     other = step(lambda grad, all=grad_sum: -all * grad)
-    with pytest.raises(ContractError, match='two groups have each a total `grad_sum`, and they are not the same'):
+    with pytest.raises(ContractError, match='two groups have different totals called `grad_sum`: rename one'):
         Optimizer([dict(params=[param(0.)], parts=parts) for parts in ([average_grad, shared_step], [other])])
     a = [*genopt.skip_nonfinite, genopt.clip_by_global_norm, sgd_step]
     b = [genopt.clip_by_global_norm, *genopt.skip_nonfinite, sgd_step]
-    with pytest.raises(ContractError, match='two groups have the total .* and others in another order: give'):
+    with pytest.raises(ContractError, match='two groups have .* and other totals in different orders: give'):
         Optimizer([dict(params=[param(0.)], parts=a), dict(params=[param(0.)], parts=b)], lr=.1)
 
 
