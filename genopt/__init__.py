@@ -2,11 +2,11 @@
 
     >>> import genopt
     >>> from genopt import Adam, Optimizer, average_grad, momentum_step
-    >>> opt = Adam(model.parameters(), lr=3e-4)                                # a recipe makes an Optimizer
-    >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)      # or a list of parts
+    >>> opt = Adam(model.parameters(), lr=3e-4)  # a recipe makes an Optimizer
+    >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)  # so do parts
 
-What people type is here: the recipes, the parts that many rules share, and the modifiers that go with any rule.
-`genopt.parts` has all parts.
+What people type is here: the recipes, the parts that many rules share, and the modifiers that go
+with any rule. `genopt.parts` has all parts.
 """
 from importlib import import_module
 from typing import Any
@@ -27,8 +27,8 @@ LATER = {
     'interop.torch': ['to_torch'],
     'optimizer': ['Optimizer'],
     'routing': ['Groups', 'layer_lrs', 'no_decay', 'route'],
-    'schedule': ['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear',
-                 'one_cycle', 'polynomial'],
+    'schedule': ['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
+                 'linear', 'one_cycle', 'polynomial'],
     'study.compare': ['compare', 'relatives'],
     'study.explain': ['explain'],
     'study.maps': ['animate', 'plot_paths'],

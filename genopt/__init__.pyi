@@ -8,7 +8,7 @@ from .part import total as total
 from .part import gate as gate
 from .catalogue import recipe as recipe
 from .part import Part as Part
-from .catalogue import Recipe as Recipe
+from .recipe import Recipe as Recipe
 from .composition import Composition as Composition
 from .part import ContractError as ContractError
 from .part import PartError as PartError

@@ -1,7 +1,7 @@
 """Averages of the weights: a stat and its parameter change places for an evaluation.
 
-The parameter waits in the state, as `swapped_param`, so that nothing is lost in low precision and a
-checkpoint made in between is complete. Whenever an interrupt comes, calling `swap` again puts
+The parameter waits in the state, as `swapped_param`, so that nothing is lost in low precision and
+a checkpoint made in between is complete. Whenever an interrupt comes, calling `swap` again puts
 everything back.
 """
 from __future__ import annotations
@@ -28,7 +28,8 @@ def is_swapped(states: Iterable[Any]) -> bool:
 def refuse_swapped(states: Iterable[Any], call: str) -> None:
     "Raises RuntimeError if a parameter waits in one of the states."
     if is_swapped(states):
-        raise RuntimeError(f'the parameters are swapped with their averages: call swap() before {call}()')
+        raise RuntimeError('the parameters are swapped with their averages: call swap() before '
+                           f'{call}()')
 
 
 @torch.no_grad()
@@ -55,7 +56,7 @@ def put_back(state: Mapping[Any, Any]) -> None:
 
 def _averages(groups: Sequence[Group], state: Mapping[Any, Any],
               name: str) -> list[tuple[Tensor, dict[str, Any], str]]:
-    "Each parameter that has an average, its state, and the name of that stat. All are checked first."
+    "Each parameter that has an average, its state, and the stat's name. All are checked."
     stats = [_average_of(group, name) for group in groups]
     if not any(stats):
         raise ValueError(f'no part keeps `{name}` in the shape of its parameter' if name else

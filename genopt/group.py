@@ -1,15 +1,15 @@
 """A parameter group: torch's dictionary, which knows the rule that its parameters are stepped by.
 
     >>> group = SGD(params, lr=.1).param_groups[0]
-    >>> {k: v for k, v in group.items() if k not in ('params', 'parts')}
-    {'lr': 0.1, 'weight_decay': 0.0, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False, 'maximize': False}
+    >>> {k: v for k, v in group.items() if k not in ('params', 'parts', 'maximize')}
+    {'lr': 0.1, 'weight_decay': 0.0, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False}
     >>> group['mom'] = .9       # an option: from now on it has a buffer, as in torch
     >>> group['momentum']
     0.9
 
-It is kept in torch's words, so that a plain copy of it is what everybody's code expects, and it answers
-to our names too. To read it is to read a dictionary; only a name that is not there is looked up among
-the rule's words.
+It is kept in torch's words, so that a plain copy of it is what everybody's code expects, and it
+answers to our names too. To read it is to read a dictionary; only a name that is not there is
+looked up among the rule's words.
 """
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # 
 
 
 class Group(dict[str, Any]):
-    """`params`, hyperparameters and options in torch's words, `maximize`, and the names of its `parts`.
+    """`params`, hyperparameters and options in torch's words, `maximize`, and the names of `parts`.
 
-    Other entries are notes. Values are taken as torch takes them, even out of range; what is not a
-    number raises TypeError. A near miss of one of its names, or another rule's hyperparameter, raises
-    KeyError.
+    Other entries are notes. Values are taken as torch takes them, even out of range; what is not
+    a number raises TypeError. A near miss of one of its names, or another rule's hyperparameter,
+    raises KeyError.
     """
     def __init__(self, items: Mapping[str, Any], rule: Rule, index: int=0):
         super().__init__(items)
@@ -48,10 +48,10 @@ class Group(dict[str, Any]):
 
     @classmethod
     def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
-        """Makes a group from a plain dictionary. If both spellings of a name are there, the last counts.
+        """Makes a group from a plain dictionary. Of two spellings of a name, the last counts.
 
-        Raises TypeError or ValueError for a value that is not a number or is missing, and for a near
-        miss of a name.
+        Raises TypeError or ValueError for a value that is not a number or is missing, and for a
+        near miss of a name.
         """
         for k in items:
             if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
@@ -104,14 +104,14 @@ class Group(dict[str, Any]):
         words = self.rule.words
         if key in words.means: return self._write(words.split(key, value))
         if key == 'parts' and super().__contains__(key) and value != self[key]:
-            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or '
-                           'make a new Optimizer')
+            raise KeyError('the `parts` of a group are chosen when it is made: add another group, '
+                           'or make a new Optimizer')
         if key == 'maximize': check_flag(key, value)
         if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
         super().__setitem__(key, value)
 
     def _write(self, given: Mapping[str, Any]) -> None:
-        "Takes values under our names. If options choose other parts, state that these do not use waits."
+        "Takes values under our names. If options choose other parts, unused state waits."
         given = {n: self.value_of(n, v) for n, v in given.items()}
         rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
         if rule is self.rule:
@@ -124,8 +124,8 @@ class Group(dict[str, Any]):
             values = {k: read(now[k]) for k in rule.composition.hypers}
             rehearse(rule.composition, values, self['params'])
             if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
-                raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option '
-                                 'when the optimizer is made')
+                raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this '
+                                 'option when the optimizer is made')
         self.take_rule(now, rule)
 
     def take_rule(self, values: Mapping[str, Any], rule: Rule) -> None:
@@ -133,7 +133,8 @@ class Group(dict[str, Any]):
         old, new = ({*r.words.kept.values()} for r in (self.rule, rule))
         for word in old - new: dict.pop(self, word, None)
         self.rule, self.settled, self.plans = rule, False, {}
-        dict.update(self, rule.words.torchs(values), parts=[p.label for p in rule.composition.parts])
+        labels = [p.label for p in rule.composition.parts]
+        dict.update(self, rule.words.torchs(values), parts=labels)
 
     def value_of(self, name: str, value: Any) -> Any:
         "`value` as a group keeps it. Raises TypeError or ValueError if it cannot be one."
@@ -143,7 +144,7 @@ class Group(dict[str, Any]):
         return plain(name, value) if is_number else value
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        if not len(self): return super().update(*args, **kwargs)  # torch empties a group to restore it
+        if not len(self): return super().update(*args, **kwargs)  # torch empties it to restore it
         for k, v in dict(*args, **kwargs).items(): self[k] = v
 
     def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
@@ -187,14 +188,14 @@ class Group(dict[str, Any]):
 
 
 def is_slip(key: Any, words: Words) -> bool:
-    "True for another rule's hyperparameter or a near miss of one of this rule's words, False for a note."
+    "True for another rule's hyperparameter or a near miss of one of these words, False for a note."
     if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *GROUP_KEYS): return False
     near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 
 def takes(groups: Sequence[Group], name: str) -> list[Group]:
-    "The groups whose parts take a hyperparameter. Raises KeyError if there are none, except for momentum."
+    "The groups whose parts take it. Raises KeyError if there are none, except for momentum."
     found = [g for g in groups if name in g.rule.words.means]
     if is_momentum(name): return [g for g in found if 'mom' in g.composition.hypers]
     if not found: raise no_hyper(name, groups)

@@ -1,6 +1,7 @@
 """How a group joins an optimizer: it is checked, and gets its rule and its values.
 
-A plain dictionary that somebody has put among an optimizer's groups becomes a group again here, too.
+A plain dictionary that somebody has put among an optimizer's groups becomes a group again here,
+too.
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from .composition import Composition
 from .group import Group, is_slip
 from .hypers import check_flag
-from .params import check_params, describe, named
+from .params import check_params, named
 from .part import GROUP_KEYS, ContractError, Part
 from .rehearsal import rehearse
 from .rule import Rule
@@ -62,11 +63,11 @@ def _sorted_out(given: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], d
 
 
 def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -> None:
-    "Are its parts those that it names, do they take its parameters, and do they go with other groups?"
+    "Raises an error for other parts than it names, or that do not take its parameters."
     c = group.composition
     if labels and labels != group['parts']:
-        raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but its options '
-                            f'make {c}: leave out its `parts`, or give parts that make it so')
+        raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but here '
+                            f'they would be {c}: leave out its `parts`, or change its options')
     for part in c.ordered if c.needs else ():
         for p in group['params']:
             if why := _unfit(part, p):

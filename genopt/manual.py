@@ -1,4 +1,4 @@
-"""The manual of a recipe, written from its parts, so that it is never out of date: its signature and its help."""
+"The manual of a recipe: its signature and help, written from its parts, so never out of date."
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -17,12 +17,12 @@ def signature(
     values: Mapping[str, Any]  # Hyperparameters and options, with their defaults
 ) -> Signature:
     "What a recipe's call takes. Only the parameters and `lr` go by place."
-    def argument(name: str, default: Any=Parameter.empty) -> Parameter:
-        by_place = name in ('params', 'lr')
-        return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD if by_place else Parameter.KEYWORD_ONLY,
+    def argument(name: str, default: Any) -> Parameter:
+        by_place, by_name = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
+        return Parameter(name, by_place if name in ('params', 'lr') else by_name,
                          default=Parameter.empty if default is REQUIRED else default)
-    flags = dict(maximize=False, compile=False)
-    return Signature([argument('params'), *(argument(k, v) for k, v in {**values, **flags}.items())])
+    values = {'params': REQUIRED, **values, 'maximize': False, 'compile': False}
+    return Signature([argument(k, v) for k, v in values.items()])
 
 
 def equations(parts: Iterable[Part]) -> str:
@@ -41,9 +41,9 @@ def meanings(values: Mapping[str, Any], words: Words) -> str:
             if word != n: others[n].append(word if len(names) == 1 else f'{word}[{i}]')
     shown = {k: k if v is REQUIRED else f'{k}={v!r}' for k, v in values.items()}
     width = max(map(len, shown.values()), default=0)
-    lines = []
-    for k, v in values.items():
-        doc = TABLE[k].doc if k in TABLE else 'an option: it chooses parts' if isinstance(v, (bool, str)) else ''
+    def line(k: str) -> str:
+        is_choice = k not in TABLE and isinstance(values[k], (bool, str))
+        doc = 'an option: it chooses parts' if is_choice else TABLE[k].doc if k in TABLE else ''
         theirs = f'(torch: {", ".join(others[k])})' if others[k] else ''
-        lines.append(f'    {shown[k]:{width}}  {doc} {theirs}'.rstrip())
-    return '\n'.join(lines)
+        return f'    {shown[k]:{width}}  {doc} {theirs}'.rstrip()
+    return '\n'.join(map(line, values))

@@ -3,8 +3,8 @@
     >>> opt = Optimizer(model.parameters(), [average_grad, momentum_step], lr=.1)
     >>> opt.step()
 
-The algorithm is the parts, and the rest is bookkeeping. `step` hands each group to an engine, which
-runs the parts.
+The algorithm is the parts, and the rest is bookkeeping. `step` hands each group to an engine,
+which runs the parts.
 """
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ __all__ = ['Optimizer']
 class Optimizer(ForLearner, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
-    Raises ContractError if the parts do not make an optimizer, PartError if one breaks its contract
-    on a trial run, and TypeError or ValueError for wrong parameters and hyperparameters.
+    Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
+    contract on a trial run, and TypeError or ValueError for wrong parameters and hyperparameters.
     """
     param_groups: list[Any]
     state: defaultdict[Any, Any]
@@ -53,11 +53,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     def __init__(self,
         params: Params,  # Tensors, (name, tensor) pairs, or a dict or a list for each group
-        parts: Iterable[Part] | Any=None,  # In order; a recipe, or its name; None if each group has its `parts`
+        parts: Iterable[Part] | Any=None,  # A recipe, its name, or parts; None: each group has them
         *,
         maximize: bool=False,  # True to climb instead of descending
         compile: bool=False,   # True to run the parts as one compiled kernel
-        **hypers: Any  # Hyperparameters and a recipe's options, by our names or torch's; see `set_hyper`
+        **hypers: Any  # Hyperparameters and options, by our names or torch's: see `set_hyper`
     ):
         check_flag('maximize', maximize)
         check_flag('compile', compile)
@@ -83,7 +83,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     # -- groups ------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group: a dict with `params`, and its own hyperparameters, options and `parts`, if any.
+        """Adds a group: a dict with `params`, and hyperparameters, options and `parts` of its own.
 
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
@@ -110,8 +110,9 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
-        Raises TypeError for a sparse gradient that the parts do not take, before anything has moved,
-        and PartError if a part fails. An interrupt (Ctrl-C) is put off until the step is done.
+        Raises TypeError for a sparse gradient that the parts do not take, before anything has
+        moved, and PartError if a part fails. An interrupt (Ctrl-C) is put off until the step is
+        done.
         """
         loss = None
         if closure is not None:
@@ -140,11 +141,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     @outside_graphs
     def swap(self, name: str='') -> None:
-        """Puts a stat such as `param_avg` in the parameters' place, for evaluation; called again, puts them back.
+        """Puts a stat such as `param_avg` in the parameters' place; called again, puts them back.
 
-        `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters without a
-        state stay. A checkpoint that is made in between knows of it. Raises ValueError if there is no
-        such stat. While swapped, `step` raises RuntimeError.
+        `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters
+        without a state stay. A checkpoint that is made in between knows of it. Raises ValueError
+        if there is no such stat. While swapped, `step` raises RuntimeError.
         """
         averages.swap(self.groups(), self.state, name)
 
@@ -161,7 +162,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         finally: averages.put_back(self.state)  # if an interrupt came before that had begun
 
     def explain(self) -> Any:
-        "Its equations, hyperparameters, memory and sources, for each of its groups (those alike together)."
+        "Its equations, hyperparameters, memory and sources, for each kind of group."
         from .study.explain import explain  # a door up: an optimizer can be explained
         return explain(self)
 
@@ -169,11 +170,11 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     @outside_graphs
     def state_dict(self) -> dict[str, Any]:
-        """State and groups in torch's shape: tensors, numbers, strings, lists and dicts. It refers to live state.
+        """State and groups as torch has them: tensors, numbers, strings, lists and dicts.
 
-        Each group names its `parts`. If any parameter has a state, each has an entry, so that a file
-        cut short is noticed. State of a tensor in no group is left out; entries under other keys are
-        kept.
+        It refers to live state. Each group names its `parts`. If any parameter has a state, each
+        has an entry, so that a file cut short is noticed. State of a tensor in no group is left
+        out; entries under other keys are kept.
         """
         for before in self._optimizer_state_dict_pre_hooks.values(): before(self)
         saved = pack(self.groups(), self.state)
@@ -183,12 +184,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     @outside_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes a copy of what `state_dict` returned here, or that of the recipe's twin in torch.optim.
+        """Takes a copy of a `state_dict`, made here or by the recipe's twin in torch.optim.
 
-        Everything is checked first. Raises ValueError if it has other parts, groups or shapes or is
-        incomplete, and RuntimeError while the parameters are swapped with their averages; then
-        nothing has changed. State keeps the dtype that it was saved in, and goes to its parameter's
-        device.
+        Everything is checked first. Raises ValueError if it has other parts, groups or shapes or
+        is incomplete, and RuntimeError while the parameters are swapped with their averages; then
+        nothing has changed. State keeps the dtype that it was saved in, and goes to its
+        parameter's device.
         """
         if not isinstance(state_dict, Mapping):
             raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
@@ -205,8 +206,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = 'recipe', 'compiled', 'frozen_idx', '_settings', '_warned'
-        return {**super().__getstate__(), **{k: self.__dict__[k] for k in own if k in self.__dict__}}
+        mine, own = vars(self), ('recipe', 'compiled', 'frozen_idx', '_settings', '_warned')
+        return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         "Takes some of the attributes, or all. Those that it does not name stay."
@@ -217,11 +218,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self._set_engine(self.compiled)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if type(self) is not getattr(self.recipe, 'optimizer_class', None): return super().__reduce_ex__(protocol)
-        return _blank, (self.recipe,), self.__getstate__()  # its class is found through its recipe
+        if type(self) is getattr(self.recipe, 'optimizer_class', None):  # found through its recipe
+            return _blank, (self.recipe,), self.__getstate__()
+        return super().__reduce_ex__(protocol)
 
     def _set_engine(self, compiled: bool) -> None:
-        "Compiled kernels and addresses of tensors belong to this process: they are neither pickled nor copied."
+        "An engine's kernels and addresses belong to this process: they are not pickled or copied."
         self.compiled = compiled
         self.engine: Callable[[Work], None] = Compiled().run if compiled else eager.run
 
@@ -232,7 +234,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
 
 # As torch would do with the first instance; but then in the class of a recipe, and not here
-Optimizer.step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)  # type: ignore[method-assign]
+_step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)
+Optimizer.step = _step  # type: ignore[method-assign]
 Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 

@@ -16,10 +16,11 @@ Params: TypeAlias = (Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[
 def as_groups(params: Any) -> list[dict[str, Any]]:
     """`params` as a list of dicts, one for each group.
 
-    Tensors, or (name, tensor) pairs, are one group; of dicts or lists, each is a group. Raises TypeError
-    for anything else and for what has no order, ValueError if there is nothing in it.
+    Tensors, or (name, tensor) pairs, are one group; of dicts or lists, each is a group. Raises
+    TypeError for anything else and for what has no order, ValueError if there is nothing in it.
     """
-    if isinstance(params, Tensor): raise TypeError('params is one tensor: give a list of them, [tensor]')
+    if isinstance(params, Tensor):
+        raise TypeError('params is one tensor: give a list of them, [tensor]')
     if _is_module(params):
         raise TypeError(f'params is a module, {type(params).__name__}: give its parameters()')
     if isinstance(params, Mapping):
@@ -27,21 +28,25 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     if isinstance(params, (set, frozenset)):
         raise TypeError('params is a set, which has no order: give a list')
     if not isinstance(params, Iterable):
-        raise TypeError(f'params is of type {type(params).__name__}: give model.parameters(), for example')
+        raise TypeError(f'params is of type {type(params).__name__}: give model.parameters(), for '
+                        'example')
     items = list(params)
     if items and isinstance(items[0], Mapping):
         for g in items:
             if not isinstance(g, Mapping):
-                raise TypeError(f'the first group is a dict, and a later one is a {type(g).__name__}')
+                kind = type(g).__name__
+                raise TypeError(f'the first group is a dict, and a later one is a {kind}')
         groups = [dict(g) for g in items]
     elif items and _is_list(items[0]):
         groups = [{'params': list(g) if _is_list(g) else g} for g in items]
         empty = [i for i, g in enumerate(groups) if g['params'] == []]
         if 0 < len(empty) < len(groups):
-            raise ValueError(f'group {empty[0]} is an empty list: has the splitter, or whatever made it, '
-                             'found no parameters for it?')
+            raise ValueError(f'group {empty[0]} is an empty list: has the splitter, or whatever '
+                             'made it, found no parameters for it?')
     else: groups = [{'params': items}]
-    for g in groups: g['params'] = list(g['params']) if _is_list(g.get('params')) else g.get('params')
+    for g in groups:
+        params = g.get('params')
+        g['params'] = list(params) if _is_list(params) else params  # a generator is used up once
     if all(g['params'] == [] for g in groups):
         raise ValueError('optimizer got an empty parameter list: has the model parameters, '
                          'or was the generator already used up?')
@@ -61,18 +66,20 @@ def _is_module(o: Any) -> bool:
 
 
 def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
-    "The names, if it has any, and the tensors of the group at `index`. Raises TypeError or ValueError."
+    "The names (maybe none) and tensors of the group at `index`. Raises TypeError or ValueError."
     params = group.get('params')
     if isinstance(params, Tensor) or _is_pair(params): params = [params]
     if not _is_list(params):
-        raise TypeError(f'group {index}: its `params` are of type {type(params).__name__}: give a list of tensors')
+        raise TypeError(f'group {index}: its `params` are of type {type(params).__name__}: give a '
+                        'list of tensors')
     items = list(params)  # type: ignore[arg-type]
     names = [o[0] for o in items if _is_pair(o)]
     if names and len(names) < len(items):
         raise ValueError(f'group {index}: some of its parameters have names and some do not')
     names = names or list(group.get('param_names', ()))
     if names and len(names) != len(items):
-        raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} parameters')
+        raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} '
+                         'parameters')
     return names, [o[1] if _is_pair(o) else o for o in items]
 
 
@@ -100,7 +107,8 @@ def _what_is_wrong(p: Any, seen: Container[Any]) -> Exception | None:
     if p.layout != torch.strided:
         return ValueError(f' is of layout {p.layout}: a parameter must be dense')
     if p in seen:
-        return ValueError(' is given twice: some parameters appear in more than one parameter group, or place')
+        return ValueError(' is given twice: some parameters appear in more than one parameter '
+                          'group, or place')
     return None
 
 

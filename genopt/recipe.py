@@ -2,13 +2,14 @@
 
     >>> @recipe(lr=1e-3)
     ... def Adam(amsgrad=False):
-    ...     "The average gradient over the root of the average squared gradient (Kingma & Ba, arXiv:1412.6980)."
-    ...     last = [max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')] if amsgrad else [adam_step]
-    ...     return l2_reg, average_grad, average_sqr_grad, step_count, *last
+    ...     "The average gradient over the root of the average square (arXiv:1412.6980)."
+    ...     step = adam_step.rename(sqr_avg='max_sqr_avg') if amsgrad else adam_step
+    ...     extra = [max_sqr_grad] if amsgrad else []
+    ...     return l2_reg, average_grad, average_sqr_grad, step_count, *extra, step
 
-The function's arguments are options: they choose parts. Numbers belong to the parts; the decorator gives
-the recipe's own default values for them. `Adam(params, amsgrad=True, eps=1e-6)` takes both, under our
-names or torch's, and makes an Optimizer.
+The function's arguments are options: they choose parts. Numbers belong to the parts; the
+decorator gives the recipe's own default values for them. `Adam(params, amsgrad=True, eps=1e-6)`
+takes both, under our names or torch's, and makes an Optimizer.
 
 A recipe and parts that modify it make another recipe: `Adam + cautious`,
 `AdamW + clip_by_global_norm + lookahead`. Where each part goes follows from what it reads: see
@@ -19,7 +20,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
-from numbers import Real
 from typing import Any, TypeAlias, overload
 
 from torch import Tensor
@@ -43,19 +43,21 @@ Options: TypeAlias = Callable[..., Iterable[Part]]
 class Recipe:
     """An optimizer by name: call it with parameters. Made by `@recipe`.
 
-    `options` are the arguments of its function with their defaults, `defaults` its own default values of
-    hyperparameters, `words` what it answers to beside our names and torch's common ones.
+    `options` are the arguments of its function with their defaults, `defaults` its own default
+    values of hyperparameters, `words` what it answers to beside our names and torch's common
+    ones.
     """
     def __init__(self,
         fn: Options,                          # From options to parts
-        defaults: Mapping[str, float],        # Default values of hyperparameters, where the parts' do not hold
+        defaults: Mapping[str, float],        # Of hyperparameters, where the parts' own do not hold
         words: Mapping[str, tuple[str, ...]]  # Its own words for some of our names
     ):
         self.fn, self.words = fn, dict(words)
-        self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and what was added to it
+        self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and added parts
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
-        self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
+        self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
+        self.__module__ = fn.__module__
         self.idea = inspect.getdoc(fn) or ''
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         self.defaults: dict[str, float] = {}
@@ -66,49 +68,55 @@ class Recipe:
         self._rule.cache_clear()  # it was made without these defaults
         values = {k: self.defaults.get(k, v) for k, v in composition.hypers.items()} | self.options
         self.__signature__ = signature(values)
-        self.__doc__ = '\n\n'.join([self.idea, f'{self.__name__}{self.__signature__}',
-                                    equations(composition.parts), meanings(values, self.rule().words)])
+        self.__doc__ = '\n\n'.join([
+            self.idea, f'{self.__name__}{self.__signature__}', equations(composition.parts),
+            meanings(values, self.rule().words)])
 
     def _check_options(self) -> None:
         for k, v in self.options.items():
             if k in COMMON:
-                raise self._wrong(f'`{k}` is torch\'s spelling: call its option `{COMMON[k][0]}`, or '
-                                  'choose another name')
+                raise self._wrong(f'`{k}` is torch\'s spelling: call its option `{COMMON[k][0]}`, '
+                                  'or choose another name')
             if v is inspect.Parameter.empty: raise self._wrong(f'give its option `{k}` a default')
 
     def _check_words(self, names: list[str]) -> None:
         for k, ours in self.words.items():
-            if not ours: raise self._wrong(f'`{k}` is another word for nothing: name a hyperparameter')
+            if not ours:
+                raise self._wrong(f'`{k}` is another word for nothing: name a hyperparameter')
             common = COMMON.get(k, ours)
             if k in names and len(ours) < 2 or k not in ours and not {*ours} & {*common}:
-                raise self._wrong(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning already')
+                raise self._wrong(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning '
+                                  'already')
             for n in ours:
-                if n not in names and not self.options: raise self._wrong(str(unknown(n, Words(names))))
+                if n not in names and not self.options: raise self._unknown(n, names)
 
     def _checked(self, defaults: Mapping[str, float], names: list[str]) -> dict[str, float]:
-        "Its own defaults, under our names. With options, those may be of hyperparameters that appear with them."
+        "Its own defaults, under our names. Options may bring in hyperparameters that have one."
         known = Words([*names, *TABLE], self.words)
         for k in defaults:
-            if k not in known.means: raise self._wrong(str(unknown(k, Words(names))))
+            if k not in known.means: raise self._unknown(k, names)
         checked = {k: check(k, v) for k, v in known.ours(defaults).items()}
         for k in checked:
-            if k not in names and not (self.options and k in TABLE):
-                raise self._wrong(str(unknown(k, Words(names))))
+            if k not in names and not (self.options and k in TABLE): raise self._unknown(k, names)
         return checked
 
-    def _wrong(self, why: str) -> ContractError: return ContractError(f'recipe `{self.__name__}`: {why}')
+    def _unknown(self, name: str, names: list[str]) -> ContractError:
+        return self._wrong(str(unknown(name, Words(names))))
 
-    # -- parts ---------------------------------------------------------------------------------------
+    def _wrong(self, why: str) -> ContractError:
+        return ContractError(f'recipe `{self.__name__}`: {why}')
+
+    # -- parts -------------------------------------------------------------------------------------
 
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
         options = Words(self.options, self.words).ours(options)
         for k, v in options.items():
-            if isinstance(self.options[k], Real) and not isinstance(self.options[k], bool): check(k, v)
+            if type(self.options[k]) in (int, float): check(k, v)
         return self.rule(options).composition.parts
 
     def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
-        "The rule with these options. The last ones made are remembered, so that a choice has one composition."
+        "The rule with these options, of which the last are remembered."
         options = {k: v for k, v in (options or {}).items() if not _same(v, self.options[k])}
         for k, v in options.items():
             if isinstance(self.options[k], bool): check_flag(k, v)
@@ -120,7 +128,8 @@ class Recipe:
     def _make_rule(self, **options: Any) -> Rule:
         parts = self.fn(**options)
         if isinstance(parts, Part) or not isinstance(parts, Iterable):
-            raise ContractError(f'recipe `{self.__name__}` returned {parts!r}: return its parts, with commas between')
+            raise ContractError(f'recipe `{self.__name__}` returned {parts!r}: return its parts, '
+                                'with commas between')
         parts = tuple(parts)
         try: composition = self._compositions.pop(parts, None) or Composition(parts)
         except ContractError as e: raise self._wrong(str(e)) from None
@@ -131,58 +140,65 @@ class Recipe:
     def __add__(self, extra: Part | Iterable[Part]) -> Recipe:
         """A recipe with one more part, or several, each put where it works.
 
-        From first to last there come gates, changes of the gradient, the recipe's own parts, changes of
-        the update, decoupled weight decay, changes of the update that are declared with `decay=True`, and
-        readers of the new parameter. No part comes before what it reads, or after what reads it. Parts
-        that read what others make keep the order in which they were added: a stat that is given before a
-        change of the gradient sees the gradient before the change. Parts that the recipe has already are
-        left out, and a part with a `switch`, such as `weight_decay`, replaces those with the same one.
-        Raises ContractError if the parts do not make an optimizer.
+        From first to last there come gates, changes of the gradient, the recipe's own parts,
+        changes of the update, decoupled weight decay, changes of the update that are declared
+        with `decay=True`, and readers of the new parameter. No part comes before what it reads,
+        or after what reads it. Parts that read what others make keep the order in which they were
+        added: a stat that is given before a change of the gradient sees the gradient before the
+        change. Parts that the recipe has already are left out, and a part with a `switch`, such
+        as `weight_decay`, replaces those with the same one. Raises ContractError if the parts do
+        not make an optimizer.
         """
-        if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)): raise _no_sum(self, extra)
+        if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)):
+            raise _no_sum(self, extra)
         parts = (extra,) if isinstance(extra, Part) else tuple(extra)
         for p in parts:
             if not isinstance(p, Part): raise _no_sum(self, p)
         base, before = self.made_of or (self, ())
         return _sum(base, (*before, *parts))
 
-    # -- an optimizer --------------------------------------------------------------------------------
+    # -- an optimizer ------------------------------------------------------------------------------
 
     @cached_property
     def optimizer_class(self) -> Any:
-        "The class of the optimizers that it makes: an Optimizer of its name, which can be subclassed."
+        "The class of the optimizers that it makes, an Optimizer of its name. It can be subclassed."
         from .optimizer import Optimizer  # a door up: a recipe makes optimizers when it is called
-        def __init__(opt: Any, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> None:
+        def __init__(opt: Any, params: Params, *lr: float | Tensor, **rest: Any) -> None:
             if len(lr) > 1:
                 raise TypeError('only `params` and `lr` go by place: name the others, as in '
                                 f'{self.__name__}(params, lr, wd=0.1)')
-            if lr and 'lr' in options_and_hypers:
+            if lr and 'lr' in rest:
                 raise TypeError('`lr` is given twice, once by place: give it once')
-            if lr: options_and_hypers['lr'] = lr[0]
-            Optimizer.__init__(opt, params, self, **options_and_hypers)
-        return type(self.__name__, (Optimizer,), dict(
-            __init__=__init__, __module__=self.__module__, __qualname__=self.__qualname__, __doc__=self.__doc__))
+            if lr: rest['lr'] = lr[0]
+            Optimizer.__init__(opt, params, self, **rest)
+        named = {k: getattr(self, k) for k in ('__module__', '__qualname__', '__doc__')}
+        return type(self.__name__, (Optimizer,), {'__init__': __init__, **named})
 
     def __call__(self, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> Any:
         "An Optimizer."
         return self.optimizer_class(params, *lr, **options_and_hypers)
 
     def __instancecheck__(self, opt: Any) -> bool: return getattr(opt, 'recipe', None) is self
-    def __subclasscheck__(self, cls: Any) -> bool: return cls is self or issubclass(cls, self.optimizer_class)
-    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any]: return self.optimizer_class,  # `class Mine(Adam)`
+    def __subclasscheck__(self, cls: Any) -> bool:
+        return cls is self or issubclass(cls, self.optimizer_class)
+    def __mro_entries__(self, bases: Any) -> tuple[Any]:  # of `class Mine(Adam)`
+        return self.optimizer_class,
     @property
     def __bases__(self) -> tuple[Any]: return self.optimizer_class.__base__,
 
     def explain(self, **options_and_hypers: Any) -> Any:
         """The equations of its parts and of them together, its hyperparameters, memory and sources.
 
-        Takes what a call takes, without the parameters. Print it, or leave it at the end of a notebook's cell.
+        Takes what a call takes, without the parameters. Print it, or leave it at the end of a
+        notebook's cell.
         """
         from .study.explain import explain  # a door up: a recipe can be explained
         return explain(self, **options_and_hypers)
 
-    def __repr__(self) -> str: return f'{self.__name__}{self.__signature__}\n  {self.rule().composition}'
-    def __reduce__(self) -> str | tuple[Any, ...]: return (_sum, self.made_of) if self.made_of else where(self)[1]
+    def __repr__(self) -> str:
+        return f'{self.__name__}{self.__signature__}\n  {self.rule().composition}'
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return (_sum, self.made_of) if self.made_of else where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
@@ -197,7 +213,8 @@ def _no_sum(base: Recipe, extra: Any) -> ContractError:
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
-    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
+    labels = [p.label for p in extra if p.kind != 'scalar']
+    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *labels])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
     # Where defaults differ, those of the recipe hold; but a decay that is added has its own
@@ -214,13 +231,15 @@ def recipe(fn: Options, /) -> Recipe: ...
 @overload
 def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
 def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
-    """Makes a recipe from a function that returns parts. `defaults` are its own default values of hyperparameters.
+    """Makes a recipe from a function that returns parts.
 
-    A string is another word for some of them, one that torch or the authors use:
-    `@recipe(sqr_mom=.99, alpha='sqr_mom')`, `@recipe(betas='mom sqr_mom slow_mom')`.
+    `defaults` are its own default values of hyperparameters. A string is another word for some of
+    them, one that torch or the authors use: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
+    `@recipe(betas='mom sqr_mom slow_mom')`.
     """
     if not (fn is None or inspect.isfunction(fn)):
-        raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a function')
+        raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a '
+                        'function')
     words = {k: tuple(v.split()) for k, v in defaults.items() if isinstance(v, str)}
     numbers: dict[str, Any] = {k: v for k, v in defaults.items() if k not in words}
     return Recipe(fn, numbers, words) if fn else lambda fn: Recipe(fn, numbers, words)

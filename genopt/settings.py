@@ -24,7 +24,7 @@ __all__ = ['Settings', 'labels_in', 'take_engine_words']
 
 
 class Settings:
-    "The rule and the values that an optimizer was made with. `rules` has the rule of each of its groups."
+    "The rule and the values that an optimizer was made with, and the rule of each of its groups."
     def __init__(self,
         rule: Rule | None,        # The rule of groups that have no parts of their own
         given: Mapping[str, Any]  # Hyperparameters and options as they were given, for all groups
@@ -34,7 +34,7 @@ class Settings:
         self.rules: tuple[Rule, ...] = ()
 
     def spread(self, groups: Sequence[dict[str, Any]]) -> None:
-        "Hands out what was given as a list or a slice. Its last value holds for groups that are added later."
+        "Hands out the items of a list or a slice. The last one holds for groups that come later."
         rule = self.rule and self.rule.choose(self.rule.options_in(self.given))
         words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
         for word, value in self.given.items():
@@ -57,7 +57,7 @@ class Settings:
                 if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     def values_for(self, rule: Rule, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What a group takes from the optimizer: its defaults, or under another rule only what the user gave."
+        "What a group takes from the optimizer: defaults; under another rule, what the user gave."
         mine = self.rule
         if mine and rule.recipe is mine.recipe and rule.composition is mine.composition:
             return defaults
@@ -75,7 +75,7 @@ class Settings:
                         'as `parts=`')
 
     def rule_of_plain(self, group: Any, index: int) -> Rule:
-        "The rule of the group that a plain dictionary was: the one in its place, or one of the same parts."
+        "The rule of the group that a plain dictionary was: by its place, or by its parts."
         if not isinstance(group, Mapping) or 'params' not in group:
             raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
         parts = group.get('parts')
@@ -85,8 +85,8 @@ class Settings:
             raise TypeError(f'group {index} has the parts {" → ".join(parts)}, which no group of '
                             'this optimizer had')
         there = self.rules[index:index + 1]
-        choices = [*(r for r in there if r in alike or 'parts' not in group), *alike, self.rule, *there]
-        if found := next((r for r in choices if r), None): return found
+        first = [r for r in there if r in alike or 'parts' not in group]
+        if found := next((r for r in (*first, *alike, self.rule, *there) if r), None): return found
         raise TypeError(f'group {index} has none of the rules that this optimizer has')
 
 

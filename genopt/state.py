@@ -1,7 +1,8 @@
 """State: what is remembered of each parameter, begun on its first step; and the work of a step.
 
-A parameter's state is a dictionary of its stats. Other entries are a Learner's marks, the parameter
-itself while an average is in its place, and what options that are off now have left there.
+A parameter's state is a dictionary of its stats. Other entries are a Learner's marks, the
+parameter itself while an average is in its place, and what options that are off now have left
+there.
 """
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ def begun(entry: Mapping[str, Any]) -> bool:
 
 
 def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str, Any]:
-    "A parameter's state, with every stat that its parts keep. Raises PartError if one cannot begin."
+    "A parameter's state, with every stat of its parts. Raises PartError if one cannot begin."
     entry, stats = _entry(p, state), group.composition.stats
-    for theirs, ours in torchs_names(group.rule).items():  # somebody has written it in torch's words
+    for theirs, ours in torchs_names(group.rule).items():  # as others may have written it
         if theirs in entry: entry[ours] = entry.pop(theirs)
     missing = [k for k in stats if k not in entry]
     if not missing: return entry
@@ -56,7 +57,7 @@ def work_of(
     """
     params, grads = _with_gradients(group['params'])
     try: states = [state[p] for p in params]
-    except KeyError: states = [_entry(p, state) for p in params]  # somebody has put a plain dict there
+    except KeyError: states = [_entry(p, state) for p in params]  # it may be a plain dictionary
     places: Sequence[int] = range(place, place + len(params))
     if params is not group['params']:
         places = [place + i for i, p in enumerate(group['params']) if p.grad is not None]
@@ -81,9 +82,10 @@ def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
 
 def _split_by_decay(work: Work) -> list[Work]:
     "Takes apart the parameters that a Learner has marked as exempt from weight decay."
-    decays = [bool(s.get('do_wd', True)) for s in work.states]
-    if all(decays): return [work]
-    rest, without = (work.only([i for i, d in enumerate(decays) if d == on]) for on in (True, False))
-    decay = [k for k, origin in work.composition.origins.items() if origin == 'wd']
-    without.hypers = {**work.hypers, **{k: 0. for k in decay if k in work.hypers}}
+    exempt = [i for i, s in enumerate(work.states) if not s.get('do_wd', True)]
+    if not exempt: return [work]
+    rest = work.only([i for i in range(len(work.params)) if i not in {*exempt}])
+    without = work.only(exempt)
+    decays = {k for k, origin in work.composition.origins.items() if origin == 'wd'}
+    without.hypers = {k: 0. if k in decays else v for k, v in work.hypers.items()}
     return [w for w in (rest, without) if w.params]

@@ -1,4 +1,4 @@
-"""Twins: a recipe's class in torch.optim, and what that calls and keeps of each parameter's state."""
+"Twins: a recipe's class in torch.optim, and what that calls and keeps of each parameter's state."
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def _as_it_is(entry: Entry, hypers: Mapping[str, Any]) -> Entry: return entry
 
 
 class Twin(NamedTuple):
-    "A recipe's class in torch.optim; the name of each stat there; and how other entries are made, and unmade."
+    "A recipe's class in torch.optim, the name of each stat there, and what to do beside renaming."
     cls: type[torch.optim.Optimizer]
     names: dict[str, str]
     to: Callable[[Entry, Mapping[str, Any]], Entry] = _as_it_is  # Is given the hyperparameters, too
@@ -50,9 +50,11 @@ def _adafactor_fro(entry: Entry) -> Entry:
     return {**rest, 'row_var': entry['variance'], 'col_var': entry['variance'].new_zeros(0)}
 
 
-_AVERAGES = dict(count='step', grad_avg='exp_avg', sqr_avg='exp_avg_sq', max_sqr_avg='max_exp_avg_sq')
+_AVERAGES = dict(count='step', grad_avg='exp_avg', sqr_avg='exp_avg_sq',
+                 max_sqr_avg='max_exp_avg_sq')
 _BUFFER = dict(grad_avg='momentum_buffer')
-_RMSPROP = dict(count='step', sqr_avg='square_avg', grad_avg='grad_avg', scaled_avg='momentum_buffer')
+_RMSPROP = dict(count='step', sqr_avg='square_avg', grad_avg='grad_avg',
+                scaled_avg='momentum_buffer')
 TWINS = {name: Twin(getattr(torch.optim, cls), *rest) for name, cls, *rest in (
     ('SGD',        'SGD',        _BUFFER),
     ('Momentum',   'SGD',        _BUFFER),
@@ -65,26 +67,29 @@ TWINS = {name: Twin(getattr(torch.optim, cls), *rest) for name, cls, *rest in (
     ('Adamax',     'Adamax',     dict(count='step', grad_avg='exp_avg', grad_max='exp_inf')),
     ('Adagrad',    'Adagrad',    dict(count='step', sqr_sum='sum')),
     ('Adadelta',   'Adadelta',   dict(count='step', sqr_avg='square_avg', delta_avg='acc_delta')),
-    ('ASGD',       'ASGD',       dict(count='step', eta='eta', param_avg='ax'), _asgd_to, _asgd_fro),
+    ('ASGD',       'ASGD',       dict(count='step', eta='eta', param_avg='ax'),
+                                 _asgd_to, _asgd_fro),
     ('Rprop',      'Rprop',      dict(count='step', last_grad='prev', step_size='step_size')),
     ('Adafactor',  'Adafactor',  dict(count='step', row_avg='row_var', column_avg='col_var'),
                                  _adafactor_to, _adafactor_fro),
     ('Muon',       'Muon',       _BUFFER)) if hasattr(torch.optim, cls)}  # older torch has fewer
 
-# What others write into state by these names means these stats, where a rule without a twin keeps them
-COMMON = {theirs: ours for names in (_RMSPROP, _BUFFER, _AVERAGES) for ours, theirs in names.items()}
+# The stats that these names mean to a rule without a twin
+COMMON = {theirs: ours for names in (_RMSPROP, _BUFFER, _AVERAGES)
+          for ours, theirs in names.items()}
 
 
 def twin(recipe: Any) -> Twin:
     "The twin of a recipe. Raises ValueError if it has none."
     name = getattr(recipe, '__name__', None)
     if name not in TWINS or not recipe.__module__.startswith('genopt.'):
-        raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
+        raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only '
+                         f'{", ".join(TWINS)} have one')
     return TWINS[name]
 
 
 def torchs_names(rule: Rule) -> dict[str, str]:
-    "The stat that each of torch's names means to a rule. A sum has the names of the recipe that was added to."
+    "The stat that each of torch's names means to a rule. A sum has the names of its first recipe."
     recipe = rule.recipe
     while recipe is not None and recipe.made_of: recipe = recipe.made_of[0]
     try: names = {theirs: ours for ours, theirs in twin(recipe).names.items()}

@@ -1,9 +1,9 @@
 """Words: what a rule answers to, and how a group keeps what it was told.
 
-A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to torch's
-words for them too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its own, from its twin
-in torch.optim or from its authors: RMSprop's `alpha` is `sqr_mom`, ASGD's is `power`, and Adam has none.
-No other word means anything.
+A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to
+torch's words for them too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its
+own, from its twin in torch.optim or from its authors: RMSprop's `alpha` is `sqr_mom`, ASGD's is
+`power`, and Adam has none. No other word means anything.
 
     >>> words = Words(['lr', 'mom', 'sqr_mom', 'wd'])
     >>> words.ours(dict(lr=.1, betas=(.9, .99), wd=.01))
@@ -11,7 +11,8 @@ No other word means anything.
     >>> words.torchs(dict(lr=.1, mom=.9, sqr_mom=.99, wd=.01))
     {'lr': 0.1, 'betas': (0.9, 0.99), 'weight_decay': 0.01}
 
-A parameter group is kept in torch's words, so that a plain copy of it is what torch's group would be.
+A parameter group is kept in torch's words, so that a plain copy of it is what torch's group would
+be.
 """
 from __future__ import annotations
 
@@ -25,23 +26,23 @@ from .hypers import TABLE, did_you_mean
 
 __all__ = ['Words', 'COMMON', 'is_note', 'unknown']
 
-# torch's words that any rule answers to, if it has what they mean and its recipe has no other word for it
+# torch's words that any rule answers to, if its recipe has no other word with their meaning
 COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('wd',),
           'decoupled_weight_decay': ('decouple_wd',)}
 
 
-OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # what an optimizer takes beside hyperparameters
+OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # an optimizer's other arguments
 
 
 class Words:
-    "The words that a rule answers to. `means` has our names for each word; if several, it takes a value for each."
+    "The words that a rule answers to. `means` has our names for each; several take a value each."
     def __init__(self,
         names: Iterable[str],                         # Hyperparameters and options, by our names
         own: Mapping[str, tuple[str, ...]] | None=None  # A recipe's own words for some of them
     ):
         self.names, self.own = list(dict.fromkeys(names)), dict(own or {})
         self.means: dict[str, tuple[str, ...]] = {n: (n,) for n in self.names}
-        self.pairs: dict[str, tuple[str, ...]] = {}  # names that stand for several if their value is a pair
+        self.pairs: dict[str, tuple[str, ...]] = {}  # names that mean several, given a pair
         self.kept = {n: n for n in self.names}       # the word under which a group keeps each
         covered = {n for ours in self.own.values() for n in ours}
         common = [(w, ours) for w, ours in COMMON.items() if w not in self.own]
@@ -62,9 +63,10 @@ class Words:
         return len(self.means.get(word, (word,)))
 
     def split(self, word: str, value: Any) -> dict[str, Any]:
-        "The values of our names that `word` stands for. Raises ValueError if `value` is not as many."
+        "The values of the names that `word` means. Raises ValueError if `value` is not as many."
         names = self.means[word]
-        if word in self.pairs and isinstance(value, (tuple, list)):  # torch's Adafactor: None is the dtype's own
+        if word in self.pairs and isinstance(value, (tuple, list)):
+            # torch's Adafactor has None for the dtype's own
             names, value = self.pairs[word], [0. if v is None else v for v in value]
         if len(names) == 1: return {names[0]: value}
         if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
@@ -72,23 +74,27 @@ class Words:
             raise ValueError(f'`{word}` = {value!r}: give {len(names)} numbers, for {wanted}')
         if len({isinstance(v, Tensor) for v in value}) > 1:
             n = len(names)
-            raise ValueError(f'`{word}` = {value!r}: give {n} numbers or {n} tensors, not a mixture')
+            raise ValueError(f'`{word}` = {value!r}: give {n} numbers or {n} tensors, not a '
+                             'mixture')
         return dict(zip(names, value))
 
     def ours(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        "`given` under our names. Raises TypeError for an unknown word, or for two that mean one name."
+        "`given` under our names. Raises TypeError for an unknown word, or two that mean one name."
         res: dict[str, Any] = {}
         for word, value in given.items():
             if word not in self.means: raise unknown(word, self)
             for name, v in self.split(word, value).items():
-                if name in res: raise TypeError(f'`{name}` is given twice, once as `{word}`: give it once')
+                if name in res:
+                    raise TypeError(f'`{name}` is given twice, once as `{word}`: give it once')
                 res[name] = v
         return res
 
     def torchs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         "`values`, which have all of our names, as a group keeps them."
-        return {w: tuple(values[n] for n in self.means[w]) if self.size(w) > 1 else values[self.means[w][0]]
-                for w in dict.fromkeys(self.kept.values())}
+        def of(word: str) -> Any:
+            found = tuple(values[n] for n in self.means[word])
+            return found if len(found) > 1 else found[0]
+        return {w: of(w) for w in dict.fromkeys(self.kept.values())}
 
     def read(self, group: Mapping[str, Any], name: str) -> Any:
         "The value of one of our names in a group. Raises KeyError or TypeError if it is not there."
@@ -97,7 +103,7 @@ class Words:
 
 
 def is_note(key: str) -> bool:
-    "True for keys that schedulers and trainers note in a group: `initial_lr`, `max_momentum`, `lr_scale` ..."
+    "True for keys that schedulers and trainers add to a group: `initial_lr`, `lr_scale`, `name`."
     found = re.fullmatch('(?:initial|max|min|base|swa)_(.+)|(.+)_(?:scale|mult)', key)
     known = found and (found[1] or found[2]) in {*TABLE, *COMMON}
     return key == 'name' or key.startswith('scheduled ') or bool(known)

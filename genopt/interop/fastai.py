@@ -1,11 +1,13 @@
-"""What a fastai `Learner` asks of an optimizer, beside what torch's have. An Optimizer has it, so it needs no wrapper:
+"""What a fastai `Learner` asks of an optimizer, beside what torch's have.
+
+An Optimizer has all of it, so it needs no wrapper:
 
     >>> learn = Learner(dls, model, opt_func=genopt.Adam, splitter=splitter)
     >>> learn.fine_tune(3, 1e-3)
 
-A Learner's groups are lists of parameters, and `hypers` are dicts of their hyperparameters. For each
-parameter it keeps two marks in the state: `do_wd=False` (no weight decay) and `force_train=True` (not
-frozen with its group).
+A Learner's groups are lists of parameters, and `hypers` are dicts of their hyperparameters. For
+each parameter it keeps two marks in the state: `do_wd=False` (no weight decay) and
+`force_train=True` (not frozen with its group).
 """
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ class ForLearner:
     @property
     @outside_graphs
     def hypers(self) -> Any:
-        "A dict for each group, of its hyperparameters under our names; what is written into it holds."
+        "For each group, a dict of its hyperparameters under our names, which may be written to."
         return _fastais_list(map(Values, self.groups()))
 
     @outside_graphs
@@ -62,10 +64,11 @@ class ForLearner:
     ) -> None:
         """Writes a hyperparameter into the groups whose parts take it.
 
-        `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)` is b in
-        the last and b/10 in all others. Raises KeyError if no group takes it, ValueError for a wrong
-        number of values or one out of range; then nothing has changed. An optimizer that was made
-        without momentum gets none from a one-cycle schedule, and says so in one warning.
+        `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)`
+        is b in the last and b/10 in all others. Raises KeyError if no group takes it, ValueError
+        for a wrong number of values or one out of range; then nothing has changed. An optimizer
+        that was made without momentum gets none from a one-cycle schedule, and says so in one
+        warning.
         """
         if not (groups := takes(self.groups(), name)): return self._warn(name)
         words = groups[0].rule.words
@@ -87,8 +90,8 @@ class ForLearner:
 
     def _warn(self, name: str) -> None:
         if not self._warned:
-            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe has an '
-                          'option for it, give mom=0.9 when it is made)', UserWarning, 3)
+            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe '
+                          'has an option for it, give mom=0.9 when it is made)', UserWarning, 3)
         self._warned = True
 
     @property
@@ -100,7 +103,8 @@ class ForLearner:
     def param_lists(self, lists: Any) -> None:
         lists = [list(ps) for ps in lists]
         if len(lists) != len(self.param_groups):
-            raise ValueError(f'{len(lists)} lists of parameters for {len(self.param_groups)} groups')
+            n = len(self.param_groups)
+            raise ValueError(f'{len(lists)} lists of parameters for {n} groups')
         for g, ps in zip(self.groups(), lists): g['params'] = ps
 
     @outside_graphs
@@ -116,14 +120,15 @@ class ForLearner:
             self.frozen_idx = max(self.frozen_idx, 0)
         for i, g in enumerate(self.param_groups):
             for p in g['params']:
-                p.requires_grad_(i >= self.frozen_idx or self.state.get(p, {}).get('force_train', False))
+                marked = self.state.get(p, {}).get('force_train', False)
+                p.requires_grad_(i >= self.frozen_idx or marked)
                 if not p.requires_grad: p.grad = None  # or it would move once more
 
     def freeze(self) -> None:
         "Freezes all groups but the last. Raises ValueError if there is only one."
         if len(self.param_groups) < 2:
-            raise ValueError('there is one group, so freezing all but the last freezes nothing: give '
-                             'the parameters in several lists')
+            raise ValueError('there is one group, so freezing all but the last freezes nothing: '
+                             'give the parameters in several lists')
         self.freeze_to(-1)
 
     def unfreeze(self) -> None:
@@ -134,9 +139,10 @@ class ForLearner:
     def clear_state(self) -> None:
         "Forgets the state of all parameters, but for the marks `do_wd` and `force_train`."
         refuse_swapped(self.state.values(), 'clear_state')
-        kept = {p: {k: s[k] for k in MARKS if k in s} for p, s in self.state.items() if isinstance(s, dict)}
-        self.state.clear()
-        self.state.update({p: s for p, s in kept.items() if s})
+        for p, s in [*self.state.items()]:
+            marks = {k: s[k] for k in MARKS if k in s} if isinstance(s, dict) else {}
+            if marks: self.state[p] = marks
+            else: del self.state[p]
 
 
 def _fastais_list(items: Iterable[Any]) -> Any:

@@ -1,7 +1,8 @@
 """State of torch.optim's optimizers, to genopt and back.
 
-    >>> genopt.Adam(params).load_state_dict(torch_adam.state_dict())      # goes on where torch's Adam stopped
-    >>> torch_adam.load_state_dict(to_torch(opt))                         # and back
+    >>> opt = genopt.Adam(params)
+    >>> opt.load_state_dict(torch_adam.state_dict())  # goes on where torch's Adam stopped
+    >>> torch_adam.load_state_dict(to_torch(opt))     # and back
 """
 from __future__ import annotations
 
@@ -23,19 +24,22 @@ from ..words import COMMON
 
 __all__ = ['made_by_torch', 'from_torch', 'to_torch']
 
-# Every word that a class of torch.optim has for a group
-THEIRS = {k for t in TWINS.values() for k in inspect.signature(t.cls).parameters} - {*GROUP_KEYS, *ENGINE_WORDS}
+# Every word that a class of torch.optim has for a hyperparameter
+THEIRS = {k for t in TWINS.values() for k in inspect.signature(t.cls).parameters
+          if k not in (*GROUP_KEYS, *ENGINE_WORDS)}
 
 
 def made_by_torch(state_dict: Mapping[str, Any]) -> bool:
     "True if its groups are in torch's words and, unlike ours, do not name their parts."
     groups = [g for g in state_dict.get('param_groups') or () if isinstance(g, Mapping)]
-    return any({*g} & {*COMMON, *ENGINE_WORDS} for g in groups) and not any('parts' in g for g in groups)
+    words = {*COMMON, *ENGINE_WORDS}
+    return any({*g} & words for g in groups) and not any('parts' in g for g in groups)
 
 
 def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) -> dict[str, Any]:
     "The group that torch itself makes of `values`, which may hold more than its class takes."
-    kwargs = {k: values[k] for k in inspect.signature(cls).parameters if k in values and k != 'params'}
+    words = inspect.signature(cls).parameters
+    kwargs = {k: v for k, v in values.items() if k in words and k != 'params'}
     param = torch.zeros(1, 1, requires_grad=True, device='cpu')
     try: group = cls([param], **kwargs).state_dict()['param_groups'][0]
     except (TypeError, ValueError) as e:
@@ -46,7 +50,7 @@ def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) ->
 # -- from torch --------------------------------------------------------------------------------
 
 def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
-    """A genopt state_dict from that of the recipe's twin in torch.optim. It refers to the same tensors.
+    """A genopt state_dict from that of the recipe's twin in torch.optim, with the same tensors.
 
     Raises ValueError if the recipe has no twin, or if another optimizer or other options made it.
     """
@@ -69,13 +73,15 @@ def _from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     return {'state': {**empty, **entries, **strangers}, 'param_groups': groups}
 
 
-def _group_from_torch(saved: Mapping[str, Any], i: int, recipe: Any) -> tuple[dict[str, Any], Composition]:
+def _group_from_torch(saved: Mapping[str, Any], i: int,
+                      recipe: Any) -> tuple[dict[str, Any], Composition]:
     cls = twin(recipe).cls
     try: own = _torch_group(cls, saved)
     except ValueError as e: raise refusal(f'its group {i}: {e}') from None
     for k, v in saved.items():
         if k not in own and k in THEIRS:
-            raise refusal(f'torch.optim.{cls.__name__} has no `{k}`, so another optimizer made its group {i}')
+            raise refusal(f'torch.optim.{cls.__name__} has no `{k}`, so another optimizer made its '
+                          f'group {i}')
         if k in own and k not in ENGINE_WORDS and own[k] is not v and own[k] != v:
             raise refusal(f'`{k}` is {v} in its group {i}, and {own[k]} in {recipe.__name__}')
     words = recipe.rule().words
@@ -87,11 +93,12 @@ def _group_from_torch(saved: Mapping[str, Any], i: int, recipe: Any) -> tuple[di
             'parts': [p.label for p in rule.composition.parts]}, rule.composition
 
 
-def _entry_from_torch(entry: dict[str, Any], twin: Twin, composition: Composition) -> dict[str, Any]:
+def _entry_from_torch(entry: dict[str, Any], twin: Twin,
+                      composition: Composition) -> dict[str, Any]:
     ours = {theirs: name for name, theirs in twin.names.items()}
     res = {ours.get(k, k): v for k, v in twin.fro(entry).items()}
-    if 'count' not in composition.stats: res.pop('count', None)  # torch counts RMSprop's steps, in vain
-    elif 'count' not in twin.names: res['count'] = 1             # ... but of dampened SGD's, only the first
+    if 'count' not in composition.stats: res.pop('count', None)  # RMSprop's, never read by torch
+    elif 'count' not in twin.names: res['count'] = 1             # dampened SGD's: it has begun
     for k in composition.number_stats:
         if k in res: res[k] = (int if k == 'count' else float)(read(res[k]))
     return {k: v.to_dense() if isinstance(v, Tensor) and v.is_sparse else v for k, v in res.items()}
@@ -102,10 +109,10 @@ def _entry_from_torch(entry: dict[str, Any], twin: Twin, composition: Compositio
 def to_torch(
     opt: Any  # An Optimizer
 ) -> dict[str, Any]:
-    """A state_dict for the recipe's twin in torch.optim, which goes on where `opt` stopped. They share no tensors.
+    """A state_dict for the recipe's twin in torch.optim, which goes on where `opt` stopped.
 
-    Raises ValueError if the recipe has no twin, if a group has parts of its own, or if a parameter that
-    is marked as exempt from weight decay would decay there.
+    Raises ValueError if the recipe has no twin, if a group has parts of its own, or if a
+    parameter that is marked as exempt from weight decay would decay there.
     """
     if not hasattr(opt, 'recipe'):
         raise TypeError(f'to_torch takes a genopt Optimizer, and this is a {type(opt).__name__}')
@@ -124,20 +131,23 @@ def to_torch(
 
 
 def _group_to_torch(group: Group, packed: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
-    cls, words, i = twin(recipe).cls, group.rule.words, group.index
+    cls, words, i, options = twin(recipe).cls, group.rule.words, group.index, recipe.options
     arguments = inspect.signature(cls).parameters
     if group.rule.recipe is not recipe:
-        raise ValueError(f'group {i} has parts of its own, which torch.optim.{cls.__name__} does not have')
+        raise ValueError(f'group {i} has parts of its own, which torch.optim.{cls.__name__} does '
+                         'not have')
     known = {n for k in arguments for n in words.means.get(k, ())}
     for k, v in group.options.items():
-        if v != recipe.options[k] and k not in known:
-            raise ValueError(f'group {i} has {k}={v}, which this torch.optim.{cls.__name__} does not know')
+        if v != options[k] and k not in known:
+            raise ValueError(f'group {i} has {k}={v}, which this torch.optim.{cls.__name__} does '
+                             'not know')
     hypers = {k: v if isinstance(v, (int, Tensor)) else float(v) for k, v in group.hypers().items()}
     values = {**words.torchs({**group.options, **hypers}), 'maximize': group['maximize']}
     for k, pair in words.pairs.items():  # 0 is the dtype's own, which torch calls None
         if isinstance(arguments[k].default, tuple):
             values[k] = (hypers[pair[0]] or None, *(hypers[n] for n in pair[1:]))
-    notes = {k: v for k, v in packed.items() if k not in words.means and k not in ('maximize', 'parts')}
+    notes = {k: v for k, v in packed.items()
+             if k not in words.means and k not in ('maximize', 'parts')}
     return {**notes, **_torch_group(cls, values)}
 
 
