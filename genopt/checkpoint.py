@@ -137,15 +137,11 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
 
 def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]:
     "The values that were saved, under our names, and the rule that they choose."
-    words, given = group.rule.words, dict[str, Any]()
-    for k, v in old.items():
-        if k in words.means: given |= words.split(k, v)
-    given = {n: group.value_of(n, v) for n, v in given.items()}
+    words = group.rule.words
+    given = {n: group.value_of(n, v) for n, v in words.said(old).items()}
     rule = group.rule.choose_in_a_run({n: v for n, v in given.items() if n in group.options})
-    for k, v in old.items():
-        if k in rule.words.means and k not in words.means:
-            given |= {n: plain(n, x) for n, x in rule.words.split(k, v).items()}
-    return given, rule
+    more = rule.words.said({k: v for k, v in old.items() if k not in words.means})
+    return given | {n: plain(n, v) for n, v in more.items()}, rule
 
 
 def _check_names(old: Mapping[str, Any], group: Group, it: str) -> None:

@@ -57,9 +57,8 @@ class Group(dict[str, Any]):
             if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
         check_flag('maximize', items.get('maximize', False))
         notes = {k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}
-        group, given = cls(notes, rule, index), dict[str, Any]()
-        for k, v in items.items():
-            if k in rule.words.means: given |= rule.words.split(k, v)
+        group = cls(notes, rule, index)
+        given = rule.words.said(items)
         group['params'] = named(items, index)[1]
         group.take_rule({**rule.defaults, **rule.options}, rule)
         group._write(given)

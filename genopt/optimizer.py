@@ -77,9 +77,6 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self.defaults = {k: first[k] for k in first if k in first.rule.words.means} | defaults
         self._settings.made = dict(self.defaults)
 
-    @property
-    def name(self) -> str: return getattr(self.recipe, '__name__', type(self).__name__)
-
     # -- groups ------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -228,9 +225,10 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         self.engine: Callable[[Work], None] = Compiled().run if compiled else eager.run
 
     def __repr__(self) -> str:
+        name = getattr(self.recipe, '__name__', type(self).__name__)
         lines = ['  compiled'] if self.compiled else []
         lines += [f'  group {g.index}: {g.summary()}' for g in self.groups()]
-        return '\n'.join([f'{self.name}(', *lines, ')'])
+        return '\n'.join([f'{name}(', *lines, ')'])
 
 
 # As torch would do with the first instance; but then in the class of a recipe, and not here

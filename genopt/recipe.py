@@ -11,9 +11,8 @@ The function's arguments are options: they choose parts. Numbers belong to the p
 decorator gives the recipe's own default values for them. `Adam(params, amsgrad=True, eps=1e-6)`
 takes both, under our names or torch's, and makes an Optimizer.
 
-A recipe and parts that modify it make another recipe: `Adam + cautious`,
-`AdamW + clip_by_global_norm + lookahead`. Where each part goes follows from what it reads: see
-`Recipe.__add__`.
+A recipe and parts that modify it make another recipe, `AdamW + clip_by_global_norm + lookahead`.
+Where each part goes follows from what it reads: see `Recipe.__add__`.
 """
 from __future__ import annotations
 
@@ -25,13 +24,14 @@ from typing import Any, TypeAlias, overload
 from torch import Tensor
 
 from .composition import Composition
-from .hypers import TABLE, check, check_flag
+from .declared import check_options, check_words, checked_defaults
+from .hypers import check, check_flag
 from .manual import equations, meanings, signature
 from .params import Params
 from .part import REQUIRED, ContractError, Part, where
 from .placing import placed
 from .rule import Rule
-from .words import COMMON, Words, unknown
+from .words import Words
 
 __all__ = ['Options', 'Recipe', 'recipe']
 
@@ -43,9 +43,8 @@ Options: TypeAlias = Callable[..., Iterable[Part]]
 class Recipe:
     """An optimizer by name: call it with parameters. Made by `@recipe`.
 
-    `options` are the arguments of its function with their defaults, `defaults` its own default
-    values of hyperparameters, `words` what it answers to beside our names and torch's common
-    ones.
+    `options` are the arguments of its function, `defaults` its own default values of
+    hyperparameters, `words` what it answers to beside our names and torch's common ones.
     """
     def __init__(self,
         fn: Options,                          # From options to parts
@@ -61,10 +60,11 @@ class Recipe:
         self.idea = inspect.getdoc(fn) or ''
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         self.defaults: dict[str, float] = {}
-        self._check_options()
+        self._checked(check_options, self.options)
         composition = self.rule().composition
-        self._check_words([*composition.hypers, *self.options])
-        self.defaults = self._checked(defaults, [*composition.hypers, *self.options])
+        names = [*composition.hypers, *self.options]
+        self._checked(check_words, self.words, names, self.options)
+        self.defaults = self._checked(checked_defaults, defaults, self.words, names, self.options)
         self._rule.cache_clear()  # it was made without these defaults
         values = {k: self.defaults.get(k, v) for k, v in composition.hypers.items()} | self.options
         self.__signature__ = signature(values)
@@ -72,41 +72,13 @@ class Recipe:
             self.idea, f'{self.__name__}{self.__signature__}', equations(composition.parts),
             meanings(values, self.rule().words)])
 
-    def _check_options(self) -> None:
-        for k, v in self.options.items():
-            if k in COMMON:
-                raise self._wrong(f'`{k}` is torch\'s spelling: call its option `{COMMON[k][0]}`, '
-                                  'or choose another name')
-            if v is inspect.Parameter.empty: raise self._wrong(f'give its option `{k}` a default')
-
-    def _check_words(self, names: list[str]) -> None:
-        for k, ours in self.words.items():
-            if not ours:
-                raise self._wrong(f'`{k}` is another word for nothing: name a hyperparameter')
-            common = COMMON.get(k, ours)
-            if k in names and len(ours) < 2 or k not in ours and not {*ours} & {*common}:
-                raise self._wrong(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning '
-                                  'already')
-            for n in ours:
-                if n not in names and not self.options: raise self._unknown(n, names)
-
-    def _checked(self, defaults: Mapping[str, float], names: list[str]) -> dict[str, float]:
-        "Its own defaults, under our names. Options may bring in hyperparameters that have one."
-        known = Words([*names, *TABLE], self.words)
-        for k in defaults:
-            if k not in known.means: raise self._unknown(k, names)
-        checked = {k: check(k, v) for k, v in known.ours(defaults).items()}
-        for k in checked:
-            if k not in names and not (self.options and k in TABLE): raise self._unknown(k, names)
-        return checked
-
-    def _unknown(self, name: str, names: list[str]) -> ContractError:
-        return self._wrong(str(unknown(name, Words(names))))
+    def _checked(self, check: Callable[..., Any], *declared: Any) -> Any:
+        try: return check(*declared)
+        except TypeError as e: raise self._wrong(str(e)) from None
 
     def _wrong(self, why: str) -> ContractError:
         return ContractError(f'recipe `{self.__name__}`: {why}')
 
-    # -- parts -------------------------------------------------------------------------------------
 
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
@@ -117,9 +89,10 @@ class Recipe:
 
     def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
         "The rule with these options, of which the last are remembered."
-        options = {k: v for k, v in (options or {}).items() if not _same(v, self.options[k])}
+        mine = self.options
+        options = {k: v for k, v in (options or {}).items() if type(v) is not type(mine[k]) or v != mine[k]}
         for k, v in options.items():
-            if isinstance(self.options[k], bool): check_flag(k, v)
+            if isinstance(mine[k], bool): check_flag(k, v)
         try: return self._rule(**options)
         except TypeError as e:
             if 'unhashable' not in str(e): raise
@@ -149,15 +122,16 @@ class Recipe:
         as `weight_decay`, replaces those with the same one. Raises ContractError if the parts do
         not make an optimizer.
         """
-        if isinstance(extra, (str, Recipe)) or not isinstance(extra, (Part, Iterable)):
-            raise _no_sum(self, extra)
-        parts = (extra,) if isinstance(extra, Part) else tuple(extra)
+        several = isinstance(extra, Iterable) and not isinstance(extra, (str, Recipe))
+        parts: tuple[Any, ...] = tuple(extra) if several else (extra,)
         for p in parts:
-            if not isinstance(p, Part): raise _no_sum(self, p)
+            if not isinstance(p, Part):
+                what = f'{p.__name__}, which is a recipe' if isinstance(p, Recipe) else repr(p)
+                raise ContractError(f'{self.__name__} + ... takes a part, or several in a list, '
+                                    f'not {what}')
         base, before = self.made_of or (self, ())
         return _sum(base, (*before, *parts))
 
-    # -- an optimizer ------------------------------------------------------------------------------
 
     @cached_property
     def optimizer_class(self) -> Any:
@@ -174,9 +148,8 @@ class Recipe:
         named = {k: getattr(self, k) for k in ('__module__', '__qualname__', '__doc__')}
         return type(self.__name__, (Optimizer,), {'__init__': __init__, **named})
 
-    def __call__(self, params: Params, *lr: float | Tensor, **options_and_hypers: Any) -> Any:
-        "An Optimizer."
-        return self.optimizer_class(params, *lr, **options_and_hypers)
+    def __call__(self, params: Params, *lr: float | Tensor, **rest: Any) -> Any:
+        return self.optimizer_class(params, *lr, **rest)
 
     def __instancecheck__(self, opt: Any) -> bool: return getattr(opt, 'recipe', None) is self
     def __subclasscheck__(self, cls: Any) -> bool:
@@ -202,12 +175,8 @@ class Recipe:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-def _same(a: Any, b: Any) -> bool: return type(a) is type(b) and a == b
 
 
-def _no_sum(base: Recipe, extra: Any) -> ContractError:
-    what = f'{extra.__name__}, which is a recipe' if isinstance(extra, Recipe) else repr(extra)
-    return ContractError(f'{base.__name__} + ... takes a part, or several in a list, not {what}')
 
 
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:

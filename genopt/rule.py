@@ -11,32 +11,21 @@ Words are translated here, at the border. Inside, everything has our names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from .composition import Composition
 from .hypers import check
 from .part import REQUIRED
 from .words import Words
 
-__all__ = ['Rule', 'Rules']
-
-
-class Rules(Protocol):
-    "Where rules come from: a recipe, which has one for each choice of its options."
-    __name__: str
-    words: dict[str, tuple[str, ...]]
-    options: dict[str, Any]
-    defaults: dict[str, float]
-    def rule(self, options: Mapping[str, Any] | None=None) -> Rule: ...
-    @property
-    def made_of(self) -> tuple[Rules, Any] | None: ...
+__all__ = ['Rule']
 
 
 class Rule:
     "A composition, the options that chose it (a list of parts has none), and defaults. Immutable."
     def __init__(self,
         composition: Composition,
-        recipe: Rules | None=None,             # Where other options lead to other parts
+        recipe: Any=None,                      # A Recipe, where other options lead to other parts
         options: Mapping[str, Any] | None=None
     ):
         self.composition, self.recipe, self.options = composition, recipe, dict(options or {})
@@ -48,7 +37,8 @@ class Rule:
         "The rule with other options. Raises ValueError or TypeError if the recipe refuses them."
         now = self.options
         changed = {k: v for k, v in options.items() if type(v) is not type(now[k]) or v != now[k]}
-        return self.recipe.rule(self.options | changed) if self.recipe and changed else self
+        if not self.recipe or not changed: return self
+        return self.recipe.rule(self.options | changed)  # type: ignore[no-any-return]
 
     def choose_in_a_run(self, options: Mapping[str, Any]) -> Rule:
         """As `choose`, for options that are written into a running optimizer.

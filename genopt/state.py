@@ -28,7 +28,8 @@ def begun(entry: Mapping[str, Any]) -> bool:
 
 def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str, Any]:
     "A parameter's state, with every stat of its parts. Raises PartError if one cannot begin."
-    entry, stats = _entry(p, state), group.composition.stats
+    entry: dict[str, Any] = state.setdefault(p, {})
+    stats = group.composition.stats
     for theirs, ours in torchs_names(group.rule).items():  # as others may have written it
         if theirs in entry: entry[ours] = entry.pop(theirs)
     missing = [k for k in stats if k not in entry]
@@ -37,12 +38,6 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     try: new = {k: stats[k].start(p, hypers) for k in missing}
     except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
     entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
-    return entry
-
-
-def _entry(p: Tensor, state: MutableMapping[Any, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] | None = state.get(p)
-    if entry is None: entry = state[p] = {}
     return entry
 
 
@@ -57,7 +52,7 @@ def work_of(
     """
     params, grads = _with_gradients(group['params'])
     try: states = [state[p] for p in params]
-    except KeyError: states = [_entry(p, state) for p in params]  # it may be a plain dictionary
+    except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     places: Sequence[int] = range(place, place + len(params))
     if params is not group['params']:
         places = [place + i for i, p in enumerate(group['params']) if p.grad is not None]

@@ -78,6 +78,11 @@ class Words:
                              'mixture')
         return dict(zip(names, value))
 
+    def said(self, items: Mapping[str, Any]) -> dict[str, Any]:
+        "The values in `items`, under our names. Of two words for a name, the last counts."
+        found = [self.split(k, v) for k, v in items.items() if k in self.means]
+        return {n: v for values in found for n, v in values.items()}
+
     def ours(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "`given` under our names. Raises TypeError for an unknown word, or two that mean one name."
         res: dict[str, Any] = {}

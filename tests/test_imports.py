@@ -1,4 +1,4 @@
-"Promise: a module imports only what is below it on ARCHITECTURE's map, and loads only what it needs."
+"Promise: a module imports only what is below it on ARCHITECTURE's map, and loads no more."
 import ast
 import re
 import subprocess
@@ -11,12 +11,14 @@ import genopt
 import pytest
 
 PACKAGE = Path(genopt.__file__).parent
-FILES = {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding='utf-8') for p in PACKAGE.rglob('*.py')}
+FILES = {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding='utf-8')
+         for p in PACKAGE.rglob('*.py')}
 MODULES = [f for f, text in FILES.items() if f != '__main__.py' and text.count('\n') > 1]
 TEXT = (PACKAGE.parent/'ARCHITECTURE.md').read_text(encoding='utf-8')
 MAP = re.findall(r'^    ([\w/]+(?:\.py|/)) ', TEXT, re.M)
 DOORS = {('recipe.py', 'optimizer.py', 'optimizer_class'),
-         ('recipe.py', 'study/explain.py', 'explain'), ('optimizer.py', 'study/explain.py', 'explain')}
+         ('recipe.py', 'study/explain.py', 'explain'),
+         ('optimizer.py', 'study/explain.py', 'explain')}
 
 
 class Import(NamedTuple):
@@ -37,7 +39,8 @@ def imports(file):
             whole, one = origin(file, node, a)
             where, local = inside.get(node), a.asname or a.name
             if module(one): yield Import(module(one), '', local, where)
-            elif module(whole) and a.name != '__version__': yield Import(module(whole), a.name, local, where)
+            elif module(whole) and a.name != '__version__':
+                yield Import(module(whole), a.name, local, where)
 
 
 def origin(file, node, alias):
@@ -87,9 +90,9 @@ def test_there_are_no_circles():
 def test_nobody_takes_another_modules_private_names(file):
     found = [*imports(file)]
     others = {i.local for i in found if not i.name}
-    attributes = [node for node in ast.walk(ast.parse(FILES[file])) if isinstance(node, ast.Attribute)]
     taken = [i.name for i in found]
-    taken += [a.attr for a in attributes if getattr(a.value, 'id', '') in others]
+    taken += [node.attr for node in ast.walk(ast.parse(FILES[file]))
+              if isinstance(node, ast.Attribute) and getattr(node.value, 'id', '') in others]
     assert not [n for n in taken if n.startswith('_') and not n.startswith('__')]
 
 

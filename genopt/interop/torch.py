@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import refusal
+from ..checkpoint import refusal, refusing
 from ..composition import Composition
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
@@ -49,17 +49,12 @@ def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) ->
 
 # -- from torch --------------------------------------------------------------------------------
 
+@refusing()
 def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     """A genopt state_dict from that of the recipe's twin in torch.optim, with the same tensors.
 
     Raises ValueError if the recipe has no twin, or if another optimizer or other options made it.
     """
-    try: return _from_torch(state_dict, recipe)
-    except (TypeError, KeyError, AttributeError, IndexError) as e:
-        raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
-
-
-def _from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     its_twin, groups, entries = twin(recipe), [], {}
     for i, saved in enumerate(state_dict['param_groups']):
         group, composition = _group_from_torch(saved, i, recipe)
@@ -131,14 +126,14 @@ def to_torch(
 
 
 def _group_to_torch(group: Group, packed: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
-    cls, words, i, options = twin(recipe).cls, group.rule.words, group.index, recipe.options
+    cls, words, i = twin(recipe).cls, group.rule.words, group.index
     arguments = inspect.signature(cls).parameters
     if group.rule.recipe is not recipe:
         raise ValueError(f'group {i} has parts of its own, which torch.optim.{cls.__name__} does '
                          'not have')
     known = {n for k in arguments for n in words.means.get(k, ())}
     for k, v in group.options.items():
-        if v != options[k] and k not in known:
+        if v != recipe.options[k] and k not in known:
             raise ValueError(f'group {i} has {k}={v}, which this torch.optim.{cls.__name__} does '
                              'not know')
     hypers = {k: v if isinstance(v, (int, Tensor)) else float(v) for k, v in group.hypers().items()}
