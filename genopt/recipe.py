@@ -89,10 +89,11 @@ class Recipe:
 
     def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
         "The rule with these options, of which the last are remembered."
-        mine = self.options
-        options = {k: v for k, v in (options or {}).items() if type(v) is not type(mine[k]) or v != mine[k]}
+        own = self.options
+        options = {k: v for k, v in (options or {}).items()
+                   if type(v) is not type(own[k]) or v != own[k]}
         for k, v in options.items():
-            if isinstance(mine[k], bool): check_flag(k, v)
+            if isinstance(own[k], bool): check_flag(k, v)
         try: return self._rule(**options)
         except TypeError as e:
             if 'unhashable' not in str(e): raise
@@ -122,16 +123,15 @@ class Recipe:
         as `weight_decay`, replaces those with the same one. Raises ContractError if the parts do
         not make an optimizer.
         """
-        several = isinstance(extra, Iterable) and not isinstance(extra, (str, Recipe))
-        parts: tuple[Any, ...] = tuple(extra) if several else (extra,)
-        for p in parts:
+        parts: Any = [extra]
+        if isinstance(extra, Iterable) and not isinstance(extra, str): parts = extra
+        for p in (parts := tuple(parts)):
             if not isinstance(p, Part):
                 what = f'{p.__name__}, which is a recipe' if isinstance(p, Recipe) else repr(p)
                 raise ContractError(f'{self.__name__} + ... takes a part, or several in a list, '
                                     f'not {what}')
         base, before = self.made_of or (self, ())
         return _sum(base, (*before, *parts))
-
 
     @cached_property
     def optimizer_class(self) -> Any:
