@@ -80,7 +80,7 @@ class Settings:
             raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
         parts = group.get('parts')
         if parts is not None and not labels_in(parts): return rule_of(parts)
-        alike = [r for r in self.rules if [p.label for p in r.composition.parts] == parts]
+        alike = [r for r in self.rules if _labels_with(r, group) == parts]
         if parts and not alike:
             raise TypeError(f'group {index} has the parts {" → ".join(parts)}, which no group of '
                             'this optimizer had')
@@ -88,6 +88,12 @@ class Settings:
         first = [r for r in there if r in alike or 'parts' not in group]
         if found := next((r for r in (*first, *alike, self.rule, *there) if r), None): return found
         raise TypeError(f'group {index} has none of the rules that this optimizer has')
+
+
+def _labels_with(rule: Rule, group: Mapping[str, Any]) -> list[str]:
+    "The names of a rule's parts with the options that a group has now, which may be others."
+    options = {n: v for n, v in rule.words.said(group).items() if n in rule.options}
+    return [p.label for p in rule.choose_in_a_run(options).composition.parts]
 
 
 def labels_in(parts: Any) -> list[str]:

@@ -332,3 +332,12 @@ def test_parameters_marked_as_without_decay_keep_their_plans():
         for p in ps: p.grad = torch.ones_like(p)
         opt.step(); seen.append({*map(id, opt.param_groups[0].plans.values())})
     assert len(seen[0]) == 2 and seen[1:] == seen[:-1]
+
+
+def test_a_plain_dictionary_with_options_that_were_written_before():
+    p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    opt = genopt.SGD([p], lr=.05)
+    opt.param_groups[0]['momentum'] = .9
+    opt.param_groups = [{**g} for g in opt.param_groups]
+    opt.step()
+    assert opt.param_groups[0].composition == genopt.SGD.rule(dict(mom=.9)).composition
