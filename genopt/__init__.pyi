@@ -6,7 +6,7 @@ from .part import step as step
 from .part import scalar as scalar
 from .part import total as total
 from .part import gate as gate
-from .recipe import recipe as recipe
+from .catalogue import recipe as recipe
 from .part import Part as Part
 from .recipe import Recipe as Recipe
 from .composition import Composition as Composition
@@ -15,12 +15,12 @@ from .part import PartError as PartError
 from .catalogue import modifiers as modifiers
 from .catalogue import recipes as recipes
 from .catalogue import users as users
-from .groups import Groups as Groups
-from .groups import layer_lrs as layer_lrs
-from .groups import no_decay as no_decay
-from .groups import route as route
 from .interop.torch import to_torch as to_torch
 from .optimizer import Optimizer as Optimizer
+from .routing import Groups as Groups
+from .routing import layer_lrs as layer_lrs
+from .routing import no_decay as no_decay
+from .routing import route as route
 from .schedule import Schedule as Schedule
 from .schedule import combined as combined
 from .schedule import constant as constant
@@ -112,4 +112,4 @@ from .parts.modifiers import weight_mean as weight_mean
 from .parts.modifiers import lookahead as lookahead
 
 __version__: str
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'Groups', 'layer_lrs', 'no_decay', 'route', 'to_torch', 'Optimizer', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'explain', 'animate', 'plot_paths', 'descend', 'family', 'SURFACES', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'explain', 'animate', 'plot_paths', 'descend', 'family', 'SURFACES', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']

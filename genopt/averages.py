@@ -1,7 +1,8 @@
 """Averages of the weights: a stat and its parameter change places for an evaluation.
 
-The parameter waits in the state, under `swapped_param`, so that nothing is lost in low precision, and a checkpoint that
-is made in between knows of it. Whenever an interrupt comes, calling `swap` again puts everything back.
+The parameter waits in the state, as `swapped_param`, so that nothing is lost in low precision and
+a checkpoint made in between is complete. Whenever an interrupt comes, calling `swap` again puts
+everything back.
 """
 from __future__ import annotations
 
@@ -11,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import SWAPPED
+from .engines.shield import shielded
 from .group import Group
+from .interop.dynamo import outside_graphs
+from .part import SWAPPED
 
-__all__ = ['is_swapped', 'swap']
+__all__ = ['is_swapped', 'put_back', 'refuse_swapped', 'swap']
 
 
 def is_swapped(states: Iterable[Any]) -> bool:
@@ -22,33 +25,57 @@ def is_swapped(states: Iterable[Any]) -> bool:
     return any(SWAPPED in s for s in states if isinstance(s, Mapping))
 
 
+def refuse_swapped(states: Iterable[Any], call: str) -> None:
+    "Raises RuntimeError if a parameter waits in one of the states."
+    if is_swapped(states):
+        raise RuntimeError('the parameters are swapped with their averages: call swap() before '
+                           f'{call}()')
+
+
+@torch.no_grad()
+@outside_graphs
 def swap(groups: Sequence[Group], state: Mapping[Any, Any], name: str='') -> None:
-    "See `Optimizer.swap`."
-    if is_swapped(state.values()):
-        for p, s in state.items():
-            if isinstance(s, dict) and SWAPPED in s:
-                p.copy_(s[SWAPPED])
-                del s[SWAPPED]
-        return
-    chosen = [(group, _average_of(group, name)) for group in groups]
-    if not any(stat for _, stat in chosen):
-        raise ValueError(f'no part keeps `{name}`, of the shape of its parameter' if name else
-                         'no stat reads `new_param`: add one that averages the parameters, such as `average_param`')
-    todo: list[tuple[Tensor, dict[str, Any], str, Group]] = [
-        (p, s, stat, group) for group, stat in chosen for p in group['params']
-        if stat and stat in (s := state.get(p, {}))]
-    for p, s, stat, group in todo:
-        new = s[stat]
-        if new.shape != p.shape:
-            raise ValueError(f'{group.describe(p)}: `{stat}` has the shape {tuple(new.shape)}, so it cannot take '
-                             'its place')
-    for p, s, stat, _ in todo:
-        s[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-        p.copy_(s[stat])
+    "Puts averages in the parameters' place, or the parameters back: see `Optimizer.swap`."
+    with shielded():
+        if is_swapped(state.values()): return put_back(state)
+        for p, entry, stat in _averages(groups, state, name):
+            entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
+            p.copy_(entry[stat])
+
+
+@torch.no_grad()
+@outside_graphs
+def put_back(state: Mapping[Any, Any]) -> None:
+    "Puts the parameters back that wait in their states."
+    with shielded():
+        for p, entry in state.items():
+            if isinstance(entry, dict) and SWAPPED in entry:
+                p.copy_(entry[SWAPPED])
+                del entry[SWAPPED]
+
+
+def _averages(groups: Sequence[Group], state: Mapping[Any, Any],
+              name: str) -> list[tuple[Tensor, dict[str, Any], str]]:
+    "Each parameter that has an average, its state, and the stat's name. All are checked."
+    stats = [_average_of(group, name) for group in groups]
+    if not any(stats):
+        raise ValueError(f'no part keeps `{name}` in the shape of its parameter' if name else
+                         'no stat reads `new_param`: add one that averages the parameters, such as '
+                         '`average_param`')
+    found = []
+    for group, stat in zip(groups, stats):
+        for p in group['params'] if stat else ():
+            entry = state.get(p, {})
+            if stat not in entry: continue
+            if entry[stat].shape != p.shape:
+                raise ValueError(f'{group.describe(p)}: `{stat}` has the shape '
+                                 f'{tuple(entry[stat].shape)}, so it cannot take its place')
+            found.append((p, entry, stat))
+    return found
 
 
 def _average_of(group: Group, name: str) -> str:
-    "The stat that `swap` means, in this group: '' if there is none. Raises ValueError if it might be several."
+    "The stat that `swap` means in this group, or ''. Raises ValueError if there are several."
     stats = group.composition.stats
     found = [k for k, part in stats.items() if (k == name if name else 'new_param' in part.reads)]
     if len(found) > 1:

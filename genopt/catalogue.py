@@ -1,17 +1,20 @@
-"""What there is: the recipes by family, the parts, and which recipes use which part. All of it read off the code."""
+"What there is: recipes by name and family, parts, and which recipes use which part."
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from itertools import product
 from types import ModuleType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints, overload
 
 from . import parts, zoo
+from .composition import Composition
 from .part import Part
-from .recipe import Recipe
+from .recipe import Options, Recipe, recipe as make
+from .rule import Rule
 
-__all__ = ['Entry', 'every_part', 'modifiers', 'recipes', 'users']
+__all__ = ['Entry', 'every_part', 'find', 'modifiers', 'recipe', 'recipes', 'rule_of', 'users']
 
 
 class Entry(NamedTuple):
@@ -36,20 +39,57 @@ def recipes(
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
     if family and family not in families:
         raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
-    return Entries(Entry(name, key, idea(recipe), recipe.parts())
+    return Entries(Entry(name, key, idea(r), r.parts())
                    for key, module in families.items() if family in ('', key)
-                   for name, recipe in vars(module).items()
-                   if name in zoo.__all__ and recipe.__module__ == module.__name__)
+                   for name, r in vars(module).items()
+                   if name in zoo.__all__ and r.__module__ == module.__name__)
+
+
+def find(name: str) -> Recipe:
+    "The recipe of this name, whatever its case. Raises KeyError with the nearest name."
+    names = {n.lower(): n for n in zoo.__all__}
+    plain = name.lower().replace('_', '').replace('-', '')
+    if plain in names: return getattr(zoo, names[plain])  # type: ignore[no-any-return]
+    near = get_close_matches(plain, names, 1, .5)
+    advice = f'did you mean `{names[near[0]]}`?' if near else f'there are {", ".join(zoo.__all__)}'
+    if plain == 'lbfgs':
+        advice = 'use torch.optim.LBFGS, as its parts would need all parameters at once'
+    raise KeyError(f'there is no recipe `{name}`: {advice}')
+
+
+def rule_of(parts: Any) -> Rule:
+    "The rule of a recipe with its default options, of the recipe of a name, or of a list of parts."
+    if isinstance(parts, str): parts = find(parts)
+    if isinstance(parts, Recipe): return parts.rule()
+    if isinstance(parts, Rule): return parts
+    return Rule(parts if isinstance(parts, Composition) else Composition(parts))
+
+
+@overload
+def recipe(name: str, /) -> Recipe: ...
+@overload
+def recipe(fn: Options, /) -> Recipe: ...
+@overload
+def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
+def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
+    """Makes a recipe from a function that returns parts, or finds one by name: `recipe('adamw')`.
+
+    `defaults` are the recipe's own default values of hyperparameters. A string is another word
+    for some of them: `@recipe(sqr_mom=.99, alpha='sqr_mom')`. Raises KeyError with the nearest
+    name if there is no recipe of that name.
+    """
+    return find(fn) if isinstance(fn, str) else make(fn, **defaults)
 
 
 def idea(obj: Recipe | Part) -> str:
-    "The first line of its documentation: what a recipe is about, the equation of a part."
+    "The first line of its documentation: what a recipe is about, or the equation of a part."
     return (inspect.getdoc(obj.fn) or '').split('\n')[0]
 
 
 def users(part: Part) -> list[str]:
-    "The recipes that use a part, with any of their options, under whatever names it has there; by name."
-    return [name for name in zoo.__all__ if any(part.fn in reach(ps) for _, ps in choices(getattr(zoo, name)))]
+    "The names of the recipes that use a part, with any options and under any names."
+    def use(recipe: Recipe) -> bool: return any(part.fn in reach(ps) for _, ps in choices(recipe))
+    return [name for name in zoo.__all__ if use(getattr(zoo, name))]
 
 
 def reach(parts: Iterable[Part]) -> set[object]:
@@ -62,10 +102,12 @@ def reach(parts: Iterable[Part]) -> set[object]:
 def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
     "Every choice of its options that it takes, and its parts then. A number is either 0 or not."
     hints = get_type_hints(recipe.fn)
-    values = {k: (False, True) if isinstance(v, bool) else (0., .9) if isinstance(v, float) else
-              [a for t in get_args(hints[k]) for a in get_args(t) or [None]] for k, v in recipe.options.items()}
-    for chosen in product(*values.values()):
-        options = dict(zip(values, chosen))
+    def values(name: str, default: Any) -> Sequence[Any]:
+        if isinstance(default, bool): return False, True
+        if isinstance(default, float): return 0., .9
+        return [a for t in get_args(hints[name]) for a in get_args(t) or [None]]
+    for chosen in product(*[values(k, v) for k, v in recipe.options.items()]):
+        options = dict(zip(recipe.options, chosen))
         try: yield options, recipe.parts(**options)
         except ValueError: pass  # options that do not go together
 
@@ -76,7 +118,8 @@ def every_part() -> Iterator[Part]:
         yield from (o for o in vars(module).values() if _own(o, module))
 
 
-def _own(obj: Any, module: ModuleType) -> bool: return isinstance(obj, Part) and obj.__module__ == module.__name__
+def _own(obj: Any, module: ModuleType) -> bool:
+    return isinstance(obj, Part) and obj.__module__ == module.__name__
 
 
 DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
@@ -84,7 +127,8 @@ DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
     "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
-    names = {n: o for n, o in vars(parts.modifiers).items() if _own(o, parts.modifiers) or isinstance(o, tuple)}
+    module = parts.modifiers
+    names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
     names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
     groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
     inner = {p for parts in groups.values() for p in parts}

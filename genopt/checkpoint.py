@@ -1,38 +1,46 @@
-"""Checks a state_dict against the groups that are to take it, and copies it, before anything changes."""
+"Checkpoints: packed, and checked against the optimizer and copied before it changes."
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .group import is_slip
+from .composition import Composition
+from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
-from .composition import Composition
 from .part import MARKS, SWAPPED, Part, PartError
 from .rehearsal import rehearse
 from .rule import Rule
+from .state import begin, begun
 from .trial import Trial, apart
 from .twins import torchs_names
 from .words import unknown
 
-if TYPE_CHECKING: from .group import Group
-
-__all__ = ['checked', 'refusal', 'refusing', 'begun', 'SWAPPED', 'MARKS']
+__all__ = ['checked', 'pack', 'refusal', 'refusing']
 
 LARGEST = 2**53  # whole numbers below it are exact in double precision
 
 
-def begun(state: Mapping[str, Any]) -> bool:
-    "True if there is more in a parameter's state than marks."
-    return not {*state} <= {*MARKS}
+def pack(groups: Sequence[Group], state: MutableMapping[Any, Any]) -> dict[str, Any]:
+    "A state_dict: see `Optimizer.state_dict`."
+    index: dict[Tensor, int] = {}
+    for group in groups:
+        for p in group['params']:
+            if p in state and begun(state[p]): begin(group, p, state)
+            index.setdefault(p, len(index))
+    entries: dict[Any, Any] = {index[p]: state[p] for p in state if p in index}
+    entries = {i: entries.get(i, {}) for i in index.values()} if any(entries.values()) else {}
+    entries |= {k: v for k, v in state.items() if not isinstance(k, Tensor)}
+    return {'state': entries,
+            'param_groups': [{**g, 'params': [index[p] for p in g['params']]} for g in groups]}
 
 
 def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
@@ -40,7 +48,7 @@ def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    "Whatever goes wrong inside is a ValueError: this state_dict cannot be loaded."
+    "Makes one ValueError of whatever goes wrong inside: this state_dict cannot be loaded."
     try: yield
     except ValueError as e:
         if str(e).startswith('cannot load'): raise
@@ -60,48 +68,54 @@ def checked(
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     entries, theirs = dict(saved['state']), list(saved['param_groups'])
     for i, g in enumerate(theirs):
-        if not isinstance(g, Mapping): raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
+        if not isinstance(g, Mapping):
+            raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
         for k in ('params', 'parts'):
-            if not isinstance(g.get(k, []), list): raise refusal(f'its group {i}: `{k}` = {g[k]!r}, and not a list')
+            if not isinstance(g.get(k, []), list):
+                raise refusal(f'its group {i}: `{k}` = {g[k]!r}, and not a list')
     if len(theirs) != len(groups):
-        raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has {len(groups)}')
+        raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has '
+                      f'{len(groups)}')
     new = [_group(old, group) for old, group in zip(theirs, groups)]
     keys = [k for old in theirs for k in old['params']]
     if len({*keys}) < len(keys): raise refusal('it names a parameter twice')
     if extra := [k for k in entries if k not in keys and type(k) is int]:
         raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
-    named = any(isinstance(k, str) for k in keys)  # by a loader that has looked up each: what is missing is new there
+    by_name = any(isinstance(k, str) for k in keys)  # who made it has looked up each parameter
     state: defaultdict[Any, Any] = defaultdict(dict)
     begun_there = not {*keys}.isdisjoint(entries)
     for (group, p), key in zip([(g, p) for g in new for p in g['params']], keys):
-        if begun_there and key not in entries and not named and p.requires_grad and p.numel():
-            raise refusal(f'it has no state for {group.describe(p)}, so it was cut short (to begin that anew, give it '
-                          f'an empty one: state_dict["state"][{key!r}] = {{}})')
+        if begun_there and key not in entries and not by_name and p.requires_grad and p.numel():
+            raise refusal(f'it has no state for {group.describe(p)}, so it was cut short (to begin '
+                          f'that anew, give it an empty one: state_dict["state"][{key!r}] = {{}})')
         marks = {k: v for k, v in now.get(p, {}).items() if k in MARKS}
         if not isinstance(entry := entries.get(key, {}), Mapping):
-            raise refusal(f'the state of {group.describe(p)} is a {type(entry).__name__}, and not a dict')
+            raise refusal(f'the state of {group.describe(p)} is a {type(entry).__name__}, and not '
+                          'a dict')
         if entry := {**marks, **entry}: state[p] = _entry(entry, group, p)
     state.update({k: deepcopy(v) for k, v in entries.items() if k not in keys})
     _try(new, state)
     return new, state
 
 
-# -- groups --------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------
 
 def _group(old: Mapping[str, Any], group: Group) -> Group:
     "The group with what was saved of it."
     it = f'its group {group.index}'
     for k in ('parts', 'params', 'maximize'):
         if k not in old: raise refusal(f'{it} lacks `{k}`')
-    if not isinstance(old['maximize'], bool): raise refusal(f'{it}: `maximize` = {old["maximize"]!r}')
+    if not isinstance(old['maximize'], bool):
+        raise refusal(f'{it}: `maximize` = {old["maximize"]!r}')
     new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
     try: given, rule = _values(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
     if old['parts'] != [p.label for p in rule.composition.parts]:
-        raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is {rule.composition}')
-    if len(old['params']) != len(group['params']):
-        n = len(old['params'])
-        raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {len(group["params"])}')
+        raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is '
+                      f'{rule.composition}')
+    n, here = len(old['params']), len(group['params'])
+    if n != here:
+        raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {here}')
     for k, origin in rule.composition.origins.items():
         if k not in given: raise refusal(f'{it} lacks `{k}`')
         row = TABLE.get(k) or TABLE.get(origin)
@@ -109,10 +123,11 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
     new.take_rule({**rule.options, **given}, rule)
-    rehearse(rule.composition, {k: read(given[k]) for k in rule.composition.hypers}, group['params'])
+    rehearse(rule.composition, new.numbers(), group['params'])
     _check_names(old, group, it)
     for k, v in old.items():
-        if k in rule.words.means or k in ('params', 'parts') or k == 'param_names' and k in new: continue
+        if k in rule.words.means or k in ('params', 'parts'): continue
+        if k == 'param_names' and k in new: continue
         if is_slip(k, rule.words): raise refusal(f'{it}: {unknown(k, rule.words)}')
         if str(k).startswith('scheduled ') and not (type(v) is int and v >= 0):
             raise refusal(f'{it}: `{k}` = {v!r}, and not a number of steps')
@@ -122,34 +137,33 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
 
 def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]:
     "The values that were saved, under our names, and the rule that they choose."
-    words, given = group.rule.words, dict[str, Any]()
-    for k, v in old.items():
-        if k in words.means: given |= words.split(k, v)
-    given = {n: group.value_of(n, v) for n, v in given.items()}
+    words = group.rule.words
+    given = {n: group.value_of(n, v) for n, v in words.said(old).items()}
     rule = group.rule.choose_in_a_run({n: v for n, v in given.items() if n in group.options})
-    for k, v in old.items():
-        if k in rule.words.means and k not in words.means:
-            given |= {n: plain(n, x) for n, x in rule.words.split(k, v).items()}
-    return given, rule
+    more = rule.words.said({k: v for k, v in old.items() if k not in words.means})
+    return given | {n: plain(n, v) for n, v in more.items()}, rule
 
 
 def _check_names(old: Mapping[str, Any], group: Group, it: str) -> None:
     theirs, ours = old.get('param_names', ()), group.get('param_names', ())
-    if 'param_names' in old and not (len(theirs) == len(group['params']) and all(isinstance(n, str) for n in theirs)):
-        raise refusal(f'{it} has {len(theirs)} `param_names`, and here it has {len(group["params"])} parameters')
-    if {*theirs} == {*ours} and (moved := [(a, b) for a, b in zip(theirs, ours) if a != b]):
-        raise refusal(f'{it} has its parameters in another order: `{moved[0][0]}` stands where `{moved[0][1]}` is here')
+    n, strings = len(group['params']), all(isinstance(name, str) for name in theirs)
+    if 'param_names' in old and not (len(theirs) == n and strings):
+        raise refusal(f'{it} has {len(theirs)} `param_names`, and here it has {n} parameters')
+    for a, b in zip(theirs, ours) if {*theirs} == {*ours} else ():
+        if a != b: raise refusal(f'{it} has its parameters in another order: `{a}` stands where '
+                                 f'`{b}` is here')
 
 
-# -- state ---------------------------------------------------------------------------------------------------
+# -- state -----------------------------------------------------------------------------------------
 
 def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
-    "A copy of what was saved of a parameter. What is not a stat's is somebody's own, and stays as it is."
+    "A copy of a parameter's saved state. Entries that no stat keeps belong to others, and stay."
     stats, res = group.composition.stats, dict[str, Any]()
     names = {theirs: ours for theirs, ours in torchs_names(group.rule).items() if theirs in entry}
     entry = {names.get(k, k): v for k, v in entry.items()}
     if {*stats} & {*entry} and not {*stats} <= {*entry}:
-        raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has {_list(stats)}')
+        raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has '
+                      f'{_list(stats)}')
     likes = _likes(group, p) if {*stats} & {*entry} else {}
     if SWAPPED in entry: likes[SWAPPED] = p
     for k, v in entry.items():
@@ -174,29 +188,33 @@ def _likes(group: Group, p: Tensor) -> dict[str, Tensor]:
 def _number(v: Any, part: Part, where: str) -> int | float:
     "A stat that is a number. One that counts has a whole number, and none below its first."
     x = read(v) if isinstance(v, Tensor) and v.numel() == 1 else v
-    if isinstance(x, bool) or not isinstance(x, Real) or not math.isfinite(x) or isinstance(x, int) and \
-            abs(x) >= LARGEST:
-        raise refusal(f'{where} is {_kind(v) if isinstance(v, Tensor) and v.numel() != 1 else repr(x)} in it, and a '
-                      'number here')
+    is_number = isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)
+    if not is_number or isinstance(x, int) and abs(x) >= LARGEST:
+        there = _kind(x) if isinstance(x, Tensor) else repr(x)
+        raise refusal(f'{where} is {there} in it, and a number here')
     x = int(x) if isinstance(x, int) else float(x)
     if type(part.init) is not int or part.reads != [f'prev_{part.out}'] or part.keywords: return x
     second = part.fn(part.init)
     if type(second) is int and (x != int(x) or abs(x) >= LARGEST or x < part.init < second):
-        raise refusal(f'{where} is {x:g} in it, and a count is a whole number, at least {part.init}')
+        raise refusal(f'{where} is {x:g} in it, and a count is a whole number, at least '
+                      f'{part.init}')
     return int(x) if type(second) is int else x
 
 
 def _kind(x: Any) -> str:
     "What must be the same here and there: not the precision of a tensor."
-    if not isinstance(x, Tensor): return 'a number' if isinstance(x, Real) else f'a {type(x).__name__}'
-    kind = 'complex ' if x.is_complex() else '' if x.is_floating_point() else f'{x.dtype} '.removeprefix('torch.')
-    return f'a {kind}{"sparse " * (x.layout != torch.strided)}tensor of shape {tuple(x.shape)}'
+    if isinstance(x, Real): return 'a number'
+    if not isinstance(x, Tensor): return f'a {type(x).__name__}'
+    kind = f'{x.dtype} '.removeprefix('torch.')
+    if x.is_complex() or x.is_floating_point(): kind = 'complex ' if x.is_complex() else ''
+    if x.layout != torch.strided: kind += 'sparse '
+    return f'a {kind}tensor of shape {tuple(x.shape)}'
 
 
 def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
-    "Makes a step of a few elements with each group's values and each count, which may be legal alone and not together."
+    "Makes a small step with each group's values and counts, which may be legal only one by one."
     for group in groups:
-        c, hypers = group.composition, {k: read(v) for k, v in group.hypers().items()}
+        c, hypers = group.composition, group.numbers()
         counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
                   if p in state and {*c.stats} <= {*state[p]}]
         for numbers in {counts[0], min(counts), max(counts)} if counts else ():
@@ -212,4 +230,5 @@ def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str,
         if c.elementwise and not c.is_closed(made): c.update(param, param, state, made)
 
 
-def _list(names: Iterable[Any]) -> str: return ', '.join(f'`{n}`' for n in sorted(map(str, names))) or 'nothing'
+def _list(names: Iterable[Any]) -> str:
+    return ', '.join(f'`{n}`' for n in sorted(map(str, names))) or 'nothing'

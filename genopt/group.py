@@ -1,14 +1,15 @@
 """A parameter group: torch's dictionary, which knows the rule that its parameters are stepped by.
 
     >>> group = SGD(params, lr=.1).param_groups[0]
-    >>> {k: v for k, v in group.items() if k not in ('params', 'parts')}
-    {'lr': 0.1, 'weight_decay': 0.0, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False, 'maximize': False}
+    >>> {k: v for k, v in group.items() if k not in ('params', 'parts', 'maximize')}
+    {'lr': 0.1, 'weight_decay': 0.0, 'momentum': 0.0, 'dampening': 0.0, 'nesterov': False}
     >>> group['mom'] = .9       # an option: from now on it has a buffer, as in torch
     >>> group['momentum']
     0.9
 
-It is kept in torch's words, so that a plain copy of it is what everybody's code expects, and answers to our names too.
-Reading it is reading a dictionary; a name that is not there is looked up among the rule's words.
+It is kept in torch's words, so that a plain copy of it is what everybody's code expects, and it
+answers to our names too. To read it is to read a dictionary; only a name that is not there is
+looked up among the rule's words.
 """
 from __future__ import annotations
 
@@ -22,22 +23,22 @@ from .composition import Composition
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
 from .params import describe, named
-from .part import REQUIRED
+from .part import GROUP_KEYS, REQUIRED
 from .rehearsal import rehearse
 from .rule import Rule
 from .words import COMMON, Words, is_note, unknown
 
-__all__ = ['Group', 'ENGINE_WORDS', 'OWN', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
+__all__ = ['Group', 'ENGINE_WORDS', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
 
-OWN = 'params', 'param_names', 'maximize', 'parts'  # what a group has beside hyperparameters, options and notes
-ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # how a rule runs: notes, in a group
+ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # notes, in a group
 
 
 class Group(dict[str, Any]):
-    """A dictionary of `params`, hyperparameters and options in torch's words, `maximize`, and the names of its `parts`.
+    """`params`, hyperparameters and options in torch's words, `maximize`, and the names of `parts`.
 
-    Whatever else is written into it is a note. Values are taken as torch takes them, out of range too; what is not a
-    number is a TypeError. A near miss of one of its names, or another rule's hyperparameter, is a KeyError.
+    Other entries are notes. Values are taken as torch takes them, even out of range; what is not
+    a number raises TypeError. A near miss of one of its names, or another rule's hyperparameter,
+    raises KeyError.
     """
     def __init__(self, items: Mapping[str, Any], rule: Rule, index: int=0):
         super().__init__(items)
@@ -47,17 +48,17 @@ class Group(dict[str, Any]):
 
     @classmethod
     def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
-        """Makes a group from a plain dictionary. If both spellings of a name are there, the last one counts.
+        """Makes a group from a plain dictionary. Of two spellings of a name, the last counts.
 
-        Raises TypeError or ValueError for values that are not numbers or missing, and for a near miss of a name.
+        Raises TypeError or ValueError for a value that is not a number or is missing, and for a
+        near miss of a name.
         """
         for k in items:
             if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
         check_flag('maximize', items.get('maximize', False))
-        group = cls({k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}, rule, index)
-        given: dict[str, Any] = {}
-        for k, v in items.items():
-            if k in rule.words.means: given |= rule.words.split(k, v)
+        notes = {k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}
+        group = cls(notes, rule, index)
+        given = rule.words.said(items)
         group['params'] = named(items, index)[1]
         group.take_rule({**rule.defaults, **rule.options}, rule)
         group._write(given)
@@ -77,7 +78,11 @@ class Group(dict[str, Any]):
         read = self.rule.words.read
         return {n: read(self, n) for n in self.rule.composition.hypers}
 
-    # -- a dictionary that answers to all words -------------------------------------------------------------
+    def numbers(self) -> dict[str, Any]:
+        "The hyperparameters under our names, as plain numbers."
+        return {n: v.item() if isinstance(v, Tensor) else v for n, v in self.hypers().items()}
+
+    # -- a dictionary that answers to all words ----------------------------------------------------
 
     def __missing__(self, key: str) -> Any:
         words = self.rule.words
@@ -85,7 +90,8 @@ class Group(dict[str, Any]):
         values = tuple(words.read(self, n) for n in words.means[key])
         return values if len(values) > 1 else values[0]
 
-    def __contains__(self, key: object) -> bool: return super().__contains__(key) or key in self.rule.words.means
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self.rule.words.means
 
     def get(self, key: str, default: Any=None) -> Any: return self[key] if key in self else default
 
@@ -97,42 +103,47 @@ class Group(dict[str, Any]):
         words = self.rule.words
         if key in words.means: return self._write(words.split(key, value))
         if key == 'parts' and super().__contains__(key) and value != self[key]:
-            raise KeyError('the `parts` of a group are chosen when it is made: add another group, or make a new '
-                           'Optimizer')
+            raise KeyError('the `parts` of a group are chosen when it is made: add another group, '
+                           'or make a new Optimizer')
         if key == 'maximize': check_flag(key, value)
         if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
         super().__setitem__(key, value)
 
     def _write(self, given: Mapping[str, Any]) -> None:
-        "Takes values under our names. Options may choose other parts: what no part needs now waits, as in torch."
+        "Takes values under our names. If options choose other parts, unused state waits."
         given = {n: self.value_of(n, v) for n, v in given.items()}
         rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
-        if rule.composition is not self.composition:
-            now = {**rule.defaults, **self.hypers(), **rule.options, **given}
-            rehearse(rule.composition, {k: read(now[k]) for k in rule.composition.hypers}, self['params'])
-            if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
-                raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this option when the '
-                                 'optimizer is made')
-        if rule is not self.rule: self.take_rule({**rule.defaults, **self.hypers(), **rule.options, **given}, rule)
-        else:
+        if rule is self.rule:
             for n, v in given.items():
                 word, i = rule.words.places[n]
                 super().__setitem__(word, v if i < 0 else (*self[word][:i], v, *self[word][i + 1:]))
+            return
+        now = {**rule.defaults, **self.hypers(), **rule.options, **given}
+        if rule.composition is not self.composition:
+            values = {k: read(now[k]) for k in rule.composition.hypers}
+            rehearse(rule.composition, values, self['params'])
+            if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
+                raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this '
+                                 'option when the optimizer is made')
+        self.take_rule(now, rule)
 
     def take_rule(self, values: Mapping[str, Any], rule: Rule) -> None:
         "Takes another rule, and a value for each of its names."
-        for word in {*self.rule.words.kept.values()} - {*rule.words.kept.values()}: dict.pop(self, word, None)
+        old, new = ({*r.words.kept.values()} for r in (self.rule, rule))
+        for word in old - new: dict.pop(self, word, None)
         self.rule, self.settled, self.plans = rule, False, {}
-        dict.update(self, rule.words.torchs(values), parts=[p.label for p in rule.composition.parts])
+        labels = [p.label for p in rule.composition.parts]
+        dict.update(self, rule.words.torchs(values), parts=labels)
 
     def value_of(self, name: str, value: Any) -> Any:
-        option = self.options.get(name)
+        "`value` as a group keeps it. Raises TypeError or ValueError if it cannot be one."
+        option = self.options.get(name, 0.)
         if isinstance(option, bool): check_flag(name, value)
-        return value if name in self.options and not isinstance(option, (int, float)) or \
-            isinstance(option, bool) else plain(name, value)
+        is_number = isinstance(option, (int, float)) and not isinstance(option, bool)
+        return plain(name, value) if is_number else value
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        if not len(self): return super().update(*args, **kwargs)  # torch empties a group to restore it
+        if not len(self): return super().update(*args, **kwargs)  # torch empties it to restore it
         for k, v in dict(*args, **kwargs).items(): self[k] = v
 
     def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
@@ -154,12 +165,20 @@ class Group(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.rule, self.index)
 
-    # -- sentences --------------------------------------------------------------------------------------------
+    # -- sentences ---------------------------------------------------------------------------------
 
     def _no(self, key: str) -> KeyError:
         words = self.rule.words
         advice = did_you_mean(str(key), words.names, words.means)
         return KeyError(f'`{key}` is not a hyperparameter of this group: {advice}')
+
+    def summary(self) -> str:
+        "How a printed optimizer shows it."
+        hypers = [f'{k}={float(v):g}' for k, v in self.hypers().items()]
+        if self['maximize']: hypers.append('maximize')
+        n, elements = len(self['params']), sum(p.numel() for p in self['params'])
+        return (f'{n} parameter{"s" * (n != 1)}, {elements:,} elements\n'
+                f'    {self.composition}\n    {", ".join(hypers)}')
 
     def describe(self, param: Tensor) -> str:
         "How errors call one of its parameters."
@@ -168,14 +187,14 @@ class Group(dict[str, Any]):
 
 
 def is_slip(key: Any, words: Words) -> bool:
-    "True for another rule's hyperparameter or a near miss of one of this rule's words; False for notes."
-    if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *OWN): return False
+    "True for another rule's hyperparameter or a near miss of one of these words, False for a note."
+    if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *GROUP_KEYS): return False
     near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 
 def takes(groups: Sequence[Group], name: str) -> list[Group]:
-    "The groups whose parts take a hyperparameter. Raises KeyError if there are none, except for momentum."
+    "The groups whose parts take it. Raises KeyError if there are none, except for momentum."
     found = [g for g in groups if name in g.rule.words.means]
     if is_momentum(name): return [g for g in found if 'mom' in g.composition.hypers]
     if not found: raise no_hyper(name, groups)
@@ -188,4 +207,4 @@ def is_momentum(name: str) -> bool: return name in ('mom', 'momentum')
 def no_hyper(name: str, groups: Sequence[Group]) -> KeyError:
     "The error for a hyperparameter that none of these groups takes."
     known = dict.fromkeys(k for g in groups for k in g.composition.hypers)
-    return KeyError(f'`{name}`: no part of this optimizer takes it: {did_you_mean(str(name), known)}')
+    return KeyError(f'no part of this optimizer takes `{name}`: {did_you_mean(str(name), known)}')

@@ -1,4 +1,4 @@
-"""A rule: what a parameter group runs. A composition, the options that chose its parts, and the words it answers to.
+"""A rule, which groups run: a composition, the options that chose it, the words it answers to.
 
     >>> rule, values = SGD.rule().bind(dict(momentum=.9, lr=.1))
     >>> rule.composition
@@ -6,45 +6,45 @@
     >>> values
     {'lr': 0.1, 'mom': 0.9, 'wd': 0.0}
 
-Words are translated here, at the border; inside, everything has our names.
+Words are translated here, at the border. Inside, everything has our names.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .composition import Composition
 from .hypers import check
 from .part import REQUIRED
 from .words import Words
 
-if TYPE_CHECKING: from .recipe import Recipe
-
 __all__ = ['Rule']
 
 
 class Rule:
-    "A composition, with the options that chose it (none for a list of parts) and default values. It never changes."
+    "A composition, the options that chose it (a list of parts has none), and defaults. Immutable."
     def __init__(self,
         composition: Composition,
-        recipe: Recipe | None=None,            # Where other options lead to other parts
+        recipe: Any=None,                      # A Recipe, where other options lead to other parts
         options: Mapping[str, Any] | None=None
     ):
         self.composition, self.recipe, self.options = composition, recipe, dict(options or {})
         self.words = Words([*composition.hypers, *self.options], recipe.words if recipe else None)
-        own = recipe.defaults if recipe else {}
-        self.defaults = {k: self.options.get(k, own.get(k, v)) for k, v in composition.hypers.items()}
+        defaults = {**composition.hypers, **(recipe.defaults if recipe else {}), **self.options}
+        self.defaults = {k: defaults[k] for k in composition.hypers}
 
     def choose(self, options: Mapping[str, Any]) -> Rule:
-        "The rule with some options changed. Raises ValueError or TypeError for options that the recipe refuses."
-        changed = {k: v for k, v in options.items() if type(v) is not type(self.options[k]) or v != self.options[k]}
-        return self.recipe.rule(self.options | changed) if self.recipe and changed else self
+        "The rule with other options. Raises ValueError or TypeError if the recipe refuses them."
+        now = self.options
+        changed = {k: v for k, v in options.items() if type(v) is not type(now[k]) or v != now[k]}
+        if not self.recipe or not changed: return self
+        return self.recipe.rule(self.options | changed)  # type: ignore[no-any-return]
 
     def choose_in_a_run(self, options: Mapping[str, Any]) -> Rule:
         """As `choose`, for options that are written into a running optimizer.
 
-        Those that make no sense on their own wait until they do, as in torch: SGD's `nesterov` where there is no
-        momentum now. Raises ValueError for options that contradict each other.
+        An option that has no meaning now waits until it has one, as in torch: SGD's `nesterov`
+        without momentum. Raises ValueError for options that contradict each other.
         """
         try: return self.choose(options)
         except ValueError:
@@ -56,14 +56,15 @@ class Rule:
         try: return bool(self.choose(options))
         except ValueError: return False
 
-    def bind(self, given: Mapping[str, Any], fallback: Mapping[str, Any] | None=None) -> tuple[Rule, dict[str, Any]]:
-        """The rule that these options choose, and a value for each of its hyperparameters, under our names.
+    def bind(self,
+        given: Mapping[str, Any],        # Only words that the rule knows
+        fallback: Mapping[str, Any]={}   # What holds otherwise, before the defaults
+    ) -> tuple[Rule, dict[str, Any]]:
+        """The rule that these options choose, and a value for each hyperparameter, under our names.
 
-        Every name in `given` must be one that the rule takes. A value comes from `given`, else from `fallback`, else it
-        is the default. Raises
-        TypeError for a word that means nothing here or a value that is missing, ValueError for one out of range.
+        Raises TypeError for a word that means nothing here or a value that is missing, and
+        ValueError for a value that is out of range.
         """
-        fallback = fallback or {}
         rule = self.choose(self.options_in(fallback) | self.options_in(given))
         theirs = rule.words.ours({k: v for k, v in fallback.items() if k in rule.words.means})
         values = {**rule.defaults, **theirs, **rule.words.ours(given)}
@@ -71,13 +72,17 @@ class Rule:
             if type(v) in (int, float): check(k, v)
         values = {k: values[k] for k in rule.composition.hypers}
         for k, v in values.items():
-            if v is REQUIRED: raise TypeError(f'`{k}` is missing: {rule.composition.why_required(k)}, so give {k}=...')
+            if v is REQUIRED:
+                why = rule.composition.why_required(k)
+                raise TypeError(f'`{k}` is missing: {why}, so give {k}=...')
         return rule, {k: check(k, v, rule.composition.origins[k]) for k, v in values.items()}
 
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "The options among what was given, under our names."
-        found = {w: v for w, v in given.items() if {*self.words.means.get(w, ' ')} <= {*self.options}}
+        means = self.words.means
+        found = {w: v for w, v in given.items() if {*means.get(w, ' ')} <= {*self.options}}
         return self.words.ours(found)
 
-    def __reduce__(self) -> tuple[Any, ...]: return Rule, (self.composition, self.recipe, self.options)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rule, (self.composition, self.recipe, self.options)
 

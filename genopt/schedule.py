@@ -1,35 +1,35 @@
 """Schedules: any hyperparameter as a function of the step, or of the fraction of the run.
 
     >>> opt = AdamW(model.parameters())
-    >>> Schedule(opt, 1000, lr=one_cycle(3e-3), wd=linear(.1, 0.))       # ... and each opt.step() moves it on
-    >>> Schedule(SGD(model.parameters()), lr=lambda step: .1 / (1 + step)**.5)  # no number of steps: by the step
+    >>> Schedule(opt, 1000, lr=one_cycle(3e-3), wd=linear(.1, 0.))  # each opt.step() moves it on
+    >>> Schedule(SGD(model.parameters()), lr=lambda step: .1 / (1 + step)**.5)  # without a length
 
-A function of the fraction is anything that takes a number from 0 to 1: these, a lambda, or one of fastai's; and these
-go into fastai's ParamScheduler. Ends may be lists or arrays, with a number for each group.
+A function of the fraction is anything that takes a number from 0 to 1: these, a lambda, or one of
+fastai's; and these go into fastai's ParamScheduler. Ends may be lists or arrays, with a number
+for each group.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from .group import no_hyper, takes
 from .interop.dynamo import outside_graphs
+from .optimizer import Optimizer
 
-if TYPE_CHECKING: from .optimizer import Optimizer
-
-__all__ = ['Schedule', 'Curve', 'constant', 'linear', 'cosine', 'exponential', 'polynomial', 'combined', 'flat_cosine',
-           'one_cycle']
+__all__ = ['Schedule', 'Curve', 'constant', 'linear', 'cosine', 'exponential', 'polynomial',
+           'combined', 'flat_cosine', 'one_cycle']
 
 Ends: TypeAlias = 'float | Sequence[float] | np.ndarray[Any, Any]'
 
 
 class Curve:
-    "A value as a function of the fraction of the run, from 0 to 1. Made by `linear`, `cosine` ...; can be pickled."
+    "A value as a function of the fraction of the run, from 0 to 1. It can be pickled."
     def __init__(self,
         shape: Callable[[float, Any, Any], Any],  # from (fraction, start, end) to the value
         start: Ends,
@@ -83,17 +83,20 @@ class polynomial(Curve):
 
 
 class combined:
-    """Curves one after another, each over its share of the run: `combined((.25, cosine(0, 1)), (.75, cosine(1, 0)))`.
+    """Curves one after another, each over its share of the run.
+
+    >>> up_and_down = combined((.25, cosine(0, 1)), (.75, cosine(1, 0)))
 
     Raises ValueError if the shares do not add up to 1.
     """
     def __init__(self, *pieces: tuple[float, Callable[[float], Any]]):
         for p in pieces:
             if not (isinstance(p, tuple) and len(p) == 2 and callable(p[1])):
-                raise TypeError(f'combined: {p!r} is no piece: give (share of the run, curve)')
+                raise TypeError(f'combined: {p!r} is not a piece: give (share of the run, curve)')
         self.pieces = pieces
-        if any(share < 0 for share, _ in pieces) or abs(sum(share for share, _ in pieces) - 1) > 1e-9:
-            raise ValueError(f'combined: shares are at least 0 and add up to 1, and {[s for s, _ in pieces]} do not')
+        shares = [share for share, _ in pieces]
+        if any(share < 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f'combined: shares are at least 0 and add up to 1, not {shares}')
 
     def __call__(self, fraction: float) -> Any:
         begin = 0.
@@ -107,7 +110,7 @@ class combined:
 
 
 def flat_cosine(value: Ends, flat: float=.75, end: Ends=0.) -> combined:
-    "`value`, and after a share `flat` of the run down to `end` along a cosine, as fastai's fit_flat_cos."
+    "`value` for a share `flat` of the run, then a cosine down to `end`, as fastai's fit_flat_cos."
     return combined((flat, constant(value)), (1 - flat, cosine(value, end)))
 
 
@@ -123,37 +126,43 @@ def one_cycle(
 
 
 class Schedule:
-    """Writes hyperparameters of `opt` before each step, over whatever else has written them, from now on.
+    """Writes hyperparameters of `opt` before each step, over whatever else has written them.
 
-    Each `opt.step()` moves it on by one. Where it is is kept in the optimizer's groups, so whatever saves the optimizer
-    saves it: make the same Schedule again, before or after loading, and it goes on (if it was not at its end). Several
-    may run, for different hyperparameters. A copy of a Schedule runs a copy of its optimizer; one of the optimizer
-    alone has none. Raises KeyError for a hyperparameter that no part takes, TypeError for what is no function,
+    Each `opt.step()` moves it on by one. Where it is is kept in the optimizer's groups, so
+    whatever saves the optimizer saves it: make the same Schedule again, before or after loading,
+    and it goes on (if it was not at its end). Several may run, for different hyperparameters. A
+    copy of a Schedule runs a copy of its optimizer; one of the optimizer alone has none. Raises
+    KeyError for a hyperparameter that no part takes, TypeError for what is no function,
     ValueError where a value is out of range, somewhere on the way, or has a schedule already.
     """
     def __init__(self,
         opt: Optimizer,
-        steps: int | None=None,          # The length of the run; None: functions get the number of the step, from 0
-        **curves: Callable[[Any], Any]   # Hyperparameter -> function of the fraction i/steps; or of the step i
+        steps: int | None=None,         # The length of the run; not needed by functions of the step
+        **curves: Callable[[Any], Any]  # Hyperparameter -> function of i/steps; or of the step i
     ):
         if not hasattr(opt, 'set_hyper'):
-            raise TypeError(f'a Schedule is for a genopt Optimizer, and this is a {type(opt).__name__}')
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1):
+            raise TypeError('a Schedule is for a genopt Optimizer, and this is a '
+                            f'{type(opt).__name__}')
+        whole = isinstance(steps, Integral) and not isinstance(steps, bool)
+        if steps is not None and not (whole and steps >= 1):
             raise ValueError(f'steps = {steps!r}: give a whole number of at least 1, or none')
-        if not curves: raise TypeError('a Schedule needs what to schedule, such as lr=linear(.1, 0)')
+        if not curves:
+            raise TypeError('a Schedule needs what to schedule, such as lr=linear(.1, 0)')
         self.opt, self.steps, self.curves = opt, steps and int(steps), curves
         self.names: dict[str, None] = {}  # what it writes, under our names
         for name, curve in curves.items():
-            if not (groups := takes(opt._groups(), name)): raise no_hyper(name, opt.param_groups)
+            if not (groups := takes(opt.groups(), name)): raise no_hyper(name, opt.param_groups)
             ours = groups[0].rule.words.means[name]
             if {*ours} & {*self.names}.union(*(other.names for other in _running(opt))):
-                raise ValueError(f'`{name}` has a schedule already: end that with its remove(), or leave this one out')
-            if not callable(curve): raise TypeError(f'{name} = {curve!r}: give a function, such as linear(.1, 0)')
+                raise ValueError(f'`{name}` has a schedule already: end that with its remove(), or '
+                                 'leave this one out')
+            if not callable(curve):
+                raise TypeError(f'{name} = {curve!r}: give a function, such as linear(.1, 0)')
             self.names |= dict.fromkeys(ours)
         old = [{k: g[k] for k in self.names if k in g} for g in opt.param_groups]
-        points = {*range(0, self.steps, max(1, self.steps // 100)), self.steps} if self.steps else {0}
+        steps = self.steps or 0
         try:
-            for i in sorted(points): self._write(i)
+            for i in [*range(0, steps, max(1, steps // 100)), steps]: self._write(i)
         except Exception:
             for g, values in zip(opt.param_groups, old): g.update(values)
             raise
@@ -161,7 +170,8 @@ class Schedule:
         self._listen()
 
     def _listen(self) -> None:
-        self._handles = [self.opt.register_step_pre_hook(self._before), self.opt.register_step_post_hook(self._after),
+        self._handles = [self.opt.register_step_pre_hook(self._before),
+                         self.opt.register_step_post_hook(self._after),
                          self.opt.register_load_state_dict_post_hook(self._loaded)]
 
     @property
@@ -183,14 +193,15 @@ class Schedule:
         at = i if self.steps is None else min(i / self.steps, 1.)
         for name, curve in self.curves.items():
             try: value = curve(at)
-            except Exception as e: raise ValueError(f'the schedule of `{name}` failed at {at:g}: {e}') from e
+            except Exception as e:
+                raise ValueError(f'the schedule of `{name}` failed at {at:g}: {e}') from e
             try: self.opt.set_hyper(name, value)
             except (ValueError, TypeError) as e:
                 raise ValueError(f'the schedule of `{name}` at {at:g}: {e}') from None
 
     @outside_graphs
     def _before(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        # torch's distributed checkpoints make a step at lr = 0, to have a state: that one is not of the run
+        # torch's distributed checkpoints make a step at lr = 0, to have a state: it does not count
         lrs = [g['lr'] for g in opt.param_groups if 'lr' in g] if 'lr' in self.names else [1.]
         self._write(self.position)
         self._counts = any(lrs) or not any(g['lr'] for g in opt.param_groups if 'lr' in g)
@@ -203,7 +214,8 @@ class Schedule:
     @outside_graphs
     def _loaded(self, opt: torch.optim.Optimizer) -> None: self._go_to(self.position)
 
-    def __getstate__(self) -> dict[str, Any]: return {k: getattr(self, k) for k in ('opt', 'steps', 'curves', 'names')}
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: getattr(self, k) for k in ('opt', 'steps', 'curves', 'names')}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -211,7 +223,8 @@ class Schedule:
 
     def __repr__(self) -> str:
         run = '' if self.steps is None else f' of {self.steps}'
-        return f'Schedule(step {self.position}{run}: ' + ', '.join(f'{k}={c!r}' for k, c in self.curves.items()) + ')'
+        curves = ', '.join(f'{k}={c!r}' for k, c in self.curves.items())
+        return f'Schedule(step {self.position}{run}: {curves})'
 
 
 def _note(name: str) -> str: return f'scheduled {name}'

@@ -1,76 +1,95 @@
-"""Twins: a recipe's class in torch.optim, and what each of its stats is called there."""
+"Twins: a recipe's class in torch.optim, and what that calls and keeps of each parameter's state."
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
 from .numbers import read
-
-if TYPE_CHECKING: from .rule import Rule
+from .rule import Rule
 
 __all__ = ['Twin', 'TWINS', 'torchs_names', 'twin']
 
+Entry: TypeAlias = dict[str, Any]  # a parameter's state, in torch's words
+
+
+def _as_it_is(entry: Entry, hypers: Mapping[str, Any]) -> Entry: return entry
+
 
 class Twin(NamedTuple):
-    "A recipe's class in torch.optim, and the name of each stat there."
+    "A recipe's class in torch.optim, the name of each stat there, and what to do beside renaming."
     cls: type[torch.optim.Optimizer]
     names: dict[str, str]
-    extra: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] | None=None  # what torch has beside these
+    to: Callable[[Entry, Mapping[str, Any]], Entry] = _as_it_is  # Is given the hyperparameters, too
+    fro: Callable[[Entry], Entry] = dict
 
 
-def _asgd(entry: dict[str, Any], hypers: Mapping[str, Any]) -> dict[str, Any]:
+def _asgd_to(entry: Entry, hypers: Mapping[str, Any]) -> Entry:
     "torch also keeps the share of the mean, which here follows from the count."
     return {**entry, 'mu': torch.tensor(1 / max(1, float(read(entry['step'])) - hypers['t0']))}
 
 
-def _sparse_adam(entry: dict[str, Any], hypers: Mapping[str, Any]) -> dict[str, Any]:
+def _asgd_fro(entry: Entry) -> Entry: return {k: v for k, v in entry.items() if k != 'mu'}
+
+
+def _sparse_adam_to(entry: Entry, hypers: Mapping[str, Any]) -> Entry:
     "torch's only count that is a plain number."
     return {**entry, 'step': int(read(entry['step']))}
 
 
-def _adafactor(entry: dict[str, Any], hypers: Mapping[str, Any]) -> dict[str, Any]:
+def _adafactor_to(entry: Entry, hypers: Mapping[str, Any]) -> Entry:
     "torch calls a vector's rows its variance, and keeps no columns of it."
     if entry['col_var'].dim() > 1: return entry
     return {'step': entry['step'], 'variance': entry['row_var']}
 
 
-_AVERAGES = dict(count='step', grad_avg='exp_avg', sqr_avg='exp_avg_sq', max_sqr_avg='max_exp_avg_sq')
+def _adafactor_fro(entry: Entry) -> Entry:
+    if 'variance' not in entry: return entry
+    rest = {k: v for k, v in entry.items() if k != 'variance'}
+    return {**rest, 'row_var': entry['variance'], 'col_var': entry['variance'].new_zeros(0)}
+
+
+_AVERAGES = dict(count='step', grad_avg='exp_avg', sqr_avg='exp_avg_sq',
+                 max_sqr_avg='max_exp_avg_sq')
 _BUFFER = dict(grad_avg='momentum_buffer')
-TWINS = {name: Twin(getattr(torch.optim, cls), names, *extra) for name, cls, names, *extra in (
+_RMSPROP = dict(count='step', sqr_avg='square_avg', grad_avg='grad_avg',
+                scaled_avg='momentum_buffer')
+TWINS = {name: Twin(getattr(torch.optim, cls), *rest) for name, cls, *rest in (
     ('SGD',        'SGD',        _BUFFER),
     ('Momentum',   'SGD',        _BUFFER),
-    ('RMSprop',    'RMSprop',    dict(count='step', sqr_avg='square_avg', grad_avg='grad_avg',
-                                      scaled_avg='momentum_buffer')),
+    ('RMSprop',    'RMSprop',    _RMSPROP),
     ('Adam',       'Adam',       _AVERAGES),
     ('AdamW',      'AdamW',      _AVERAGES),
-    ('SparseAdam', 'SparseAdam', _AVERAGES, _sparse_adam),
+    ('SparseAdam', 'SparseAdam', _AVERAGES, _sparse_adam_to),
     ('RAdam',      'RAdam',      _AVERAGES),
     ('NAdam',      'NAdam',      {**_AVERAGES, 'mom_product': 'mu_product'}),
     ('Adamax',     'Adamax',     dict(count='step', grad_avg='exp_avg', grad_max='exp_inf')),
     ('Adagrad',    'Adagrad',    dict(count='step', sqr_sum='sum')),
     ('Adadelta',   'Adadelta',   dict(count='step', sqr_avg='square_avg', delta_avg='acc_delta')),
-    ('ASGD',       'ASGD',       dict(count='step', eta='eta', param_avg='ax'), _asgd),
+    ('ASGD',       'ASGD',       dict(count='step', eta='eta', param_avg='ax'),
+                                 _asgd_to, _asgd_fro),
     ('Rprop',      'Rprop',      dict(count='step', last_grad='prev', step_size='step_size')),
-    ('Adafactor',  'Adafactor',  dict(count='step', row_avg='row_var', column_avg='col_var'), _adafactor),
+    ('Adafactor',  'Adafactor',  dict(count='step', row_avg='row_var', column_avg='col_var'),
+                                 _adafactor_to, _adafactor_fro),
     ('Muon',       'Muon',       _BUFFER)) if hasattr(torch.optim, cls)}  # older torch has fewer
 
-# What others write into state by these names means these stats, where a rule without a twin keeps them
-COMMON = {theirs: ours for names in (TWINS['RMSprop'].names, TWINS['SGD'].names, _AVERAGES)
+# The stats that these names mean to a rule without a twin
+COMMON = {theirs: ours for names in (_RMSPROP, _BUFFER, _AVERAGES)
           for ours, theirs in names.items()}
 
 
 def twin(recipe: Any) -> Twin:
-    "A recipe's class in torch.optim, and what its stats are called there. Raises ValueError if it has none."
+    "The twin of a recipe. Raises ValueError if it has none."
     name = getattr(recipe, '__name__', None)
     if name not in TWINS or not recipe.__module__.startswith('genopt.'):
-        raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only {", ".join(TWINS)} have one')
+        raise ValueError(f'{name or "a list of parts"} has no twin in torch.optim: only '
+                         f'{", ".join(TWINS)} have one')
     return TWINS[name]
 
 
 def torchs_names(rule: Rule) -> dict[str, str]:
-    "The stat that each of torch's names means, for a rule, its twin or that of the recipe which it is a sum of."
+    "The stat that each of torch's names means to a rule. A sum has the names of its first recipe."
     recipe = rule.recipe
     while recipe is not None and recipe.made_of: recipe = recipe.made_of[0]
     try: names = {theirs: ours for ours, theirs in twin(recipe).names.items()}

@@ -1,8 +1,9 @@
 """Words: what a rule answers to, and how a group keeps what it was told.
 
-A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to torch's words for them
-too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its own, those of its twin in torch.optim or of its
-authors: RMSprop's `alpha` is `sqr_mom`, ASGD's is `power`, and Adam has none. No other word means anything.
+A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to
+torch's words for them too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its
+own, from its twin in torch.optim or from its authors: RMSprop's `alpha` is `sqr_mom`, ASGD's is
+`power`, and Adam has none. No other word means anything.
 
     >>> words = Words(['lr', 'mom', 'sqr_mom', 'wd'])
     >>> words.ours(dict(lr=.1, betas=(.9, .99), wd=.01))
@@ -10,7 +11,8 @@ authors: RMSprop's `alpha` is `sqr_mom`, ASGD's is `power`, and Adam has none. N
     >>> words.torchs(dict(lr=.1, mom=.9, sqr_mom=.99, wd=.01))
     {'lr': 0.1, 'betas': (0.9, 0.99), 'weight_decay': 0.01}
 
-A parameter group is kept in the words on the right, so that a plain copy of it is what torch's group would be.
+A parameter group is kept in torch's words, so that a plain copy of it is what torch's group would
+be.
 """
 from __future__ import annotations
 
@@ -24,27 +26,24 @@ from .hypers import TABLE, did_you_mean
 
 __all__ = ['Words', 'COMMON', 'is_note', 'unknown']
 
-# torch's words that any rule answers to, if it has what they mean and no recipe says otherwise; the first one that fits
+# torch's words that any rule answers to, if its recipe has no other word with their meaning
 COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('wd',),
           'decoupled_weight_decay': ('decouple_wd',)}
 
 
-OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # what an optimizer takes beside hyperparameters
+OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # an optimizer's other arguments
 
 
 class Words:
-    """The words that a rule answers to.
-
-    `means` has our names for each word; a word that stands for several takes a value for each.
-    """
+    "The words that a rule answers to. `means` has our names for each; several take a value each."
     def __init__(self,
         names: Iterable[str],                         # Hyperparameters and options, by our names
         own: Mapping[str, tuple[str, ...]] | None=None  # A recipe's own words for some of them
     ):
         self.names, self.own = list(dict.fromkeys(names)), dict(own or {})
         self.means: dict[str, tuple[str, ...]] = {n: (n,) for n in self.names}
-        self.pairs: dict[str, tuple[str, ...]] = {}   # names that stand for several if their value is a pair
-        self.kept = {n: n for n in self.names}        # the word under which a group keeps each
+        self.pairs: dict[str, tuple[str, ...]] = {}  # names that mean several, given a pair
+        self.kept = {n: n for n in self.names}       # the word under which a group keeps each
         covered = {n for ours in self.own.values() for n in ours}
         common = [(w, ours) for w, ours in COMMON.items() if w not in self.own]
         for i, (word, ours) in enumerate([*self.own.items(), *common]):
@@ -55,40 +54,52 @@ class Words:
             self.means[word] = ours
             self.kept |= dict.fromkeys(ours, word)
             covered |= {*ours}
-        self.places = {n: (w, self.means[w].index(n) if len(self.means[w]) > 1 else -1) for n, w in self.kept.items()}
+        self.places = {n: (w, self.means[w].index(n) if len(self.means[w]) > 1 else -1)
+                       for n, w in self.kept.items()}
 
     def size(self, word: str, value: Any=None) -> int:
-        "How many numbers the word stands for; where that depends on it, with this value."
+        "How many numbers the word stands for, with this value."
         if word in self.pairs and isinstance(value, (tuple, list)): return len(self.pairs[word])
         return len(self.means.get(word, (word,)))
 
     def split(self, word: str, value: Any) -> dict[str, Any]:
-        "What `word` says of our names. Raises ValueError where it stands for several and `value` is not as many."
+        "The values of the names that `word` means. Raises ValueError if `value` is not as many."
         names = self.means[word]
-        if word in self.pairs and isinstance(value, (tuple, list)):  # torch's Adafactor, whose None is the dtype's own
+        if word in self.pairs and isinstance(value, (tuple, list)):
+            # torch's Adafactor has None for the dtype's own
             names, value = self.pairs[word], [0. if v is None else v for v in value]
         if len(names) == 1: return {names[0]: value}
         if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
             wanted = ' and '.join(f'`{n}`' for n in names)
             raise ValueError(f'`{word}` = {value!r}: give {len(names)} numbers, for {wanted}')
         if len({isinstance(v, Tensor) for v in value}) > 1:
-            raise ValueError(f'`{word}` = {value!r}: give {len(names)} numbers or {len(names)} tensors, not a mixture')
+            n = len(names)
+            raise ValueError(f'`{word}` = {value!r}: give {n} numbers or {n} tensors, not a '
+                             'mixture')
         return dict(zip(names, value))
 
+    def said(self, items: Mapping[str, Any]) -> dict[str, Any]:
+        "The values in `items`, under our names. Of two words for a name, the last counts."
+        found = [self.split(k, v) for k, v in items.items() if k in self.means]
+        return {n: v for values in found for n, v in values.items()}
+
     def ours(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        "`given` under our names. Raises TypeError for a word that means nothing here, or where two meet in one name."
+        "`given` under our names. Raises TypeError for an unknown word, or two that mean one name."
         res: dict[str, Any] = {}
         for word, value in given.items():
             if word not in self.means: raise unknown(word, self)
             for name, v in self.split(word, value).items():
-                if name in res: raise TypeError(f'`{name}` is given twice, once as `{word}`: give it once')
+                if name in res:
+                    raise TypeError(f'`{name}` is given twice, once as `{word}`: give it once')
                 res[name] = v
         return res
 
     def torchs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         "`values`, which have all of our names, as a group keeps them."
-        return {w: tuple(values[n] for n in self.means[w]) if self.size(w) > 1 else values[self.means[w][0]]
-                for w in dict.fromkeys(self.kept.values())}
+        def of(word: str) -> Any:
+            found = tuple(values[n] for n in self.means[word])
+            return found if len(found) > 1 else found[0]
+        return {w: of(w) for w in dict.fromkeys(self.kept.values())}
 
     def read(self, group: Mapping[str, Any], name: str) -> Any:
         "The value of one of our names in a group. Raises KeyError or TypeError if it is not there."
@@ -97,7 +108,7 @@ class Words:
 
 
 def is_note(key: str) -> bool:
-    "True for what schedulers and trainers note in a group: `initial_lr`, `max_momentum`, `lr_scale`, `name` ..."
+    "True for keys that schedulers and trainers add to a group: `initial_lr`, `lr_scale`, `name`."
     found = re.fullmatch('(?:initial|max|min|base|swa)_(.+)|(.+)_(?:scale|mult)', key)
     known = found and (found[1] or found[2]) in {*TABLE, *COMMON}
     return key == 'name' or key.startswith('scheduled ') or bool(known)
@@ -107,4 +118,4 @@ def unknown(name: str, *words: Words) -> TypeError:
     "The error for a hyperparameter that no part takes."
     choices = [n for w in words for n in w.names]
     spellings = [*[n for w in words for n in w.means], *OTHERS]
-    return TypeError(f'`{name}`: no part takes it: {did_you_mean(name, choices, spellings)}')
+    return TypeError(f'no part takes `{name}`: {did_you_mean(name, choices, spellings)}')

@@ -57,7 +57,7 @@ def test_what_a_step_moves():
 @pytest.mark.parametrize('args, sentence', [
     (['--recipes', 'Adm'], 'bench: `Adm` is no recipe: there are `SGD`, `Momentum`'),
     (['--recipes', 'Adam(amsgrad)'], 'bench: `Adam(amsgrad)`: give options as in Adam(amsgrad=True)'),
-    (['--recipes', 'Adam(nesterov=True)'], 'bench: `Adam(nesterov=True)`: `nesterov`: no part takes it'),
+    (['--recipes', 'Adam(nesterov=True)'], 'bench: `Adam(nesterov=True)`: no part takes `nesterov`'),
     (['--models', 'resnet'], 'bench: `resnet` is no model: give resnet50, gpt2, 500x32x32'),
     (['--models', '0x3'], 'bench: `0x3` is no model'),
     (['--device', 'tpu'], 'bench: --device tpu: give cpu or cuda'),

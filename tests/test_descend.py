@@ -169,7 +169,7 @@ def test_errors(args, error, sentence):
 
 def test_errors_of_the_optimizer_are_its_own():
     with pytest.raises(ValueError, match='`orthogonalize` is for matrices'): descend('muon')
-    with pytest.raises(TypeError, match='`momm`: no part takes it: did you mean `mom`'): descend('adam', momm=.9)
+    with pytest.raises(TypeError, match='no part takes `momm`: did you mean `mom`'): descend('adam', momm=.9)
     @step
     def forgetful(grad, *, lr): -lr * grad
     with pytest.raises(PartError, match='`forgetful` returned None'): descend([forgetful])

@@ -144,7 +144,7 @@ def test_recipe_names_itself():
     with says(ContractError, 'recipe `NoDefault`: give its option `fast` a default'):
         @recipe()
         def NoDefault(fast): return [sgd_step]
-    with says(ContractError, 'recipe `Typo`: `lrr`: no part takes it: did you mean `lr`?'):
+    with says(ContractError, 'recipe `Typo`: no part takes `lrr`: did you mean `lr`?'):
         @recipe(lrr=.1)
         def Typo(): return [sgd_step]
 
@@ -230,10 +230,10 @@ def test_part_that_returns_nothing_on_a_parameter():
 # -- hyperparameters ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('make, kwargs, error, sentence', [
-    (genopt.Adam, dict(momm=.9), TypeError, '`momm`: no part takes it: did you mean `mom`?'),
-    (genopt.Adam, dict(amsgrd=True), TypeError, '`amsgrd`: no part takes it: did you mean `amsgrad`?'),
+    (genopt.Adam, dict(momm=.9), TypeError, 'no part takes `momm`: did you mean `mom`?'),
+    (genopt.Adam, dict(amsgrd=True), TypeError, 'no part takes `amsgrd`: did you mean `amsgrad`?'),
     (genopt.SGD, dict(betas=(.9, .99)), TypeError,
-     '`betas`: no part takes it: there are `lr`, `wd`, `mom`, `dampening`, `nesterov`'),
+     'no part takes `betas`: there are `lr`, `wd`, `mom`, `dampening`, `nesterov`'),
     (genopt.Adam, dict(lr=-1), ValueError, '`lr` = -1 is out of range: it must be at least 0'),
     (genopt.Adam, dict(lr=float('nan')), ValueError, '`lr` = nan: give a finite number'),
     (genopt.Adam, dict(lr=float('inf')), ValueError, '`lr` = inf: give a finite number'),
@@ -250,8 +250,8 @@ def test_part_that_returns_nothing_on_a_parameter():
     (genopt.Adam, dict(capturable=True), TypeError,
      '`capturable`: a step reads its counts, so it cannot be captured in a CUDA graph: leave it out'),
     (genopt.Adam, dict(differentiable=True), TypeError,
-     '`differentiable`: to differentiate through a step, call `Composition.update`, which is a pure function, and '
-     'leave this out'),
+     '`differentiable`: leave it out; to differentiate through a step, call `Composition.update`, which is a pure '
+     'function'),
     (genopt.SGD, dict(nesterov=True), ValueError,
      '`nesterov` and `dampening` need momentum: give mom=0.9, for example'),
     (genopt.SGD, dict(mom=.9, nesterov=True, dampening=.1), ValueError,
@@ -266,7 +266,7 @@ def test_missing_lr():
 
 
 def test_hyperparameters_of_groups():
-    with says(TypeError, '`momm`: no part takes it: did you mean `mom`?'): genopt.Adam([dict(params=[p()], momm=.9)])
+    with says(TypeError, 'no part takes `momm`: did you mean `mom`?'): genopt.Adam([dict(params=[p()], momm=.9)])
     with says(ValueError, '`lr` = -1 is out of range: it must be at least 0'): genopt.Adam([dict(params=[p()], lr=-1)])
     opt = genopt.Adam([p()])
     with says(ValueError, '`lr` = -1 is out of range: it must be at least 0'):
@@ -299,7 +299,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
     (p(), TypeError, 'params is one tensor: give a list of them, [tensor]'),
     (dict(w=p()), TypeError, 'params is a dict: give a list of parameters, or of dicts with `params`'),
     ({p()}, TypeError, 'params is a set, which has no order: give a list'),
-    (3, TypeError, 'params is a int: give model.parameters(), for example'),
+    (3, TypeError, 'params is of type int: give model.parameters(), for example'),
     (['w'], TypeError, 'parameter 0 of group 0: an optimizer takes tensors, and this is a str'),
     ([p(), None], TypeError, 'parameter 1 of group 0: an optimizer takes tensors, and this is a NoneType'),
     ([('w', p() * 2)], ValueError,
@@ -314,7 +314,7 @@ EMPTY = 'optimizer got an empty parameter list: has the model parameters, or was
      'parameters appear in more than one parameter group, or place'),
     ([('w', p()), p()], ValueError, 'group 0: some of its parameters have names and some do not'),
     ([[('w', p())], [p()]], ValueError, 'group 1: all groups should be given with names, or all without'),
-    ([dict(lr=.1)], TypeError, 'group 0: its `params` are a NoneType: give a list of tensors')])
+    ([dict(lr=.1)], TypeError, 'group 0: its `params` are of type NoneType: give a list of tensors')])
 def test_parameters(params, error, sentence):
     with says(error, sentence): genopt.SGD(params, lr=.1)
 
@@ -373,7 +373,7 @@ CHECKPOINTS = {
     'a hyperparameter that is not finite': (lambda: broken(lambda s: s['param_groups'][0].update(lr=float('nan'))),
         'its group 0: `lr` = nan: give a finite number'),
     'a hyperparameter too many': (lambda: broken(lambda s: s['param_groups'][0].update(dampening=.5)),
-        'its group 0: `dampening`: no part takes it: there are `lr`, `mom`, `sqr_mom`, `eps`, `wd`, `amsgrad`, '
+        'its group 0: no part takes `dampening`: there are `lr`, `mom`, `sqr_mom`, `eps`, `wd`, `amsgrad`, '
         '`decouple_wd`'),
     'cut short': (lambda: broken(lambda s: s['state'].pop(1)),
         'it has no state for parameter 1 of group 0 (shape (3,), float32), so it was cut short (to begin that anew, '

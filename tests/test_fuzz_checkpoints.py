@@ -12,6 +12,7 @@ import genopt
 import pytest
 import torch
 from fuzzing import bits, fuzz, is_sentence
+from genopt.averages import is_swapped
 from helpers import random as noise
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,7 +151,7 @@ def check(name, seed, started, compile):
     third, rs = new()
     third.load_state_dict(again)
     for o, params in ((opt, ps), (third, rs)):
-        if o._is_swapped(): o.swap()
+        if is_swapped(o.state.values()): o.swap()
         go(o, params, 7)
     opt.load_state_dict(opt.state_dict())
     return True

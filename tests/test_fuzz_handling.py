@@ -37,7 +37,7 @@ VALUES = dict(lr=[.1, .01, 0., 1], weight_decay=[0., .1, 0], momentum=[0., .9, .
               dampening=[0., .5], nesterov=[True, False], amsgrad=[True, False], centered=[True, False],
               lr_decay=[0., .1], rho=[.9, .8], momentum_decay=[.004, .1],
               maximize=[True, False], decoupled_weight_decay=[True, False])
-REFUSALS = 'begin in the middle of a run', 'undampened buffer', 'need momentum'
+REFUSALS = 'begin in the middle of a run', 'undampened buffer'
 
 
 class World:
@@ -84,8 +84,6 @@ def set_word(w, rng):
     g = w.group(rng)
     words = [k for k in VALUES if k in inspect.signature(twin(w.recipe).cls).parameters]
     k = rng.choice(words); v = rng.choice(VALUES[k])
-    along = g.get('nesterov') or g.get('dampening')
-    if k in ('nesterov', 'dampening') and not g['momentum'] or k == 'momentum' and along: return  # refused without it
     if k == 'lr' and rng.random() < .2: v = torch.tensor(.03, dtype=torch.float64)
     if rng.random() < .5: g[k] = v
     else: g.update({k: v})

@@ -296,7 +296,7 @@ def test_swap(dtype):
     assert avg.dtype == torch.float32
     with opt.swapped():
         assert torch.equal(p, avg.to(dtype)) and not torch.equal(p, own)
-        with pytest.raises(RuntimeError, match=r'swapped with their averages: call swap\(\) again before step\(\)'):
+        with pytest.raises(RuntimeError, match=r'swapped with their averages: call swap\(\) before step\(\)'):
             opt.step()
     assert torch.equal(p, own) and torch.equal(opt.state[p]['param_avg'], avg)
     opt.step()
@@ -392,9 +392,9 @@ def test_a_sum_is_a_recipe():
 
 
 @pytest.mark.parametrize('extra, why', [
-    (AdamW, 'Adam + ... takes a part, or several in a list, and AdamW is a recipe'),
-    (3, 'Adam + ... takes a part, or several in a list, and 3 is none'),
-    ([genopt.cautious, 'x'], "Adam + ... takes a part, or several in a list, and 'x' is none"),
+    (AdamW, 'Adam + ... takes a part, or several in a list, not AdamW, which is a recipe'),
+    (3, 'Adam + ... takes a part, or several in a list, not 3'),
+    ([genopt.cautious, 'x'], "Adam + ... takes a part, or several in a list, not 'x'"),
     (genopt.parts.max_grad.rename(grad_max='sqr_avg'),
      'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and `max_grad[grad_max=sqr_avg]` both keep '
      '`sqr_avg`: '
@@ -422,8 +422,8 @@ def test_a_place_where_it_cannot_work(parts, why):
 def test_matrix_parts_on_what_is_no_matrix():
     model = torch.nn.Linear(3, 2)
     with pytest.raises(ValueError,
-                       match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` is for matrices, and this has 1 '
-                             r'dimensions'):
+                       match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` takes matrices, and this has 1 '
+                             r'dimension:'):
         genopt.Muon(model.named_parameters())
     with pytest.raises(ValueError, match='parameter 0 of group 0 .*: `orthogonalize` takes no complex numbers'):
         genopt.Muon([torch.zeros(2, 2, dtype=torch.complex64, requires_grad=True)])

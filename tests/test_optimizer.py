@@ -316,5 +316,5 @@ def test_options_of_a_recipe_choose_parts():
     assert genopt.AdamW.parts() == (*genopt.Adam.parts()[1:], weight_decay)
     assert genopt.AdamW.parts() == genopt.Adam.parts(decoupled_weight_decay=True)
     assert genopt.Adam.parts() == (l2_reg, average_grad, average_sqr_grad, step_count, genopt.adam_step)
-    with pytest.raises(TypeError, match='`amsgradd`: no part takes it: did you mean `amsgrad`?'):
+    with pytest.raises(TypeError, match='no part takes `amsgradd`: did you mean `amsgrad`?'):
         genopt.Adam.parts(amsgradd=True)

@@ -68,11 +68,11 @@ def test_totals_of_groups_that_do_not_go_together():
     @total
     def grad_sum(grad): return 2 * grad.sum()
     other = step(lambda grad, all=grad_sum: -all * grad)
-    with pytest.raises(ContractError, match='two groups have each a total `grad_sum`, and they are not the same'):
+    with pytest.raises(ContractError, match='two groups have different totals called `grad_sum`: rename one'):
         Optimizer([dict(params=[param(0.)], parts=parts) for parts in ([average_grad, shared_step], [other])])
     a = [*genopt.skip_nonfinite, genopt.clip_by_global_norm, sgd_step]
     b = [genopt.clip_by_global_norm, *genopt.skip_nonfinite, sgd_step]
-    with pytest.raises(ContractError, match='two groups have the total .* and others in another order: give'):
+    with pytest.raises(ContractError, match='two groups have .* and other totals in different orders: give'):
         Optimizer([dict(params=[param(0.)], parts=a), dict(params=[param(0.)], parts=b)], lr=.1)
 
 
@@ -231,7 +231,7 @@ def test_alpha_is_rmsprops_decay_and_asgds_power():
 def test_a_recipe_answers_to_no_other_words(recipe, words):
     for word in words:
         value = (.5, .5) if word == 'betas' else .5
-        with pytest.raises(TypeError, match=f'`{word}`: no part takes it: '):
+        with pytest.raises(TypeError, match=f'no part takes `{word}`: '):
             recipe([param(0.)], lr=.1, **{word: value})
         assert word not in recipe.__doc__.split('(torch: ')[-1]
 
@@ -250,7 +250,7 @@ def test_a_recipe_of_ones_own_has_words_of_its_own():
     def Mine(rho=True): return (average_grad, momentum_step) if rho else (sgd_step,)
     opt = Mine([param(0.)], keep=.7, rho=True)
     assert opt.param_groups[0]['mom'] == opt.param_groups[0]['keep'] == .7 and opt.param_groups[0]['rho'] is True
-    with pytest.raises(ContractError, match='`nothing`: no part takes it'):
+    with pytest.raises(ContractError, match='no part takes `nothing`'):
         @genopt.recipe(lr=.1, keep='nothing')
         def Other(): return sgd_step,
 
@@ -273,7 +273,7 @@ def test_words_for_two_numbers():
 
 
 def test_our_own_names_mean_one_thing():
-    with pytest.raises(TypeError, match='`sqr_mom`: no part takes it'): genopt.ASGD([param(0.)], sqr_mom=.5)
+    with pytest.raises(TypeError, match='no part takes `sqr_mom`'): genopt.ASGD([param(0.)], sqr_mom=.5)
     with pytest.raises(TypeError, match='`avg_mom` is given twice'):
         genopt.Lion([param(0.)], betas=(.9, .99), avg_mom=.5)
 
@@ -297,5 +297,5 @@ def test_a_decay_without_a_default():
 
 
 def test_an_option_that_torch_has_and_a_recipe_does_not():
-    with pytest.raises(TypeError, match='`amsgrad`: no part takes it: '): genopt.NAdam([param(0.)], amsgrad=True)
-    with pytest.raises(TypeError, match='`centered`: no part takes it: '): genopt.Adagrad([param(0.)], centered=True)
+    with pytest.raises(TypeError, match='no part takes `amsgrad`: '): genopt.NAdam([param(0.)], amsgrad=True)
+    with pytest.raises(TypeError, match='no part takes `centered`: '): genopt.Adagrad([param(0.)], centered=True)

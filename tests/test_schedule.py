@@ -125,9 +125,9 @@ def test_a_curve_in_fastais_scheduler():
 
 @pytest.mark.parametrize('make, error, sentence', [
     (lambda o: Schedule(o, 9, momm=constant(.9)), KeyError,
-     '`momm`: no part of this optimizer takes it: did you mean `mom`?'),
+     'no part of this optimizer takes `momm`: did you mean `mom`?'),
     (lambda o: Schedule(genopt.SGD([P()]), 9, mom=constant(.9)), KeyError,
-     '`mom`: no part of this optimizer takes it: there are `lr`, `wd`'),
+     'no part of this optimizer takes `mom`: there are `lr`, `wd`'),
     (lambda o: Schedule(o, 9, lr=.1), TypeError, 'lr = 0.1: give a function, such as linear(.1, 0)'),
     (lambda o: Schedule(o, 9), TypeError, 'a Schedule needs what to schedule, such as lr=linear(.1, 0)'),
     (lambda o: Schedule(o, 0, lr=constant(.1)), ValueError, 'steps = 0: give a whole number of at least 1, or none'),

@@ -18,7 +18,7 @@ def explain(
     html: str=''  # A file for all of it as a web page
 ) -> int:
     "Explains an optimizer: its equations, made by running its parts, hyperparameters, memory and sources."
-    from ..recipe import recipe as find
+    from ..catalogue import find
     try: found = find(recipe).explain(**dict(map(_given, given)))
     except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
     return show(found, latex, markdown, html, recipe)

@@ -1,8 +1,7 @@
-"`python -m genopt stubs`: what an editor and a type checker see of genopt, and of each recipe its real signature."
+"`python -m genopt stubs`: what an editor and a type checker see of genopt and its recipes."
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,10 @@ from pathlib import Path
 import genopt
 
 from .. import zoo
-from ..recipe import Recipe, recipe
+from ..recipe import Recipe
 
 __all__ = ['stubs']
 
-MODULES = ['part', 'composition', 'recipe',
-           *[f'parts.{m}' for m in ('scalars', 'transforms', 'stats', 'steps', 'modifiers')]]
 HEAD = """# Written by `python -m genopt stubs` from the code that runs.
 from collections.abc import Sequence
 from types import ModuleType
@@ -27,7 +24,8 @@ from ..optimizer import Optimizer
 from ..params import Params
 from ..recipe import Recipe
 
-Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]  # one for all groups, or for each
+# One number for all groups, or one for each
+Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]"""
 
@@ -48,9 +46,11 @@ def texts() -> dict[Path, str]:
 
 def _top() -> str:
     later: dict[str, list[str]] = vars(genopt)['LATER']
-    modules = {n: m for m, names in later.items() for n in names} | dict.fromkeys(zoo.__all__, 'zoo')
-    for n in genopt.__all__:
-        if n not in modules: modules[n] = next(m for m in MODULES if hasattr(sys.modules[f'genopt.{m}'], n))
+    modules = {n: m for m, names in later.items() for n in names}
+    modules |= dict.fromkeys(zoo.__all__, 'zoo')
+    for n in {*genopt.__all__} - {*modules}:
+        home = getattr(getattr(genopt, n), '__module__', 'genopt.parts.modifiers')  # of a tuple
+        modules[n] = home.removeprefix('genopt.')
     return '\n'.join(['# Written by `python -m genopt stubs` from the code that runs.',
                       'from . import parts as parts, zoo as zoo',
                       *[f'from .{modules[n]} import {n} as {n}' for n in genopt.__all__], '',
@@ -58,7 +58,8 @@ def _top() -> str:
 
 
 def _recipes() -> str:
-    return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *(line for n in zoo.__all__ for line in _stub(recipe(n)))])
+    lines = [line for name in zoo.__all__ for line in _stub(getattr(zoo, name))]
+    return '\n'.join([HEAD, f'__all__ = {zoo.__all__}', *lines])
 
 
 def _stub(r: Recipe) -> Iterator[str]:
@@ -68,7 +69,9 @@ def _stub(r: Recipe) -> Iterator[str]:
     yield from ('', f'class _{r.__name__}(Recipe):', f'    """{r.idea}"""')
     yield '    def __call__(  # type: ignore[override]'
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
-    for a in args: yield f'        {a.name}: {_type(a.default)}{"" if a.default is a.empty else f" = {a.default!r}"},'
+    for a in args:
+        value = '' if a.default is a.empty else f' = {a.default!r}'
+        yield f'        {a.name}: {_type(a.default)}{value},'
     words = r.rule().words
     for word, ours in {**words.means, **words.pairs}.items():
         if word in words.names: continue

@@ -1,7 +1,8 @@
-"""A step inside a function that `torch.compile` traces: the graph breaks there, and the step runs as it is.
+"""A step in a function that `torch.compile` traces: the graph breaks, and the step runs as it is.
 
-Tracing it would bake today's numbers into a graph, and be no faster: the compiled engine makes a better kernel. What
-is said here is what `torch.compiler.disable` says, but without importing torch._dynamo, which takes a second.
+Tracing it would bake today's numbers into a graph, and be no faster: the compiled engine makes a
+better kernel. What is said here is what `torch.compiler.disable` says, but without importing
+torch._dynamo, which takes a second.
 """
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-try: from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
+try: from torch._C._dynamo.eval_frame import (
+    _FrameAction, _FrameExecStrategy, set_code_exec_strategy)
 except ImportError: set_code_exec_strategy = None  # type: ignore[assignment]
 
 __all__ = ['outside_graphs']
@@ -21,6 +23,7 @@ F = TypeVar('F', bound=Callable[..., Any])
 def outside_graphs(fn: F) -> F:
     "`fn`, never traced, nor anything that it calls."
     if set_code_exec_strategy is None: return torch._disable_dynamo(fn)
-    set_code_exec_strategy(fn.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))
+    skip = _FrameAction.SKIP
+    set_code_exec_strategy(fn.__code__, _FrameExecStrategy(skip, skip))
     fn._torchdynamo_disable = True  # type: ignore[attr-defined]  # and not inlined
     return fn

@@ -1,23 +1,25 @@
-"""What a fastai `Learner` asks of an optimizer, beside what torch's have. An Optimizer has it, so nothing wraps it:
+"""What a fastai `Learner` asks of an optimizer, beside what torch's have.
+
+An Optimizer has all of it, so it needs no wrapper:
 
     >>> learn = Learner(dls, model, opt_func=genopt.Adam, splitter=splitter)
     >>> learn.fine_tune(3, 1e-3)
 
-A Learner's groups are lists of parameters, and `hypers` are dicts of their hyperparameters. Per parameter it keeps two
-marks in the state: `do_wd=False` (no weight decay) and `force_train=True` (not frozen with its group).
+A Learner's groups are lists of parameters, and `hypers` are dicts of their hyperparameters. For
+each parameter it keeps two marks in the state: `do_wd=False` (no weight decay) and
+`force_train=True` (not frozen with its group).
 """
 from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
-from fastcore.foundation import L
-
-from ..checkpoint import MARKS
+from ..averages import refuse_swapped
 from ..group import Group, is_momentum, no_hyper, takes
 from ..hypers import check, per_group
+from ..part import MARKS
 from .dynamo import outside_graphs
 
 __all__ = ['ForLearner', 'Values']
@@ -42,17 +44,18 @@ class Values(MutableMapping[str, Any]):
 
 
 class ForLearner:
-    "The methods of an Optimizer that are fastai's."
+    "The methods of an Optimizer that are fastai's. They need of it what is declared first."
     param_groups: list[Any]
     state: defaultdict[Any, Any]
-    frozen_idx = 0        # the first group that trains
-    _told = False         # that there is no momentum?
+    groups: Callable[[], list[Group]]
+    frozen_idx = 0   # the first group that trains
+    _warned = False  # True once it has been said that there is no momentum
 
     @property
     @outside_graphs
-    def hypers(self) -> L:
-        "A dict for each group, of its hyperparameters under our names; what is written into it holds."
-        return L(map(Values, self._groups()))
+    def hypers(self) -> Any:
+        "For each group, a dict of its hyperparameters under our names, which may be written to."
+        return _fastais_list(map(Values, self.groups()))
 
     @outside_graphs
     def set_hyper(self,
@@ -61,12 +64,13 @@ class ForLearner:
     ) -> None:
         """Writes a hyperparameter into the groups whose parts take it.
 
-        `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)` is b in the last and
-        b/10 in all others. Raises KeyError if no group takes it, ValueError for a wrong number of values or one out of
-        range; then nothing has changed. An optimizer that was made without momentum gets none, whatever a one-cycle
-        schedule says: one warning says so.
+        `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)`
+        is b in the last and b/10 in all others. Raises KeyError if no group takes it, ValueError
+        for a wrong number of values or one out of range; then nothing has changed. An optimizer
+        that was made without momentum gets none from a one-cycle schedule, and says so in one
+        warning.
         """
-        if not (groups := takes(self._groups(), name)): return self._tell(name)
+        if not (groups := takes(self.groups(), name)): return self._warn(name)
         words = groups[0].rule.words
         each = per_group(name, value, len(self.param_groups), words.size(name, value))
         values = dict(zip(map(id, self.param_groups), each))
@@ -84,23 +88,24 @@ class ForLearner:
         "As `set_hyper`, for several."
         for k, v in values.items(): self.set_hyper(k, v)
 
-    def _tell(self, name: str) -> None:
-        if not self._told:
-            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe has an option for '
-                          'it, give mom=0.9 when it is made)', UserWarning, 3)
-        self._told = True
+    def _warn(self, name: str) -> None:
+        if not self._warned:
+            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe '
+                          'has an option for it, give mom=0.9 when it is made)', UserWarning, 3)
+        self._warned = True
 
     @property
-    def param_lists(self) -> L:
+    def param_lists(self) -> Any:
         "The parameters of each group. Others may be put in their place; their state begins anew."
-        return L(L(g['params']) for g in self._groups())
+        return _fastais_list(_fastais_list(g['params']) for g in self.groups())
 
     @param_lists.setter
     def param_lists(self, lists: Any) -> None:
         lists = [list(ps) for ps in lists]
         if len(lists) != len(self.param_groups):
-            raise ValueError(f'{len(lists)} lists of parameters for {len(self.param_groups)} groups')
-        for g, ps in zip(self._groups(), lists): g['params'] = ps
+            n = len(self.param_groups)
+            raise ValueError(f'{len(lists)} lists of parameters for {n} groups')
+        for g, ps in zip(self.groups(), lists): g['params'] = ps
 
     @outside_graphs
     def freeze_to(self,
@@ -110,18 +115,20 @@ class ForLearner:
         groups = len(self.param_groups)
         self.frozen_idx = n if n >= 0 else groups + n
         if not 0 <= self.frozen_idx < groups:
-            warnings.warn(f'freeze_to({n}): there are {groups} groups, so ' +
-                          ('nothing trains' if n > 0 else 'all are trained'), UserWarning, 2)
+            effect = 'nothing trains' if n > 0 else 'all are trained'
+            warnings.warn(f'freeze_to({n}): there are {groups} groups, so {effect}', UserWarning, 2)
             self.frozen_idx = max(self.frozen_idx, 0)
         for i, g in enumerate(self.param_groups):
             for p in g['params']:
-                p.requires_grad_(i >= self.frozen_idx or self.state.get(p, {}).get('force_train', False))
+                marked = self.state.get(p, {}).get('force_train', False)
+                p.requires_grad_(i >= self.frozen_idx or marked)
                 if not p.requires_grad: p.grad = None  # or it would move once more
 
     def freeze(self) -> None:
         "Freezes all groups but the last. Raises ValueError if there is only one."
-        if len(self.param_groups) < 2: raise ValueError('there is one group, so freezing all but the last freezes '
-                                                        'nothing: give the parameters in several lists')
+        if len(self.param_groups) < 2:
+            raise ValueError('there is one group, so freezing all but the last freezes nothing: '
+                             'give the parameters in several lists')
         self.freeze_to(-1)
 
     def unfreeze(self) -> None:
@@ -131,14 +138,16 @@ class ForLearner:
     @outside_graphs
     def clear_state(self) -> None:
         "Forgets the state of all parameters, but for the marks `do_wd` and `force_train`."
-        if self._is_swapped():
-            raise RuntimeError('the parameters are swapped with their averages: call swap() before clear_state()')
-        kept = {p: {k: s[k] for k in MARKS if k in s} for p, s in self.state.items() if isinstance(s, dict)}
-        self.state.clear()
-        self.state.update({p: s for p, s in kept.items() if s})
+        refuse_swapped(self.state.values(), 'clear_state')
+        for p, s in [*self.state.items()]:
+            marks = {k: s[k] for k in MARKS if k in s} if isinstance(s, dict) else {}
+            if marks: self.state[p] = marks
+            else: del self.state[p]
 
-    def _is_swapped(self) -> bool: raise NotImplementedError
-    def _groups(self) -> list[Group]: raise NotImplementedError
+
+def _fastais_list(items: Iterable[Any]) -> Any:
+    from fastcore.foundation import L  # only a Learner needs it
+    return L(items)
 
 
 def _has(group: Group, name: object) -> bool:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ..catalogue import choices, recipes
+from ..catalogue import choices, find, recipes
 from ..composition import Composition
 from ..hypers import TABLE
 from ..part import REQUIRED, Part
-from ..recipe import Recipe, recipe
+from ..recipe import Recipe
 from .explain import STYLE, Section, _columns, _value, bound, mathml, table
-from .letters import letters
+from ..letters import letters
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -38,7 +38,7 @@ class Member(NamedTuple):
 def member(what: What | Member, number: int=0) -> Member:
     "A recipe, its name, a `partial` of it with options, or a list of parts. Raises KeyError if there is no such name."
     if isinstance(what, Member): return what
-    if isinstance(what, str): what = recipe(what)
+    if isinstance(what, str): what = find(what)
     rule, given = (what.func, what.keywords) if isinstance(what, partial) else (what, {})
     if isinstance(rule, Recipe):
         composition, values = bound(rule, given)
@@ -72,7 +72,7 @@ def relatives(
     mine = member(what)
     found = list[tuple[int, str]]()
     for entry in recipes():
-        r = recipe(entry.name)
+        r = find(entry.name)
         for options, parts in choices(r):
             gone, new = _edits(mine.parts, parts)
             other = member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]}))

@@ -14,7 +14,7 @@ import sympy as sp
 from ..composition import Composition
 from ..part import REQUIRED, Part
 from .expressions import TOO_ODD, Unsymbolic, put, symbol
-from .letters import LETTERS, hat, letters
+from ..letters import LETTERS, hat, letters
 from .notation import is_writable
 from .symbols import begin, trace
 

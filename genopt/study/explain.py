@@ -13,14 +13,15 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from ..catalogue import find, rule_of
 from ..composition import Composition
 from ..hypers import TABLE
 from ..optimizer import Optimizer
 from ..part import REQUIRED, Part, PartError
-from ..recipe import Recipe, recipe, rule_of
+from ..recipe import Recipe
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
-from .letters import latex as latex_letter
+from ..letters import latex as latex_letter
 from .notation import Latex, Text
 
 __all__ = ['explain', 'Explanation']
@@ -210,7 +211,7 @@ def explain(
 
     Raises what the recipe raises for wrong options and hyperparameters, and KeyError for an unknown name.
     """
-    if isinstance(what, str): return explain(recipe(what), **options_and_hypers)
+    if isinstance(what, str): return explain(find(what), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers: raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
         name = getattr(what.recipe, '__name__', 'Optimizer')
@@ -235,7 +236,7 @@ def bound(what: Recipe | Composition, given: Mapping[str, Any]) -> tuple[Composi
 def _sections(opt: Optimizer) -> Iterator[Section]:
     "One for groups that are alike."
     alike: list[tuple[Composition, dict[str, Any], list[Any]]] = []
-    for group in opt._groups():
+    for group in opt.groups():
         found = next((a for a in alike if a[:2] == (group.composition, group.hypers())
                       and a[2][0]['maximize'] == group['maximize']), None)
         if found: found[2].append(group)

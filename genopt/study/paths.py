@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..catalogue import find
 from ..composition import Composition
 from ..hypers import did_you_mean
 from ..optimizer import Optimizer
 from ..part import Part
-from ..recipe import Recipe, recipe as find
+from ..recipe import Recipe
 from .surfaces import SURFACES, Point, Surface
 
 if TYPE_CHECKING: from matplotlib.figure import Figure

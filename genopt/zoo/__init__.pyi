@@ -9,7 +9,8 @@ from ..optimizer import Optimizer
 from ..params import Params
 from ..recipe import Recipe
 
-Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]  # one for all groups, or for each
+# One number for all groups, or one for each
+Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
 __all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']

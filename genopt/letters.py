@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..hypers import TABLE
-from ..part import Part
+from .hypers import TABLE
+from .part import Part
 
 __all__ = ['LETTERS', 'letters', 'retyped', 'latex', 'hat']
 

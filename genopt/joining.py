@@ -1,0 +1,119 @@
+"""How a group joins an optimizer: it is checked, and gets its rule and its values.
+
+A plain dictionary that somebody has put among an optimizer's groups becomes a group again here,
+too.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .composition import Composition
+from .group import Group, is_slip
+from .hypers import check_flag
+from .params import check_params, named
+from .part import GROUP_KEYS, ContractError, Part
+from .rehearsal import rehearse
+from .rule import Rule
+from .settings import Settings, labels_in, take_engine_words
+from .words import unknown
+
+__all__ = ['new_group', 'restore_groups']
+
+
+def new_group(
+    given: Mapping[str, Any],    # `params`, and what the group has of its own
+    groups: Sequence[Group],     # Those that are there already
+    settings: Settings,
+    defaults: Mapping[str, Any]  # The optimizer's
+) -> Group:
+    "A group that may join these. Raises what `Optimizer` raises."
+    if not isinstance(given, Mapping):
+        raise TypeError(f'a group is a dict with `params`, but this one is {given!r}')
+    index = len(groups)
+    names, params = named(given, index)
+    check_params(params, index, names, {p for g in groups for p in g['params']})
+    if groups and bool(names) != ('param_names' in groups[0]):
+        raise ValueError(f'group {index}: all groups should be given with names, or all without')
+    maximize = given.get('maximize', defaults.get('maximize', False))
+    check_flag('maximize', maximize)
+    base = settings.rule_of_new(given, index)
+    own, notes = _sorted_out(given, base)
+    rule, values = base.bind(own, settings.values_for(base, defaults))
+    group = Group({
+        'params': params, **({'param_names': names} if names else {}),
+        **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
+        'parts': [p.label for p in rule.composition.parts]}, rule, index)
+    _check_parts(group, labels_in(given.get('parts')), groups)
+    rehearse(rule.composition, group.numbers(), params)
+    return group
+
+
+def _sorted_out(given: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    "A group's hyperparameters and options, and its notes. Raises TypeError for a probable slip."
+    given = {k: v for k, v in given.items() if k not in GROUP_KEYS}
+    words = rule.choose(rule.options_in(given)).words
+    notes = {k: v for k, v in given.items() if k not in words.means}
+    for k in notes:
+        if is_slip(k, words): raise unknown(k, words)
+    take_engine_words({k: v for k, v in notes.items() if k in ('capturable', 'differentiable')})
+    return {k: v for k, v in given.items() if k not in notes}, notes
+
+
+def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -> None:
+    "Raises an error for other parts than it names, or that do not take its parameters."
+    c = group.composition
+    if labels and labels != group['parts']:
+        raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but here '
+                            f'they would be {c}: leave out its `parts`, or change its options')
+    for part in c.ordered if c.needs else ():
+        for p in group['params']:
+            if why := _unfit(part, p):
+                raise ValueError(f'{group.describe(p)}: `{part.label}` {why}')
+    if c.totals:
+        for other in groups: _check_totals(c, other.composition)
+
+
+def _unfit(part: Part, p: Tensor) -> str:
+    "Why a part cannot take this parameter, or ''."
+    if part.needs and p.is_complex(): return 'takes no complex numbers'
+    if part.needs == 'matrix' and p.dim() != 2:
+        dimensions = f'{p.dim()} dimension{"s" * (p.dim() != 1)}'
+        return (f'takes matrices, and this has {dimensions}: give it to a group with other parts '
+                '(see `route`)')
+    return ''
+
+
+def _check_totals(a: Composition, b: Composition) -> None:
+    "Totals of one name in two groups must be the same, and come in the same order."
+    for k in {*a.totals} & {*b.totals}:
+        if a.totals[k] != b.totals[k]:
+            raise ContractError(f'two groups have different totals called `{k}`: rename one')
+        if [p for p in a.before[k] if p.out in b.totals] != [
+                p for p in b.before[k] if p.out in a.totals]:
+            raise ContractError(f'two groups have `{k}` and other totals in different orders: give '
+                                'both the same order')
+
+
+def restore_groups(
+    groups: list[Any],           # Changed in place
+    settings: Settings,
+    defaults: Mapping[str, Any]
+) -> None:
+    """Makes groups of the plain dictionaries among `groups`.
+
+    Raises TypeError or ValueError if one has no `params`, or values that are not numbers.
+    """
+    for i, given in enumerate(groups):
+        if type(given) is Group: continue
+        rule = settings.rule_of_plain(given, i)
+        means = rule.words.means
+        said = {n for k in given for n in means.get(k, ())}
+        values = {k: v for k, v in settings.values_for(rule, defaults).items()
+                  if k in means and not {*means[k]} & said}
+        groups[i] = Group.adopt({**values, **given}, rule, i)
+    seen: set[Any] = set()
+    for g in groups: check_params(g['params'], g.index, g.get('param_names'), seen)
+    settings.rules = tuple(g.rule for g in groups)

@@ -1,0 +1,117 @@
+"""Settings: what an optimizer was told, and what a group of its parameters gets from that.
+
+    >>> settings = Settings(rule_of('sgd'), dict(lr=[.1, .2], momentum=.9))
+    >>> groups = [dict(params=params[:2]), dict(params=params[2:])]
+    >>> settings.spread(groups)
+    >>> [g['lr'] for g in groups]
+    [0.1, 0.2]
+    >>> settings.defaults()
+    {'lr': 0.2, 'momentum': 0.9, 'weight_decay': 0.0, 'dampening': 0.0, 'nesterov': False}
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .catalogue import rule_of
+from .group import ENGINE_WORDS, Group
+from .hypers import TABLE, is_per_group, per_group
+from .part import REQUIRED
+from .rule import Rule
+from .words import Words
+
+__all__ = ['Settings', 'labels_in', 'take_engine_words']
+
+
+class Settings:
+    "The rule and the values that an optimizer was made with, and the rule of each of its groups."
+    def __init__(self,
+        rule: Rule | None,        # The rule of groups that have no parts of their own
+        given: Mapping[str, Any]  # Hyperparameters and options as they were given, for all groups
+    ):
+        self.rule, self.given = rule, dict(given)
+        self.made: dict[str, Any] = {}  # the optimizer's defaults when it was made
+        self.rules: tuple[Rule, ...] = ()
+
+    def spread(self, groups: Sequence[dict[str, Any]]) -> None:
+        "Hands out the items of a list or a slice. The last one holds for groups that come later."
+        rule = self.rule and self.rule.choose(self.rule.options_in(self.given))
+        words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
+        for word, value in self.given.items():
+            names, size = {*words.means.get(word, ())}, words.size(word, value)
+            if rule and not names: continue
+            if not all(isinstance(options.get(n, 0.), float) for n in names): continue
+            if not is_per_group(value, size): continue
+            each = per_group(word, value, len(groups), size)
+            for group, one in zip(groups, each):
+                if not any(names & {*words.means.get(w, ())} for w in group): group[word] = one
+            self.given[word] = each[-1]
+
+    def defaults(self) -> dict[str, Any]:
+        "The values of a group that has none of its own, in torch's words."
+        if not self.rule: return dict(self.given)
+        rule = self.rule.choose(self.rule.options_in(self.given))
+        ours = rule.words.ours({k: v for k, v in self.given.items() if k in rule.words.means})
+        values = rule.words.torchs({**rule.options, **rule.defaults, **ours})
+        return {k: v for k, v in values.items()
+                if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
+
+    def values_for(self, rule: Rule, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        "What a group takes from the optimizer: defaults; under another rule, what the user gave."
+        mine = self.rule
+        if mine and rule.recipe is mine.recipe and rule.composition is mine.composition:
+            return defaults
+        made = self.made
+        return {**self.given,
+                **{k: v for k, v in defaults.items() if k not in made or v is not made[k]}}
+
+    def rule_of_new(self, group: Mapping[str, Any], index: int) -> Rule:
+        "The rule that a group asks for with its `parts`. Raises TypeError if there is none."
+        parts = group.get('parts')
+        if parts is not None and not labels_in(parts): return rule_of(parts)
+        if self.rule: return self.rule
+        if isinstance(group, Group): return group.rule
+        raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group '
+                        'as `parts=`')
+
+    def rule_of_plain(self, group: Any, index: int) -> Rule:
+        "The rule of the group that a plain dictionary was: by its place, or by its parts."
+        if not isinstance(group, Mapping) or 'params' not in group:
+            raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
+        parts = group.get('parts')
+        if parts is not None and not labels_in(parts): return rule_of(parts)
+        alike = [r for r in self.rules if _labels_with(r, group) == parts]
+        if parts and not alike:
+            raise TypeError(f'group {index} has the parts {" → ".join(parts)}, which no group of '
+                            'this optimizer had')
+        there = self.rules[index:index + 1]
+        first = [r for r in there if r in alike or 'parts' not in group]
+        if found := next((r for r in (*first, *alike, self.rule, *there) if r), None): return found
+        raise TypeError(f'group {index} has none of the rules that this optimizer has')
+
+
+def _labels_with(rule: Rule, group: Mapping[str, Any]) -> list[str]:
+    "The names of a rule's parts with the options that a group has now, which may be others."
+    options = {n: v for n, v in rule.words.said(group).items() if n in rule.options}
+    return [p.label for p in rule.choose_in_a_run(options).composition.parts]
+
+
+def labels_in(parts: Any) -> list[str]:
+    "The names of parts, as a group keeps them; an empty list if these are parts, or a recipe."
+    named = isinstance(parts, list) and all(isinstance(p, str) for p in parts)
+    return [*parts] if named else []
+
+
+def take_engine_words(hypers: dict[str, Any]) -> bool:
+    "Takes torch's words for how a rule runs out of `hypers`. True if they ask for a kernel."
+    given = {k: hypers.pop(k) for k in [*hypers] if k in ENGINE_WORDS}
+    for k, v in given.items():
+        if v not in (None, False, True):
+            raise TypeError(f'`{k}` = {v!r}: give True, False or None')
+    if given.get('capturable'):
+        raise TypeError('`capturable`: a step reads its counts, so it cannot be captured in a '
+                        'CUDA graph: leave it out')
+    if given.get('differentiable'):
+        raise TypeError('`differentiable`: leave it out; to differentiate through a step, call '
+                        '`Composition.update`, which is a pure function')
+    return bool(given.get('fused'))

@@ -1,0 +1,86 @@
+"""State: what is remembered of each parameter, begun on its first step; and the work of a step.
+
+A parameter's state is a dictionary of its stats. Other entries are a Learner's marks, the
+parameter itself while an average is in its place, and what options that are off now have left
+there.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .averages import refuse_swapped
+from .engines.work import Work
+from .group import Group
+from .numbers import kept
+from .part import MARKS, PartError
+from .twins import torchs_names
+
+__all__ = ['begin', 'begun', 'work_of']
+
+
+def begun(entry: Mapping[str, Any]) -> bool:
+    "True if there is more in a parameter's state than marks."
+    return not {*entry} <= {*MARKS}
+
+
+def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str, Any]:
+    "A parameter's state, with every stat of its parts. Raises PartError if one cannot begin."
+    entry: dict[str, Any] = state.setdefault(p, {})
+    stats = group.composition.stats
+    for theirs, ours in torchs_names(group.rule).items():  # as others may have written it
+        if theirs in entry: entry[ours] = entry.pop(theirs)
+    missing = [k for k in stats if k not in entry]
+    if not missing: return entry
+    hypers = group.numbers()
+    try: new = {k: stats[k].start(p, hypers) for k in missing}
+    except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
+    entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
+    return entry
+
+
+def work_of(
+    group: Group,
+    state: MutableMapping[Any, Any],  # Of all parameters; what has not begun begins
+    place: int                        # The place of the group's first parameter in the optimizer
+) -> list[Work]:
+    """A group's work: one Work, or two if some parameters are exempt from weight decay.
+
+    Raises RuntimeError while parameters are swapped with their averages.
+    """
+    params, grads = _with_gradients(group['params'])
+    try: states = [state[p] for p in params]
+    except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
+    places: Sequence[int] = range(place, place + len(params))
+    if params is not group['params']:
+        places = [place + i for i, p in enumerate(group['params']) if p.grad is not None]
+    work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
+                group['maximize'], places, group.plans)
+    if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
+        try: return [work.gather()]
+        except KeyError: pass
+    # Some state is not just its stats: it has marks, waits for an option, or has not begun
+    for p in params: begin(group, p, state)
+    refuse_swapped(states, 'step')
+    group.settled = True
+    return _split_by_decay(work.gather())
+
+
+def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    "The parameters that have a gradient, and their gradients."
+    grads = [g for p in params if (g := p.grad) is not None]
+    if len(grads) == len(params): return params, grads
+    return [p for p in params if p.grad is not None], grads
+
+
+def _split_by_decay(work: Work) -> list[Work]:
+    "Takes apart the parameters that a Learner has marked as exempt from weight decay."
+    exempt = [i for i, s in enumerate(work.states) if not s.get('do_wd', True)]
+    if not exempt: return [work]
+    rest = work.subset([i for i in range(len(work.params)) if i not in {*exempt}])
+    without = work.subset(exempt)
+    decays = {k for k, origin in work.composition.origins.items() if origin == 'wd'}
+    without.hypers = {k: 0. if k in decays else v for k, v in work.hypers.items()}
+    return [w for w in (rest, without) if w.params]
