@@ -7,7 +7,8 @@ import genopt
 import pytest
 from genopt import compare, relatives
 from genopt.cli import main
-from genopt.study.compare import edit, member
+from genopt.study.edits import difference, edit
+from genopt.study.members import member
 from genopt.study.pictures import tree
 from PIL import Image
 
@@ -66,10 +67,9 @@ def test_edits(a, b, sentence): assert edit(member(a), member(b)) == sentence
 def test_an_edit_makes_one_of_the_other():
     "Of every two recipes: what is taken away and added are exactly the differences."
     from collections import Counter
-    from genopt.study.compare import _edits
     for a in genopt.recipes():
         for b in genopt.recipes():
-            gone, new = _edits(a.parts, b.parts)
+            gone, new = difference(a.parts, b.parts)
             assert Counter(a.parts) - Counter(gone) + Counter(new) == Counter(b.parts)
             assert not {*gone} & {*new}
 
@@ -87,7 +87,7 @@ def test_relatives():
 @pytest.mark.parametrize('given, error, sentence', [
     (['adamm'], KeyError, 'there is no recipe `adamm`: did you mean `Adam`?'),
     ([], TypeError, 'compare takes recipes: compare(RMSprop, Adam, AdamW)'),
-    ([3], TypeError, 'or lists of parts, and this is a int'),
+    ([3], TypeError, 'or lists of parts, not int'),
     ([[genopt.average_grad]], genopt.ContractError, 'has no step'),
     ([partial(genopt.Adam, amsgard=True)], TypeError, '`amsgard`: no part takes it: did you mean `amsgrad`?')])
 def test_what_is_refused(given, error, sentence):
@@ -100,7 +100,7 @@ def test_what_is_refused(given, error, sentence):
 def test_the_tree_hangs_each_from_its_nearest():
     members = [member(e.name) for e in genopt.recipes()]
     names = [m.name for m in members]
-    parent = {names[c]: names[p] for c, p in tree(members)}
+    parent = {names[c]: names[p] for c, p in tree(members).items()}
     assert len(parent) == len(members) - 1 and 'SGD' not in parent
     assert (parent['AdamW'], parent['LAMB'], parent['Tiger'], parent['RMSprop']) == ('Adam', 'AdamW', 'Signum', 'SGD')
 
