@@ -4,11 +4,14 @@ It fails when they do not, and says in one sentence what is wrong.
 """
 import json
 import sys
+from pathlib import Path
 
 import genopt
 import pytest
 from genopt import Optimizer
+from genopt.bench import pairs
 from genopt.cli import main
+from genopt.cli.race import NEXT
 
 
 def fails(capsys, *argv):
@@ -22,6 +25,7 @@ def test_the_race(tmp_path, capsys):
     assert main(['race', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
     out = capsys.readouterr().out
     for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'\n {name} ' in out
+    assert out.count('lower is better') == 3 and out.count('higher is better') == 1
     result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
     assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
     for r in result['optimizers']:
@@ -32,6 +36,13 @@ def test_the_race(tmp_path, capsys):
         assert curve['genopt'] == pytest.approx(curve['torch'], rel=1e-10)
         assert curve['genopt'][-1] < curve['genopt'][0]
     assert (tmp_path/'deep'/'er'/'race.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_what_to_try_next_works(capsys):
+    *commands, notebook = [line[4:].split('  ')[0] for line in NEXT.splitlines()[1:]]
+    for command in commands:
+        assert command.startswith('python -m genopt ') and main(command.split()[3:]) == 0
+    assert len(commands) == 2 and (Path(__file__).parents[1] / notebook).exists()
 
 
 def test_options(tmp_path, capsys):
@@ -47,9 +58,10 @@ def test_options(tmp_path, capsys):
 
 
 def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
-    def AlmostAdam(params, lr): return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.999001)
+    def AlmostAdam(params, lr):
+        return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.999001)
     AlmostAdam.parts = genopt.Adam.parts
-    monkeypatch.setattr(genopt, 'Adam', AlmostAdam)
+    monkeypatch.setattr(pairs, 'recipe', {'Adam': AlmostAdam}.get)
     sentence = fails(capsys, '--epochs', 1, '--optimizers', 'Adam', '--out', tmp_path)
     assert sentence.startswith('Adam and torch.optim.Adam drifted apart: their weights differ by up to ')
     assert (tmp_path/'race.png').exists()  # to see what went wrong
@@ -72,7 +84,7 @@ def test_help(capsys):
     (['--optimizers', 'SGD,sgd'], '--optimizers SGD,sgd: name each one once'),
     (['--lrs', '.1,fast,.1,.1'], '--lrs .1,fast,.1,.1: give numbers with commas between'),
     (['--lrs', '.1'], '--lrs .1: give 4 numbers, one for each of SGD, Momentum, RMSprop, Adam'),
-    (['--lrs', '.1,.1,.1,nan'], '--lrs .1,.1,.1,nan: nan is no learning rate'),
+    (['--lrs', '.1,.1,.1,nan'], '--lrs .1,.1,.1,nan: nan is not a learning rate'),
     (['--epochs', 0], '--epochs 0: give at least 1'), (['--batch', -3], '--batch -3: give at least 1'),
     (['--optimizers', 'SGD', '--lrs', '1e200', '--epochs', 1],
      'SGD diverged in step 2 with lr=1e+200: give a smaller one with --lrs')])

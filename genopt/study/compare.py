@@ -2,8 +2,8 @@
 
     >>> compare('adam', 'adamw').edits()
     ['AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0']
-    >>> relatives('adamw')[0]
-    'Adam is AdamW without weight_decay, with l2_reg; wd = 0, not 0.01'
+    >>> relatives('adamw')[1]
+    'LAMB is AdamW with scale_by_trust_ratio; eps = 1e-06, not 1e-08'
 """
 from __future__ import annotations
 
