@@ -1,7 +1,7 @@
 """The command line, `python -m genopt COMMAND`.
 
-A command is a function in a module of the same name. Its docstring and the comments on its arguments
-are its help. It returns its exit status, and raises Stop with one sentence if it cannot go on.
+A command is a function in a module of the same name. Its docstring and the comments on its
+arguments are its help. It returns its exit status, and raises Stop if it cannot go on.
 """
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ __all__ = ['bench']
 
 
 def bench(
-    recipes: str='Adam',  # Which, with commas between; with options as in Adam(amsgrad=True)
+    recipes: str='Adam',  # With commas between, and options as in Adam(amsgrad=True)
     models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # These, transformer, or any such shapes
     device: str='cpu',  # cpu or cuda
     rounds: int=20,  # Steps of each contender, after three to warm up
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
     first: str='500x32x32',  # Models whose first step is timed in a new process
-    curves: bool=True,  # Draw time over the number of tensors and over their size
+    curves: bool=True,  # Leave out the times over the number of tensors and over their size
     largest: float=1e8,  # The most elements that the curves go to
     out: Path=Path('bench')  # Folder for bench.json and bench.png
 ) -> int:

@@ -14,7 +14,7 @@ __all__ = ['compare', 'save']
 
 
 def compare(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # As in `rmsprop adam adamw`; or one
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names: rmsprop adam adamw; or one
     latex: bool=False,  # Print a table for LaTeX
     markdown: bool=False,  # Print Markdown, with LaTeX
     html: str='',  # Write a web page to this file

@@ -15,7 +15,7 @@ KINDS = '.png', '.svg', '.pdf', '.gif'
 
 
 def descend(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # As in `adam momentum sgd`
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names, such as adam momentum
     on: str='rosenbrock',  # The surface: valley, noisy_bowl, saddle, rosenbrock, beale
     steps: int=200,  # How many steps each takes
     lr: str='',  # One learning rate, or one for each; by default the best of 15 that are tried

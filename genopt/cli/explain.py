@@ -11,8 +11,8 @@ __all__ = ['explain', 'show']
 
 
 def explain(
-    recipe: str,  # As in `adam`
-    given: Annotated[list[str], dict(nargs='*', type=str)],  # As in `amsgrad=True wd=0.1`
+    recipe: str,  # A name, such as adam
+    given: Annotated[list[str], dict(nargs='*', type=str)],  # Options, as in amsgrad=True wd=0.1
     latex: bool=False,  # Print the whole update as LaTeX for amsmath
     markdown: bool=False,  # Print all of it as Markdown, with LaTeX
     html: str=''  # Write all of it as a web page to this file

@@ -14,7 +14,7 @@ __all__ = ['list']
 
 
 def list(  # noqa: A001
-    family: str='',  # Only this one: friends, memories, sums, adams, signs or layers
+    family: str='',  # One of friends, memories, sums, adams, signs or layers
     parts: bool=False,  # List the parts, and which recipes use each
     markdown: bool=False  # Print all of it, as docs/catalogue.md has it
 ) -> int:
@@ -35,8 +35,8 @@ def _show(rows: Iterable[tuple[str, str, str, str]]) -> None:
     name_width, kind_width = (max(map(len, column)) for column in (names, kinds))
     indent = name_width + kind_width + 4
     width = max(shutil.get_terminal_size((120, 24)).columns - indent, 40)
-    for name, kind, idea, more in rows:
-        first, *rest = textwrap.wrap(idea, width) or ['']
+    for name, kind, about, more in rows:
+        first, *rest = textwrap.wrap(about, width) or ['']
         print(f'{name:{name_width}}  {kind:{kind_width}}  {first}')
         for line in rest + textwrap.wrap(more, width, break_long_words=False):
             print(' ' * indent + line)
@@ -44,7 +44,8 @@ def _show(rows: Iterable[tuple[str, str, str, str]]) -> None:
 
 def page() -> str:
     "The catalogue as Markdown."
-    lines = ['# The catalogue', '', 'Written by `python -m genopt list --markdown` from the code that runs.', '',
+    lines = ['# The catalogue', '',
+             'Written by `python -m genopt list --markdown` from the code that runs.', '',
              'torch.optim\'s LBFGS is not here: it searches along lines through all parameters at '
              'once, so it is not made of parts that see one parameter. Use torch\'s.']
     for module in FAMILIES:
@@ -54,7 +55,8 @@ def page() -> str:
         lines += [_row(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)]
     lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
     lines += ['| modifier | parts | what it does |', '|---|---|---|']
-    lines += [_row(f'**{n}**', _labels(ps), ' '.join(map(idea, ps))) for n, ps in modifiers().items()]
+    lines += [_row(f'**{n}**', _labels(ps), ' '.join(map(idea, ps)))
+              for n, ps in modifiers().items()]
     lines += ['', '## Parts', '']
     lines += ['With the recipes that use each, under any name and by any of their options.', '']
     lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
