@@ -1,7 +1,4 @@
-"""Promise: paths are what the recipes do on a surface, and pictures of them are true, legible, and one command away.
-
-What is wrong is said in one sentence.
-"""
+"Promise: paths are what recipes do on a surface, and pictures of them are true and legible."
 import sys
 
 import genopt
@@ -11,14 +8,12 @@ import pytest
 import torch
 from genopt import Adam, AdamW, PartError, average_grad, cautious, momentum_step, sgd_step, step
 from genopt.cli import main
-from genopt.study import maps
-from genopt.study.maps import animate, plot_paths
+from genopt.study.maps import animate, map_bounds, plot_paths
 from genopt.study.paths import LRS, Path, descend
 from genopt.study.surfaces import SURFACES, Surface
 from PIL import Image
 
 EACH = pytest.mark.parametrize('surface', SURFACES.values(), ids=SURFACES)
-RECIPES = 'sgd', 'momentum', 'rmsprop', 'adam', 'lion', 'rprop'
 
 
 def slope(surface, *point):
@@ -54,12 +49,9 @@ def test_the_minima_are_minima(surface):
     assert surface.distance(*surface.start) > 1
 
 
-def test_the_saddle_is_one():
+def test_curvatures():
     assert slope(SURFACES['saddle'], 0., 0.).tolist() == [0., 0.]
     assert curvature(SURFACES['saddle'], 0., 0.).tolist() == pytest.approx([-1., 1.])
-
-
-def test_the_valley_is_thirty_times_as_steep_across():
     assert curvature(SURFACES['valley'], 3., 1.).tolist() == pytest.approx([1., 30.])
 
 
@@ -87,9 +79,8 @@ def test_momentum_is_the_loop_by_hand():
 
 
 @EACH
-@pytest.mark.parametrize('recipe', RECIPES)
-def test_every_surface_goes_down(surface, recipe):
-    path = descend(recipe, surface, steps=30, lr=2e-4)
+def test_paths_begin_at_the_surfaces_start_and_go_down(surface):
+    path = descend('adam', surface, steps=30, lr=2e-4)
     assert not path.diverged and path.losses[-1] < path.losses[0] and len(path.points) == 31
     assert tuple(path.points[0]) == surface.start and path.surface is surface
 
@@ -153,7 +144,7 @@ def test_what_leaves_for_infinity_stops(function, lr):
     (('sgd', 'beale', (1., 2., 3.)), ValueError, '`start` = (1.0, 2.0, 3.0): give two finite numbers, as in (1., 2.)'),
     (('sgd', 'beale', (1., float('inf'))), ValueError, '`start` = (1.0, inf): give two finite numbers, as in (1., 2.)'),
     (('sgd', 'beale', 7), ValueError, '`start` = 7: give two finite numbers, as in (1., 2.)'),
-    (('sgd', lambda x, y: x), ValueError, '`f` says no start: give one, as in start=(1., 2.)'),
+    (('sgd', lambda x, y: x), ValueError, '`f` has no start: give one, as in start=(1., 2.)'),
     (('sgd', 'beale', None, 0), ValueError, '`steps` = 0: give at least 1'),
     (('sgd', lambda x, y: 3., (1, 2)), TypeError,
      '`f` returned 3.0: return a tensor of one number, made of x and y'),
@@ -229,16 +220,20 @@ def test_a_path_that_diverges_stays_in_its_frame():
     assert fig.axes[0].get_xlim() == (-2., 2.) and fig.axes[1].get_ylim()[1] < 1e10
     assert fig.legends[0].get_texts()[2].get_text() == 'SGD (lr=0.02), diverged in step 3'
     far = descend('sgd', lambda x, y: x**2 + y**2, (3., 1.), lr=9.)  # alone, and with no bounds
-    assert maps._bounds([far]) == ((2., 4.), (0., 2.))
+    assert map_bounds([far]) == ((2., 4.), (0., 2.))
 
 
 def test_a_start_outside_of_the_bounds_is_seen():
-    assert maps._bounds([descend('sgd', 'valley', (20., 1.), steps=3, lr=.01)]) == ((-10., 20.), (-3.5, 3.5))
+    assert map_bounds([descend('sgd', 'valley', (20., 1.), steps=3, lr=.01)]) == ((-10., 20.), (-3.5, 3.5))
 
 
-@pytest.mark.parametrize('function', [lambda x, y: 0 * x + 3, lambda x, y: 0 * y + (x > 1)])
-def test_dull_functions(function):
-    plot_paths([descend('sgd', function, (1., 2.), steps=3, lr=.1)])
+@pytest.mark.parametrize('function, contours', [(lambda x, y: 0 * x + 3, 0),
+                                                (lambda x, y: 0 * y + (x > 1), 0)])
+def test_functions_of_few_heights_have_no_contours(function, contours):
+    path = descend('sgd', function, (1., 2.), steps=3, lr=.1)
+    where, fall = plot_paths([path]).axes
+    assert len(where.collections) == contours and fall.get_yscale() == 'linear'
+    assert (path.points == [1., 2.]).all()
 
 
 def test_many_paths_are_told_apart():
@@ -325,10 +320,6 @@ def test_the_command_finds_a_learning_rate(tmp_path, capsys):
      'cannot write /proc/genopt/a.png: No such file or directory')])
 def test_what_the_command_says(argv, sentence, capsys):
     assert fails(capsys, *argv) == sentence
-
-
-def test_muon_needs_a_matrix(capsys):
-    assert '`orthogonalize` is for matrices' in fails(capsys, 'muon')
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /dev/full')

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -30,6 +30,22 @@ from .report import (Block, Cell, Code, Entry, Formulas, Heading, Math, Note, Re
 __all__ = ['explain', 'Explanation', 'Section']
 
 CITED = re.compile(r'\(([^()]*(?:arXiv|\b(?:19|20)\d\d\b)[^()]*)\)')
+
+
+class Row(NamedTuple):
+    "A part, or an equation that the one of its part needs first."
+    part: str
+    kind: str
+    reads: list[str]
+    makes: str
+    text: str
+    latex: str
+    note: str  # What else there is to say
+
+    def cells(self) -> list[Cell]:
+        reads = [span for name in self.reads for span in (', ', Code(name))][1:]
+        equation = Math(self.text, self.latex), Note(self.note)
+        return [Code(self.part), self.kind, reads, Code(self.makes), equation]
 
 
 class Section:
@@ -52,26 +68,27 @@ class Section:
     def blocks(self) -> Iterator[Block]:
         "The section as a report's blocks."
         if self.title: yield Heading(self.title, 4)
-        yield Table([*self.rows()], ('part', 'kind', 'reads', 'makes', 'equation'), '', 'makes')
+        head = 'part', 'kind', 'reads', 'makes', 'equation'
+        yield Table([row.cells() for row in self.rows()], head, '', 'makes')
         yield self.formulas()
         if self.values: yield Table([*self.hypers()], ('', 'hyperparameter', ''), 'hyperparameters')
         yield Entry('memory in float32', [(self.remembers(),)])
         if sources := [*self.sources()]: yield Entry('sources', sources)
 
-    def rows(self) -> Iterator[tuple[Cell, ...]]:
-        "The parts in order: a row for each, below those of what its equation needs first."
+    def rows(self) -> Iterator[Row]:
+        "The parts in order."
         lines = self.equations.parts
         places = [line.place for line in lines]
         for i, line in enumerate(lines):
             part = line.part
             assert part
-            note = '' if line.place in places[i + 1:i + 2] else self.note(part)
-            formula: Cell = (self.equation(line), Note(note) if note else '')
-            if line.place in places[:i]: yield '', '', '', '', formula; continue
-            own = f'prev_{part.out}'
-            reads = [part.out if n == own else n for n in part.reads]
-            makes = Code(part.out) if part.kind != 'gate' else ''
-            yield Code(part.label), part.kind, _codes(reads), makes, formula
+            named: tuple[str, str, list[str], str] = '', '', [], ''
+            if line.place not in places[:i]:
+                reads = [part.out if n == f'prev_{part.out}' else n for n in part.reads]
+                makes = '' if part.kind == 'gate' else part.out
+                named = part.label, part.kind, reads, makes
+            note = '' if line.place in places[i + 1:] else self.note(part)
+            yield Row(*named, *self.equation(line), note)
 
     def note(self, part: Part) -> str:
         "What the equation does not say."
@@ -188,11 +205,6 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
         params = [p for g in groups for p in g['params']]
         yield Section(', '.join(titles), composition, values, params)
-
-
-def _codes(names: Sequence[str]) -> Cell:
-    "Names with commas between."
-    return [span for name in names for span in (', ', Code(name))][1:]
 
 
 def _called(init: Any) -> str:

@@ -127,7 +127,9 @@ class Text:
     def _Mod(self, x: Any) -> Written:
         return self.word(' mod ').join(self.inside(a, POW) for a in x.args), MUL
 
-    def _Transposed(self, x: Any) -> Written: return self.transposed(self.inside(x.args[0], ATOM)), POW
+    def _Transposed(self, x: Any) -> Written:
+        return self.transposed(self.inside(x.args[0], ATOM)), POW
+
     def _Infinity(self, x: Any) -> Written: return self.words['oo'], ATOM
     def _NegativeInfinity(self, x: Any) -> Written: return self.minus + self.words['oo'], ADD
     def _Exp1(self, x: Any) -> Written: return self.letter('e'), ATOM

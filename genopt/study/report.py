@@ -83,6 +83,7 @@ class Form:
 
     def cell(self, cell: Cell) -> str:
         match cell:
+            case '': return ''
             case Math(): return self.math(cell)
             case Code(): return self.code.format(self.plain(cell))
             case Note(): return self.note.format(self.plain(cell))
