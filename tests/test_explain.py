@@ -178,8 +178,8 @@ def test_forms():
     assert str(e) == e.text() and e._repr_markdown_() == e.markdown()
     assert e.latex() in e._repr_latex_()
     assert (r'\theta &\leftarrow '
-            r'\theta - \eta \, \left(\lambda \, \theta + \frac{\hat{m}}{\sqrt{\hat{v}} + \varepsilon}'
-            r'\right)') in e.latex()
+            r'\theta - \eta \, \left(\lambda \, \theta + '
+            r'\frac{\hat{m}}{\sqrt{\hat{v}} + \varepsilon}\right)') in e.latex()
     page = e._repr_html_()
     assert page.count('<math') > 12 and '<mfrac>' in page
     assert page.count('<table>') == page.count('</table>') == 3

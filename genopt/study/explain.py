@@ -36,14 +36,14 @@ class Row(NamedTuple):
     "A part, or an equation that the one of its part needs first."
     part: str
     kind: str
-    reads: list[str]
+    reads: str
     makes: str
     text: str
     latex: str
     note: str  # What else there is to say
 
     def cells(self) -> list[Cell]:
-        reads = [span for name in self.reads for span in (', ', Code(name))][1:]
+        reads = [span for name in self.reads.split(', ') for span in (', ', Code(name))][1:]
         equation = Math(self.text, self.latex), Note(self.note)
         return [Code(self.part), self.kind, reads, Code(self.makes), equation]
 
@@ -82,9 +82,10 @@ class Section:
         for i, line in enumerate(lines):
             part = line.part
             assert part
-            named: tuple[str, str, list[str], str] = '', '', [], ''
+            named = '', '', '', ''
             if line.place not in places[:i]:
-                reads = [part.out if n == f'prev_{part.out}' else n for n in part.reads]
+                own = f'prev_{part.out}'
+                reads = ', '.join(part.out if n == own else n for n in part.reads)
                 makes = '' if part.kind == 'gate' else part.out
                 named = part.label, part.kind, reads, makes
             note = '' if line.place in places[i + 1:] else self.note(part)
