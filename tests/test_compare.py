@@ -1,4 +1,4 @@
-"Promise: what optimizers share is read off their parts; comparisons and pictures are made from them."
+"Promise: what optimizers share is read off their parts, for comparisons and pictures."
 import subprocess
 import sys
 from functools import partial
@@ -7,7 +7,8 @@ import genopt
 import pytest
 from genopt import compare, relatives
 from genopt.cli import main
-from genopt.study.compare import edit, member
+from genopt.study.edits import difference, edit
+from genopt.study.members import member
 from genopt.study.pictures import tree
 from PIL import Image
 
@@ -29,7 +30,8 @@ FRIENDS = """\
     wd                0        0      0.01   weight decay
 
     Shared by all: average_sqr_grad.
-    Adam is RMSprop without scale_by_rms and sgd_step, with average_grad, step_count and adam_step; lr = 0.001, not 0.01; \
+    Adam is RMSprop without scale_by_rms and sgd_step, with average_grad, step_count and \
+adam_step; lr = 0.001, not 0.01; \
 sqr_mom = 0.999, not 0.99.
     AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0."""
 
@@ -39,12 +41,14 @@ def test_the_friends_in_full(): assert str(compare(genopt.RMSprop, 'adam', genop
 
 def test_forms():
     found = compare('sgd', 'adafactor', 'aggmo', 'lion', 'ademamix')
-    assert found.markdown().startswith('| | SGD | Adafactor | AggMo | Lion | AdEMAMix | |\n|---|:-:|')
+    head = '| | SGD | Adafactor | AggMo | Lion | AdEMAMix | |\n|---|:-:|'
+    assert found.markdown().startswith(head)
     assert '| `average_grad` |  |  |  | mom=avg_mom | ● | $m \\leftarrow' in found.markdown()
     assert 'grad_avg=fast_avg, grad_avg=slow_avg,mom=slow_mom' in found.text()  # it has two
     assert found.latex().count(r' \\') == len(found.parts) + 1 and r'$\bullet$' in found.latex()
     html = found._repr_html_()
-    assert html.count('<math') == len(found.parts) and '<li>AggMo is SGD without sgd_step, with' in html
+    assert html.count('<math') == len(found.parts)
+    assert '<li>AggMo is SGD without sgd_step, with' in html
     assert found._repr_markdown_() == found.markdown() and not found.shared()
     assert r'& Adam(decouple\_wd=True) &' in compare(partial(genopt.Adam, decouple_wd=True)).latex()
 
@@ -53,9 +57,11 @@ def test_forms():
     ('adam', 'adamw', 'AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0'),
     ('adamw', 'lamb', 'LAMB is AdamW with scale_by_trust_ratio; eps = 1e-06, not 1e-08'),
     ('signum', 'tiger',
-     'Tiger is Signum in all its parts; lr = 0.001, not 0.0001; mom = 0.965, not 0.9; wd = 0.01, not 0'),
+     'Tiger is Signum in all its parts; lr = 0.001, not 0.0001; mom = 0.965, not 0.9; '
+     'wd = 0.01, not 0'),
     ('adam', 'adam', 'Adam is Adam in all its parts'),
-    ('adam', partial(genopt.Adam, amsgrad=True), 'Adam(amsgrad=True) is Adam without adam_step, with max_sqr_grad and '
+    ('adam', partial(genopt.Adam, amsgrad=True),
+     'Adam(amsgrad=True) is Adam without adam_step, with max_sqr_grad and '
      'adam_step[sqr_avg=max_sqr_avg]'),
     ([genopt.l2_reg, genopt.average_grad, genopt.momentum_step],
      [genopt.average_grad, genopt.l2_reg, genopt.momentum_step],
@@ -66,10 +72,9 @@ def test_edits(a, b, sentence): assert edit(member(a), member(b)) == sentence
 def test_an_edit_makes_one_of_the_other():
     "Of every two recipes: what is taken away and added are exactly the differences."
     from collections import Counter
-    from genopt.study.compare import _edits
     for a in genopt.recipes():
         for b in genopt.recipes():
-            gone, new = _edits(a.parts, b.parts)
+            gone, new = difference(a.parts, b.parts)
             assert Counter(a.parts) - Counter(gone) + Counter(new) == Counter(b.parts)
             assert not {*gone} & {*new}
 
@@ -80,29 +85,32 @@ def test_relatives():
     assert any(s.startswith('RAdam is Adam without adam_step, with radam_step') for s in found)
     assert not any(s.startswith('Adam is') or s.startswith('SGD') for s in found)
     assert found == compare('adam').edits() and found[0] in compare('adam').text()
-    assert relatives(partial(genopt.SGD, mom=.9))[:1] == ['Momentum is SGD(mom=0.9) in all its parts']
+    first = relatives(partial(genopt.SGD, mom=.9))[0]
+    assert first == 'Momentum is SGD(mom=0.9) in all its parts'
     assert any('LAMB is AdamW with scale_by_trust_ratio' in s for s in relatives('adamw'))
 
 
 @pytest.mark.parametrize('given, error, sentence', [
     (['adamm'], KeyError, 'there is no recipe `adamm`: did you mean `Adam`?'),
     ([], TypeError, 'compare takes recipes: compare(RMSprop, Adam, AdamW)'),
-    ([3], TypeError, 'or lists of parts, and this is a int'),
+    ([3], TypeError, 'or lists of parts, not int'),
     ([[genopt.average_grad]], genopt.ContractError, 'has no step'),
-    ([partial(genopt.Adam, amsgard=True)], TypeError, 'no part takes `amsgard`: did you mean `amsgrad`?')])
+    ([partial(genopt.Adam, amsgard=True)], TypeError,
+     'no part takes `amsgard`: did you mean `amsgrad`?')])
 def test_what_is_refused(given, error, sentence):
     with pytest.raises(error) as e: compare(*given)
     assert sentence in e.value.args[0]
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 def test_the_tree_hangs_each_from_its_nearest():
     members = [member(e.name) for e in genopt.recipes()]
     names = [m.name for m in members]
-    parent = {names[c]: names[p] for c, p in tree(members)}
+    parent = {names[c]: names[p] for c, p in tree(members).items()}
     assert len(parent) == len(members) - 1 and 'SGD' not in parent
-    assert (parent['AdamW'], parent['LAMB'], parent['Tiger'], parent['RMSprop']) == ('Adam', 'AdamW', 'Signum', 'SGD')
+    assert (parent['AdamW'], parent['LAMB'], parent['Tiger'],
+            parent['RMSprop']) == ('Adam', 'AdamW', 'Signum', 'SGD')
 
 
 def test_pictures(tmp_path):
@@ -114,22 +122,26 @@ def test_pictures(tmp_path):
     assert {e.name for e in genopt.recipes()} <= {*texts} and '+ weight_decay  − l2_reg' in texts
     axes = compare('sgd', 'adam', 'lion').plot().axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ['SGD', 'Adam', 'Lion']
-    assert sum(len(c.get_offsets()) for c in axes.collections) == sum(len(genopt.recipe(n).parts())
-                                                                      for n in ('sgd', 'adam', 'lion'))
+    count = sum(len(genopt.recipe(n).parts()) for n in ('sgd', 'adam', 'lion'))
+    assert sum(len(c.get_offsets()) for c in axes.collections) == count
 
 
 def test_without_the_extra():
-    code = ('import sys; sys.modules["matplotlib"] = sys.modules["matplotlib.figure"] = None\nimport genopt\n'
+    code = ('import sys; sys.modules["matplotlib"] = sys.modules["matplotlib.figure"] = None\n'
+            'import genopt\n'
             'try: genopt.family()\nexcept ImportError as e: print(e)\n')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout == 'matplotlib is not installed, and pictures need it: pip install "genopt[study]"\n'
+    assert done.stdout == ('matplotlib is not installed, and pictures need it: '
+                           'pip install "genopt[study]"\n')
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 
 def test_the_commands(tmp_path, capsys):
-    assert main(['compare', 'rmsprop', 'adam', 'adamw']) == 0 and capsys.readouterr().out.strip() == FRIENDS.strip()
-    assert main(['compare', 'sgd', 'adam', '--latex']) == 0 and r'\begin{tabular}{lccl}' in capsys.readouterr().out
+    assert main(['compare', 'rmsprop', 'adam', 'adamw']) == 0
+    assert capsys.readouterr().out.strip() == FRIENDS.strip()
+    assert main(['compare', 'sgd', 'adam', '--latex']) == 0
+    assert r'\begin{tabular}{lccl}' in capsys.readouterr().out
     for kind in ('png', 'svg', 'pdf'):
         assert main(['compare', 'sgd', 'adam', '--picture', str(tmp_path / f'x.{kind}')]) == 0
         assert (tmp_path / f'x.{kind}').stat().st_size > 1000
@@ -141,8 +153,11 @@ def test_the_commands(tmp_path, capsys):
 
 @pytest.mark.parametrize('args, sentence', [
     (['compare', 'sgd', 'adamm'], 'compare: there is no recipe `adamm`: did you mean `Adam`?'),
-    (['compare', 'sgd', '--picture', 'x.gif'], 'compare: x.gif: give a name that ends in .png, .svg or .pdf'),
-    (['family', '--out', '/dev/null/f.png'], 'family: cannot write /dev/null/f.png: Not a directory'),
-    (['compare', 'sgd', '--html', '/proc/f.html'], 'compare: cannot write /proc/f.html: No such file or directory')])
+    (['compare', 'sgd', '--picture', 'x.gif'],
+     'compare: x.gif: give a name that ends in .png, .svg or .pdf'),
+    (['family', '--out', '/dev/null/f.png'],
+     'family: cannot write /dev/null/f.png: Not a directory'),
+    (['compare', 'sgd', '--html', '/proc/f.html'],
+     'compare: cannot write /proc/f.html: No such file or directory')])
 def test_what_the_commands_refuse(args, sentence, capsys):
     assert main(args) == 1 and capsys.readouterr().err.strip() == sentence

@@ -1,7 +1,7 @@
 """The command line, `python -m genopt COMMAND`.
 
-A command is a function of its own name in a module of its own name here: its docstring and its arguments' comments are
-its help. It returns its exit status, and raises Stop with one sentence where it cannot go on.
+A command is a function in a module of the same name. Its docstring and the comments on its
+arguments are its help. It returns its exit status, and raises Stop if it cannot go on.
 """
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..hypers import did_you_mean
 
-__all__ = ['main', 'Stop', 'write', 'COMMANDS']
+__all__ = ['main', 'Stop', 'one_of', 'require', 'write', 'COMMANDS']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
 
-class Stop(Exception): "A command cannot go on; the message says why, and what to do."
+class Stop(Exception): "A command cannot go on. The message says why, and what to do."
 
 
 def main(argv: Sequence[str] | None=None) -> int:
-    "Runs the command that `argv` (the process's own arguments by default) names. Returns the exit status."
-    name, *args = [*(sys.argv[1:] if argv is None else argv)] or ['--help']  # `list` is a command here
-    if name in ('-h', '--help'): print(_help()); return 0
-    if name == '--version': print(f'genopt {__version__}'); return 0
-    if name not in COMMANDS: return _fail(f'genopt has no command `{name}`: {did_you_mean(name, COMMANDS)}', 2)
+    "Runs the command in `argv`, by default the arguments of the process. Returns the exit status."
+    name, *args = (sys.argv[1:] if argv is None else argv) or ['--help']
+    if name in ('-h', '--help'):
+        print(_help())
+        return 0
+    if name == '--version':
+        print(f'genopt {__version__}')
+        return 0
+    if name not in COMMANDS:
+        return _fail(f'genopt has no command `{name}`: {did_you_mean(name, COMMANDS)}', 2)
     command = _command(name)
     options = vars(anno_parser(command, prog=f'python -m genopt {name}').parse_args(args))
     for k in ('pdb', 'xtra'): options.pop(k, None)  # fastcore's own
     try:
-        status = command(**options) or 0
+        status = command(**options)
         sys.stdout.flush()
         return status
     except Stop as e: return _fail(f'{name}: {e}')
@@ -46,22 +51,37 @@ def main(argv: Sequence[str] | None=None) -> int:
 
 
 def write(path: Path, do: Callable[[Path], Any]) -> None:
-    "Makes a file, and the folder that it is in; or says in one sentence why it cannot."
+    "Makes a file, and its folder if there is none. Raises Stop if it cannot."
     try:
         if not path.parent.exists(): path.parent.mkdir(parents=True)
         do(path)
     except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
 
 
-def _command(name: str) -> Callable[..., Any]:
-    command: Callable[..., Any] = getattr(import_module(f'{__name__}.{name}'), name)
+def require(command: str, *packages: str) -> None:
+    "Raises Stop if a package is missing that the command needs."
+    for package in packages:
+        try: import_module(package)
+        except ImportError:
+            raise Stop(f'{package} is not installed, and the {command} needs it: '
+                       f'pip install "genopt[{command}]"') from None
+
+
+def one_of(**options: Any) -> None:
+    "Raises Stop if more than one of these options was given."
+    given = [f'--{name}' for name, value in options.items() if value]
+    if len(given) > 1: raise Stop(f'{" and ".join(given)} do not go together: give one')
+
+
+def _command(name: str) -> Callable[..., int]:
+    command: Callable[..., int] = getattr(import_module(f'{__name__}.{name}'), name)
     return command
 
 
 def _help() -> str:
     lines = [f'  {n:8} {(_command(n).__doc__ or "").splitlines()[0]}' for n in COMMANDS]
     return '\n'.join(['usage: python -m genopt COMMAND [options]', '', 'commands:', *lines, '',
-                      'python -m genopt COMMAND --help says more.'])
+                      'python -m genopt COMMAND --help describes its options.'])
 
 
 def _fail(sentence: str, status: int=1) -> int:

@@ -1,4 +1,4 @@
-"What optimizers share, and where they differ: a table, a page, or a picture of their parts."
+"What optimizers share, and where they differ: as a table, a page, or a picture."
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,22 +14,23 @@ __all__ = ['compare', 'save']
 
 
 def compare(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Which: rmsprop adam adamw; of one, its relatives
-    latex: bool=False,  # As a table for LaTeX?
-    markdown: bool=False,  # As Markdown, with LaTeX?
-    html: str='',  # A file for all of it as a web page
-    picture: str=''  # A file for a picture of the parts: .png, .svg or .pdf
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names: rmsprop adam adamw; or one
+    latex: bool=False,  # Print a table for LaTeX
+    markdown: bool=False,  # Print Markdown, with LaTeX
+    html: str='',  # Write a web page to this file
+    picture: str=''  # Draw the parts into this .png, .svg or .pdf
 ) -> int:
-    "Compares optimizers by their parts: what they share, and what makes one of another."
+    "Compares optimizers by their parts, or lists the relatives of one."
     from ..study.compare import compare as compared
     try: found = compared(*recipes)
     except KeyError as e: raise Stop(e.args[0]) from None
     if picture: save(found.plot, picture)
-    return show(found, latex, markdown, html, ', '.join(recipes)) if latex or markdown or html or not picture else 0
+    if picture and not (latex or markdown or html): return 0
+    return show(found, latex, markdown, html, ', '.join(recipes))
 
 
 def save(draw: Callable[[], Figure], path: str) -> None:
-    "Draws, and writes the picture."
+    "Writes a picture. Raises Stop if the name has another suffix, or if it cannot."
     if Path(path).suffix.lower() not in ('.png', '.svg', '.pdf'):
         raise Stop(f'{path}: give a name that ends in .png, .svg or .pdf')
     try: figure = draw()

@@ -1,4 +1,4 @@
-"The family picture: all recipes as a tree, each hanging from the one it takes the fewest edits of parts from."
+"The family picture."
 from __future__ import annotations
 
 from .compare import save
@@ -7,9 +7,9 @@ __all__ = ['family']
 
 
 def family(
-    out: str='family.png'  # The picture: .png, .svg or .pdf
+    out: str='family.png'  # A .png, .svg or .pdf
 ) -> int:
-    "Draws all recipes as a tree: what makes each of its nearest relative."
+    "Draws all recipes as a tree, in which each hangs from its nearest relative."
     from ..study.pictures import family as draw
     save(draw, out)
     return 0

@@ -1,16 +1,17 @@
-"How our figures look: white, so that they can be read on a dark page too, in colours that the colour-blind tell apart."
+"How all of our figures look: white on any page, in colours that the colour-blind tell apart."
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
 __all__ = ['figure', 'COLORS', 'MARKS', 'LINES']
 
-COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'  # Okabe & Ito's, without yellow
+# Okabe and Ito's, without yellow
+COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'
 MARKS, LINES = 'os^DvPX', ('-', '--', ':')
 STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
 
@@ -19,7 +20,7 @@ STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
 def figure(
     width: float,  # In inches
     height: float,
-    arranged: bool=True  # Does it find room for labels by itself?
+    arranged: bool=True  # It finds room for its labels
 ) -> Iterator[Figure]:
     """A matplotlib Figure to draw on in our style, whatever the user's own is. It needs no display.
 
@@ -29,13 +30,16 @@ def figure(
         from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('matplotlib is not installed, and pictures need it: pip install "genopt[study]"') from None
+        raise ImportError('matplotlib is not installed, and pictures need it: '
+                          'pip install "genopt[study]"') from None
 
-    class Picture(Figure):  # by itself, a notebook shows a Figure only after pyplot was imported
+    class Picture(Figure):  # a notebook shows a plain Figure only after pyplot was imported
         def _repr_png_(self) -> bytes:
             self.savefig(png := BytesIO(), format='png')
             return png.getvalue()
+
+    layout: Any = 'constrained' if arranged else None
     with style.context(['default', STYLE]):
-        yield (fig := Picture(figsize=(width, height), layout='constrained' if arranged else None, facecolor='white'))
+        yield (fig := Picture(figsize=(width, height), layout=layout, facecolor='white'))
         fig.draw_without_rendering()  # now, in this style; and the layout is found once
         if arranged: fig.set_layout_engine('none')

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ['plot_paths', 'animate']
+__all__ = ['animate', 'map_bounds', 'plot_paths']
 
 
 def plot_paths(paths: Iterable[Path]) -> Figure:
     """A matplotlib Figure: the paths on a map of their surface, and their losses over the steps.
 
-    Raises ImportError without matplotlib, and ValueError if there is no path, or they are not all on one surface.
+    Raises ImportError without matplotlib, and ValueError if there is no path, or if they are on
+    different surfaces.
     """
     return _picture([*paths])[0]
 
@@ -39,7 +40,7 @@ def animate(
     paths: Iterable[Path],
     frames: int=60  # At most; most of them in the first steps
 ) -> FuncAnimation:
-    "As `plot_paths`, but moving: `animate(paths).save('paths.gif', writer='pillow')`. A notebook shows it."
+    "The picture of `plot_paths`, but moving. A notebook shows it."
     fig, moving = _picture(paths := [*paths])
     from matplotlib.animation import FuncAnimation
 
@@ -48,7 +49,9 @@ def animate(
 
     def show(step: int) -> None:
         for line, data in moving.items():
-            line.set_data(*data[:, :step + 1][:, -1 if line.get_linestyle() == 'None' else 0:])
+            so_far = data[:, :step + 1]
+            is_head = line.get_linestyle() == 'None'
+            line.set_data(*(so_far[:, -1:] if is_head else so_far))
     _freeze(fig, moving)
     last = max(len(p.points) for p in paths) - 1
     steps = np.unique((last * np.linspace(0, 1, frames)**1.5).round().astype(int)).tolist()
@@ -56,7 +59,7 @@ def animate(
 
 
 def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
-    "Makes one image of all that does not move: so a frame takes a tenth of the time."
+    "Makes one image of all that does not move, so that a frame takes a tenth of the time."
     from matplotlib.artist import Artist
     from PIL import Image
     for line in moving: line.set_visible(False)
@@ -73,76 +76,86 @@ def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
 
 
 def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
-    "The whole picture; and its lines which move in a film, with all of their x and y."
+    "The whole picture, and the lines that move in a film, with all of their x and y."
     if not paths: raise ValueError('there are no paths: give at least one')
     surface = paths[0].surface
     if others := [p.surface.name for p in paths if p.surface != surface]:
-        raise ValueError(f'a picture is of one surface: these paths are on `{surface.name}` and on `{others[0]}`')
+        raise ValueError('a picture is of one surface: these paths are on '
+                         f'`{surface.name}` and on `{others[0]}`')
 
-    bounds, floor = _bounds(paths), _floor(paths)
-    shape = min(max(float(np.divide(*np.ptp(bounds, 1))), .5), 2)
+    bounds, floor = map_bounds(paths), _floor(paths)
+    (left, right), (low, high) = bounds
+    shape = min(max((right - left) / (high - low), .5), 2)
     wide, tall = round(4.2 * shape**.5, 1), 4.2 / shape**.5
-    labels = ['start', *['minimum'] * bool(surface.minima), *(p.label + f', {p.end}' * p.diverged for p in paths)]
-    columns = max(1, min(4, (len(labels) + 1) // 2, int(11 * (wide + 5) / (8 + max(map(len, labels))))))
-    size = wide + 5, round(tall + .6 + .21 * math.ceil(len(labels) / columns), 1)
+    labels = ['start', 'minimum'] if surface.minima else ['start']
+    labels += [f'{p.label}, {p.end}' if p.diverged else p.label for p in paths]
+    fitting = int(11 * (wide + 5) / (8 + max(map(len, labels))))  # columns of the legend
+    columns = max(1, min(4, (len(labels) + 1) // 2, fitting))
+    height = round(tall + .6 + .21 * math.ceil(len(labels) / columns), 1)
     moving: dict[Line2D, Array] = {}
     curves: list[Line2D] = []
-    with figure(*size) as fig:
+    with figure(wide + 5, height) as fig:
         where, fall = fig.subplots(1, 2, width_ratios=[wide, 4.2])
         marks = _map(where, surface, bounds, [p.points[0] for p in paths])
         for i, p in enumerate(paths):
-            look: Any = dict(color=COLORS[i % len(COLORS)], ls=LINES[i // len(COLORS) % len(LINES)])
-            mark: Any = dict(marker=MARKS[i % len(MARKS)], mec='white', mew=.7)
+            color, ls = COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]
+            mark: Any = dict(marker=MARKS[i % len(MARKS)], mec='white', mew=.7, color=color)
             loss = np.stack([np.arange(len(p.losses)), p.losses - floor])
-            every = max(1, len(p.losses) // 8)  # marks do not all stand at the same steps
-            trail, = where.plot(*p.points.T, **look, lw=1.7)
-            head, = where.plot(*p.points[-1:].T, **look | dict(ls='None'), **mark, ms=8, zorder=4)
-            curve, = fall.plot(*loss, **look, **mark, lw=1.5, ms=6, markevery=(every * i // len(paths), every))
+            every = max(1, len(p.losses) // 8)
+            first = every * i // len(paths)  # so that the marks of two paths are apart
+            trail, = where.plot(*p.points.T, color=color, ls=ls, lw=1.7)
+            head, = where.plot(*p.points[-1:].T, ls='None', **mark, ms=8, zorder=4)
+            curve, = fall.plot(*loss, ls=ls, **mark, lw=1.5, ms=6, markevery=(first, every))
             moving |= {trail: p.points.T, head: p.points.T, curve: loss}
             curves.append(curve)
         _scale(fall, np.concatenate([p.losses for p in paths]) - floor)
         fall.set(xlabel='step', ylabel=f'loss {-floor:+.3g}' if floor else 'loss')
         fall.grid(color='.9', lw=.6)
         fig.suptitle(surface.title, fontsize=11)
-        fig.legend([*marks, *curves], labels, loc='outside lower center', ncols=columns, frameon=False)
+        fig.legend([*marks, *curves], labels, loc='outside lower center', ncols=columns,
+                   frameon=False)
     return fig, moving
 
 
-def _bounds(paths: list[Path]) -> tuple[Point, Point]:
-    "What the map shows: the surface's bounds, or a square around where the paths went; and the starts in any case."
+def map_bounds(paths: list[Path]) -> tuple[Point, Point]:
+    "The surface's bounds, or a square around the paths; and the starts in any case."
     bounds, starts = paths[0].surface.bounds, np.array([p.points[0] for p in paths])
     if bounds is None:
         seen = np.concatenate([p.points[:1 if p.diverged else None] for p in paths])
         half = np.ptp(seen, 0).max() * .6 or 1.
         (x, y) = (seen.min(0) + seen.max(0)) / 2
         bounds = (x - half, x + half), (y - half, y + half)
-    (left, right), (low, high) = ((min(a, *s), max(b, *s)) for (a, b), s in zip(bounds, starts.T.tolist()))
-    return (left, right), (low, high)
+    (left, right), (low, high) = bounds
+    xs, ys = starts.T.tolist()
+    return (min(left, *xs), max(right, *xs)), (min(low, *ys), max(high, *ys))
 
 
 def _floor(paths: list[Path]) -> float:
-    "What is taken off the losses, so that a logarithm shows them: the minimum if it is known, or what is below 0."
+    "A known minimum, or else the lowest loss below 0: the logarithm is of what is above it."
     surface = paths[0].surface
-    if surface.minima: return float(surface(torch.tensor(surface.minima[0], dtype=torch.float64)))
+    if surface.minima: return surface(torch.tensor(surface.minima[0], dtype=torch.float64)).item()
     return float(min(0., *(p.losses.min() for p in paths)))
 
 
-def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: list[Array]) -> list[Line2D]:
-    "Contours at heights that grow geometrically. Returns the marks of the starts and of the minima."
+def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point],
+         starts: list[Array]) -> list[Line2D]:
+    "Contours at heights that grow geometrically. Returns the marks of starts and minima."
     xs, ys = (torch.linspace(a, b, 151, dtype=torch.float64) for a, b in bounds)
     points = torch.cartesian_prod(ys, xs).flip(1)
     with torch.no_grad():
         try: z = torch.vmap(surface)(points)
-        except (RuntimeError, ValueError): z = torch.stack([surface(p) for p in points])  # a function that says `if`
+        except (RuntimeError, ValueError):  # a function with an `if`
+            z = torch.stack([surface(p) for p in points])
     heights = np.ma.masked_invalid(z.reshape(151, 151))
     heights -= heights.min()
     above = heights[heights > 0].compressed()
     if above.size and (low := np.quantile(above, .01)) < above.max():
         levels = np.geomspace(low, above.max(), 15)
-        axes.contourf(xs, ys, heights, [0, *levels], colors=[f'{g:.3f}' for g in np.linspace(1, .9, 15)])
+        greys = [f'{g:.3f}' for g in np.linspace(1, .9, 15)]
+        axes.contourf(xs, ys, heights, [0, *levels], colors=greys)
         axes.contour(xs, ys, heights, levels, colors='.75', linewidths=.6)
     wide, tall = np.ptp(bounds, 1)
-    axes.set_aspect('equal' if .5 <= wide / tall <= 2 else 'auto')  # then a slope crosses its contour at a right angle
+    if .5 <= wide / tall <= 2: axes.set_aspect('equal')  # slopes are at right angles to contours
     axes.set(xlim=bounds[0], ylim=bounds[1], xlabel='x', ylabel='y')
     mark: Any = dict(ls='None', color='black', mfc='white', zorder=3)
     res = axes.plot(*np.transpose(starts), 'o', **mark, ms=7, clip_on=False)
@@ -151,7 +164,7 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point], starts: list
 
 
 def _scale(axes: Axes, losses: Array) -> None:
-    "A logarithm, where there is more than a factor of ten. It shows neither rounding nor what is gone for good."
+    "Logarithmic for more than a factor of ten; without what is rounding, or has diverged."
     losses = losses[losses > 0]
     if not losses.size or losses.max() <= 10 * losses.min(): return
     axes.set_yscale('log')

@@ -1,7 +1,8 @@
 """Paths down the valley: where recipes go on a surface.
 
     >>> descend('sgd', 'valley', lr=.01, steps=3)
-    SGD (lr=0.01) on valley: from (-9, 2) with loss 100 to (-8.73, 0.686) in 3 steps: loss 45.2, 8.76 from the minimum
+    SGD (lr=0.01) on valley: from (-9, 2) with loss 100 to (-8.73, 0.686) in 3 steps:
+    loss 45.2, 8.76 from the minimum
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..catalogue import find
 from ..composition import Composition
@@ -29,16 +31,16 @@ __all__ = ['descend', 'Path', 'LRS']
 
 Array: TypeAlias = NDArray[np.float64]
 
-LRS = tuple(float(f'{m}e{e}') for e in range(-4, 1) for m in (1, 2, 5))  # those that are tried: 0.0001 to 5
-FAR = 1e6  # times the start: beyond it, a path has left for infinity
+LRS = tuple(float(f'{m}e{e}') for e in range(-4, 1) for m in (1, 2, 5))  # from 0.0001 to 5
+FAR = 1e6  # times the start; a path beyond that has diverged
 
 
 @dataclass(frozen=True, repr=False)
 class Path:
-    "Where a recipe went. If it diverged, the points end before the step which left for infinity or was no number."
+    "The path of a recipe. If it diverged, it ends before the step to infinity or to NaN."
     name: str               # The recipe's
     surface: Surface
-    points: Array           # (steps + 1, 2): the start, and where it was after each step
+    points: Array           # (steps + 1, 2): the start, and the place after each step
     losses: Array           # (steps + 1,): the surface's height there, without noise
     hypers: dict[str, Any]  # All hyperparameters and options
     label: str              # The name, with the learning rate and what else was given
@@ -46,7 +48,7 @@ class Path:
 
     @property
     def distance(self) -> float | None:
-        "From the end to the nearest minimum, if one is known."
+        "From the end to the nearest minimum, or None if none is known."
         return self.surface.distance(*self.points[-1])
 
     @property
@@ -58,7 +60,8 @@ class Path:
 
     def __repr__(self) -> str:
         (x, y), (u, v) = self.points[0], self.points[-1]
-        return (f'{self.label} on {self.surface.name}: from ({x:.3g}, {y:.3g}) with loss {self.losses[0]:.3g} '
+        return (f'{self.label} on {self.surface.name}: '
+                f'from ({x:.3g}, {y:.3g}) with loss {self.losses[0]:.3g} '
                 f'to ({u:.3g}, {v:.3g}) in {len(self.points) - 1} steps: {self.end}')
 
     def plot(self) -> Figure:
@@ -68,30 +71,34 @@ class Path:
 
 
 def descend(
-    recipe: Recipe | str | Iterable[Part],        # A recipe, the name of one of genopt's, or parts
-    function: Surface | str | Callable[..., Any]='rosenbrock',  # A surface, its name in SURFACES, or a function of x, y
-    start: Sequence[float] | None=None,           # (x, y); the surface's own by default
+    recipe: Recipe | str | Iterable[Part],  # A recipe, its name, or parts
+    function: Surface | str | Callable[..., Any]='rosenbrock',  # Or a name in SURFACES, or f(x, y)
+    start: Sequence[float] | None=None,     # (x, y); the surface's own by default
     steps: int=200,
-    lr: float | None=None,                        # The best of LRS by default
-    seed: int=0,                                  # Of the surface's noise
-    **hypers_and_options: Any                     # The recipe's
+    lr: float | None=None,                  # The best of LRS by default
+    seed: int=0,                            # Of the surface's noise
+    **hypers_and_options: Any               # The recipe's
 ) -> Path:
-    """The path of a recipe on a surface, in float64, along the gradient where it stands, plus the surface's noise.
+    """The path of a recipe on a surface, in float64, along the gradient plus the surface's noise.
 
-    Without `lr`, each of LRS is tried on this surface, and the path is that of the best: the lowest mean loss over the
-    last tenth of the steps. So every recipe is seen at its best, and none at a default that was chosen for networks.
-    Raises KeyError for an unknown name, ValueError or TypeError for a start, a function or hyperparameters that are
-    wrong, and what an Optimizer raises.
+    Without `lr`, each of LRS is tried, and the path is the one with the lowest mean loss over the
+    last tenth of the steps. So every recipe is seen at its best, not at a default for networks.
+    Raises KeyError for an unknown name, ValueError or TypeError for a wrong start, function or
+    hyperparameter, and what an Optimizer raises.
     """
-    recipe = find(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(recipe, str): recipe = find(recipe)
     rule = recipe if isinstance(recipe, Recipe) else Composition(recipe)
     surface = _as_surface(function)
     begin = _as_point(surface, start)
     if steps < 1: raise ValueError(f'`steps` = {steps}: give at least 1')
-    takes = signature(rule).parameters if isinstance(rule, Recipe) else rule.hypers
-    rates = LRS if lr is None and 'lr' in takes else [lr]
-    given = [({} if r is None else {'lr': r}) | hypers_and_options for r in rates]
-    with torch.enable_grad(): paths = [_walk(rule, surface, begin, steps, seed, g) for g in given]
+    hypers = signature(rule).parameters if isinstance(rule, Recipe) else rule.hypers
+    choices = [hypers_and_options]
+    if lr is not None: choices = [dict(lr=lr, **hypers_and_options)]
+    elif 'lr' in hypers: choices = [dict(lr=rate, **hypers_and_options) for rate in LRS]
+    generator = torch.Generator().manual_seed(seed)
+    noise = [surface.noise * torch.randn(2, dtype=torch.float64, generator=generator)
+             for _ in range(steps)]
+    with torch.enable_grad(): paths = [_walk(rule, surface, begin, noise, c) for c in choices]
     return min(paths, key=lambda p: (p.diverged, p.losses[-max(1, steps // 10):].mean()))
 
 
@@ -105,7 +112,8 @@ def _as_surface(function: Surface | str | Callable[..., Any]) -> Surface:
 
 def _as_point(surface: Surface, start: Sequence[float] | None) -> Point:
     if start is None: start = surface.start
-    if start is None: raise ValueError(f'`{surface.name}` says no start: give one, as in start=(1., 2.)')
+    if start is None:
+        raise ValueError(f'`{surface.name}` has no start: give one, as in start=(1., 2.)')
     try: x, y = map(float, start)
     except (TypeError, ValueError): x = y = math.nan
     if not (math.isfinite(x) and math.isfinite(y)):
@@ -113,25 +121,29 @@ def _as_point(surface: Surface, start: Sequence[float] | None) -> Point:
     return x, y
 
 
-def _walk(rule: Recipe | Composition, surface: Surface, start: Point, steps: int, seed: int,
+def _walk(rule: Recipe | Composition, surface: Surface, start: Point, noise: list[Tensor],
           given: dict[str, Any]) -> Path:
     point = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    opt, draw = Optimizer([point], rule, **given), torch.Generator().manual_seed(seed)
-    loss, far = surface(point), FAR * max(1., *map(abs, start))
+    opt, loss = Optimizer([point], rule, **given), surface(point)
     if not loss.requires_grad:
-        raise TypeError(f'`{surface.name}` has no gradient: compute it from x and y with torch\'s functions')
-    if not loss.isfinite(): raise ValueError(f'`{surface.name}` is {loss.item()} at {start}: start elsewhere')
+        raise TypeError(f'`{surface.name}` has no gradient: '
+                        'compute it from x and y with torch\'s functions')
+    if not loss.isfinite():
+        raise ValueError(f'`{surface.name}` is {loss.item()} at {start}: start elsewhere')
+    far = FAR * max(1., *map(abs, start))
     points, losses = [start], [loss.item()]
-    while len(points) <= steps:
-        grad, = torch.autograd.grad(loss, point)
-        point.grad = grad + surface.noise * torch.randn(2, dtype=torch.float64, generator=draw)
+    for extra in noise:
+        point.grad = torch.autograd.grad(loss, point)[0] + extra
         opt.step()
         loss = surface(point)
         x, y = point.tolist()
         if not (abs(x) < far and abs(y) < far and loss.isfinite()): break
-        points.append((x, y)); losses.append(loss.item())
+        points.append((x, y))
+        losses.append(loss.item())
     group = opt.param_groups[0]
     name = rule.__name__ if isinstance(rule, Recipe) else ' → '.join(group['parts'])
-    words = ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k, v in given.items())
-    return Path(name, surface, np.array(points), np.array(losses), {**group.options, **group.hypers()},
-                f'{name} ({words})' if words else name, diverged=len(points) <= steps)
+    values = ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}'
+                       for k, v in given.items())
+    return Path(name, surface, np.array(points), np.array(losses),
+                hypers={**group.options, **group.hypers()},
+                label=f'{name} ({values})' if values else name, diverged=len(points) <= len(noise))

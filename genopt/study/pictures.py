@@ -1,108 +1,117 @@
-"""Pictures of what optimizers are made of: dots for parts, and the whole family as a tree. All of it is computed."""
+"Pictures of what optimizers are made of, computed from their parts: dots, and the family tree."
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalogue import recipes
-from ..part import Part
-from .compare import Member, _edits, _merged, member
+from .edits import difference, distance, merged
 from .figures import COLORS, figure
+from .members import Member, member
 
-if TYPE_CHECKING: from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ['dots', 'family', 'tree']
 
 KINDS = 'total', 'gate', 'stat', 'transform', 'step'
+GREY = '.35'
 
 
-def dots(
-    rows: Sequence[tuple[str, Iterable[Part]]]  # A name, and its parts
-) -> Figure:
-    "A row for each optimizer, a column for each part, and a dot where it has it; hollow, under other names."
-    lists = [[p.fn for p in ps] for _, ps in rows]
-    kind = {p.fn: p.kind for _, ps in rows for p in ps}
-    columns = sorted(_merged(lists), key=lambda f: KINDS.index(kind[f]))
-    with figure(2.2 + .22 * len(columns), 1.9 + .23 * len(rows)) as fig:
+# -- dots ------------------------------------------------------------------------------------------
+
+def dots(members: Sequence[Member]) -> Figure:
+    """A row for each optimizer, a column for each part, and a dot where it has the part.
+
+    The dot is hollow if the part goes by other names.
+    """
+    kind = {p.fn: p.kind for m in members for p in m.parts}
+    functions = merged([[p.fn for p in m.parts] for m in members])
+    columns = sorted(functions, key=lambda f: KINDS.index(kind[f]))
+    with figure(2.2 + .22 * len(columns), 1.9 + .23 * len(members)) as fig:
         ax = fig.subplots()
-        color = COLORS[0]
-        for y, (_, parts) in enumerate(rows):
-            parts = [*parts]
-            xs = [columns.index(p.fn) for p in parts]
-            ax.plot([min(xs), max(xs)], [y, y], color=color, lw=.6, alpha=.5)
-            inside = ['white' if p.names else color for p in parts]
-            ax.scatter(xs, [y] * len(xs), s=44, color=inside, edgecolors=color, zorder=3)
+        for y, m in enumerate(members):
+            xs = [columns.index(p.fn) for p in m.parts]
+            ax.plot([min(xs), max(xs)], [y, y], color=COLORS[0], lw=.6, alpha=.5)
+            inside = ['white' if p.names else COLORS[0] for p in m.parts]
+            ax.scatter(xs, [y] * len(xs), s=44, color=inside, edgecolors=COLORS[0], zorder=3)
         ax.set_xticks(range(len(columns)), [f.__name__ for f in columns], rotation=90, fontsize=8)
-        ax.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
-        for x in range(1, len(columns)):
-            if kind[columns[x]] != kind[columns[x - 1]]: ax.axvline(x - .5, color='.75', lw=.8)
-        for k in KINDS:
-            if xs := [x for x, f in enumerate(columns) if kind[f] == k]:
-                ax.text(sum(xs) / len(xs), -.8, f'{k}s', ha='center', va='bottom', fontsize=8, color='.35')
-        ax.set(xlim=(-.6, len(columns) - .4), ylim=(len(rows) - .4, -.6))
-        if any(p.names for _, ps in rows for p in ps):
+        ax.set_yticks(range(len(members)), [m.name for m in members], fontsize=9)
+        ax.set(xlim=(-.6, len(columns) - .4), ylim=(len(members) - .4, -.6))
+        if any(p.names for m in members for p in m.parts):
             ax.set_xlabel('hollow: under other names', fontsize=8, loc='right')
+        _name_kinds(ax, [kind[f] for f in columns])
         ax.tick_params(length=0)
-        for side in ax.spines.values(): side.set_visible(False)
+        ax.spines[:].set_visible(False)
         ax.grid(axis='both', color='.93', lw=.6)
         ax.set_axisbelow(True)
     return fig
 
 
-def tree(members: Sequence[Member], root: int=0) -> list[tuple[int, int]]:
-    "Each member but the root, with its parent: the one it takes the fewest edits from. Parents come first."
-    def edits(a: int, b: int) -> int: return sum(map(len, _edits(members[a].parts, members[b].parts)))
-    known, edges = [root], list[tuple[int, int]]()
-    while left := [i for i in range(len(members)) if i not in known]:
-        _, child, parent = min((edits(p, c), c, p) for c in left for p in known)
-        known.append(child)
-        edges.append((child, parent))
-    return edges
+def _name_kinds(ax: Axes, kinds: Sequence[str]) -> None:
+    "Above the columns, the kind of their parts, with lines between the kinds."
+    for k in {*kinds}:
+        xs = [x for x, other in enumerate(kinds) if other == k]
+        ax.text(sum(xs) / len(xs), -.8, f'{k}s', ha='center', va='bottom', fontsize=8, color=GREY)
+        if xs[0]: ax.axvline(xs[0] - .5, color='.75', lw=.8)
+
+
+# -- the family ------------------------------------------------------------------------------------
+
+def tree(members: Sequence[Member], root: int=0) -> dict[int, int]:
+    "Each member's parent: the one from which it takes the fewest edits. Parents come first."
+    parents: dict[int, int] = {}
+    while left := {*range(len(members))} - {root, *parents}:
+        _, child, parent = min((distance(members[p], members[c]), c, p)
+                               for c in left for p in (root, *parents))
+        parents[child] = parent
+    return parents
 
 
 def family() -> Figure:
-    "All recipes as a tree: each hangs from the one that it takes the fewest edits of parts to make it from."
+    "All recipes as a tree: each hangs from the one from which it takes the fewest edits of parts."
     entries = recipes()
     members = [member(e.name) for e in entries]
-    names = [*dict.fromkeys(e.family for e in entries)]
-    color = dict(zip(names, COLORS))
-    children: dict[int, list[int]] = {}
-    for child, parent in tree(members): children.setdefault(parent, []).append(child)
-    place: dict[int, tuple[int, int]] = {}
-    def put(i: int, depth: int) -> None:
-        place[i] = depth, len(place)
-        for c in sorted(children.get(i, []), key=lambda c: _size(c, children)): put(c, depth + 1)
-    put(0, 0)
+    families = [*dict.fromkeys(e.family for e in entries)]
+    color = dict(zip(families, COLORS))
+    parents = tree(members)
+    places = dict(_places(0, parents))
     with figure(13, 9.6, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
-        for parent, found in children.items():
-            x, y = place[parent]
-            for c in found:
-                cx, cy = place[c]
-                ax.plot([x + .12, x + .12, cx], [y + .25, cy, cy], color='.7', lw=1, solid_capstyle='round', zorder=1)
-        parent_of = {c: p for p, cs in children.items() for c in cs}
-        for i, (x, y) in place.items():
+        for child, parent in parents.items():
+            (x, y), (child_x, child_y) = places[parent], places[child]
+            ax.plot([x + .12, x + .12, child_x], [y + .25, child_y, child_y], color='.7', lw=1,
+                    solid_capstyle='round', zorder=1)
+        for i, (x, y) in places.items():
             ax.scatter([x + .12], [y], s=60, color=color[entries[i].family], zorder=3)
-            label = ax.text(x + .25, y, entries[i].name, va='center', fontsize=10, weight='bold', color='.1')
-            if i in parent_of:
-                gone, new = _edits(members[parent_of[i]].parts, members[i].parts)
-                text = _words(gone, new)
-                ax.annotate(text, (1, .5), xycoords=label, xytext=(8, 0), textcoords='offset points', va='center',
-                            fontsize=7.5, color='.35')
-        for n in names: ax.scatter([], [], s=60, color=color[n], label=n)
-        ax.legend(loc='upper right', bbox_to_anchor=(.97, .97), frameon=False, title='family', alignment='left')
-        ax.set(xlim=(-.15, max(x for x, _ in place.values()) + 6.4), ylim=(len(place) - .2, -.8))
+            name = ax.text(x + .25, y, entries[i].name, va='center', weight='bold', color='.1')
+            if i not in parents: continue
+            edit = _short_edit(members[parents[i]], members[i])
+            ax.annotate(edit, (1, .5), xycoords=name, xytext=(8, 0), textcoords='offset points',
+                        va='center', fontsize=7.5, color=GREY)
+        for f in families: ax.scatter([], [], s=60, color=color[f], label=f)
+        ax.legend(loc='upper right', bbox_to_anchor=(.97, .97), frameon=False, title='family',
+                  alignment='left')
+        ax.set(xlim=(-.15, max(x for x, _ in places.values()) + 6.4), ylim=(len(places) - .2, -.8))
         ax.axis('off')
     return fig
 
 
-def _size(i: int, children: dict[int, list[int]]) -> int:
-    return 1 + sum(_size(c, children) for c in children.get(i, []))
+def _places(root: int, parents: Mapping[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
+    "For each member, its depth in the tree and its row. Small branches come first."
+    def descendants(i: int) -> Iterator[tuple[int, int]]:
+        yield i, 0
+        branches = [[*descendants(c)] for c, p in parents.items() if p == i]
+        for branch in sorted(branches, key=len): yield from ((c, depth + 1) for c, depth in branch)
+    for row, (i, depth) in enumerate(descendants(root)): yield i, (depth, row)
 
 
-def _words(gone: list[Part], new: list[Part]) -> str:
-    "An edit, in few words: with new names of arguments only where a part is there twice."
-    twice = Counter(p.__name__ for p in [*gone, *new])
-    def name(p: Part) -> str: return p.label if twice[p.__name__] > 1 else p.__name__
-    return '  '.join([f'+ {name(p)}' for p in new] + [f'− {name(p)}' for p in gone]) or 'other values'
+def _short_edit(a: Member, b: Member) -> str:
+    "An edit with signs. New names of arguments are only written where a part is there twice."
+    gone, new = difference(a.parts, b.parts)
+    count = Counter(p.__name__ for p in [*gone, *new])
+    names = [p.label if count[p.__name__] > 1 else p.__name__ for p in [*new, *gone]]
+    signs = '+' * len(new) + '−' * len(gone)
+    return '  '.join(f'{sign} {name}' for sign, name in zip(signs, names)) or 'other values'

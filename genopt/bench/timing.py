@@ -1,0 +1,156 @@
+"The time of a step: all contenders on the same work, interleaved in one process."
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.benchmark import timer  # it waits for a GPU
+
+from .contenders import Contender, Make, Task, contenders
+from .models import Shapes
+
+__all__ = ['Row', 'bytes_moved', 'compare', 'curves', 'differences']
+
+Row: TypeAlias = 'dict[str, Any]'
+LIMIT = 'mul_'
+
+
+@dataclass
+class Runner:
+    "A contender with its gradients, and the seconds that its steps took."
+    contender: Contender
+    grads: list[Tensor]
+    times: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        self.contender.give(self.grads)  # before each step, as HeavyBall takes them away
+        start = timer()
+        self.contender.step()
+        self.times.append(timer() - start)
+
+
+class InPlace(Contender):
+    "The limit: it reads and writes each element once, and no step can be faster."
+    def __init__(self, x: Tensor): self.x = x
+    def step(self) -> None: self.x.mul_(1.)
+
+
+def compare(task: Task, shapes: Shapes, device: torch.device, rounds: int,
+            libraries: Sequence[str]) -> list[Row]:
+    """A row for each contender: the median time of its steps, and the median of its ratios.
+
+    A ratio is that of two neighbouring steps, its own and the one of the fastest way in torch.
+    """
+    runners, failed = _runners(task, shapes, device, libraries)
+    elements = sum(map(math.prod, shapes))
+    runners[LIMIT] = Runner(InPlace(torch.ones(elements, device=device)), [])
+    order = [*runners.values()]
+    for i in range(rounds):
+        turn = i % len(order)
+        for runner in order[turn:] + order[:turn]: runner.run()  # nobody is always the first
+
+    times = {label: runner.times for label, runner in runners.items()}
+    to = min((label for label in times if label.startswith('torch')), default='genopt compiled',
+             key=lambda label: median(times[label]))
+    rows = []
+    for label, runner in runners.items():
+        moved = 8 * elements if label == LIMIT else bytes_moved(task, elements)
+        ms = 1000 * median(times[label])
+        row: Row = dict(contender=label, ms=ms, ratio=_ratio(times[label], times[to]), to=to,
+                        gb_per_s=moved / ms / 1e6)
+        if label != LIMIT:
+            row['of_mul'] = moved / (8 * elements) * _ratio(times[LIMIT], times[label])
+            row['extra_memory'] = _extra_memory(runner, device) / (4 * elements)
+        rows.append(row)
+    return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
+
+
+def _ratio(a: list[float], b: list[float]) -> float: return median(x / y for x, y in zip(a, b))
+
+
+def _runners(task: Task, shapes: Shapes, device: torch.device,
+             libraries: Sequence[str]) -> tuple[dict[str, Runner], dict[str, str]]:
+    "The contenders, each after three steps; and why others failed."
+    params = [torch.full(s, .5, device=device) for s in shapes]
+    grads = [torch.full(s, .01, device=device) for s in shapes]
+    runners, failed = dict[str, Runner](), dict[str, str]()
+    for label, make in contenders(task, libraries).items():
+        try:
+            may_write = label in libraries
+            runner = Runner(make(params), [g.clone() for g in grads] if may_write else grads)
+            for _ in range(3): runner.run()
+            runner.times.clear()
+            runners[label] = runner
+        except Exception as e: failed[label] = f'{type(e).__name__}: {e}'.splitlines()[0]
+    return runners, failed
+
+
+def bytes_moved(task: Task, elements: int) -> int:
+    "What a step must at least read (parameter, gradient, state) and write (parameter, state)."
+    composition = task.recipe.rule().bind({}, task.options)[0].composition
+    return 4 * elements * (3 + 2 * len(composition.tensor_stats))
+
+
+def _extra_memory(runner: Runner, device: torch.device) -> int:
+    "The bytes that torch allocates during a step, at their peak."
+    if device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        runner.run()
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or the profiler's remarks stand in the tables
+    from torch.profiler import ProfilerActivity, profile
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof: runner.run()
+    events = [e for e in prof.profiler.kineto_results.events() if e.name() == '[memory]']
+    now = peak = 0
+    for e in sorted(events, key=lambda e: e.start_ns()):
+        now += e.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def curves(task: Task, device: torch.device, rounds: int, libraries: Sequence[str],
+           largest: float) -> Iterator[Row]:
+    "Times over the number of tensors of 32×32, and over the size of one; up to so many elements."
+    for n in 10, 30, 100, 300, 1000, 3000:
+        if n > 10 and n * 32 * 32 > largest: break
+        yield dict(x='tensors', n=n, rows=compare(task, [(32, 32)] * n, device, rounds, libraries))
+    for half_decade in range(6, 1 + int(2 * math.log10(largest))):
+        n = round(10**(half_decade / 2))
+        yield dict(x='elements', n=n, rows=compare(task, [(n,)], device, rounds, libraries))
+
+
+# -- agreement -------------------------------------------------------------------------------------
+
+def differences(task: Task, libraries: Sequence[str]) -> list[Row]:
+    """How far each contender is from torch's loop in float64, after 20 steps of a 32×32 tensor.
+
+    That is relative to the largest weight. Without a twin in torch, genopt's eager engine is the
+    reference. `state` has the bytes for an element.
+    """
+    makers = contenders(task, libraries)
+    reference = _walk(makers.get('torch loop', makers['genopt eager']), torch.float64).values()[0]
+    rows = []
+    for label, make in makers.items():
+        row: Row = dict(contender=label)
+        for dtype in torch.float64, torch.float32:
+            walked = _walk(make, dtype)
+            gap = (walked.values()[0] - reference).abs().max() / reference.abs().max()
+            row[str(dtype).removeprefix('torch.')] = gap.item()
+        rows.append(row | dict(state=walked.state_bytes() / reference.numel()))
+    return rows
+
+
+def _walk(make: Make, dtype: torch.dtype) -> Contender:
+    numbers = torch.randn(21, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+    contender = make([numbers[0]])
+    for grad in numbers[1:]:
+        contender.give([grad.clone()])
+        contender.step()
+    return contender

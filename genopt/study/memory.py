@@ -1,0 +1,58 @@
+"The memory that an optimizer's state takes, found by making it without its values."
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ..composition import Composition
+from ..part import REQUIRED, Part, PartError
+
+__all__ = ['memory_of', 'sentence']
+
+MATRIX = torch.Size([1024, 1024])  # the shape of a parameter, where none is known
+
+
+def memory_of(
+    composition: Composition,
+    values: Mapping[str, Any],
+    params: Iterable[torch.Tensor]=()  # A matrix of 1024 × 1024, if there are none
+) -> dict[str, float]:                 # Without the stats whose `init` fails
+    """Bytes of each stat for an element of a parameter in float32; on average over `params`.
+
+    Numbers, such as step counts, are left out, in whatever form an engine keeps them.
+    """
+    shapes = [p.shape for p in params if p.numel()] or [MATRIX]
+    hypers = {k: 0. if v is REQUIRED else float(v) for k, v in values.items()}
+    res = {}
+    for name in composition.tensor_stats:
+        try: starts = [_start(composition.stats[name], s, hypers) for s in shapes]
+        except PartError: continue
+        res[name] = sum(t.nbytes for t in starts) / sum(s.numel() for s in shapes)
+    return res
+
+
+def _start(stat: Part, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
+    "The first value of a stat, on no device, unless its `init` asks for a parameter's values."
+    meta = torch.empty(shape, dtype=torch.float32, device='meta')
+    try: res: torch.Tensor = stat.start(meta, hypers)
+    except PartError: res = stat.start(torch.ones(shape, dtype=torch.float32), hypers)
+    return res
+
+
+def sentence(
+    memory: Mapping[str, float],  # As `memory_of` has it
+    stats: Iterable[str],         # All that hold tensors
+    letters: Mapping[str, str],
+    of_a_matrix: bool             # True if it holds for that shape only
+) -> str:
+    "The memory of a composition, in words."
+    kept = {k: v for k, v in memory.items() if v}
+    unknown = ' and '.join(letters[k] for k in stats if k not in memory)
+    unsaid = f'what {unknown} takes cannot be said'
+    if not kept: return unsaid if unknown else 'none: nothing but numbers is kept'
+    res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
+    if of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
+    if len(kept) > 1: res += ': ' + ' + '.join(f'{letters[k]} {v:.3g}' for k, v in kept.items())
+    return f'{res}; {unsaid}' if unknown else res
