@@ -13,7 +13,8 @@ from typing import Any
 
 from . import parts, zoo
 from .composition import Composition
-from .part import ContractError, Part, PartError, gate, scalar, stat, step, total, transform
+from .kinds import gate, scalar, stat, step, total, transform
+from .part import ContractError, Part, PartError
 from .parts import *  # noqa: F403
 from .recipe import Recipe, recipe
 from .zoo import *  # noqa: F403

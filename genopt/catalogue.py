@@ -89,4 +89,4 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
     inner = {p for parts in groups.values() for p in parts}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
-            if n in groups or o.kind not in ('scalar', 'total') and o not in inner}
+            if n in groups or not o.is_shared and o not in inner}

@@ -16,7 +16,8 @@ from .group import is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
 from .composition import Composition
-from .part import MARKS, SWAPPED, Part, PartError
+from .contract import MARKS, SWAPPED, PartError
+from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
 from .trial import Trial, apart
@@ -102,7 +103,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     if len(old['params']) != len(group['params']):
         n = len(old['params'])
         raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {len(group["params"])}')
-    for k, origin in rule.composition.origins.items():
+    for k, origin in rule.composition.original_names.items():
         if k not in given: raise refusal(f'{it} lacks `{k}`')
         row = TABLE.get(k) or TABLE.get(origin)
         try:

@@ -248,7 +248,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         work.gather()
         decaying = [s.get('do_wd', True) for s in states]
         if all(decaying): return [work]
-        decays = {k for k, origin in composition.origins.items() if origin == 'wd'}
+        decays = {k for k, origin in composition.original_names.items() if origin == 'wd'}
         off = {k: 0. if k in decays else v for k, v in hypers.items()}
         rest, without = (work.only([i for i, d in enumerate(decaying) if bool(d) == on]) for on in (True, False))
         without.hypers = off

@@ -26,8 +26,11 @@ from torch import Tensor
 
 from .composition import Composition
 from .hypers import TABLE, check, check_flag
+from .kinds import Scalar
+from .letters import letters, retyped
 from .params import Params
-from .part import REQUIRED, ContractError, Part, where
+from .part import REQUIRED, ContractError, Part
+from .pickling import where
 from .placing import placed
 from .rule import Rule
 from .words import COMMON, Words, unknown
@@ -184,7 +187,6 @@ class Recipe:
 
 def _equations(parts: Iterable[Part]) -> str:
     "The equation of each part, from its documentation, under one another; in the letters that `explain` has."
-    from .study.letters import letters, retyped  # inside, as study/ stands above
     names = letters(parts)
     rows = [(p.label, retyped(p, names)) for p in parts]
     return '\n'.join(f'    {name:{max(len(n) for n, _ in rows)}}  {equation}'.rstrip() for name, equation in rows)
@@ -215,7 +217,7 @@ def _no_sum(base: Recipe, extra: Any) -> ContractError:
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
-    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if p.kind != 'scalar')])
+    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *(p.label for p in extra if not isinstance(p, Scalar))])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
     hypers = base.rule().composition.hypers

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .composition import Composition
 from .hypers import check
-from .part import REQUIRED
+from .contract import REQUIRED
 from .words import Words
 
 if TYPE_CHECKING: from .recipe import Recipe
@@ -72,7 +72,7 @@ class Rule:
         values = {k: values[k] for k in rule.composition.hypers}
         for k, v in values.items():
             if v is REQUIRED: raise TypeError(f'`{k}` is missing: {rule.composition.why_required(k)}, so give {k}=...')
-        return rule, {k: check(k, v, rule.composition.origins[k]) for k, v in values.items()}
+        return rule, {k: check(k, v, rule.composition.original_names[k]) for k, v in values.items()}
 
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "The options among what was given, under our names."

@@ -14,7 +14,7 @@ from ..recipe import Recipe, recipe
 
 __all__ = ['stubs']
 
-MODULES = ['part', 'composition', 'recipe',
+MODULES = ['part', 'kinds', 'composition', 'recipe',
            *[f'parts.{m}' for m in ('scalars', 'transforms', 'stats', 'steps', 'modifiers')]]
 HEAD = """# Written by `python -m genopt stubs` from the code that runs.
 from collections.abc import Sequence

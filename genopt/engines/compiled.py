@@ -242,7 +242,7 @@ def _kernel_of(cohort: Cohort) -> Kernel | Fused | str:
         names = {k: k if k in ('param', 'grad') else f'prev_{k}' for k in stored}  # what the parts call them
         begin = {names[k]: cohort.wide if d.is_floating_point else d for k, d in stored.items()}
         results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
-        tape = record(composition, composition.tensor_parts, begin, segments.numbers_of(composition),
+        tape = record(composition.tensor_parts, begin, segments.numbers_of(composition),
                       [*results.values()], maximize)
         columns = {k: Column(d, tape.tensors[names[k]], tape.results[results[k]] if k in results else None)
                    for k, d in stored.items()}

@@ -14,8 +14,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..composition import Composition
-from ..part import RESERVED, Part
+from ..composition import Composition, Env, walk
+from ..contract import RESERVED
+from ..kinds import Gate
+from ..part import Part
 from ..rehearsal import trial_shape
 from ..trial import apart
 from .layout import PLAIN
@@ -58,7 +60,7 @@ def is_one(composition: Composition, hypers: Mapping[str, Any]) -> bool:
 
 def numbers_of(composition: Composition) -> list[str]:
     "What a kernel is called with: names of hyperparameters, totals, scalars, and stats that are numbers."
-    return [*composition.hypers, *composition.totals, *(p.out for p in composition.number_parts if p.kind != 'gate'),
+    return [*composition.hypers, *composition.totals, *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
             *(f'prev_{k}' for k in composition.number_stats)]
 
 
@@ -85,11 +87,11 @@ def _cut_up(composition: Composition, deciding: set[Part]) -> Iterator[Segment]:
     for as_it_is, group in groupby(composition.tensor_parts, lambda p: p.whole or p in deciding):
         parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
         for p in parts:
-            new_param = composition.reads_new_param and p.out == 'update'
-            needs = [p.like, *p.reads, *['update'] * (p.kind == 'step' and has_update), *['param'] * new_param]
-            reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
-            makes |= dict.fromkeys([p.out, *['new_param'] * new_param])
-            has_update = has_update or p.kind == 'step'
+            needs = {p.template, *p.reads, *['update'] * (p.out == 'update' and has_update)}
+            if 'new_param' in needs: needs = needs - {'new_param'} | {'param', 'update'}
+            reads |= dict.fromkeys(k for k in sorted(needs) if k not in numbers and k not in makes)
+            makes |= dict.fromkeys([p.out])
+            has_update = has_update or p.out == 'update'
         yield Segment(parts, as_it_is, tuple(reads), tuple(makes))
 
 
@@ -102,8 +104,7 @@ def update(
     numbers: Mapping[str, Any]
 ) -> tuple[Tensor, dict[str, Any]]:
     "As `composition.update`, with what stands between parts that run as they are compiled."
-    env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param, 'grad': grad,
-           'raw_grad': grad}
+    env = Env.of(param, grad, state, numbers)
     for segment in segments(composition, numbers):
         tensors = [env[k] for k in segment.reads if k != 'place']
         fits = not segment.as_it_is and all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu for t in tensors)
@@ -117,7 +118,7 @@ def update(
             size = array('q', [param.numel()])
             kernel(1, size.buffer_info()[0], table.buffer_info()[0], numbers)
             env |= made
-        else: composition.walk(segment.parts, env)
+        else: walk(segment.parts, env)
     return env['update'], {k: env[k] for k in composition.stats}
 
 
@@ -134,4 +135,4 @@ def _kernel(composition: Composition, segment: Segment, dtypes: tuple[torch.dtyp
 
 
 def _record(composition: Composition, segment: Segment, tensors: Mapping[str, torch.dtype]) -> Tape:
-    return record(composition, segment.parts, tensors, numbers_of(composition), segment.makes)
+    return record(segment.parts, tensors, numbers_of(composition), segment.makes)

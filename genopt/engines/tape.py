@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from ..composition import Composition
+from ..composition import Env, walk
 from ..part import Part, PartError
 from .numbers import ASKS_NUMBER, Decides, Numbers, Unrecordable
 from .pointwise import why_not_pointwise
@@ -66,8 +66,7 @@ class Tape(NamedTuple):
 
 
 def record(
-    composition: Composition,
-    parts: Iterable[Part],               # Some of its tensor parts, in order
+    parts: Iterable[Part],               # Tensor parts of a composition, in order
     tensors: Mapping[str, torch.dtype],  # What they begin with, by name: the dtype it is computed in
     numbers: Iterable[str],              # Hyperparameters, scalars, and stats that are numbers
     results: Sequence[str],              # What is wanted of what they make, `new_param` too
@@ -85,11 +84,12 @@ def record(
             why = f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}'
             raise (DecidesByNumbers(why, part) if isinstance(e, Decides) else PartError(why)) from e
         if not part.switch: return out
-        return torch.where(env[part.switch] == 0, torch.zeros_like(out) if part.kind == 'step' else env[part.like], out)
+        return torch.where(env[part.switch] == 0, part.nothing(out, env), out)
 
     with shielded(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         draw = torch.Generator().manual_seed(0)
-        env: dict[str, Any] = {k: (1 + torch.rand(SIZE, generator=draw)).to(dtype) for k, dtype in tensors.items()}
+        env = Env({k: (1 + torch.rand(SIZE, generator=draw)).to(dtype)
+                   for k, dtype in tensors.items()})
         env |= {k: torch.tensor(.5 + .01 * i, dtype=torch.float64) for i, k in enumerate(numbers)}
         begin = {k: recorder.add(v) for k, v in env.items()}
         recorder.begun = len(begin)
@@ -97,10 +97,10 @@ def record(
         with recorder:
             if maximize: env['grad'] = -env['grad']
             if 'grad' in env: env.setdefault('raw_grad', env['grad'])
-            composition.walk(parts, env, run)
-            if 'new_param' in results: env.setdefault('new_param', env['param'] + env['update'])
-    return Tape(recorder.ops, {k: begin[k] for k in tensors}, {k: begin[k] for k in begin if k not in tensors},
-                {k: recorder.ref(env[k]) for k in results})
+            walk(parts, env, run)
+            made = {k: recorder.ref(env[k]) for k in results}
+    return Tape(recorder.ops, {k: begin[k] for k in tensors},
+                {k: begin[k] for k in begin if k not in tensors}, made)
 
 
 # -- recording -----------------------------------------------------------------------------------------------

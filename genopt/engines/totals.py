@@ -33,7 +33,7 @@ def totals(work: Sequence[Work]) -> dict[str, float]:
 def _first(work: Work, name: str, waiting: Container[str]) -> bool:
     "Must another total come before this one?"
     before = work.composition.before.get(name, [])
-    return any(p.kind == 'total' and p.out in waiting for p in before)
+    return any(p.out in waiting for p in before)
 
 
 def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
@@ -45,7 +45,7 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
         if c.is_closed(numbers, total): continue
         for (p, tensors), place in zip(rows(part), part.places):
             wide = {k: t if t.dtype == cohort.wide or not t.is_floating_point() else t.to(cohort.wide)
-                    for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
+                    for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.source_reads[name]}
             if work.climb: wide['grad'] = -wide['grad']
             try: share = c.total(total, wide['param'], wide['grad'], wide, {**numbers, 'place': place})
             except PartError as e: raise PartError(f'{e} (on {work.describe(p)})') from e.__cause__

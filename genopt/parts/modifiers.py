@@ -5,7 +5,7 @@ gradient first, what changes the update after the steps, what reads the new para
 """
 import torch
 
-from ..part import gate, scalar, stat, step, total, transform
+from ..kinds import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
 from .stats import step_count
 from .transforms import known

@@ -1,7 +1,7 @@
 "Scalars: numbers that several parameters share, computed once per step in plain Python."
 import math
 
-from ..part import scalar
+from ..kinds import scalar
 
 
 @scalar

@@ -2,7 +2,7 @@
 import torch
 from torch import maximum
 
-from ..part import stat
+from ..kinds import stat
 from .scalars import grown_mom, nadam_mom, past, real_power, root_lr, share_of_grad, share_of_new, share_of_square
 
 

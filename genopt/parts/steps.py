@@ -1,7 +1,7 @@
 "Steps: changes of the parameter, which add up. Each takes its `lr` from the group."
 import torch
 
-from ..part import step
+from ..kinds import step
 from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
                       upper_lr)
 from .transforms import known

@@ -1,7 +1,7 @@
 "Transforms: what recipes do to the gradient before anything remembers it or steps along it, and to the update."
 import torch
 
-from ..part import transform
+from ..kinds import transform
 from .scalars import debias, past
 
 

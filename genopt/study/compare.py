@@ -19,7 +19,7 @@ from ..hypers import TABLE
 from ..part import REQUIRED, Part
 from ..recipe import Recipe, recipe
 from .explain import STYLE, Section, _columns, _value, bound, mathml, table
-from .letters import letters
+from ..letters import letters
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 

@@ -6,15 +6,15 @@ value, and `prev_x` the one before this step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from ..composition import Composition
+from ..kinds import Scalar
 from ..part import REQUIRED, Part
 from .expressions import TOO_ODD, Unsymbolic, put, symbol
-from .letters import LETTERS, hat, letters
+from ..letters import LETTERS, hat, letters
 from .notation import is_writable
 from .symbols import begin, trace
 
@@ -46,7 +46,7 @@ class Equations:
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *composition.tensor_stats,
                         *(f'prev_{k}' for k in composition.tensor_stats)}
-        self.scalars = {line.name: line.expr for line in self.traced if line.part and line.part.kind == 'scalar'}
+        self.scalars = {line.name: line.expr for line in self.traced if isinstance(line.part, Scalar)}
         self.short = {symbol(line.name): line.expr for line in self.traced
                       if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
@@ -59,8 +59,7 @@ class Equations:
 
     def is_off(self, part: Part) -> bool:
         "True if it does nothing, as its switch is 0."
-        value = self.values.get(part.switch)
-        return isinstance(value, Real) and value == 0
+        return part.is_off({**self.values, 'update': symbol('update')})
 
     def begin(self, part: Part) -> Any:
         "What a stat begins with, or None if that cannot be said."
@@ -75,10 +74,12 @@ class Equations:
 
     def _alone(self) -> Iterator[Line]:
         "Each part's own: a step after the first adds to the update."
-        first = next(i for i, p in enumerate(self.composition.ordered) if p.kind == 'step')
+        env = dict[str, Any]()
         for line in self.traced:
-            adds = line.part and line.part.kind == 'step' and line.place > first
-            yield line._replace(expr=symbol('update') + line.expr) if adds else line
+            assert line.part
+            line.part.put(env, line.expr)
+            yield line._replace(expr=env[line.name])
+            env[line.name] = symbol(line.name)
 
     def _finish(self, lines: Iterable[Line], zeros: Mapping[Any, int]) -> list[Line]:
         "With hats for what is debiased, short scalars in their place, and only those others that are read."
@@ -175,8 +176,10 @@ class _Whole:
         if 'update' in self.waiting or not self.moved: self._move()
 
     def _wait(self, part: Part, expr: Any) -> None:
-        if part.kind == 'step': expr += self._update() or 0
-        self.waiting[part.out] = expr
+        update = self._update()
+        env = {} if update is None else {'update': update}
+        part.put(env, expr)
+        expr = self.waiting[part.out] = env[part.out]
         if part.out == 'grad' and not expr.is_Symbol and _readers('grad', self.later[1:]) > 1: self._give('grad')
 
     def _update(self) -> Any:
@@ -219,11 +222,10 @@ class _Whole:
 
 def _running(equations: Equations) -> Iterator[Line]:
     "The lines of the parts that do something, and of the first step."
-    has_update = False
+    env = {**equations.values}
     for line in equations.traced:
-        assert line.part
-        if equations.is_off(line.part) and (line.part.kind != 'step' or has_update): continue
-        has_update |= line.name == 'update'
+        if line.part and line.part.is_off(env): continue
+        if line.name == 'update': env['update'] = line.expr
         yield line
 
 

@@ -16,11 +16,12 @@ import torch
 from ..composition import Composition
 from ..hypers import TABLE
 from ..optimizer import Optimizer
+from ..kinds import Gate, Stat, Total
 from ..part import REQUIRED, Part, PartError
 from ..recipe import Recipe, recipe, rule_of
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
-from .letters import latex as latex_letter
+from ..letters import latex as latex_letter
 from .notation import Latex, Text
 
 __all__ = ['explain', 'Explanation']
@@ -68,9 +69,8 @@ class Section:
     def note(self, part: Part) -> str:
         "What the equation does not say."
         if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
-        if part.kind == 'total': return 'summed over all parameters'
-        if part.kind == 'gate': return 'else nothing happens'
-        if part.kind == 'stat':
+        if part.note: return part.note
+        if isinstance(part, Stat):
             start = self.equations.begin(part)
             if start is None: return f'begins with {_called(part.init)}'
             return '' if start == 0 else f'from {self.text(start)}'
@@ -83,13 +83,13 @@ class Section:
 
     def equation(self, line: Line) -> tuple[str, str]:
         "A line, as text and as LaTeX."
-        if line.part and line.part.kind == 'gate':
+        if isinstance(line.part, Gate):
             holds = line.expr if line.why_not else condition(line.expr)
             return f'only if {self.text(holds)}', rf'\text{{only if }} {self.latex(holds)}'
         letter = self.equations.letters.get(line.name, line.name)
         expr = put(line.expr, {symbol(f'prev_{line.name}'): symbol(line.name)})  # as in m ← β₁·m + …
-        is_new = line.name.endswith(' hat') or bool(line.part and line.part.kind in ('scalar', 'total'))
-        big = line.part is not None and line.part.kind == 'total'
+        is_new = line.name.endswith(' hat') or bool(line.part and line.part.is_shared)
+        big = isinstance(line.part, Total)
         return (f'{letter} {"=" if is_new else "←"} {"Σ " * big}{self.text(expr, line.name)}',
                 latex_letter(letter) + (' = ' if is_new else r' \leftarrow ') + r'\sum ' * big
                 + self.latex(expr, line.name))
@@ -140,7 +140,7 @@ class Explanation:
             if s.title: yield f'\n{s.title}'
             rows = [*s.rows()]
             yield ''
-            yield from _columns([(r.part, r.kind, f'{r.reads} → {r.makes}' if r.part and r.kind != 'gate' else r.reads,
+            yield from _columns([(r.part, r.kind, f'{r.reads} → {r.makes}' if r.part and r.kind != Gate.kind else r.reads,
                                   r.text + f'   ({r.note})' * bool(r.note)) for r in rows])
             yield f'\ntogether{", " * bool(s.left_out())}{s.left_out()}'
             yield from _columns([(text,) for text, _ in s.together()])
@@ -159,7 +159,7 @@ class Explanation:
             if s.title: lines += ['', f'#### {s.title}']
             lines += ['', '| part | kind | reads | makes | equation |', '|---|---|---|---|---|']
             lines += ['| ' + ' | '.join([f'`{r.part}`' if r.part else '', r.kind, _code(r.reads), _code(r.makes) if
-                                         r.kind != 'gate' else '', f'${r.latex}$' + f' ({r.note})' * bool(r.note)])
+                                         r.kind != Gate.kind else '', f'${r.latex}$' + f' ({r.note})' * bool(r.note)])
                       + ' |' for r in s.rows()]
             lines += ['', f'Together{", " * bool(s.left_out())}{s.left_out()}:', '', '$$', aligned(s), '$$', '',
                       '| | hyperparameter | |', '|---|---|---|']
@@ -183,7 +183,7 @@ class Explanation:
     def _html(self) -> Iterator[str]:
         for s in self.sections:
             if s.title: yield f'<h4>{html.escape(s.title)}</h4>'
-            yield table([(_tag('code', r.part), html.escape(r.kind), _tags(r.reads), _tags(r.makes) if r.kind != 'gate'
+            yield table([(_tag('code', r.part), html.escape(r.kind), _tags(r.reads), _tags(r.makes) if r.kind != Gate.kind
                           else '', mathml(r.latex) + (f' <i>({html.escape(r.note)})</i>' if r.note else ''))
                          for r in s.rows()], ('part', 'kind', 'reads', 'makes', 'equation'))
             left_out = f', {s.left_out()}' if s.left_out() else ''
@@ -265,7 +265,7 @@ def memory_of(composition: Composition, values: Mapping[str, Any],
     return res
 
 
-def _start(stat: Part, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
+def _start(stat: Stat, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
     "What a stat begins with; without its values, unless its `init` asks for them."
     meta = torch.empty(shape, dtype=torch.float32, device='meta')
     try: res: torch.Tensor = stat.start(meta, hypers)

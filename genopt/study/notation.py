@@ -7,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from .expressions import Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest, Smallest, Total
-from .letters import latex as latex_letter
+from ..letters import latex as latex_letter
 
 __all__ = ['Text', 'Latex', 'is_writable']
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalogue import recipes
+from ..kinds import Gate, Stat, Step, Total, Transform
 from ..part import Part
 from .compare import Member, _edits, _merged, member
 from .figures import COLORS, figure
@@ -14,7 +15,7 @@ if TYPE_CHECKING: from matplotlib.figure import Figure
 
 __all__ = ['dots', 'family', 'tree']
 
-KINDS = 'total', 'gate', 'stat', 'transform', 'step'
+KINDS = [kind.kind for kind in (Total, Gate, Stat, Transform, Step)]  # and others after them
 
 
 def dots(
@@ -23,7 +24,8 @@ def dots(
     "A row for each optimizer, a column for each part, and a dot where it has it; hollow, under other names."
     lists = [[p.fn for p in ps] for _, ps in rows]
     kind = {p.fn: p.kind for _, ps in rows for p in ps}
-    columns = sorted(_merged(lists), key=lambda f: KINDS.index(kind[f]))
+    kinds = [*dict.fromkeys([*KINDS, *kind.values()])]
+    columns = sorted(_merged(lists), key=lambda f: kinds.index(kind[f]))
     with figure(2.2 + .22 * len(columns), 1.9 + .23 * len(rows)) as fig:
         ax = fig.subplots()
         color = COLORS[0]
@@ -37,7 +39,7 @@ def dots(
         ax.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
         for x in range(1, len(columns)):
             if kind[columns[x]] != kind[columns[x - 1]]: ax.axvline(x - .5, color='.75', lw=.8)
-        for k in KINDS:
+        for k in kinds:
             if xs := [x for x, f in enumerate(columns) if kind[f] == k]:
                 ax.text(sum(xs) / len(xs), -.8, f'{k}s', ha='center', va='bottom', fontsize=8, color='.35')
         ax.set(xlim=(-.6, len(columns) - .4), ylim=(len(rows) - .4, -.6))

@@ -212,9 +212,8 @@ def trace(
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
     "What a stat begins with."
     if not callable(part.init): return number(part.init or 0)
-    names = {part.names.get(a.name, a.name): a.name for a in part._init_args() if a.kind == a.KEYWORD_ONLY}
-    return _run(part.init, [] if part.is_number else [Sym(symbol('param'))],
-                {old: Sym(symbol(new)) for new, old in names.items()}, values)
+    kwargs = {a.name: Sym(symbol(k)) for a, k in zip(part.init_parameters(), part.init_hypers)}
+    return _run(part.init, [] if part.is_number else [Sym(symbol('param'))], kwargs, values)
 
 
 def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, Any]) -> Any:

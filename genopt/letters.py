@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..hypers import TABLE
-from ..part import Part
+from .hypers import TABLE
+from .part import Part
 
 __all__ = ['LETTERS', 'letters', 'retyped', 'latex', 'hat']
 
@@ -98,7 +98,7 @@ def _pattern(letter: str) -> str:
 
 def _typed(part: Part) -> Iterator[tuple[str, str]]:
     "The letters of a part that stands alone, by which it is documented, and the names that they now stand for."
-    plain = Part(part.fn, part.kind, init=part.init)
+    plain = part.under({})
     own = letters([plain])
     for old, new in zip(_with_links([plain]), _with_links([part])):
         for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
