@@ -1,7 +1,6 @@
 """What there is: the recipes by family, the parts, and which recipes use which part. All of it read off the code."""
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from itertools import product
 from types import ModuleType
@@ -36,15 +35,10 @@ def recipes(
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
     if family and family not in families:
         raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
-    return Entries(Entry(name, key, idea(recipe), recipe.parts())
+    return Entries(Entry(name, key, recipe.idea, recipe.parts())
                    for key, module in families.items() if family in ('', key)
                    for name, recipe in vars(module).items()
                    if name in zoo.__all__ and recipe.__module__ == module.__name__)
-
-
-def idea(obj: Recipe | Part) -> str:
-    "The first line of its documentation: what a recipe is about, the equation of a part."
-    return (inspect.getdoc(obj.fn) or '').split('\n')[0]
 
 
 def users(part: Part) -> list[str]:

@@ -3,7 +3,7 @@
     >>> adam = Composition([average_grad, average_sqr_grad, step_count, adam_step])
     >>> state = adam.init(param)                # {'grad_avg': zeros, 'sqr_avg': zeros, 'count': 0}
     >>> numbers = adam.numbers(state, dict(lr=1e-3, mom=.9, sqr_mom=.999, eps=1e-8))
-    >>> change, state = adam.update(param, grad, state, numbers)             # nothing was written to
+    >>> change, state = adam.update(param, grad, state, numbers)        # nothing was written to
     >>> param = param + change
 
 A step has two halves. `numbers` runs the scalars and the stats that are numbers, in plain Python,
@@ -45,7 +45,7 @@ class Env(dict[str, Any]):
 
 
 class Composition:
-    """An ordered list of parts that make an optimizer. If they do not, ContractError says what to write.
+    """An ordered list of parts that make an optimizer, or ContractError says what to write instead.
 
     `parts` are the parts as listed, `ordered` as they run, `stats` the stats by name, and `hypers`
     the hyperparameters with their defaults.
@@ -108,7 +108,7 @@ class Composition:
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
         hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
         until: Part | None=None     # A total, for only what comes before it
-    ) -> dict[str, Any]:  # Hyperparameters, scalars, and stats that are numbers: `prev_count`, `count`
+    ) -> dict[str, Any]:  # Hyperparameters, scalars, stats that are numbers: `prev_count`, `count`
         """The half of a step that is plain numbers, for all parameters with equal numbers in state.
 
         Ends at the first gate that is closed; what comes after it is missing.

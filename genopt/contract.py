@@ -19,7 +19,7 @@ __all__ = ['ContractError', 'PartError', 'REQUIRED', 'RESERVED']
 
 RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
-CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of who makes or calls an optimizer
+CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimizer and its calls
 MARKS = 'do_wd', 'force_train'  # what a fastai Learner writes into a state: decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place
 STATE_WORDS = (*MARKS, SWAPPED)
@@ -27,7 +27,7 @@ OPTIONS = dict(needs=('real', 'matrix'), sparse=('rows', 'dense'))  # values of 
 
 
 class ContractError(TypeError):
-    "A function that cannot be a part, or parts that do not make an optimizer: before the first step."
+    "A function that cannot be a part, or parts that do not make an optimizer."
 
 
 class PartError(RuntimeError):
@@ -50,7 +50,8 @@ def why_no_hyper(name: str, default: Any) -> str:
     "Why a part cannot have such a hyperparameter; '' if it can."
     other = 'give the hyperparameter another name'
     if name in COMMON:
-        return f'`{name}` is how torch spells {code(*COMMON[name])}: say that, or choose another name'
+        ours = code(*COMMON[name])
+        return f'`{name}` is how torch spells {ours}: say that, or choose another name'
     if name in GROUP_KEYS or is_note(name): return f'a group may have its own `{name}`: {other}'
     if name in CALL_WORDS:
         return f'`{name}` means something else to who makes or calls an optimizer: {other}'

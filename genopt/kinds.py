@@ -16,7 +16,7 @@ nothing else.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
 from numbers import Real
 from typing import Any, Protocol, TypeAlias, overload
@@ -81,7 +81,7 @@ class Stat(Part):
         except ValueError:  # a function written in C
             return [inspect.Parameter('param', inspect.Parameter.POSITIONAL_ONLY)]
 
-    def init_parameters(self) -> Sequence[inspect.Parameter]:
+    def init_parameters(self) -> list[inspect.Parameter]:
         return [a for a in self._init_args() if a.kind == a.KEYWORD_ONLY]
 
     def start(self,
@@ -134,7 +134,7 @@ class Transform(Part):
 
 
 class Step(Part):
-    """A part that returns a change of the parameter. The update is the sum of the steps: θ ← θ + Σ steps.
+    """A part that returns a change of the parameter. The update is the sum: θ ← θ + Σ steps.
 
     `switch='wd'`: while that hyperparameter is 0 the change is 0, so engines may leave it out.
     """
@@ -189,7 +189,7 @@ class Scalar(_Number):
 
 
 class Total(_Number):
-    """A part that returns one number (a 0-dim tensor) of a parameter's tensors; its name is their sum.
+    """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
 
     The sum is over all parameters, of all groups, whose parts read it and that have a gradient.
     Every parameter's is taken, in its own shape and after the parts before it, before any moves.

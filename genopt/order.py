@@ -1,4 +1,4 @@
-"""The order of a list of parts: each stands where what it reads is there. If not, an error says why.
+"""The order of a list of parts: what each part reads is there when it runs, or an error says why.
 
 A scalar or a total that is not listed comes before the first part that reads it.
 """
@@ -31,11 +31,10 @@ def checked(parts: Any) -> tuple[Part, ...]:
         raise ContractError(f"{parts!r} is not a list of parts, and not a recipe of genopt's")
     if isinstance(parts, (set, frozenset)):
         raise ContractError('a set of parts has no order: give a list')
-    kept: dict[str, Part] = {}
-    parts = tuple(parts)
-    for p in parts:
+    listed, kept = tuple(parts), dict[str, Part]()
+    for p in listed:
         if not isinstance(p, Part): raise ContractError(_not_a_part(p))
-    for p in parts:
+    for p in listed:
         for word in STATE_WORDS:
             if word in (p.out, *p.reads):
                 raise ContractError(f"`{p.label}` reads or keeps `{word}`, an entry of a "
@@ -44,7 +43,7 @@ def checked(parts: Any) -> tuple[Part, ...]:
         if not isinstance(p, Stat): continue
         if p.out in kept: raise _both(kept[p.out], p, 'keep', p.out)
         kept[p.out] = p
-    return parts
+    return listed
 
 
 def in_order(parts: Iterable[Part], stats: Mapping[str, Part]) -> list[Part]:
@@ -65,8 +64,8 @@ def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, st
     for p in ordered:
         for name, default in p.hypers.items():
             if name in made:
-                raise ContractError(f'`{p.label}` calls a hyperparameter `{name}`, which is already '
-                                    'a stat, a scalar or a tensor: give it another name, '
+                raise ContractError(f'`{p.label}` calls a hyperparameter `{name}`, which is '
+                                    'already a stat, a scalar or a tensor: give it another name, '
                                     + p.with_another(name))
             first = merged.setdefault(name, default)
             if first is REQUIRED: merged[name] = default
@@ -151,8 +150,9 @@ class _Order:
         if keeps := [k for k, by in known.items() if by == stat]:
             now = name.replace(stat, keeps[0])
             return f', which is a part: what it keeps is called `{now}`'
-        return (f', which no part keeps: add a @stat whose first argument is `{stat}` before it, or '
-                'correct the name: ' + did_you_mean(stat, [*RESERVED, *self.stats, *known, *shared]))
+        names = [*RESERVED, *self.stats, *known, *shared]
+        return (f', which no part keeps: add a @stat whose first argument is `{stat}` before it, '
+                f'or correct the name: {did_you_mean(stat, names)}')
 
 
 def _check_new_param_is_last(ordered: list[Part]) -> None:

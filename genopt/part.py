@@ -58,6 +58,9 @@ class Part:
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     is_shared: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # what its equation does not say
+    out: str                 # what its result is called
+    reads: list[str]         # what its function is called with, before the hyperparameters
+    hypers: dict[str, Any]   # their defaults, or REQUIRED
 
     def __init__(self,
         fn: Callable[..., Any],

@@ -39,7 +39,7 @@ def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
 
 
 class _Sum:
-    "A recipe's own parts, and new ones. Parts are known by their index, as one may stand there twice."
+    "A recipe's own parts, and new ones, by their index, as one part may stand there twice."
     def __init__(self, own: Sequence[Part], new: Sequence[Part]):
         self.parts, self.old = [*own, *new], len(own)
         self.all = range(len(self.parts))
@@ -50,7 +50,7 @@ class _Sum:
         self.place = [self._own_place(i) for i in self.all]
         steps = self._of_kind(Step)
         self.first_step = min(steps, key=self.place.__getitem__, default=-1)
-        self.before = [set[int]() for _ in self.all]  # for each part, those that must come before it
+        self.before = [set[int]() for _ in self.all]  # for each part, those that must come first
 
     def _of_kind(self, *kinds: type[Part]) -> list[int]:
         return [i for i in self.all if isinstance(self.parts[i], kinds)]
@@ -142,7 +142,8 @@ class _Sum:
 
     def _was_meant(self, i: int, j: int) -> bool:
         "True if two new parts mean something else in another order than the one given."
-        if not self._are_tied(i, j) or j in self.gates or self.place[i] >= Place.WEIGHTS: return False
+        if not self._are_tied(i, j) or j in self.gates: return False
+        if self.place[i] >= Place.WEIGHTS: return False
         if i in self.changes: return j not in self.changes or self.place[i] == self.place[j]
         is_read = bool(self._names(i) & self.reads[j])
         return i in self.gates or is_read or not self._is_used(i, j)
@@ -156,7 +157,7 @@ class _Sum:
         return self.parts[i].out in self.reads[j] or self.parts[j].out in self.reads[i]
 
     def _is_unstopped(self, i: int, gate: int) -> bool:
-        "True for a number that no part reads which the gate stops, so that it is not stopped either."
+        "True for a number that goes on, as nothing that the gate stops reads it."
         is_number = i in self.stats and self.parts[i].is_number
         return is_number and not self._is_used(i, gate) and self._is_free(i, gate)
 
@@ -200,8 +201,8 @@ class _Sum:
                   else 'leave one out')
         for p, q in combinations(parts[::-1], 2):
             if shared := _totals(p) & _totals(q): advice = _own_total(p, shared)
-        return ContractError(f'{", ".join(names[:-1])} and {names[-1]} need each other, so none can '
-                             f'come first: {advice}')
+        return ContractError(f'{", ".join(names[:-1])} and {names[-1]} need each other, so none '
+                             f'can come first: {advice}')
 
     def _check_gates(self, order: Sequence[int]) -> None:
         "A new gate that had to wait must come before what it stops."

@@ -27,7 +27,7 @@ from torch import Tensor
 from .composition import Composition
 from .hypers import TABLE, check, check_flag
 from .kinds import Scalar
-from .letters import letters, retyped
+from .letters import idea, letters, retyped
 from .params import Params
 from .part import REQUIRED, ContractError, Part
 from .pickling import where
@@ -62,7 +62,7 @@ class Recipe:
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
         self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
-        self.idea = inspect.getdoc(fn) or ''
+        self.idea = idea(fn)
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         self.defaults: dict[str, float] = {}
         for k, v in self.options.items():
@@ -95,7 +95,7 @@ class Recipe:
             *(inspect.Parameter(k, by_place if k == 'lr' else kw, default=empty if v is REQUIRED else v)
               for k, v in values.items()),
             *(inspect.Parameter(k, kw, default=False) for k in ('maximize', 'compile'))])
-        self.__doc__ = '\n\n'.join([self.idea, f'{self.__name__}{self.__signature__}', _equations(composition.parts),
+        self.__doc__ = '\n\n'.join([self.idea, *(inspect.getdoc(self.fn) or '').split('\n\n')[1:], f'{self.__name__}{self.__signature__}', _equations(composition.parts),
                                     _meanings(values, self.rule().words)])
 
     def _wrong(self, why: str) -> ContractError: return ContractError(f'recipe `{self.__name__}`: {why}')

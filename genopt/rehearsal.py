@@ -208,7 +208,8 @@ def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
     for parameters that are kept within bounds.
     """
     composition, draw = trial.composition, torch.Generator('cpu').manual_seed(1)
-    hypers = {k: 1e-3 if composition.original_names.get(k) == 'wd' else v for k, v in hypers.items()}
+    decays = {k for k, name in composition.original_names.items() if name == 'wd'}
+    hypers = {**hypers, **dict.fromkeys(decays & {*hypers}, 1e-3)}
     counts = {k: state[k] for k in composition.number_stats}
     for scale in (1., 1e-3):
         sign = (_uniform(shape, draw) - .5).sign()

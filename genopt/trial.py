@@ -46,7 +46,7 @@ FROM_NUMPY = torch.ops.aten.lift_fresh.default  # what comes in by this, only pi
 def apart() -> Iterator[None]:
     """Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
 
-    An interrupt waits until they are back: else one of ours might stay, and see all operations from then on.
+    An interrupt waits until they are back. Otherwise one of ours might stay on.
     """
     with (shielded(), _disable_current_modes(), temporarily_clear_interpreter_stack(),
           torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),

@@ -5,7 +5,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from ..catalogue import every_part, idea, modifiers, recipes, users
+from ..catalogue import every_part, modifiers, recipes, users
+from ..letters import idea
 from ..zoo import FAMILIES
 from . import Stop
 
@@ -21,7 +22,7 @@ def list(  # noqa: A001
     if (chosen := [f'--{k}' for k, v in dict(family=family, parts=parts, markdown=markdown).items() if v])[1:]:
         raise Stop(f'{" and ".join(chosen)} do not go together: give one')
     if markdown: print(page()); return 0
-    if parts: rows = [(p.label, p.kind, idea(p), ', '.join(users(p)) or '–') for p in every_part()]
+    if parts: rows = [(p.label, p.kind, idea(p.fn), ', '.join(users(p)) or '–') for p in every_part()]
     else:
         try: entries = recipes(family)
         except KeyError as e: raise Stop(e.args[0]) from None
@@ -54,11 +55,11 @@ def page() -> str:
         lines += [_row(f'**{e.name}**', e.idea, ' → '.join(f'`{p.label}`' for p in e.parts)) for e in recipes(key)]
     lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
     lines += ['| modifier | parts | what it does |', '|---|---|---|']
-    lines += [_row(f'**{n}**', ' → '.join(f'`{p.label}`' for p in ps), ' '.join(idea(p) for p in ps))
+    lines += [_row(f'**{n}**', ' → '.join(f'`{p.label}`' for p in ps), ' '.join(idea(p.fn) for p in ps))
               for n, ps in modifiers().items()]
     lines += ['', '## Parts', '', 'With the recipes that use each, under any name and by any of their options.', '']
     lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
-    lines += [_row(f'`{p.label}`', p.kind, idea(p), ', '.join(users(p))) for p in every_part()]
+    lines += [_row(f'`{p.label}`', p.kind, idea(p.fn), ', '.join(users(p))) for p in every_part()]
     return '\n'.join(lines)
 
 

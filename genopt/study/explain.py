@@ -102,7 +102,7 @@ class Section:
 
     def sources(self) -> list[tuple[str, str]]:
         "What parts' documentation cites."
-        found = ((p.__name__, re.findall(r'\(([^()]*(?:arXiv|\b(?:19|20)\d\d\b)[^()]*)\)', inspect.getdoc(p.fn) or ''))
+        found = ((p.__name__, re.findall(r'\(([^()]*(?:arXiv|\b(?:19|20)\d\d\b)[^()]*)\)', ' '.join((inspect.getdoc(p.fn) or '').split())))
                  for p in self.composition.ordered)
         return [*{name: '; '.join(cited) for name, cited in found if cited}.items()]
 
