@@ -58,7 +58,7 @@ class Composition:
         self.ordered = in_order(self.parts, self.stats)
         self.number_parts = _numbers_of(self.ordered)
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
-        self.has_gates = any(isinstance(p, Gate) for p in self.ordered)
+        self.gates = [p.out for p in self.ordered if isinstance(p, Gate)]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
@@ -125,14 +125,9 @@ class Composition:
             if isinstance(part, Gate) and not env[part.out]: break
         return env
 
-    def is_closed(self,
-        numbers: Mapping[str, Any],  # From `numbers`
-        until: Part | None=None      # The same
-    ) -> bool:
-        "True if a gate is closed, so that this step does not happen."
-        if not self.has_gates: return False
-        before = self.before[until.out] if until else self.ordered
-        return not all(numbers.get(p.out) for p in before if isinstance(p, Gate))
+    def is_closed(self, numbers: Mapping[str, Any]) -> bool:
+        "True if a gate is closed in what `numbers` returned, so that this step does not happen."
+        return any(k in numbers and not numbers[k] for k in self.gates)
 
     def total(self,
         total: Part,                 # One of `self.totals`

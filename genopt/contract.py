@@ -8,6 +8,7 @@ the next, such as random numbers; a part that reads it says `whole=True`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import isfunction
 from keyword import iskeyword
 from numbers import Real
 from typing import Any
@@ -74,8 +75,10 @@ def why_no_name(name: Any) -> str:
     return 'give a name that is not a word of Python' if iskeyword(name) else ''
 
 
-def check_options(kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    "Raises ContractError for an option that the decorator `@kind` does not have, or its value."
+def check_decorated(kind: str, fn: Any, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    "Raises ContractError for what `@kind` cannot decorate, and for options that it does not have."
+    if not isfunction(fn):
+        raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is not one')
     for word, value in given.items():
         if word not in known:
             raise ContractError(f'@{kind} has no option `{word}`: {did_you_mean(word, known)}')

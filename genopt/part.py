@@ -6,11 +6,9 @@
     ...     return grad_avg.lerp(grad, 1 - mom)
 
 Positional arguments name what the part reads: stats, scalars, and names with a meaning of their own
-(see `contract.py`). Keyword-only arguments are its hyperparameters, with their defaults; without a
-default, the user must give a value. The decorator says what the result means: see `kinds.py`.
-
-A positional argument with a default names the scalar (or total) that the part depends on, so those
-need not be listed:
+(see `contract.py`). Keyword-only arguments are its hyperparameters; the user must give a value for
+those without a default. The decorator says what the result means: see `kinds.py`. A positional
+argument with a default names the scalar (or total) on which the part depends:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -33,7 +31,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .contract import (REQUIRED, ContractError, PartError, check_options, code, why_no_argument,
+from .contract import (REQUIRED, ContractError, PartError, check_decorated, code, why_no_argument,
                        why_no_hyper, why_no_name)
 from .hypers import did_you_mean
 from .pickling import find, where
@@ -42,11 +40,7 @@ __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED']
 
 
 class Part:
-    """A pure function, and what its signature says: the names of what it reads and of its result.
-
-    The kinds of parts are its subclasses. Raises ContractError for a signature that breaks the
-    contract.
-    """
+    "A pure function, and what its signature says. Raises ContractError if that cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
     options: ClassVar[tuple[str, ...]] = ()  # what its decorator may be given: some of the next six
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
@@ -59,18 +53,13 @@ class Part:
     is_shared: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # what its equation does not say
     out: str                 # what its result is called
-    reads: list[str]         # what its function is called with, before the hyperparameters
-    hypers: dict[str, Any]   # their defaults, or REQUIRED
 
     def __init__(self,
         fn: Callable[..., Any],
         names: Mapping[str, str]={},  # New names of what it reads and of its hyperparameters
         **options: Any                # Of those in the class's `options`
     ):
-        check_options(self.kind, options, self.options)
-        if not inspect.isfunction(fn):
-            raise ContractError(f'@{self.kind} decorates a function, made with `def`, and {fn!r} '
-                                'is not one')
+        check_decorated(self.kind, fn, options, self.options)
         self.fn, self.names = fn, dict(names)
         self.given = {k: options.get(k, getattr(self, k)) for k in self.options}
         vars(self).update(self.given)
@@ -114,8 +103,8 @@ class Part:
 
     def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
         "`out`, if it is what such a part returns. Raises PartError if not."
-        if self.is_number: fits = isinstance(out, (Real, Tensor))
-        else: fits = getattr(out, 'shape', None) == env[self.template].shape
+        fits = (isinstance(out, (Real, Tensor)) if self.is_number else
+                getattr(out, 'shape', None) == env[self.template].shape)
         if not fits: raise self.bad_result(out, env)
         return out
 
@@ -178,8 +167,6 @@ class Part:
         if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
             raise self.broken(f'{self._changes()} gives one name to two of its arguments')
 
-    # -- names -------------------------------------------------------------------------------------
-
     @property
     def known_names(self) -> set[str]:
         "Those that `rename` can change: of arguments, of its scalars' arguments, a scalar's own."
@@ -202,8 +189,8 @@ class Part:
             if n not in known:
                 raise ContractError(f'`{self.label}` has no `{n}` to rename: '
                                     + did_you_mean(n, known))
-        return self.under({n: new for n in sorted(self._defined)
-                           if (new := names.get(self._now(n), self._now(n))) != n})
+        now = {n: names.get(self._now(n), self._now(n)) for n in sorted(self._defined)}
+        return self.under({n: new for n, new in now.items() if new != n})
 
     def under(self, names: Mapping[str, str]) -> Part:
         "The part as it was defined, under these names."

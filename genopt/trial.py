@@ -86,7 +86,7 @@ class Trial:
         for k, total in composition.totals.items():
             numbers = self._numbers_before(total, state, given)
             run = partial(self._run_before, total)
-            given[k] = 0. if composition.is_closed(numbers, total) else \
+            given[k] = 0. if composition.is_closed(numbers) else \
                 composition.total(total, param, grad, state, numbers, run).item()
         with self.watch: numbers = composition.numbers(state, given)
         if composition.is_closed(numbers):

@@ -160,7 +160,7 @@ def by_hand(c, hypers, ps, states):
         shares = []
         for i, _, _, param, grad, cast in rows:
             numbers = c.numbers(cast, given, c.totals[k])
-            if not c.is_closed(numbers, c.totals[k]):
+            if not c.is_closed(numbers):
                 shares.append(c.total(c.totals[k], param, grad, cast, {**numbers, 'place': i}))
         given[k] = torch.stack(shares).double().sum().item() if shares else 0
     for i, p, s, param, grad, cast in rows:

@@ -42,7 +42,7 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
     for cohort in cohorts(work):
         part = cohort.work
         numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
-        if c.is_closed(numbers, total): continue
+        if c.is_closed(numbers): continue
         for (p, tensors), place in zip(rows(part), part.places):
             wide = {k: t if t.dtype == cohort.wide or not t.is_floating_point() else t.to(cohort.wide)
                     for k, t in tensors.items() if k in ('param', 'grad') or f'prev_{k}' in c.source_reads[name]}
