@@ -38,9 +38,9 @@ class Env(dict[str, Any]):
     def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
            numbers: Mapping[str, Any]) -> Env:
         "What the first part sees."
-        env = cls({f'prev_{k}': v for k, v in state.items()}, place=0)
-        env |= numbers
-        env |= {'param': param, 'grad': grad, 'raw_grad': grad}
+        env = cls(numbers, param=param, grad=grad, raw_grad=grad)
+        env.setdefault('place', 0)
+        for k, v in state.items(): env.setdefault(f'prev_{k}', v)
         return env
 
 

@@ -148,7 +148,7 @@ class Step(Part):
     def result_name(self) -> str: return 'update'
 
     def is_off(self, env: Mapping[str, Any]) -> bool:
-        return super().is_off(env) and 'update' in env  # the first step makes it
+        return 'update' in env and super().is_off(env)  # the first step makes the update
 
     def put(self, env: MutableMapping[str, Any], out: Any) -> None:
         env['update'] = env['update'] + out if 'update' in env else out

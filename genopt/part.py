@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,7 +81,7 @@ class Part:
         "Where `recipe + part` puts it, as `kinds.Place` numbers the places."
         raise NotImplementedError
 
-    @property
+    @cached_property
     def template(self) -> str:
         "The name of the tensor whose shape its result has."
         return next(iter(self.reads), '')
@@ -91,7 +92,8 @@ class Part:
 
     def is_off(self, env: Mapping[str, Any]) -> bool:
         "True if its switch is 0. A tensor is not, as it may have a derivative."
-        return bool(self.switch and not isinstance(x := env.get(self.switch), Tensor) and x == 0)
+        if not self.switch: return False
+        return not isinstance(x := env.get(self.switch), Tensor) and bool(x == 0)
 
     def put(self, env: MutableMapping[str, Any], out: Any) -> None:
         "Enters its result."
@@ -179,9 +181,7 @@ class Part:
 
     def rename(self, **names: str) -> Part:
         """The part under other names: `average_grad.rename(grad_avg='slow_avg', mom='slow_mom')`.
-
-        Reaches the scalars that the part depends on. Raises ContractError for an unknown name.
-        """
+        Its scalars follow. Raises ContractError for an unknown name."""
         known = sorted(self.known_names)
         for n, new in names.items():
             if why := why_no_name(new):
