@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
 from numbers import Real
-from typing import Any, Protocol, TypeAlias, overload
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -224,15 +224,12 @@ class Gate(_Number):
 
 # -- decorators ------------------------------------------------------------------------------------
 
-Function: TypeAlias = Callable[..., Any]
-
-
 class Decorator(Protocol):
     "Makes a part of a function, with options or without."
     @overload
-    def __call__(self, fn: Function, /) -> Part: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Part: ...
     @overload
-    def __call__(self, /, **options: Any) -> Callable[[Function], Part]: ...
+    def __call__(self, /, **options: Any) -> Callable[[Callable[..., Any]], Part]: ...
 
 
 def decorator(kind: type[Part]) -> Decorator:

@@ -120,7 +120,7 @@ def composed(rng):
 
 
 def renamed(part, rng):
-    names = sorted(part.knows)
+    names = sorted(part.known_names)
     new = rng.choice(['other', 'grad_avg', 'lr', 'mom2', 'update'])
     return part.rename(**{rng.choice(names): new}) if names else part
 
