@@ -14,7 +14,9 @@ from typing import Any
 from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
-from .part import ContractError, Part, PartError, gate, scalar, stat, step, total, transform
+from .kinds import gate, scalar, stat, step, total, transform
+from .contract import ContractError, PartError
+from .part import Part
 from .parts import *  # noqa: F403
 from .recipe import Recipe
 from .zoo import *  # noqa: F403

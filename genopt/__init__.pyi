@@ -1,17 +1,17 @@
 # Written by `python -m genopt stubs` from the code that runs.
 from . import parts as parts, zoo as zoo
-from .part import stat as stat
-from .part import transform as transform
-from .part import step as step
-from .part import scalar as scalar
-from .part import total as total
-from .part import gate as gate
+from .kinds import stat as stat
+from .kinds import transform as transform
+from .kinds import step as step
+from .kinds import scalar as scalar
+from .kinds import total as total
+from .kinds import gate as gate
 from .catalogue import recipe as recipe
 from .part import Part as Part
 from .recipe import Recipe as Recipe
 from .composition import Composition as Composition
-from .part import ContractError as ContractError
-from .part import PartError as PartError
+from .contract import ContractError as ContractError
+from .contract import PartError as PartError
 from .catalogue import modifiers as modifiers
 from .catalogue import recipes as recipes
 from .catalogue import users as users

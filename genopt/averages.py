@@ -15,7 +15,7 @@ from torch import Tensor
 from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
-from .part import SWAPPED
+from .contract import SWAPPED
 
 __all__ = ['is_swapped', 'put_back', 'refuse_swapped', 'swap']
 

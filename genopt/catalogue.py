@@ -1,7 +1,6 @@
 "What there is: recipes by name and family, parts, and which recipes use which part."
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import product
@@ -39,7 +38,7 @@ def recipes(
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
     if family and family not in families:
         raise KeyError(f'there is no family `{family}`: there are {", ".join(families)}')
-    return Entries(Entry(name, key, idea(r), r.parts())
+    return Entries(Entry(name, key, r.idea, r.parts())
                    for key, module in families.items() if family in ('', key)
                    for name, r in vars(module).items()
                    if name in zoo.__all__ and r.__module__ == module.__name__)
@@ -79,11 +78,6 @@ def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Optio
     name if there is no recipe of that name.
     """
     return find(fn) if isinstance(fn, str) else make(fn, **defaults)
-
-
-def idea(obj: Recipe | Part) -> str:
-    "The first line of its documentation: what a recipe is about, or the equation of a part."
-    return (inspect.getdoc(obj.fn) or '').split('\n')[0]
 
 
 def users(part: Part) -> list[str]:
@@ -133,4 +127,4 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
     inner = {p for parts in groups.values() for p in parts}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
-            if n in groups or o.kind not in ('scalar', 'total') and o not in inner}
+            if n in groups or not o.is_shared and o not in inner}

@@ -16,7 +16,8 @@ from .composition import Composition
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
-from .part import MARKS, SWAPPED, Part, PartError
+from .contract import MARKS, SWAPPED, PartError
+from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
 from .state import begin, begun
@@ -116,7 +117,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     n, here = len(old['params']), len(group['params'])
     if n != here:
         raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {here}')
-    for k, origin in rule.composition.origins.items():
+    for k, origin in rule.composition.original_names.items():
         if k not in given: raise refusal(f'{it} lacks `{k}`')
         row = TABLE.get(k) or TABLE.get(origin)
         try:

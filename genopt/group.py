@@ -23,7 +23,7 @@ from .composition import Composition
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
 from .params import describe, named
-from .part import GROUP_KEYS, REQUIRED
+from .contract import GROUP_KEYS, REQUIRED
 from .rehearsal import rehearse
 from .rule import Rule
 from .words import COMMON, Words, is_note, unknown

@@ -1,7 +1,7 @@
-"""Hyperparameters: the one table of their names, meanings and ranges, and the checks of their values.
+"""Hyperparameters: one table of their names, meanings and ranges, and the checks of values.
 
-One hyperparameter has one name in every recipe, fastai's: `lr`, `mom`, `sqr_mom`, `eps`, `wd` ... What else a rule
-answers to, such as torch's `betas`, is in `words.py`.
+One hyperparameter has one name in every recipe, fastai's: `lr`, `mom`, `sqr_mom`, `eps`, `wd` ...
+What else a rule answers to, such as torch's `betas`, is in `words.py`.
 """
 from __future__ import annotations
 
@@ -77,11 +77,12 @@ TABLE = {h.name: h for h in (
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
 
 # What other libraries say, for advice only.
-SYNONYMS = {'learning_rate': 'lr', 'beta1': 'mom', 'beta2': 'sqr_mom', 'epsilon': 'eps', 'decay': 'wd', 'wdecay': 'wd'}
+SYNONYMS = dict(learning_rate='lr', beta1='mom', beta2='sqr_mom', epsilon='eps', decay='wd',
+                wdecay='wd')
 
 
 def did_you_mean(name: str, choices: Iterable[str], spellings: Iterable[str]=()) -> str:
-    "The end of an error's sentence: the nearest of `choices` and their other spellings, or all choices."
+    "The end of an error: the nearest of `choices` and their other spellings, or all choices."
     choices = list(dict.fromkeys(choices))
     near = [s for s in (SYNONYMS.get(name.lower()),) if s in choices]
     near = near or get_close_matches(name.lower(), [*choices, *spellings], 1, .7)
@@ -91,35 +92,38 @@ def did_you_mean(name: str, choices: Iterable[str], spellings: Iterable[str]=())
 
 
 def plain(name: str, value: Any) -> Any:
-    """`value` as a plain int or float, or as the tensor that it is. Raises TypeError or ValueError for others.
+    """`value` as a plain int or float, or as the tensor that it is.
 
-    NumPy's numbers, fractions and subclasses of int and float become Python's own, as a checkpoint holds no others.
+    Raises TypeError for what is not a number, and ValueError for what is not one finite number.
+    NumPy's numbers, fractions and subclasses of int and float become Python's own, as a checkpoint
+    holds no others.
     """
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.is_complex():
-            raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, or a tensor with one '
-                             'element')
+            raise ValueError(f'`{name}` is a tensor of shape {tuple(value.shape)}: give a number, '
+                             'or a tensor with one element')
         return value
     if getattr(value, 'shape', None) == (): value = value.item()  # NumPy's
     if type(value) is float or type(value) is int and abs(value) < 2**53: return value
     if not isinstance(value, Real):
         raise TypeError(f'`{name}` = {value!r}: give a number, not a {type(value).__name__}')
     try: return int(value) if isinstance(value, int) and abs(value) < 2**53 else float(value)
-    except OverflowError: raise ValueError(f'`{name}` is out of range: it must be a finite number') from None
+    except OverflowError:
+        raise ValueError(f'`{name}` is out of range: it must be a finite number') from None
 
 
 def check(name: str,       # One of our names, or a part's own
           value: Any,      # A number, or a tensor with one element
           origin: str=''   # What a part calls it, if it was renamed
          ) -> Any:         # `value`, as `plain` returns it
-    "Refuses a value that is not a number, not finite or out of the table's range, with TypeError or ValueError."
+    "`value`, if it is in the table's range. Raises TypeError for no number, ValueError otherwise."
     value = plain(name, value)
     row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
     if not math.isfinite(x): raise ValueError(f'`{name}` = {x:g}: give a finite number')
     if not (row.low <= x < row.high and x <= row.most):
-        bounds = [f'at least {row.low:g}'] * (row.low > -math.inf) + [f'below {row.high:g}'] * (row.high < math.inf)
-        bounds += [f'at most {row.most:g}'] * (row.most < math.inf)
-        raise ValueError(f'`{name}` = {x:g} is out of range: it must be ' + ' and '.join(bounds))
+        bounds = (('at least', row.low), ('below', row.high), ('at most', row.most))
+        said = ' and '.join(f'{word} {v:g}' for word, v in bounds if math.isfinite(v))
+        raise ValueError(f'`{name}` = {x:g} is out of range: it must be {said}')
     if row.whole and x != int(x): raise ValueError(f'`{name}` = {x:g}: give a whole number')
     return value
 
@@ -135,16 +139,20 @@ def per_group(
     groups: int,  # How many there are
     size: int=1   # How many numbers the name stands for: 2 of `betas`
 ) -> list[Any]:   # A value for each group
-    """`value` for each group. `slice(a, b)` goes from a to b in equal ratios; `slice(b)` is b/10, and b in the last.
+    """`value` for each group.
 
-    Raises ValueError for another number of values, or for a slice that is neither of these; TypeError for a set.
+    `slice(a, b)` goes from a to b in equal ratios; `slice(b)` is b/10, and b in the last group.
+    Raises ValueError for another number of values, or for a slice that is neither of these;
+    TypeError for a set.
     """
-    if isinstance(value, (set, frozenset)): raise TypeError(f'`{name}` is a set, which has no order: give a list')
+    if isinstance(value, (set, frozenset)):
+        raise TypeError(f'`{name}` is a set, which has no order: give a list')
     if isinstance(value, slice):
         first, last = value.start, value.stop
         if value.step is not None or last is None or size > 1:
-            raise ValueError(f'`{name}` = {value}: give slice(first, last), or a list with one number for each of the '
-                             f'{groups} groups' + ', of one hyperparameter' * (size > 1))
+            more = ', of one hyperparameter' if size > 1 else ''
+            raise ValueError(f'`{name}` = {value}: give slice(first, last), or a list with one '
+                             f'number for each of the {groups} groups{more}')
         for v in (first or 0., last): check(name, v)
         if not first: return [last / 10] * (groups - 1) + [last]
         if not last: raise ValueError(f'`{name}` = {value}: equal ratios do not lead to 0')
@@ -153,14 +161,16 @@ def per_group(
     values = list(value)
     if len(values) == 1: return values * groups
     if len(values) != groups:
-        there = 'is 1 group: give one number' if groups == 1 else f'are {groups} groups: give one for each'
+        there = 'is 1 group: give one number'
+        if groups > 1: there = f'are {groups} groups: give one for each'
         raise ValueError(f'`{name}` has {len(values)} values, and there {there}')
     return values
 
 
 def is_per_group(value: Any, size: int=1) -> bool:
-    "True if it says a value for each group. One pair of `betas` (of `size` 2) does not: it is two numbers."
+    "True if it has a value for each group. One pair of `betas` (`size` 2) does not."
     if isinstance(value, (slice, set, frozenset)): return True
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)): return False
-    if getattr(value, 'shape', None) == () or isinstance(value, torch.Tensor) and value.numel() == 1: return False
+    if getattr(value, 'shape', None) == (): return False
+    if isinstance(value, torch.Tensor) and value.numel() == 1: return False
     return size == 1 or all(isinstance(v, (tuple, list)) for v in value)

@@ -14,7 +14,8 @@ from .composition import Composition
 from .group import Group, is_slip
 from .hypers import check_flag
 from .params import check_params, named
-from .part import GROUP_KEYS, ContractError, Part
+from .contract import GROUP_KEYS, ContractError
+from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
 from .settings import Settings, labels_in, take_engine_words

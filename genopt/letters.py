@@ -1,43 +1,50 @@
-"""The papers' letters for what parts read and make; hyperparameters have theirs in the one table, `hypers.TABLE`.
+"""The papers' letters for what parts read and make; hyperparameters have theirs in `hypers.TABLE`.
 
-A letter is written as people write it, `β₁` or `vₘₐₓ`; LaTeX follows from that. A name without a letter is a word.
+A letter is written as people write it, `β₁` or `vₘₐₓ`; LaTeX follows from that. A name without a
+letter is a word.
 """
 from __future__ import annotations
 
 import inspect
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from .hypers import TABLE
 from .part import Part
 
-__all__ = ['LETTERS', 'letters', 'retyped', 'latex', 'hat']
+__all__ = ['LETTERS', 'letters', 'idea', 'retyped', 'latex', 'hat']
 
 LETTERS = dict(
-    param='θ', grad='g', raw_grad='∇f', update='Δθ', new_param='θ', count='t', rows='rows', columns='columns',
+    param='θ', grad='g', raw_grad='∇f', update='Δθ', new_param='θ', count='t', rows='rows',
+    columns='columns',
     # stats; what ends in ₜ is the step's own value, and the one before it ends in ₜ₋₁
-    grad_avg='m', sqr_avg='v', max_sqr_avg='vₘₐₓ', sqr_sum='v', grad_sum='s', grad_max='u', delta_avg='u', diff_avg='d',
-    fast_avg='m₁', slow_avg='m₂', scaled_avg='b', sqr_norm='v', row_avg='R', column_avg='C', step_size='Δ',
-    mom_product='Πμ', eta='ηₜ', first_param='θ₀', last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped',
+    grad_avg='m', sqr_avg='v', max_sqr_avg='vₘₐₓ', sqr_sum='v', grad_sum='s', grad_max='u',
+    delta_avg='u', diff_avg='d', fast_avg='m₁', slow_avg='m₂', scaled_avg='b', sqr_norm='v',
+    row_avg='R', column_avg='C', step_size='Δ', mom_product='Πμ', eta='ηₜ', first_param='θ₀',
+    last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped',
     # scalars and totals
-    nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ', relative_lr='ρ', lower_lr='η₋',
-    upper_lr='η₊', share_of_new='τ', grown_mom='β₃', grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ',
-    sync='σ', nonfinite_count='bad', noise_size='σ')
+    nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
+    relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
+    grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
+    nonfinite_count='bad', noise_size='σ')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
 POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
 NUMBERS = '₁₂₃₄₅₆₇₈₉'
-EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))  # what makes another letter of one
+# What makes another letter of one
+EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))
 FIRST = ('diff_mom',)  # whose letter is theirs: of Adan's squares, the decay is β₃
 
 
 def letters(parts: Iterable[Part]) -> dict[str, str]:
-    """For each name that the parts, and the scalars they depend on, read or make: a letter of its own.
+    """A letter of its own for each name that the parts, and their scalars, read or make.
 
-    Where two would be alike, a numbered hyperparameter gets the next number, and anything else a prime.
+    Where two would be alike, a numbered hyperparameter gets the next number, and anything else a
+    prime.
     """
     parts = [*_with_links(parts)]
     res: dict[str, str] = dict(param='θ', new_param='θ', update='Δθ')
@@ -64,21 +71,28 @@ def _with_links(parts: Iterable[Part]) -> Iterator[Part]:
 
 def _numbered(hypers: set[str]) -> dict[str, str]:
     "The table's letters; of two with one number, the later one gets the next that is free."
-    wanted = {k: TABLE[k].symbol if k in TABLE else k for k in sorted(hypers, key=[*TABLE, *sorted(hypers)].index)}
-    taken = {letter: k for k, letter in reversed(wanted.items())}
-    taken |= {wanted[k]: k for k in FIRST if k in wanted}
+    order = [*TABLE, *sorted(hypers)]
+    wanted = {k: TABLE[k].symbol if k in TABLE else k for k in sorted(hypers, key=order.index)}
+    owners = {letter: k for k, letter in reversed(wanted.items())}
+    owners |= {wanted[k]: k for k in FIRST if k in wanted}
     for k, letter in [*wanted.items()]:
-        if taken[letter] == k or letter[-1] not in NUMBERS: continue
-        free = [letter[:-1] + i for i in NUMBERS if i > letter[-1] and letter[:-1] + i not in taken]
-        if free: wanted[k] = free[0]; taken[free[0]] = k
+        if owners[letter] == k or letter[-1] not in NUMBERS: continue
+        others = (letter[:-1] + i for i in NUMBERS if i > letter[-1])
+        if free := next((other for other in others if other not in owners), ''):
+            wanted[k], owners[free] = free, k
     return wanted
 
 
-# -- what people typed ---------------------------------------------------------------------------
+# -- what people typed -----------------------------------------------------------------------------
+
+def idea(fn: Callable[..., Any]) -> str:
+    "The first paragraph of a function's documentation, as one line."
+    return ' '.join((inspect.getdoc(fn) or '').split('\n\n')[0].split())
+
 
 def retyped(part: Part, names: Mapping[str, str]) -> str:
-    "The first sentence of a part's documentation, with the letters `names` of the parts that it stands among."
-    line = re.split(r'(?<=\.) (?=[A-ZΑ-Ωα-ω])', (inspect.getdoc(part.fn) or '').split('\n')[0])[0]
+    "The first sentence of a part's documentation, in the letters `names` of those it stands among."
+    line = re.split(r'(?<=\.) (?=[A-ZΑ-Ωα-ω])', idea(part.fn))[0]
     new = dict[str, str]()
     for letter, name in _typed(part):
         now = names[name]
@@ -97,8 +111,8 @@ def _pattern(letter: str) -> str:
 
 
 def _typed(part: Part) -> Iterator[tuple[str, str]]:
-    "The letters of a part that stands alone, by which it is documented, and the names that they now stand for."
-    plain = Part(part.fn, part.kind, init=part.init)
+    "The letters that a part's documentation has, and the names that they now stand for."
+    plain = part.under({})
     own = letters([plain])
     for old, new in zip(_with_links([plain]), _with_links([part])):
         for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
@@ -106,7 +120,7 @@ def _typed(part: Part) -> Iterator[tuple[str, str]]:
             if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]
 
 
-# -- how a letter is written ---------------------------------------------------------------------
+# -- how a letter is written -----------------------------------------------------------------------
 
 def hat(letter: str) -> str:
     "With a hat, on its first character."
@@ -136,5 +150,6 @@ def _greek(c: str) -> str:
     "`\\beta` for β."
     name = unicodedata.name(c, '').split()
     if name[:1] != ['GREEK']: return c
-    word = {'LAMDA': 'lambda', 'EPSILON': 'varepsilon', 'PHI': 'varphi'}.get(name[-1], name[-1].lower())
+    words = dict(LAMDA='lambda', EPSILON='varepsilon', PHI='varphi')
+    word = words.get(name[-1], name[-1].lower())
     return '\\' + (word.capitalize() if name[1] == 'CAPITAL' else word)

@@ -7,7 +7,8 @@ from typing import Any
 
 from .hypers import TABLE
 from .letters import letters, retyped
-from .part import REQUIRED, Part
+from .contract import REQUIRED
+from .part import Part
 from .words import Words
 
 __all__ = ['equations', 'meanings', 'signature']

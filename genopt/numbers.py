@@ -1,8 +1,8 @@
 """Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch.
 
-So workers share them in shared memory, and whatever saves, moves or copies state takes them for what they are. Whole
-numbers are int64 and others float64: a count stays exact, and a product of decays is not rounded to float32. Parts see
-Python's numbers.
+So workers share them in shared memory, and whatever saves, moves or copies state takes them for
+what they are. Whole numbers are int64 and others float64: a count stays exact, and a product of
+decays is not rounded to float32. Parts see Python's numbers.
 """
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def read(x: Any) -> Any:
 
 def read_all(xs: Sequence[Any]) -> list[Any]:
     "As `read`, of many."
-    if not torch._C._len_torch_dispatch_stack(): return [x.item() if isinstance(x, Tensor) else x for x in xs]
+    if not torch._C._len_torch_dispatch_stack():
+        return [x.item() if isinstance(x, Tensor) else x for x in xs]
     with _disable_current_modes(): return read_all(xs)  # a mode could return a stale value
 
 

@@ -26,9 +26,13 @@ from torch import Tensor
 from .composition import Composition
 from .declared import check_options, check_words, checked_defaults
 from .hypers import check, check_flag
+from .kinds import Scalar
+from .letters import idea
 from .manual import equations, meanings, signature
 from .params import Params
-from .part import REQUIRED, ContractError, Part, where
+from .contract import REQUIRED, ContractError
+from .part import Part
+from .pickling import where
 from .placing import placed
 from .rule import Rule
 from .words import Words
@@ -57,7 +61,7 @@ class Recipe:
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
         self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
         self.__module__ = fn.__module__
-        self.idea = inspect.getdoc(fn) or ''
+        self.idea = idea(fn)
         self.options = {k: a.default for k, a in inspect.signature(fn).parameters.items()}
         self.defaults: dict[str, float] = {}
         self._checked(check_options, self.options)
@@ -69,7 +73,8 @@ class Recipe:
         values = {k: self.defaults.get(k, v) for k, v in composition.hypers.items()} | self.options
         self.__signature__ = signature(values)
         self.__doc__ = '\n\n'.join([
-            self.idea, f'{self.__name__}{self.__signature__}', equations(composition.parts),
+            self.idea, *(inspect.getdoc(fn) or '').split('\n\n')[1:],
+            f'{self.__name__}{self.__signature__}', equations(composition.parts),
             meanings(values, self.rule().words)])
 
     def _checked(self, check: Callable[..., Any], *declared: Any) -> Any:
@@ -182,7 +187,7 @@ class Recipe:
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
-    labels = [p.label for p in extra if p.kind != 'scalar']
+    labels = [p.label for p in extra if not isinstance(p, Scalar)]
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *labels])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from .composition import Composition
 from .hypers import TABLE
-from .part import PartError
+from .contract import PartError
 from .trial import Trial, apart, cast
 
 __all__ = ['rehearse', 'stays_still', 'trial_shape']
@@ -166,7 +166,7 @@ def _try(composition: Composition, hypers: Mapping[str, Any], shape: Shape, dtyp
         trial.checks = [trial.check_pieces]
         for grad in _extremes(random(1.)): _may_fail(trial, param, grad, state, full)
         trial.checks = []
-        rates = [k for k in hypers if composition.origins.get(k) == 'lr']
+        rates = [k for k in hypers if composition.original_names.get(k) == 'lr']
         no_rate = {**hypers, **dict.fromkeys(rates, 0.)}
         if hypers not in (full, no_rate): _begin(trial, param, random, hypers)
         try: state = _begin(trial, param, random, no_rate)
@@ -208,7 +208,8 @@ def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
     for parameters that are kept within bounds.
     """
     composition, draw = trial.composition, torch.Generator('cpu').manual_seed(1)
-    hypers = {k: 1e-3 if composition.origins.get(k) == 'wd' else v for k, v in hypers.items()}
+    decays = {k for k, name in composition.original_names.items() if name == 'wd'}
+    hypers = {**hypers, **dict.fromkeys(decays & {*hypers}, 1e-3)}
     counts = {k: state[k] for k in composition.number_stats}
     for scale in (1., 1e-3):
         sign = (_uniform(shape, draw) - .5).sign()

@@ -15,7 +15,7 @@ from typing import Any
 
 from .composition import Composition
 from .hypers import check
-from .part import REQUIRED
+from .contract import REQUIRED
 from .words import Words
 
 __all__ = ['Rule']
@@ -75,7 +75,7 @@ class Rule:
             if v is REQUIRED:
                 why = rule.composition.why_required(k)
                 raise TypeError(f'`{k}` is missing: {why}, so give {k}=...')
-        return rule, {k: check(k, v, rule.composition.origins[k]) for k, v in values.items()}
+        return rule, {k: check(k, v, rule.composition.original_names[k]) for k, v in values.items()}
 
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "The options among what was given, under our names."

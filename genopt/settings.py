@@ -16,7 +16,7 @@ from typing import Any
 from .catalogue import rule_of
 from .group import ENGINE_WORDS, Group
 from .hypers import TABLE, is_per_group, per_group
-from .part import REQUIRED
+from .contract import REQUIRED
 from .rule import Rule
 from .words import Words
 

@@ -15,7 +15,7 @@ from .averages import refuse_swapped
 from .engines.work import Work
 from .group import Group
 from .numbers import kept
-from .part import MARKS, PartError
+from .contract import MARKS, PartError
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'work_of']
@@ -81,6 +81,6 @@ def _split_by_decay(work: Work) -> list[Work]:
     if not exempt: return [work]
     rest = work.subset([i for i in range(len(work.params)) if i not in {*exempt}])
     without = work.subset(exempt)
-    decays = {k for k, origin in work.composition.origins.items() if origin == 'wd'}
+    decays = {k for k, origin in work.composition.original_names.items() if origin == 'wd'}
     without.hypers = {k: 0. if k in decays else v for k, v in work.hypers.items()}
     return [w for w in (rest, without) if w.params]

@@ -20,10 +20,12 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from .composition import Composition, bad_result
+from .composition import Composition
+from .contract import PartError
 from .engines.pointwise import why_not_pointwise
 from .engines.shield import shielded
-from .part import Part, PartError
+from .kinds import Step, Total
+from .part import Part
 
 __all__ = ['Trial', 'apart', 'cast']
 
@@ -44,7 +46,7 @@ FROM_NUMPY = torch.ops.aten.lift_fresh.default  # what comes in by this, only pi
 def apart() -> Iterator[None]:
     """Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
 
-    An interrupt waits until they are back: else one of ours might stay, and see all operations from then on.
+    An interrupt waits until they are back. Otherwise one of ours might stay on.
     """
     with (shielded(), _disable_current_modes(), temporarily_clear_interpreter_stack(),
           torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),
@@ -84,7 +86,7 @@ class Trial:
         for k, total in composition.totals.items():
             numbers = self._numbers_before(total, state, given)
             run = partial(self._run_before, total)
-            given[k] = 0. if composition.is_closed(numbers, total) else \
+            given[k] = 0. if composition.is_closed(numbers) else \
                 composition.total(total, param, grad, state, numbers, run).item()
         with self.watch: numbers = composition.numbers(state, given)
         if composition.is_closed(numbers):
@@ -94,7 +96,8 @@ class Trial:
 
     def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
         "Runs a part, and checks what it did."
-        read = {k: v for k, v in env.items() if k in part.reads and isinstance(v, Tensor)}
+        env = {**env, **{k: env[k] for k in part.reads}}  # one `new_param`
+        read = {k: v for k in part.reads if isinstance(v := env[k], Tensor)}
         before = {k: (v._version, v.clone()) for k, v in read.items()}
         looks = self.check_operations in self.checks and not part.whole
         with self.watch.begin(looks): result = part.run(env)
@@ -102,11 +105,11 @@ class Trial:
             if v._version != before[k][0] or not _same(v, before[k][1]):
                 raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and '
                                 'changes nothing it reads')
-        if part.kind == 'total': return result
-        like = env[part.like]
+        if isinstance(part, Total): return result
+        like = env[part.template]
         if not (isinstance(result, Tensor) and result.shape == like.shape
                 and result.is_floating_point() == like.is_floating_point()):
-            raise bad_result(part, result, like)
+            raise part.bad_result(result, env)
         for check in self.checks: check(part, env, result)
         return result
 
@@ -138,7 +141,7 @@ class Trial:
         param = env['new_param' if 'new_param' in part.reads else 'param']
         if param.numel() < 3 or result.shape != param.shape: return  # too few to tell
         if not ((result - param).abs() <= .1 * param.abs()).all(): return
-        what = 'step' if part.kind == 'step' else 'transform of `update`'
+        what = 'step' if isinstance(part, Step) else 'transform of `update`'
         raise PartError(f'`{part.label}` returns the new parameter: a {what} returns the change '
                         'that is added to it, such as `-lr * grad`')
 
@@ -147,7 +150,7 @@ class Trial:
     def _run_before(self, total: Part, part: Part, env: Mapping[str, Any]) -> Any:
         "Runs what a total depends on, which must do the same again when the step is made."
         result = self._run(part, env)
-        if part.kind == 'total': return result
+        if isinstance(part, Total): return result
         with self.watch: again = part.run(env)
         if self.watch.random or not _same(result, again): raise _random(part, total)
         return result
@@ -157,7 +160,7 @@ class Trial:
         "The numbers that a total depends on, of which the same is true."
         composition = self.composition
         with self.watch: a, b = (composition.numbers(state, hypers, total) for _ in range(2))
-        read = {*total.reads}.union(*(p.reads for p in composition.leads_to[total.out]))
+        read = {*total.reads}.union(*(p.reads for p in composition.sources[total.out]))
         for part in composition.before[total.out]:
             k = part.out
             if part.is_number and k in read and repr(a.get(k)) != repr(b.get(k)):

@@ -14,7 +14,8 @@ from genopt import (Adam, Composition, ContractError, Optimizer, adam_step, aver
                     transform, weight_decay)
 from genopt.parts import clip_share, lookahead_step, max_grad, average_slow_param
 from genopt.hypers import TABLE
-from genopt.part import CALL_WORDS, GROUP_KEYS, RESERVED, STATE_WORDS, Part
+from genopt.contract import CALL_WORDS, GROUP_KEYS, RESERVED, STATE_WORDS
+from genopt.order import keepers
 
 
 def made(*parts):
@@ -249,7 +250,7 @@ def test_what_is_read_may_be_renamed_to_what_there_is():
     assert genopt.clip_by_value.rename(grad='update').out == 'update'
 
 
-NAMES = {k: by for k, by in Part.known_stats.items() if getattr(getattr(genopt, by, None), 'out', '') == k}
+NAMES = {k: by for k, by in keepers().items() if getattr(getattr(genopt, by, None), 'out', '') == k}
 
 @pytest.mark.parametrize('name', NAMES)
 def test_whatever_stat_is_missing_is_named_with_a_part_that_keeps_it(name):

@@ -256,7 +256,7 @@ def test_every_operation_in_c(dtype):
     last = step(lambda grad, *, lr: -lr * grad)
     composition = genopt.Composition([*parts, last])
     begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in fns)], dtype)
-    tape = record(composition, composition.tensor_parts, begin, ['lr'], [*fns, 'new_param'])
+    tape = record(composition.tensor_parts, begin, ['lr'], [*fns, 'new_param'])
     code = loop.source(tape, [loop.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')] +
                          [loop.Column(dtype, None, tape.results[k]) for k in fns])
     made = {k: torch.empty_like(a) for k in fns}

@@ -170,10 +170,10 @@ def test_only_these_parts_have_no_equation():
     for part in every_part():
         try: trace(part)
         except Unsymbolic as e: opaque.add((part.__name__, str(e)))
-    assert opaque == {('orthogonalize', '`bfloat16` is no operation that equations know'),
+    assert opaque == {('orthogonalize', '`bfloat16` is not an operation that equations know'),
                       ('add_noise', 'it needs the value of a number')}
     text = genopt.Muon.explain().text()
-    assert 'g ← orthogonalize(g, a, b, c, k, ε)   (no equation: `bfloat16` is no operation that equations know)' in text
+    assert 'g ← orthogonalize(g, a, b, c, k, ε)   (no equation: `bfloat16` is not an operation that equations know)' in text
 
 
 def of(part, **values):
@@ -195,7 +195,7 @@ def test_a_users_parts():
     def warm_step(grad, grad_avg, warmth=warmth): return -warmth * torch.softmax(grad, 0) * grad_avg
     row = of(warm_step)
     assert row.text == 'Δθ ← warm_step(g, m, warmth)'
-    assert row.note == 'no equation: `softmax` is no operation that equations know'
+    assert row.note == 'no equation: `softmax` is not an operation that equations know'
 
     @step
     def plain_step(grad, *, lr):
@@ -232,10 +232,10 @@ def test_what_an_operation_means(body, text):
 
 @pytest.mark.parametrize('body, why', [
     ('return grad.mul_(2)', 'it writes into a tensor (`mul_`)'),
-    ('return grad * grad.tolist()[0]', '`tolist` is no operation that equations know'),
+    ('return grad * grad.tolist()[0]', '`tolist` is not an operation that equations know'),
     ('return grad * float(int(lr))', 'it needs the value of a number'),
     ('return grad.norm(1) * grad', 'it takes a norm of order 1'),
-    ('return grad * torch.ones(3)', 'it reads a tensor that is none of its arguments'),
+    ('return grad * torch.ones(3)', 'it reads a tensor that is not one of its arguments'),
     ('return grad - grad.mean((0, 2), keepdim=True)', 'it reduces along (0, 2)'),
     ('return grad - grad.mean(1)', 'it reduces along 1 without keepdim'),
     ('return grad / grad.max(0)[0]', 'it reduces along 0'),

@@ -13,7 +13,7 @@ from genopt.catalogue import choices
 from genopt.cli import main
 from genopt.catalogue import every_part
 from genopt.study.explain import explain
-from genopt.study.letters import LETTERS, hat, latex, letters
+from genopt.letters import LETTERS, hat, latex, letters
 from torch import nn
 
 RECIPES = [genopt.recipe(e.name) for e in genopt.recipes()]

@@ -123,7 +123,7 @@ def composed(rng):
 
 
 def renamed(part, rng):
-    names = sorted(part.knows)
+    names = sorted(part.known_names)
     new = rng.choice(['other', 'grad_avg', 'lr', 'mom2', 'update'])
     return part.rename(**{rng.choice(names): new}) if names else part
 
@@ -163,7 +163,7 @@ def by_hand(c, hypers, ps, states):
         shares = []
         for i, param, grad, cast in rows:
             numbers = c.numbers(cast, given, c.totals[k])
-            if not c.is_closed(numbers, c.totals[k]):
+            if not c.is_closed(numbers):
                 shares.append(c.total(c.totals[k], param, grad, cast, {**numbers, 'place': i}))
         given[k] = torch.stack(shares).double().sum().item() if shares else 0
     grads = [p.grad for p in ps]

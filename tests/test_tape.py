@@ -51,7 +51,7 @@ def run_as_kernel(program, dtype):
     composition = genopt.Composition([part_of(k, code, program) for k, code in program.items()] +
                                      [step(lambda grad, *, lr: -lr * grad)])
     begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in program)], dtype)
-    tape = record(composition, composition.tensor_parts, begin, [*composition.hypers], [*program])
+    tape = record(composition.tensor_parts, begin, [*composition.hypers], [*program])
     columns = [loop.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')]
     columns += [loop.Column(tape.results[k].dtype, None, tape.results[k]) for k in program]
     made = {k: torch.empty(len(a), dtype=tape.results[k].dtype) for k in program}
@@ -258,7 +258,7 @@ def test_a_sum_in_place_of_two_dtypes_is_refused():
 
 def recorded(part):
     composition = genopt.Composition([step_count, part])
-    return record(composition, composition.tensor_parts, dict.fromkeys(['param', 'grad'], torch.float32),
+    return record(composition.tensor_parts, dict.fromkeys(['param', 'grad'], torch.float32),
                   ['count', *composition.hypers], ['new_param'])
 
 

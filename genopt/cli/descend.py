@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ..part import ContractError, PartError
+from ..contract import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
 from . import Stop, write

@@ -5,7 +5,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable
 
-from ..catalogue import every_part, idea, modifiers, recipes, users
+from ..catalogue import every_part, modifiers, recipes, users
+from ..letters import idea
 from ..part import Part
 from ..zoo import FAMILIES
 from . import Stop, one_of
@@ -21,7 +22,7 @@ def list(  # noqa: A001
     "Lists the recipes by family, or the parts with the recipes that use them."
     one_of(family=family, parts=parts, markdown=markdown)
     if markdown: print(page())
-    elif parts: _show((p.label, p.kind, idea(p), ', '.join(users(p)) or '–') for p in every_part())
+    elif parts: _show((p.label, p.kind, idea(p.fn), ', '.join(users(p)) or '–') for p in every_part())
     else:
         try: entries = recipes(family)
         except KeyError as e: raise Stop(e.args[0]) from None
@@ -55,12 +56,12 @@ def page() -> str:
         lines += [_row(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)]
     lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
     lines += ['| modifier | parts | what it does |', '|---|---|---|']
-    lines += [_row(f'**{n}**', _labels(ps), ' '.join(map(idea, ps)))
+    lines += [_row(f'**{n}**', _labels(ps), ' '.join(idea(p.fn) for p in ps))
               for n, ps in modifiers().items()]
     lines += ['', '## Parts', '']
     lines += ['With the recipes that use each, under any name and by any of their options.', '']
     lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
-    lines += [_row(f'`{p.label}`', p.kind, idea(p), ', '.join(users(p))) for p in every_part()]
+    lines += [_row(f'`{p.label}`', p.kind, idea(p.fn), ', '.join(users(p))) for p in every_part()]
     return '\n'.join(lines)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from ..numbers import store
-from ..part import PartError
+from ..contract import PartError
 from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .work import Work
 

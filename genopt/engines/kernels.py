@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
+from ..kinds import Gate
 from ..part import Part
 from .inductor import GraphKernel
 from .layout import Cohort
@@ -41,7 +42,7 @@ def addresses_of(tensors: Iterable[Tensor]) -> array[int]:
 def names_of_numbers(composition: Composition) -> list[str]:
     "What a kernel is called with: hyperparameters, totals, scalars, and stats that are numbers."
     return [*composition.hypers, *composition.totals,
-            *(p.out for p in composition.number_parts if p.kind != 'gate'),
+            *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
             *(f'prev_{k}' for k in composition.number_stats)]
 
 
@@ -55,8 +56,7 @@ def kernel_in_place(cohort: Cohort) -> Kernel | GraphKernel:
         names = {k: f'prev_{k}' for k in stored} | dict(param='param', grad='grad')  # for parts
         computed = {names[k]: cohort.dtype if d.is_floating_point else d for k, d in stored.items()}
         results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
-        tape = record(c, c.tensor_parts, computed, names_of_numbers(c), [*results.values()],
-                      work.climb)
+        tape = record(c.tensor_parts, computed, names_of_numbers(c), [*results.values()], work.climb)
         columns = {k: Column(d, tape.tensors[names[k]], tape.results.get(results.get(k, '')))
                    for k, d in stored.items()}
         columns['grad'] = columns.pop('grad')  # last: its addresses change in every step
@@ -76,7 +76,7 @@ def kernel_of_parts(
 ) -> tuple[Kernel, list[torch.dtype]]:   # The dtypes are those of what it makes
     "A kernel that makes new tensors, on the CPU. Raises NoKernel, with the reason."
     def make() -> tuple[Kernel, list[torch.dtype]]:
-        tape = record(composition, parts, reads, names_of_numbers(composition), makes)
+        tape = record(parts, reads, names_of_numbers(composition), makes)
         begin = [Column(d, tape.tensors[k], None) for k, d in reads.items()]
         end = [Column(ref.dtype, None, ref) for ref in tape.results.values()]
         return _loop(tape, begin + end), [c.dtype for c in end]

@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..composition import Composition
-from ..part import RESERVED, Part
+from ..composition import Composition, Env, walk
+from ..contract import RESERVED
+from ..part import Part
 from ..rehearsal import trial_shape
 from ..trial import apart
 from .kernels import addresses_of, kernel_of_parts, names_of_numbers
@@ -67,7 +68,7 @@ def _cut_where_needed(
             for s in found:
                 begin = {k: dtypes[k] for k in s.reads}
                 if not s.as_it_is:
-                    record(composition, s.parts, begin, names_of_numbers(composition), s.makes)
+                    record(s.parts, begin, names_of_numbers(composition), s.makes)
             return found
         except DecidesByNumbers as e: deciding.add(e.part)
 
@@ -90,14 +91,12 @@ def _cut_up(composition: Composition, deciding: set[Part]) -> Iterator[Segment]:
     for as_it_is, group in groupby(composition.tensor_parts, lambda p: p.whole or p in deciding):
         parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
         for p in parts:
-            needs = [p.like, *p.reads]
-            if p.kind == 'step':
-                if has_update: needs.append('update')  # it adds to this
-                has_update = True
-            changes_new_param = composition.reads_new_param and p.out == 'update'
-            if changes_new_param: needs.append('param')
-            reads |= dict.fromkeys(k for k in needs if k not in numbers and k not in makes)
-            makes |= dict.fromkeys([p.out, 'new_param'] if changes_new_param else [p.out])
+            needs = {p.template, *p.reads}
+            if p.out == 'update' and has_update: needs.add('update')  # it adds to this
+            if 'new_param' in needs: needs = needs - {'new_param'} | {'param', 'update'}
+            reads |= dict.fromkeys(k for k in sorted(needs) if k not in numbers and k not in makes)
+            makes[p.out] = None
+            has_update = has_update or p.out == 'update'
         yield Segment(parts, as_it_is, tuple(reads), tuple(makes))
 
 
@@ -112,11 +111,10 @@ class Update:
     def __call__(
         self, param: Tensor, grad: Tensor, state: Mapping[str, Any], numbers: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
-        env = {**{f'prev_{k}': v for k, v in state.items()}, 'place': 0, **numbers, 'param': param,
-               'grad': grad, 'raw_grad': grad}
+        env = Env.of(param, grad, state, numbers)
         for segment in segments(self.composition, numbers):
             made = None if segment.as_it_is else self._by_kernel(segment, env, numbers)
-            if made is None: self.composition.walk(segment.parts, env)
+            if made is None: walk(segment.parts, env)
             else: env |= made
         return env['update'], {k: env[k] for k in self.composition.stats}
 

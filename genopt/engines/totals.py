@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..part import PartError
+from ..contract import PartError
 from .layout import cohorts, real_tensors
 from .work import Work
 
@@ -34,7 +34,7 @@ def totals(work: Sequence[Work]) -> dict[str, float]:
 def _must_wait(work: Work, name: str, waiting: Container[str]) -> bool:
     "True if another total that is still waiting comes before this one."
     before = work.composition.before.get(name, [])
-    return any(p.kind == 'total' and p.out in waiting for p in before)
+    return any(p.out in waiting for p in before)
 
 
 def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
@@ -43,11 +43,11 @@ def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
     for cohort in cohorts(work):
         part = cohort.work
         numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
-        if c.is_closed(numbers, total): continue
+        if c.is_closed(numbers): continue
         for (p, tensors), place in zip(real_tensors(part), part.places):
             used = {k: t.to(cohort.dtype) if t.is_floating_point() else t
                     for k, t in tensors.items()
-                    if k in ('param', 'grad') or f'prev_{k}' in c.read_before[name]}
+                    if k in ('param', 'grad') or f'prev_{k}' in c.source_reads[name]}
             param, grad = used['param'], -used['grad'] if work.climb else used['grad']
             try: share = c.total(total, param, grad, used, {**numbers, 'place': place})
             except PartError as e: raise PartError(f'{e} (on {work.describe(p)})') from e.__cause__

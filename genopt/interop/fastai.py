@@ -19,7 +19,7 @@ from typing import Any
 from ..averages import refuse_swapped
 from ..group import Group, is_momentum, no_hyper, takes
 from ..hypers import check, per_group
-from ..part import MARKS
+from ..contract import MARKS
 from .dynamo import outside_graphs
 
 __all__ = ['ForLearner', 'Values']
@@ -76,7 +76,7 @@ class ForLearner:
         values = dict(zip(map(id, self.param_groups), each))
         for g in groups:
             for n, v in g.rule.words.split(name, values[id(g)]).items():
-                if n in g.composition.hypers: check(n, v, g.composition.origins[n])
+                if n in g.composition.hypers: check(n, v, g.composition.original_names[n])
         old = [g[name] for g in groups]
         try:
             for g in groups: g[name] = values[id(g)]

@@ -17,7 +17,7 @@ from ..checkpoint import refusal, refusing
 from ..composition import Composition
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
-from ..part import GROUP_KEYS
+from ..contract import GROUP_KEYS
 from ..state import begun
 from ..twins import TWINS, Twin, twin
 from ..words import COMMON

@@ -1,13 +1,14 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
-In all of them, what is read (scalars, and tensors, most of them of the parameter's shape) is positional, and
-hyperparameters are keywords. Recipes are made of `scalars`, `stats`, `transforms` and `steps`; `modifiers` can be
-added to any recipe, as in `Adam + cautious`.
+In all of them, what is read (scalars, and tensors, most of them of the parameter's shape) is
+positional, and hyperparameters are keywords. Recipes are made of `scalars`, `stats`, `transforms`
+and `steps`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
 
-Their names follow one system. Stats are called by what they keep: `average_x`, `sum_x`, `max_x`, `last_x`, or a noun
-for a number (`step_count`). Steps are `x_step`, and decays `x_decay`. Transforms are `scale_by_x`, `clip_by_x`, or an
-imperative (`centralize`). Scalars and totals are nouns. Where the field has one name for it, that name stands:
-`momentum_buffer`, `l2_reg`, `weight_decay`, `cautious`, `lazy`, `lookahead`.
+Their names follow one system. Stats are called by what they keep: `average_x`, `sum_x`, `max_x`,
+`last_x`, or a noun for a number (`step_count`). Steps are `x_step`, and decays `x_decay`.
+Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scalars and totals are
+nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
+`weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
 from . import modifiers, scalars, stats, steps, transforms  # noqa: F401
 from .modifiers import *   # noqa: F403
@@ -18,10 +19,11 @@ from .transforms import *  # noqa: F403
 
 # What many rules share; `from genopt import *` has these, the others are asked for by name
 # ruff: noqa: F405
-__all__ = ['step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad',
-           'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy',
-           'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay',
-           'independent_decay', 'cautious_decay',
-           'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms',
-           'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms',
-           'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = [
+    'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad',
+    'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy',
+    'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay',
+    'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm',
+    'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise',
+    'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param',
+    'weight_mean', 'lookahead']

@@ -1,24 +1,26 @@
-"""Modifiers: parts that change any recipe, as in `Adam + cautious` or `AdamW + clip_by_global_norm + lookahead`.
+"""Modifiers: parts that change any recipe, as in `Adam + cautious`.
 
-Some are several parts, in a tuple. In a list of your own they go where `Recipe.__add__` puts them: what changes the
-gradient first, what changes the update after the steps, what reads the new parameter last.
+Some are several parts, in a tuple. In a list of your own they go where `Recipe.__add__` puts them:
+what changes the gradient first, what changes the update after the steps, what reads the new
+parameter last.
 """
 import torch
 
-from ..part import gate, scalar, stat, step, total, transform
+from ..kinds import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
 from .stats import step_count
-from .transforms import known
+from .transforms import replace_nan
 
 
-# -- of the gradient -----------------------------------------------------------------------------------------
+# -- of the gradient -------------------------------------------------------------------------------
 
 def _rest(x): return tuple(range(1, x.dim()))  # the dimensions of one output unit's weights
 
 
 @transform(whole=True)
 def centralize(grad):
-    "g ← g − its mean over each output's weights; a vector stays (Yong et al., arXiv:2004.01461, eq. 1)."
+    """g ← g − its mean over each output's weights; a vector stays
+    (Yong et al., arXiv:2004.01461, eq. 1)."""
     return grad - grad.mean(_rest(grad), keepdim=True) if grad.dim() > 1 else grad
 
 
@@ -49,13 +51,15 @@ def clip_share(sqr_norm=sqr_grad_norm, *, max_norm=1.):
 
 @transform
 def clip_by_global_norm(grad, share=clip_share):
-    "g ← g·min(1, c/‖all g‖), with the norm over all parameters at once (Pascanu et al., arXiv:1211.5063, alg. 1)."
+    """g ← g·min(1, c/‖all g‖), with the norm over all parameters at once
+    (Pascanu et al., arXiv:1211.5063, alg. 1)."""
     return share * grad
 
 
 @transform(whole=True)
 def clip_by_param_norm(grad, param, *, max_ratio=0.01):
-    "g ← g·min(1, c·max(‖θ‖, 1e-3)/‖g‖), norms over each output's weights (Brock et al., arXiv:2102.06171, eq. 3)."
+    """g ← g·min(1, c·max(‖θ‖, 1e-3)/‖g‖), norms over each output's weights
+    (Brock et al., arXiv:2102.06171, eq. 3)."""
     dims = _rest(grad) or None
     limit = max_ratio * torch.linalg.vector_norm(param, dim=dims, keepdim=True).clamp(min=1e-3)
     size = torch.linalg.vector_norm(grad, dim=dims, keepdim=True)
@@ -65,12 +69,13 @@ def clip_by_param_norm(grad, param, *, max_ratio=0.01):
 @transform(whole=True)
 def clip_by_rms(grad, *, max_rms=1.):
     "g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6)."
-    return grad / known(grad.square().mean().sqrt() / max_rms).clamp(min=1.)
+    return grad / replace_nan(grad.square().mean().sqrt() / max_rms).clamp(min=1.)
 
 
 @transform(needs='matrix')
 def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, eps=1e-7):
-    "g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024)."
+    """g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch
+    (Jordan, 2024)."""
     x = grad.bfloat16()
     if tall := x.shape[0] > x.shape[1]: x = x.T
     x = x / x.norm().clamp(min=eps)
@@ -88,10 +93,13 @@ def noise_size(count, *, noise=0.01, noise_decay=0.55):
 
 @transform(whole=True)
 def add_noise(grad, place, count, size=noise_size, *, seed=0):
-    "g ← g + noise, drawn by the seed, the step and the parameter: the same in a resumed run, and on every replica."
-    key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03 + place * 0x8CB92BA72F3D8DD7
+    """g ← g + noise, drawn by the seed, the step and the parameter: the same in a resumed run, and
+    on every replica."""
+    key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03
+    key += place * 0x8CB92BA72F3D8DD7
     draw = torch.Generator(grad.device).manual_seed(key % 2**63)
-    return grad + size * torch.empty_like(grad, memory_format=torch.contiguous_format).normal_(generator=draw)
+    noise = torch.empty_like(grad, memory_format=torch.contiguous_format)
+    return grad + size * noise.normal_(generator=draw)
 
 
 gradient_noise = step_count, add_noise
@@ -118,43 +126,48 @@ def finite_only(bad=nonfinite_count):
 skip_nonfinite = skip_count, finite_only
 
 
-# -- of the update -------------------------------------------------------------------------------------------
+# -- of the update ---------------------------------------------------------------------------------
 
 @transform(whole=True)
 def cautious(update, raw_grad):
-    "Δθ ← Δθ where it goes down the gradient, else 0; over the share of those (Liang et al., arXiv:2411.16085, alg. 1)."
+    """Δθ ← Δθ where it goes down the gradient, else 0; over the share of those
+    (Liang et al., arXiv:2411.16085, alg. 1)."""
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)
 
 
 @transform(whole=True)
 def clip_update_by_rms(update, *, lr, max_rms=1.):
-    "Δθ ← Δθ / max(1, RMS(Δθ/η)/d): no tensor moves further than d·η on average (arXiv:1804.04235, section 6)."
+    """Δθ ← Δθ / max(1, RMS(Δθ/η)/d): no tensor moves further than d·η on average
+    (arXiv:1804.04235, section 6)."""
     if not lr: return update
-    return update / known(update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.)
+    return update / replace_nan(update.square().mean().sqrt() / (lr * max_rms)).clamp(min=1.)
 
 
 @transform(whole=True, decay=True)
 def scale_by_trust_ratio(update, param, *, lr):
-    "Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962)."
+    """Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size
+    (You et al., arXiv:1904.00962)."""
     size, length = param.norm(), update.norm()
     return torch.where((size > 0) & (length > 0), lr * size / length, 1.) * update
 
 
-# -- of the weights ------------------------------------------------------------------------------------------
+# -- of the weights --------------------------------------------------------------------------------
 
 def _precise(param): return param.to(torch.promote_types(param.dtype, torch.float32))
 
 
 @stat(init=_precise)
 def average_param(param_avg, new_param, *, ema=0.999):
-    "w ← β·w + (1 − β)·θ: an average of the weights, from the first ones on; see `Optimizer.swap` (Polyak, 1992)."
+    """w ← β·w + (1 − β)·θ: an average of the weights, from the first ones on; see `Optimizer.swap`
+    (Polyak, 1992)."""
     return param_avg.lerp(new_param, 1 - ema)
 
 
 @stat(init=_precise)
 def mean_param(param_avg, new_param, share=share_of_mean):
-    "w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀ (Izmailov et al., arXiv:1803.05407)."
+    """w ← w + (θ − w)/max(1, t − t₀): the mean of the weights since t₀
+    (Izmailov et al., arXiv:1803.05407)."""
     mean = param_avg + share * (new_param - param_avg)  # no number twice at infinity, as in torch
     return torch.where(torch.full_like(mean, share) < 1, mean, new_param)
 

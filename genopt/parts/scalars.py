@@ -1,18 +1,20 @@
 "Scalars: numbers that several parameters share, computed once per step in plain Python."
 import math
 
-from ..part import scalar
+from ..kinds import scalar
 
 
 @scalar
 def debias(count, *, mom):
-    "1 − β₁ᵗ: the weight of t gradients in an average that began at 0 (Kingma & Ba, arXiv:1412.6980, section 3)."
+    """1 − β₁ᵗ: the weight of t gradients in an average that began at 0
+    (Kingma & Ba, arXiv:1412.6980, section 3)."""
     return 1 - mom**count
 
 
 @scalar
 def share_of_grad(count, *, dampening=0.):
-    "1 − τ: how much of a gradient enters a dampened buffer; all of it on the first step, as in torch."
+    """1 − τ: how much of a gradient enters a dampened buffer; all of it on the first step, as in
+    torch."""
     return 1 - dampening if count > 1 else 1.
 
 
@@ -36,13 +38,15 @@ def annealed_lr(count, *, lr, lr_decay=0.):
 
 @scalar
 def relative_lr(count, *, lr):
-    "min(η, 1/√t): a step as a share of the parameter's own size (Shazeer & Stern, arXiv:1804.04235, section 8)."
+    """min(η, 1/√t): a step as a share of the parameter's own size
+    (Shazeer & Stern, arXiv:1804.04235, section 8)."""
     return min(lr, count**-.5)
 
 
 @scalar
 def share_of_square(count, *, beta2_decay=-0.8):
-    "tᶜ: the share of a new square, which falls with time (Shazeer & Stern, arXiv:1804.04235, section 7.2)."
+    """tᶜ: the share of a new square, which falls with time
+    (Shazeer & Stern, arXiv:1804.04235, section 7.2)."""
     return count**beta2_decay
 
 
@@ -60,7 +64,8 @@ def next_nadam_mom(count, *, mom, momentum_decay=0.004):
 
 @scalar
 def final_sma_length(*, sqr_mom):
-    "ρ∞ = 2/(1 − β₂) − 1: how many gradients the average square is of, in the end (Liu et al., arXiv:1908.03265)."
+    """ρ∞ = 2/(1 − β₂) − 1: how many gradients the average square is of, in the end
+    (Liu et al., arXiv:1908.03265)."""
     return 2 / (1 - sqr_mom) - 1
 
 
@@ -72,13 +77,15 @@ def sma_length(count, final=final_sma_length, *, sqr_mom):
 
 @scalar
 def rectifier(now=sma_length, end=final_sma_length):
-    "r: how far to trust the average square; 0 while its variance has no bound (Liu et al., arXiv:1908.03265, alg. 2)."
+    """r: how far to trust the average square; 0 while its variance has no bound
+    (Liu et al., arXiv:1908.03265, alg. 2)."""
     return math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) if now > 5 else 0.
 
 
 @scalar
 def grown_weight(count, *, slow_weight, warmup=0):
-    "α·min(t/T, 1): the slow average's weight, grown over T steps (Pagliardini et al., arXiv:2409.03137)."
+    """α·min(t/T, 1): the slow average's weight, grown over T steps
+    (Pagliardini et al., arXiv:2409.03137)."""
     return slow_weight * min(count / warmup, 1) if warmup else slow_weight
 
 
@@ -94,13 +101,15 @@ def grown_mom(count, *, mom, slow_mom, warmup=0):
 
 @scalar
 def lower_lr(count, *, final_lr=0.1, bound_rate=1e-3):
-    "η*·(1 − 1/(γt + 1)): grows to η* (Luo et al., arXiv:1902.09843, as in their code, whose bounds also follow η)."
+    """η*·(1 − 1/(γt + 1)): grows to η*
+    (Luo et al., arXiv:1902.09843, as in their code, whose bounds also follow η)."""
     return final_lr * (1 - 1 / (bound_rate * count + 1))
 
 
 @scalar
 def upper_lr(count, *, final_lr=0.1, bound_rate=1e-3):
-    "η*·(1 + 1/(γt)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr` too."
+    """η*·(1 + 1/(γt)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr`
+    too."""
     if bound_rate < 1e-30: return math.inf  # float32 has no number as large
     return final_lr * (1 + 1 / (bound_rate * count))
 

@@ -2,11 +2,12 @@
 import torch
 from torch import maximum
 
-from ..part import stat
-from .scalars import grown_mom, nadam_mom, past, real_power, root_lr, share_of_grad, share_of_new, share_of_square
+from ..kinds import stat
+from .scalars import (grown_mom, nadam_mom, past, real_power, root_lr, share_of_grad, share_of_new,
+                      share_of_square)
 
 
-# -- numbers -------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 
 @stat(init=0)
 def step_count(count):
@@ -26,7 +27,7 @@ def asgd_lr(eta, count, *, lr, lambd=1e-4, power=0.75):
     return lr * real_power(1 + lambd * lr * count, -power)
 
 
-# -- of gradients --------------------------------------------------------------------------------------------
+# -- of gradients ----------------------------------------------------------------------------------
 
 @stat(init=lambda param: param)
 def first_param(first_param):
@@ -54,13 +55,15 @@ def average_slow_grad(slow_avg, grad, slow_mom=grown_mom):
 
 @stat
 def average_diff(diff_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92):
-    "d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change (Xie et al., arXiv:2208.06677)."
+    """d ← β₂·d + (1 − β₂)·(g − gₜ₋₁), where a first gradient is no change
+    (Xie et al., arXiv:2208.06677)."""
     return diff_avg.lerp(past * (grad - prev_last_grad), 1 - diff_mom)
 
 
 @stat(sparse='dense')
 def momentum_buffer(grad_avg, grad, *, mom=0.9):
-    "m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964)."
+    """m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself
+    (Polyak, 1964)."""
     return mom * grad_avg + grad
 
 
@@ -76,21 +79,26 @@ def sum_grad(grad_sum, grad, weight=root_lr):
     return grad_sum + weight * grad
 
 
-# -- of their squares ----------------------------------------------------------------------------------------
+# -- of their squares ------------------------------------------------------------------------------
 
 @stat
 def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·g²"
-    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # not lerp: if v overflows, inf − inf is no number
+    return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # no lerp: v may overflow
 
 
 @stat
 def max_sqr_grad(max_sqr_avg, sqr_avg):
-    "vₘₐₓ ← max(vₘₐₓ, v): AMSGrad's largest average so far (Reddi et al., arXiv:1904.09237), not debiased, as in torch."
+    """vₘₐₓ ← max(vₘₐₓ, v): AMSGrad's largest average so far
+    (Reddi et al., arXiv:1904.09237), not debiased, as in torch."""
     return maximum(max_sqr_avg, sqr_avg)
 
 
-@stat(init=lambda param, *, initial_accumulator_value=0.: torch.full_like(param, initial_accumulator_value))
+def _first_sum(param, *, initial_accumulator_value=0.):
+    return torch.full_like(param, initial_accumulator_value)
+
+
+@stat(init=_first_sum)
 def sum_sqr_grad(sqr_sum, grad):
     "v ← v + g² (Duchi et al., JMLR 12, 2011)."
     return sqr_sum.addcmul(grad, grad)
@@ -110,7 +118,8 @@ def average_sqr_grad_from_first(sqr_avg, grad, share=share_of_new):
 
 @stat
 def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom=0.999, eps=1e-8):
-    "v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2)."
+    """v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m
+    (Zhuang et al., arXiv:2010.07468, algorithm 2)."""
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * (grad - grad_avg), grad - grad_avg) + eps
 
 
@@ -123,46 +132,55 @@ def average_sqr_ahead(sqr_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92
 
 @stat(init=lambda param: torch.full_like(param, 1e-6))
 def average_sqr_grad_by_sign(sqr_avg, grad, *, sqr_mom=0.999):
-    "v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2)."
+    """v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g²
+    (Zaheer et al., NeurIPS 2018, algorithm 2)."""
     return sqr_avg - (1 - sqr_mom) * (sqr_avg - grad * grad).sign() * grad * grad
 
 
 @stat
 def max_grad(grad_max, grad, *, sqr_mom=0.999, eps=1e-8):
-    "u ← max(β₂·u, |g| + ε): a norm with an infinite power (Kingma & Ba, arXiv:1412.6980, section 7.1; ε as in torch)."
+    """u ← max(β₂·u, |g| + ε): a norm with an infinite power
+    (Kingma & Ba, arXiv:1412.6980, section 7.1; ε as in torch)."""
     return maximum(sqr_mom * grad_max, grad.abs() + eps)
 
 
-# -- of a tensor's own shape ---------------------------------------------------------------------------------
+# -- of a tensor's own shape -----------------------------------------------------------------------
 
-def _one_number(param): return param.new_zeros((), dtype=torch.promote_types(param.dtype, torch.float32))
+def _one_number(param):
+    return param.new_zeros((), dtype=torch.promote_types(param.dtype, torch.float32))
 def _rows(param): return param.new_zeros((*param.shape[:-1], 1) if param.dim() > 1 else param.shape)
-def _columns(param): return param.new_zeros((*param.shape[:-2], 1, param.shape[-1]) if param.dim() > 1 else (0,))
+def _columns(param):
+    return param.new_zeros((*param.shape[:-2], 1, param.shape[-1]) if param.dim() > 1 else (0,))
 
 
 @stat(init=_one_number, whole=True)
 def average_sqr_norm(sqr_norm, grad, share=share_of_new):
-    "v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286)."
+    """v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step
+    (Ginsburg et al., arXiv:1905.11286)."""
     return (1 - share) * sqr_norm + share * grad.square().sum()
 
 
 @stat(init=_rows, whole=True, needs='real')
 def average_sqr_rows(row_avg, grad, share=share_of_square):
-    "R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4)."
-    return row_avg.lerp(grad.square().mean(-1, keepdim=True) if grad.dim() > 1 else grad.square(), share)
+    """R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself
+    (Shazeer & Stern, arXiv:1804.04235, alg. 4)."""
+    square = grad.square()
+    return row_avg.lerp(square.mean(-1, keepdim=True) if grad.dim() > 1 else square, share)
 
 
 @stat(init=_columns, whole=True, needs='real')
 def average_sqr_columns(column_avg, grad, share=share_of_square):
     "C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none."
-    return column_avg.lerp(grad.square().mean(-2, keepdim=True), share) if grad.dim() > 1 else column_avg
+    if grad.dim() < 2: return column_avg
+    return column_avg.lerp(grad.square().mean(-2, keepdim=True), share)
 
 
-# -- of signs ------------------------------------------------------------------------------------------------
+# -- of signs --------------------------------------------------------------------------------------
 
 @stat(init=lambda param, *, lr: torch.full_like(param, lr))
-def rprop_step_size(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-6, max_step=50.):
+def rprop_step_size(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2,
+                    min_step=1e-6, max_step=50.):
     "Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993)."
     turn = grad * prev_last_grad
-    scaled = torch.where(turn > 0, eta_plus * step_size, torch.where(turn < 0, eta_minus * step_size, step_size))
-    return scaled.clamp(min_step, max_step)
+    smaller = torch.where(turn < 0, eta_minus * step_size, step_size)
+    return torch.where(turn > 0, eta_plus * step_size, smaller).clamp(min_step, max_step)

@@ -1,16 +1,13 @@
 "Steps: changes of the parameter, which add up. Each takes its `lr` from the group."
 import torch
 
-from ..part import step
-from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom, rectifier, relative_lr,
-                      upper_lr)
-from .transforms import known
+from ..kinds import step
+from .scalars import (annealed_lr, debias, grown_weight, lower_lr, nadam_mom, next_nadam_mom,
+                      rectifier, relative_lr, upper_lr)
+from .transforms import SQR_DEBIAS, replace_nan
 
 
-SQR = debias.rename(mom='sqr_mom')
-
-
-# -- along the gradient, or a memory of gradients ------------------------------------------------------------
+# -- along the gradient, or a memory of gradients --------------------------------------------------
 
 @step
 def sgd_step(grad, *, lr):
@@ -38,13 +35,15 @@ def buffer_step(grad_avg):
 
 @step
 def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
-    "Δθ = −η·(g + β₁·m): looks ahead along the buffer (Sutskever et al., ICML 2013, section 2, as rewritten in torch)."
+    """Δθ = −η·(g + β₁·m): looks ahead along the buffer
+    (Sutskever et al., ICML 2013, section 2, as rewritten in torch)."""
     return -lr * (grad + mom * grad_avg)
 
 
 @step
 def aggmo_step(grad, fast_avg, slow_avg, *, lr):
-    "Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325)."
+    """Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past
+    (Lucas et al., arXiv:1804.00325)."""
     return -lr / 3 * (grad + fast_avg + slow_avg)
 
 
@@ -60,7 +59,7 @@ def debiased_step(grad_avg, bias=debias, *, lr):
     return -lr / bias * grad_avg
 
 
-# -- along a sign --------------------------------------------------------------------------------------------
+# -- along a sign ----------------------------------------------------------------------------------
 
 @step
 def sign_step(grad, *, lr):
@@ -74,23 +73,26 @@ def rprop_step(grad, step_size):
     return -grad.sign() * step_size
 
 
-# -- toward zero ---------------------------------------------------------------------------------------------
+# -- toward zero -----------------------------------------------------------------------------------
 
 @step(switch='wd')
 def weight_decay(param, *, lr, wd=0.01):
-    "Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch)."
+    """Δθ = −η·λ·θ: decay apart from the gradient
+    (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch)."""
     return -lr * wd * param
 
 
 @step(switch='wd')
 def independent_decay(param, *, wd=1e-5):
-    "Δθ = −λ·θ: the same decay whatever η is (Loshchilov & Hutter, arXiv:1711.05101, algorithm 2, with their ηₜ at 1)."
+    """Δθ = −λ·θ: the same decay whatever η is
+    (Loshchilov & Hutter, arXiv:1711.05101, algorithm 2, with their ηₜ at 1)."""
     return -wd * param
 
 
 @step(switch='wd')
 def cautious_decay(update, param, *, lr, wd=0.01):
-    "Δθ = −η·λ·θ where the step goes toward zero too, else 0 (Chen et al., arXiv:2510.12402, algorithm 1)."
+    """Δθ = −η·λ·θ where the step goes toward zero too, else 0
+    (Chen et al., arXiv:2510.12402, algorithm 1)."""
     return -lr * wd * param * (update * param <= 0)
 
 
@@ -100,7 +102,7 @@ def proximal_decay(new_param, *, lr, wd=0.02):
     return new_param * (-lr * wd / (1 + lr * wd))
 
 
-# -- divided by a root mean square ---------------------------------------------------------------------------
+# -- divided by a root mean square -----------------------------------------------------------------
 
 @step
 def scaled_step(grad_avg, sqr_avg, *, lr, eps=1e-3):
@@ -109,14 +111,16 @@ def scaled_step(grad_avg, sqr_avg, *, lr, eps=1e-3):
 
 
 @step
-def adam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, eps=1e-8):
-    "Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1)."
+def adam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS, *, lr, eps=1e-8):
+    """Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ)
+    (Kingma & Ba, arXiv:1412.6980, algorithm 1)."""
     return -lr / bias * grad_avg / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 
 @step
-def adam_hat_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, eps=1e-8):
-    "Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m / (√v + ε): ε beside the raw v (Kingma & Ba, arXiv:1412.6980, end of section 2)."
+def adam_hat_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS, *, lr, eps=1e-8):
+    """Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m / (√v + ε): ε beside the raw v
+    (Kingma & Ba, arXiv:1412.6980, end of section 2)."""
     return -lr * sqr_bias**0.5 / bias * grad_avg / (sqr_avg.sqrt() + eps)
 
 
@@ -127,44 +131,55 @@ def adamax_step(grad_avg, grad_max, bias=debias, *, lr):
 
 
 @step
-def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_nadam_mom, sqr_bias=SQR, *,
-               lr, eps=1e-8):
-    "Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε) (Dozat, 2016; NAdam as in torch)."
+def nadam_step(grad, grad_avg, sqr_avg, mom_product, now=nadam_mom, then=next_nadam_mom,
+               sqr_bias=SQR_DEBIAS, *, lr, eps=1e-8):
+    """Δθ = −η·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁)) / (√v̂ + ε)
+    (Dozat, 2016; NAdam as in torch)."""
     size = (sqr_avg / sqr_bias).sqrt() + eps
     along, ahead = (1 - now) / (1 - mom_product) * grad, then / (1 - mom_product * then) * grad_avg
     return -lr * along / size - lr * ahead / size  # their sum might overflow
 
 
 @step
-def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, rect=rectifier, *, lr, eps=1e-8):
-    "Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0 (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."
-    trusted = known(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # while r is 0, 0/0 is 0 too
+def radam_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS, rect=rectifier, *,
+               lr, eps=1e-8):
+    """Δθ = −η·m̂·r·√(1 − β₂ᵗ) / (√v + ε), or −η·m̂ while r is 0
+    (Liu et al., arXiv:1908.03265, alg. 2; ε as in torch)."""
+    trusted = replace_nan(rect * sqr_bias**0.5 / (sqr_avg.sqrt() + eps))  # 0 while r is 0
     return -lr * (grad_avg / bias) * ((rect == 0) + trusted)
 
 
 @step
-def qhadam_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, *, lr, nu=0.7, sqr_nu=1., eps=1e-8):
-    "Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε) (Ma & Yarats, arXiv:1810.06801, section 4)."
+def qhadam_step(grad, grad_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS, *,
+                lr, nu=0.7, sqr_nu=1., eps=1e-8):
+    """Δθ = −η·((1 − ν₁)·g + ν₁·m̂) / (√((1 − ν₂)·g² + ν₂·v̂) + ε)
+    (Ma & Yarats, arXiv:1810.06801, section 4)."""
     square = (sqr_nu / sqr_bias * sqr_avg).addcmul((1 - sqr_nu) * grad, grad)
     return -lr * ((1 - nu) * grad + nu / bias * grad_avg) / (square.sqrt() + eps)
 
 
 @step
-def adan_step(grad_avg, diff_avg, sqr_avg, bias=debias, diff_bias=debias.rename(mom='diff_mom'), sqr_bias=SQR, *,
-              lr, diff_mom=0.92, eps=1e-8):
-    "Δθ = −η·(m̂ + β₂·d̂) / (√v̂ + ε) (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code)."
-    return -lr * (grad_avg / bias + diff_mom / diff_bias * diff_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
+def adan_step(grad_avg, diff_avg, sqr_avg, bias=debias, diff_bias=debias.rename(mom='diff_mom'),
+              sqr_bias=SQR_DEBIAS, *, lr, diff_mom=0.92, eps=1e-8):
+    """Δθ = −η·(m̂ + β₂·d̂) / (√v̂ + ε)
+    (Xie et al., arXiv:2208.06677, algorithm 1, debiased as in the authors' code)."""
+    along = grad_avg / bias + diff_mom / diff_bias * diff_avg
+    return -lr * along / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 
 @step
-def ademamix_step(grad_avg, slow_avg, sqr_avg, bias=debias, sqr_bias=SQR, weight=grown_weight, *, lr, eps=1e-8):
-    "Δθ = −η·(m̂ + α·m₂) / (√v̂ + ε), where m₂ is not debiased (Pagliardini et al., arXiv:2409.03137, algorithm 1)."
+def ademamix_step(grad_avg, slow_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS,
+                  weight=grown_weight, *, lr, eps=1e-8):
+    """Δθ = −η·(m̂ + α·m₂) / (√v̂ + ε), where m₂ is not debiased
+    (Pagliardini et al., arXiv:2409.03137, algorithm 1)."""
     return -lr * (grad_avg / bias + weight * slow_avg) / (sqr_avg.sqrt() / sqr_bias**0.5 + eps)
 
 
 @step
-def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR, low=lower_lr, high=upper_lr, *, lr, eps=1e-8):
-    "Δθ = −clip(η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) / (√v + ε), η₋, η₊)·m (Luo et al., arXiv:1902.09843, alg. 2, as in their code)."
+def adabound_step(grad_avg, sqr_avg, bias=debias, sqr_bias=SQR_DEBIAS, low=lower_lr,
+                  high=upper_lr, *, lr, eps=1e-8):
+    """Δθ = −clip(η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) / (√v + ε), η₋, η₊)·m
+    (Luo et al., arXiv:1902.09843, alg. 2, as in their code)."""
     return -(lr * sqr_bias**0.5 / bias / (sqr_avg.sqrt() + eps)).clamp(low, high) * grad_avg
 
 
@@ -180,4 +195,4 @@ def madgrad_step(param, first_param, grad_sum, sqr_sum, *, mom=0.9, eps=1e-6):
 def adafactor_step(grad, param, rate=relative_lr, *, min_scale=1e-3):
     "Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4)."
     size = param.square().mean().sqrt()
-    return -rate * known(size).clamp(min=min_scale) * grad
+    return -rate * replace_nan(size).clamp(min=min_scale) * grad

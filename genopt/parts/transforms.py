@@ -1,16 +1,19 @@
-"Transforms: what recipes do to the gradient before anything remembers it or steps along it, and to the update."
+"Transforms: what recipes do to the gradient before other parts read it, and to the update."
 import torch
 
-from ..part import transform
+from ..kinds import transform
 from .scalars import debias, past
 
 
-def known(x, otherwise=0.):
-    """`x`, and `otherwise` where it is not a number. Maxima in torch's Adafactor pass over those.
+SQR_DEBIAS = debias.rename(mom='sqr_mom')
+
+
+def replace_nan(x, by=0.):
+    """`x`, and `by` where it is not a number. Maxima in torch's Adafactor pass over those.
 
     Equations do not show it, as their letters are numbers.
     """
-    return torch.where(x == x, x, otherwise)
+    return torch.where(x == x, x, by)
 
 
 @transform(switch='wd')
@@ -19,43 +22,48 @@ def l2_reg(grad, param, *, wd=0.):
     return grad + wd * param
 
 
-# -- in units of its own size --------------------------------------------------------------------------------
+# -- in units of its own size ----------------------------------------------------------------------
 
 @transform
 def scale_by_rms(grad, sqr_avg, *, eps=1e-8):
-    "g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e)."
+    """g ← g / (√v + ε): the gradient in units of its own size
+    (Tieleman & Hinton, 2012, Coursera lecture 6e)."""
     return grad / (sqr_avg.sqrt() + eps)
 
 
 @transform
 def scale_by_centered_rms(grad, grad_avg, sqr_avg, *, eps=1e-8):
-    "g ← g / (√(v − m²) + ε): in units of its standard deviation (Graves, arXiv:1308.0850, eq. 38–41; ε as in torch)."
+    """g ← g / (√(v − m²) + ε): in units of its standard deviation
+    (Graves, arXiv:1308.0850, eq. 38–41; ε as in torch)."""
     return grad / (sqr_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt() + eps)
 
 
 @transform
-def scale_by_debiased_rms(grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-8):
+def scale_by_debiased_rms(grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-8):
     "g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1)."
     return grad / (sqr_avg.sqrt() / sqr_bias**.5 + eps)
 
 
 @transform
 def scale_by_last_rms(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
-    "g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2)."
+    """g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step
+    (Taniguchi et al., arXiv:2411.02853, algorithm 2)."""
     limit = prev_count**.25
-    scaled = known(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
+    scaled = replace_nan(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
     return scaled.clamp(-limit, limit)
 
 
 @transform
 def scale_by_rms_ratio(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
-    "g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1)."
+    """g ← g·√(u + ε) / √(v + ε), with u the average square of past results
+    (Zeiler, arXiv:1212.5701, algorithm 1)."""
     return grad * ((prev_delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt())
 
 
 @transform(whole=True)
 def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
-    "g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6)."
+    """g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0
+    (You et al., arXiv:1708.03888, eq. 6)."""
     size, slope = param.norm(), grad.norm()
     ratio = torch.where((size > 0) & (slope > 0), trust * size / (slope + wd * size), 1.)
     return lr * ratio * (grad + wd * param)
@@ -63,18 +71,20 @@ def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
 
 @transform(whole=True)
 def scale_by_factored_rms(grad, row_avg, column_avg, *, eps=0.):
-    "g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as in torch (1804.04235)."
+    """g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as
+    in torch (1804.04235)."""
     eps = eps or torch.finfo(grad.dtype).eps
     if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
     square = row_avg @ column_avg / row_avg.mean(-2, keepdim=True).clamp(min=eps)
     return grad * square.clamp(min=eps * eps).rsqrt()
 
 
-# -- looking ahead, and back ---------------------------------------------------------------------------------
+# -- looking ahead, and back -----------------------------------------------------------------------
 
 @transform
 def blend_average(grad, grad_avg, *, nu=0.7):
-    "g ← (1 − ν)·g + ν·m (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again."
+    """g ← (1 − ν)·g + ν·m
+    (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again."""
     return grad.lerp(grad_avg, nu)
 
 
@@ -86,19 +96,22 @@ def use_average(grad, grad_avg):
 
 @transform
 def add_diff(grad, prev_last_grad, past=past, *, mom=0.95, variance_scale=0.025):
-    "g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept)."
+    """g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁): less variance
+    (Yuan et al., arXiv:2411.10438, alg. 2; a first g is kept)."""
     return grad + variance_scale * mom / (1 - mom) * past * (grad - prev_last_grad)
 
 
 @transform
 def scale_by_friction(update, grad, prev_last_grad):
-    "Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little (Dubey et al., arXiv:1909.11015)."
+    """Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little
+    (Dubey et al., arXiv:1909.11015)."""
     return update * torch.sigmoid((prev_last_grad - grad).abs())
 
 
 @transform(decay=True)
 def skip_first_step(update, past=past):
-    "Δθ ← 0 on a parameter's first step, decay too (Taniguchi et al., arXiv:2411.02853, as in their code)."
+    """Δθ ← 0 on a parameter's first step, decay too
+    (Taniguchi et al., arXiv:2411.02853, as in their code)."""
     return past * update
 
 
@@ -108,12 +121,14 @@ def drop_turned(grad, prev_last_grad):
     return torch.where(grad * prev_last_grad < 0, 0., grad)
 
 
-# -- by the tensor as a whole --------------------------------------------------------------------------------
+# -- by the tensor as a whole ----------------------------------------------------------------------
 
 @transform(whole=True, decay=True)
-def scale_by_rms_lag(update, grad, sqr_avg, sqr_bias=debias.rename(mom='sqr_mom'), *, eps=1e-6):
-    "Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind (Wortsman et al., arXiv:2304.13013, alg. 2)."
-    return update / (grad / (sqr_avg / sqr_bias).sqrt().clamp(min=eps)).square().mean().sqrt().clamp(min=1.)
+def scale_by_rms_lag(update, grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-6):
+    """Δθ ← Δθ / max(1, RMS(g / max(√v̂, ε))): slower when v lags behind
+    (Wortsman et al., arXiv:2304.13013, alg. 2)."""
+    ratio = grad / (sqr_avg / sqr_bias).sqrt().clamp(min=eps)
+    return update / ratio.square().mean().sqrt().clamp(min=1.)
 
 
 @transform(needs='matrix')
@@ -124,13 +139,15 @@ def scale_by_shape(grad):
 
 @transform(needs='matrix')
 def match_adam_rms(grad):
-    "g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps (Liu et al., arXiv:2502.16982)."
+    """g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps
+    (Liu et al., arXiv:2502.16982)."""
     return .2 * max(grad.shape)**.5 * grad
 
 
-# -- sparse gradients ----------------------------------------------------------------------------------------
+# -- sparse gradients ------------------------------------------------------------------------------
 
 @transform(sparse='rows', needs='real')
 def lazy(grad):
-    "Of a sparse gradient, moves and remembers only those rows that have one (as torch's SparseAdam)."
+    """Of a sparse gradient, moves and remembers only those rows that have one
+    (as torch's SparseAdam)."""
     return grad

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..part import REQUIRED, Part
+from ..contract import REQUIRED
+from ..part import Part
 from .members import Member, written
 
 __all__ = ['difference', 'distance', 'edit', 'merged']

@@ -1,18 +1,19 @@
-"""A composition's equations: each part's own, and the whole update in as few lines as a paper would need.
+"""A composition's equations: each part's own, and the whole update in as few lines as in a paper.
 
-Both are lists of assignments, in order: run from the first to the last, they make one step. In them `x` is a stat's new
-value, and `prev_x` the one before this step.
+Both are lists of assignments, in order: run from the first to the last, they make one step. In them
+`x` is a stat's new value, and `prev_x` the one before this step.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from ..composition import Composition
-from ..part import REQUIRED, Part
+from ..kinds import Scalar
+from ..contract import REQUIRED
+from ..part import Part
 from .expressions import TOO_ODD, Unsymbolic, put, symbol
 from ..letters import LETTERS, hat, letters
 from .notation import is_writable
@@ -26,27 +27,29 @@ class Line(NamedTuple):
     name: str              # What is assigned: a stat, `grad`, `update`, `param`, a scalar ...
     expr: Any              # A sympy expression, whose symbols have the names of what is read
     part: Part | None=None # Whose it is
-    why_not: str=''        # If the part cannot run on symbols: the reason. `expr` is then its name, and what it reads
+    why_not: str=''        # Why the part cannot run on symbols; `expr` is then a function
     place: int=-1          # Which of the composition's parts it is: one may stand there twice
 
 
 class Equations:
     """The equations of `composition`. `parts`: a line for each part. `whole`: the update.
 
-    Questions that hyperparameters decide alone are answered by `values`. What is 0 (`lr` apart) is left out of `whole`.
-    Where the update cannot be put together, `whole` is the lines of the parts, and their sum.
+    Questions that hyperparameters decide alone are answered by `values`. What is 0 (`lr` apart) is
+    left out of `whole`. Where the update cannot be put together, `whole` is the lines of the parts,
+    and their sum.
     """
     def __init__(self,
         composition: Composition,
         values: Mapping[str, Any],            # Of its hyperparameters, as far as they are known
         names: Mapping[str, str] | None=None  # Letters, if they are shared with other compositions
     ):
-        self.composition, self.values = composition, {k: v for k, v in values.items() if v is not REQUIRED}
+        self.composition = composition
+        self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
-        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *composition.tensor_stats,
-                        *(f'prev_{k}' for k in composition.tensor_stats)}
-        self.scalars = {line.name: line.expr for line in self.traced if line.part and line.part.kind == 'scalar'}
+        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param'}
+        self.tensors |= {name for k in composition.tensor_stats for name in (k, f'prev_{k}')}
+        self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
         self.short = {symbol(line.name): line.expr for line in self.traced
                       if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
@@ -59,11 +62,10 @@ class Equations:
 
     def is_off(self, part: Part) -> bool:
         "True if it does nothing, as its switch is 0."
-        value = self.values.get(part.switch)
-        return isinstance(value, Real) and value == 0
+        return part.is_off({**self.values, 'update': symbol('update')})
 
     def begin(self, part: Part) -> Any:
-        "What a stat begins with, or None if that cannot be said."
+        "The expression of what a stat begins with, or None if it has none."
         try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
@@ -75,13 +77,15 @@ class Equations:
 
     def _alone(self) -> Iterator[Line]:
         "Each part's own: a step after the first adds to the update."
-        first = next(i for i, p in enumerate(self.composition.ordered) if p.kind == 'step')
+        env = dict[str, Any]()
         for line in self.traced:
-            adds = line.part and line.part.kind == 'step' and line.place > first
-            yield line._replace(expr=symbol('update') + line.expr) if adds else line
+            assert line.part
+            line.part.put(env, line.expr)
+            yield line._replace(expr=env[line.name])
+            env[line.name] = symbol(line.name)
 
     def _finish(self, lines: Iterable[Line], zeros: Mapping[Any, int]) -> list[Line]:
-        "With hats for what is debiased, short scalars in their place, and only those others that are read."
+        "With hats for what is debiased, short scalars in place, and no scalar that is not read."
         done, hats = list[Line](), dict[str, Any]()
         for line in lines:
             try: done += self._finished(line, zeros, hats)
@@ -98,9 +102,10 @@ class Equations:
     def _finished(self,
         line: Line,
         zeros: Mapping[Any, int],
-        hats: dict[str, Any]  # Those that were written before, and what they are; new ones are added
-    ) -> list[Line]:          # Raises what sympy raises, and Unsymbolic where a result is not a number
-        trivial = {k: v for k, e in self.short.items() if (v := put(e, zeros)).is_Number}  # 1 − β₁ᵗ, if β₁ is 0
+        hats: dict[str, Any]  # Those written so far, and what they are; new ones are added
+    ) -> list[Line]:          # Raises what sympy raises, and Unsymbolic for what is not a number
+        short = {k: put(e, zeros) for k, e in self.short.items()}
+        trivial = {k: v for k, v in short.items() if v.is_Number}  # 1 − β₁ᵗ, if β₁ is 0
         expr, new = put(put(line.expr, zeros), trivial), dict[str, Any]()
         if line.name not in self.scalars: expr, new = self._hats(expr, hats)
         above = [Line(name, _checked(self._plain(put(value, zeros))), line.part, place=line.place)
@@ -111,7 +116,8 @@ class Equations:
         return [*above, line._replace(expr=_checked(expr))]
 
     def _plain(self, expr: Any) -> Any:
-        while found := {s: e for s, e in self.short.items() if s in expr.free_symbols}: expr = put(expr, found)
+        while found := {s: e for s, e in self.short.items() if s in expr.free_symbols}:
+            expr = put(expr, found)
         return expr
 
     def _hats(self, expr: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -148,15 +154,16 @@ def tidy(expr: Any) -> Any:
     rest = expr - theta if theta in sp.Add.make_args(expr) else expr
     tries = [sp.collect(rest, eta), -sp.collect(-rest, eta), sp.factor_terms(rest), rest]
     res = [e if rest is expr else theta + e for e in tries] + [sp.collect(expr, theta)]
-    if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise): res.append(sp.cancel(sp.together(expr)))
+    if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise):
+        res.append(sp.cancel(sp.together(expr)))
     return min(res, key=lambda e: (e.count_ops(), str(e).count('-')))
 
 
 class _Whole:
-    """Puts what is read once into its reader's line, and gives a line of its own to what is read more often.
+    """Puts what is read once into its reader's line; what is read more often has one of its own.
 
-    `grad` and `update` wait for their readers as expressions of what the lines so far have made: so what is about to
-    change is given to those that wait and contain it.
+    `grad` and `update` wait for their readers as expressions of what the lines so far have made: so
+    what is about to change is given to those that wait and contain it.
     """
     def __init__(self, equations: Equations):
         self.lines = list[Line]()
@@ -175,14 +182,18 @@ class _Whole:
         if 'update' in self.waiting or not self.moved: self._move()
 
     def _wait(self, part: Part, expr: Any) -> None:
-        if part.kind == 'step': expr += self._update() or 0
-        self.waiting[part.out] = expr
-        if part.out == 'grad' and not expr.is_Symbol and _readers('grad', self.later[1:]) > 1: self._give('grad')
+        update = self._update()
+        env = {} if update is None else {'update': update}
+        part.put(env, expr)
+        expr = self.waiting[part.out] = env[part.out]
+        if part.out != 'grad' or expr.is_Symbol: return
+        if _readers('grad', self.later[1:]) > 1: self._give('grad')
 
     def _update(self) -> Any:
         "The update so far, but for what has moved the parameter; None before the first step."
         if 'update' in self.waiting: return self.waiting['update']
-        return symbol('update') if any(q.name == 'update' for q in self.lines) and not self.moved else None
+        has_line = any(q.name == 'update' for q in self.lines)
+        return symbol('update') if has_line and not self.moved else None
 
     def _put_in(self, expr: Any) -> Any:
         new, update = symbol('new_param'), symbol('update')
@@ -210,20 +221,20 @@ class _Whole:
         self.lines.append(Line('param', value))
 
     def _before(self, name: str, value: Any) -> None:
-        "Gives what waits with the old value of `name` in it, and is read later. `value` is the new one."
+        "Gives what waits with the old value of `name` in it, and is read later; `value` is new."
         for other in [k for k, v in self.waiting.items() if symbol(name) in v.free_symbols]:
             if other == 'grad' and not _readers('grad', self.later): continue
-            if symbol(other) in value.free_symbols: raise Unsymbolic('each of two has the other in it')
+            if symbol(other) in value.free_symbols:
+                raise Unsymbolic('each of two has the other in it')
             self._give(other)
 
 
 def _running(equations: Equations) -> Iterator[Line]:
     "The lines of the parts that do something, and of the first step."
-    has_update = False
+    env = {**equations.values}
     for line in equations.traced:
-        assert line.part
-        if equations.is_off(line.part) and (line.part.kind != 'step' or has_update): continue
-        has_update |= line.name == 'update'
+        if line.part and line.part.is_off(env): continue
+        if line.name == 'update': env['update'] = line.expr
         yield line
 
 

@@ -17,6 +17,7 @@ import torch
 from ..catalogue import find
 from ..composition import Composition
 from ..optimizer import Optimizer
+from ..kinds import Gate, Stat, Total
 from ..part import Part
 from ..recipe import Recipe
 from .equations import Equations, Line
@@ -87,7 +88,7 @@ class Section:
             if line.place not in places[:i]:
                 own = f'prev_{part.out}'
                 reads = ', '.join(part.out if n == own else n for n in part.reads)
-                makes = '' if part.kind == 'gate' else part.out
+                makes = '' if isinstance(part, Gate) else part.out
                 named = part.label, part.kind, reads, makes
             note = '' if line.place in places[i + 1:] else self.note(part)
             yield Row(*named, *self.equation(line), note)
@@ -95,9 +96,8 @@ class Section:
     def note(self, part: Part) -> str:
         "What the equation does not say."
         if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
-        if part.kind == 'total': return 'summed over all parameters'
-        if part.kind == 'gate': return 'else nothing happens'
-        if part.kind == 'stat':
+        if part.note: return part.note
+        if isinstance(part, Stat):
             start = self.equations.begin(part)
             if start is None: return f'begins with {_called(part.init)}'
             return '' if start == 0 else f'from {self.text(start)}'
@@ -116,16 +116,15 @@ class Section:
 
     def equation(self, line: Line) -> Math:
         "A line, as text and as LaTeX."
-        kind = line.part.kind if line.part else ''
-        if kind == 'gate':
+        if isinstance(line.part, Gate):
             holds = line.expr if line.why_not else condition(line.expr)
             return Math(f'only if {self.text(holds)}', rf'\text{{only if }} {self.latex(holds)}')
         letter = self.equations.letters.get(line.name, line.name)
         last, own = symbol(f'prev_{line.name}'), symbol(line.name)
         expr = put(line.expr, {last: own})  # as in m ← β₁·m + …
-        is_new = line.name.endswith(' hat') or kind in ('scalar', 'total')
+        is_new = line.name.endswith(' hat') or line.part is not None and line.part.is_shared
         text, latex = self.text(expr, line.name), self.latex(expr, line.name)
-        if kind == 'total': text, latex = f'Σ {text}', rf'\sum {latex}'
+        if isinstance(line.part, Total): text, latex = f'Σ {text}', rf'\sum {latex}'
         sign, its_latex = ('=', '=') if is_new else ('←', r'\leftarrow')
         return Math(f'{letter} {sign} {text}', f'{latex_letter(letter)} {its_latex} {latex}')
 

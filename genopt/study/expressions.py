@@ -1,9 +1,9 @@
 """What equations are made of, beside what sympy has: norms, means, clipping, and conditions.
 
     >>> x = symbol('x')
-    >>> settled(sp.Ne(truth(x > 1), 0))                 # a condition on a condition is that condition
+    >>> settled(sp.Ne(truth(x > 1), 0))              # a condition on a condition is that condition
     x > 1
-    >>> cases([(truth(x > 1), x < 2), (0, sp.true)])    # a choice between conditions is a condition
+    >>> cases([(truth(x > 1), x < 2), (0, sp.true)]) # a choice between conditions is a condition
     Truth((x > 1) & (x < 2))
 
 Conditions never hold cases, so that sympy has no reason to write them in words of its own (`ITE`).
@@ -21,8 +21,8 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
-__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth', 'settled',
-           'cases', 'put', 'NUMPY']
+__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth',
+           'settled', 'cases', 'put', 'NUMPY']
 
 
 class Unsymbolic(TypeError):
@@ -36,7 +36,8 @@ class _Real(sp.Function):  # type: ignore[misc]
     def _eval_is_extended_real(self) -> bool: return True
 
     @classmethod
-    def eval(cls, *args: Any) -> Any: return cls.of_numbers(*args) if all(a.is_number for a in args) else None
+    def eval(cls, *args: Any) -> Any:
+        return cls.of_numbers(*args) if all(a.is_number for a in args) else None
 
     @classmethod
     def of_numbers(cls, *args: Any) -> Any:
@@ -65,7 +66,8 @@ class MatProd(_OfZero): "The product of two matrices."
 class Transposed(_Real):
     "xᵀ"
     @classmethod
-    def eval(cls, x: Any) -> Any: return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
+    def eval(cls, x: Any) -> Any:
+        return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
 
 class Clip(_Real):
     "x, between two bounds."
@@ -85,7 +87,8 @@ class Finite(_Real):
 class Truth(_Real):
     "1 where a condition holds, else 0."
     @classmethod
-    def eval(cls, x: Any) -> Any: return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
+    def eval(cls, x: Any) -> Any:
+        return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
 
 
 NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
@@ -111,7 +114,7 @@ def number(x: Any) -> Any:
     return sp.Rational(simple.numerator, simple.denominator)
 
 
-# -- conditions ----------------------------------------------------------------------------------
+# -- conditions ------------------------------------------------------------------------------------
 
 def is_condition(x: Any) -> bool: return isinstance(x, (Relational, BooleanFunction, BooleanAtom))
 
@@ -156,7 +159,7 @@ def _either(pieces: list[tuple[Any, Any]]) -> Any:
 
 
 def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
-    "Cases, in order; a choice between something and 0 is a product, and one between conditions a condition."
+    "Cases, in order. A choice between x and 0 is a product, and one of conditions a condition."
     merged: list[tuple[Any, Any]] = []
     for value, c in pieces:
         before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
@@ -164,11 +167,16 @@ def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
         if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], c)
         elif c != sp.false: merged.append((value, c))
     if all(is_condition(v) or isinstance(v, Truth) or v in (0, 1) for v, _ in merged):
-        return truth(_either([(condition(v), c) for v, c in merged])) if merged[1:] else truth(merged[0][0])
+        if not merged[1:]: return truth(merged[0][0])
+        return truth(_either([(condition(v), c) for v, c in merged]))
     *some, (last, _) = [(truth(v), c) for v, c in merged]
-    if isinstance(last, sp.Piecewise): *more, (last, _) = last.args; some += more
-    if len(some) == 1 and last == 0 and _is_finite(some[0][0]): return some[0][0] * truth(some[0][1])
-    if len(some) == 1 and some[0][0] == 0 and _is_finite(last): return last * truth(sp.Not(some[0][1]))
+    if isinstance(last, sp.Piecewise):
+        *more, (last, _) = last.args
+        some += more
+    if len(some) == 1:
+        value, c = some[0]
+        if last == 0 and _is_finite(value): return value * truth(c)
+        if value == 0 and _is_finite(last): return last * truth(sp.Not(c))
     return sp.Piecewise(*some, (last, True)) if some else last
 
 

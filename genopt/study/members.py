@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..composition import Composition
 from ..hypers import TABLE
-from ..part import REQUIRED, Part
+from ..contract import REQUIRED
+from ..part import Part
 from ..catalogue import find, rule_of
 from ..recipe import Recipe
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ..composition import Composition
-from ..part import REQUIRED, Part, PartError
+from ..contract import REQUIRED, PartError
+from ..kinds import Stat
 
 __all__ = ['memory_of', 'sentence']
 
@@ -33,7 +34,7 @@ def memory_of(
     return res
 
 
-def _start(stat: Part, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
+def _start(stat: Stat, shape: torch.Size, hypers: Mapping[str, float]) -> torch.Tensor:
     "The first value of a stat, on no device, unless its `init` asks for a parameter's values."
     meta = torch.empty(shape, dtype=torch.float32, device='meta')
     try: res: torch.Tensor = stat.start(meta, hypers)

@@ -3,8 +3,9 @@
     >>> trace(average_grad)
     grad*(1 - mom) + mom*prev_grad_avg
 
-Where a function asks a question (`if count > 1`), it runs once for each answer, and the results are put together again
-as cases. Questions that only hyperparameters decide are answered by their values. A tensor stands for a matrix.
+Where a function asks a question (`if count > 1`), it runs once for each answer, and the results are
+put together again as cases. Questions that only hyperparameters decide are answered by their
+values. A tensor stands for a matrix.
 """
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ import sympy as sp
 import torch
 
 from ..part import Part
-from .expressions import (NUMPY, Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest,
-                          Norm, RowMean, RowNorm, Smallest, Total, Transposed, TOO_ODD, Truth,
-                          Unsymbolic, cases, condition, is_condition, number, put, settled, symbol, truth)
+from .expressions import (NUMPY, TOO_ODD, Clip, ColumnMean, Finite, Largest, MatProd, Mean,
+                          Nan_To_Num, Nearest, Norm, RowMean, RowNorm, Smallest, Total, Transposed,
+                          Truth, Unsymbolic, cases, condition, is_condition, number, put, settled,
+                          symbol, truth)
 
 __all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'Truth', 'NUMPY']
 
@@ -36,7 +38,8 @@ def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> 
         dims = (dim,) if isinstance(dim, int) else dim
         if dims is None: return whole(x)
         kind = rows if (*dims,) in ((1,), (-1,)) else columns if (*dims,) in ((0,), (-2,)) else None
-        if kind is None or not keepdim: raise Unsymbolic(f'it reduces along {dim}' + ' without keepdim' * bool(kind))
+        if kind is None: raise Unsymbolic(f'it reduces along {dim}')
+        if not keepdim: raise Unsymbolic(f'it reduces along {dim} without keepdim')
         return kind(x)
     return reduce
 
@@ -72,25 +75,29 @@ def _xor(a: Any, b: Any) -> Any: return sp.Ne(truth(a), truth(b))
 LOGIC: dict[str, Callable[..., Any]] = {'and': sp.And, 'or': sp.Or, 'xor': _xor, 'not': sp.Not}
 LOGIC |= {f'{prefix}_{name}': op for prefix in ('logical', 'bitwise') for name, op in LOGIC.items()}
 OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
-    add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b, mul=operator.mul,
-    truediv=operator.truediv, div=operator.truediv, pow=operator.pow, neg=operator.neg, mod=sp.Mod, remainder=sp.Mod,
-    floordiv=lambda a, b: sp.floor(a / b), matmul=MatProd, mm=MatProd,
+    add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b,
+    mul=operator.mul, truediv=operator.truediv, div=operator.truediv, pow=operator.pow,
+    neg=operator.neg, mod=sp.Mod, remainder=sp.Mod, floordiv=lambda a, b: sp.floor(a / b),
+    matmul=MatProd, mm=MatProd, t=Transposed, adjoint=Transposed,
     addmm=lambda x, a, b, beta=1, alpha=1: beta * x + alpha * MatProd(a, b),
-    t=Transposed, transpose=_transposed, swapaxes=_transposed, swapdims=_transposed, adjoint=Transposed,
+    transpose=_transposed, swapaxes=_transposed, swapdims=_transposed,
     lerp=lambda a, b, w: (1 - w) * a + w * b, addcmul=lambda a, b, c, value=1: a + value * b * c,
     addcdiv=lambda a, b, c, value=1: a + value * b / c,
-    sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2, reciprocal=lambda x: 1 / x, exp=sp.exp,
-    log=sp.log, log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign, sin=sp.sin,
-    cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, round=Nearest, sigmoid=lambda x: 1 / (1 + sp.exp(-x)),
+    sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2,
+    reciprocal=lambda x: 1 / x, sigmoid=lambda x: 1 / (1 + sp.exp(-x)), exp=sp.exp, log=sp.log,
+    log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign,
+    sin=sp.sin, cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, round=Nearest,
     maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
-    clamp_min=sp.Max, clamp_max=sp.Min, where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
+    clamp_min=sp.Max, clamp_max=sp.Min,
+    where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
     isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x),
     to=_as_number, type=_as_number, float=_as_number, double=_as_number, int=_whole,
-    clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
-    full_like=_full, new_zeros=lambda x, *args, **kw: sp.Integer(0))
+    clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, full_like=_full,
+    ones_like=lambda x, **kw: sp.Integer(1), new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
     norm=_norm, vector_norm=_norm, sum=_reduced(Total), mean=_reduced(Mean, RowMean, ColumnMean),
-    amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest), min=_extreme(sp.Min, Smallest))
+    amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
+    min=_extreme(sp.Min, Smallest))
 SIZES = sp.symbols('rows columns', positive=True, integer=True)
 
 
@@ -98,10 +105,10 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     "One of torch's operations, on symbols."
     name = name.removeprefix('linalg_')
     op = (OPS | LOGIC | REDUCE).get(name)
-    if op is None: raise Unsymbolic(f'`{name}` is no operation that equations know')
+    if op is None: raise Unsymbolic(f'`{name}` is not an operation that equations know')
     def plain(x: Any) -> Any:
         if isinstance(x, torch.Tensor):
-            if x.dim(): raise Unsymbolic('it reads a tensor that is none of its arguments')
+            if x.dim(): raise Unsymbolic('it reads a tensor that is not one of its arguments')
             x = x.item()
         if isinstance(x, Sym): x = x.expr
         elif isinstance(x, float): x = number(x)
@@ -111,7 +118,8 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     if name in REDUCE:  # what is a plain int there is a dimension
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(op(*args, **kwargs))
-    return Sym(settled(sp.sympify(op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()}))))
+    found = op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+    return Sym(settled(sp.sympify(found)))
 
 
 class Sym:
@@ -136,7 +144,8 @@ class Sym:
     def shape(self) -> tuple[Sym, ...]: return Sym(SIZES[0]), Sym(SIZES[1])
     def numel(self) -> Sym: return Sym(SIZES[0] * SIZES[1])
     def __bool__(self) -> bool: return _path.get().decide(self.expr)
-    def __invert__(self) -> Sym: return Sym(sp.Not(self.expr) if is_condition(self.expr) else 1 - self.expr)
+    def __invert__(self) -> Sym:
+        return Sym(sp.Not(self.expr) if is_condition(self.expr) else 1 - self.expr)
     def __round__(self, digits: int=0) -> Any: return self._no() if digits else call('round', self)
     def _no(self, *args: Any) -> Any: raise Unsymbolic('it needs the value of a number')
     __int__ = __float__ = __index__ = __iter__ = __len__ = __getitem__ = _no
@@ -144,7 +153,7 @@ class Sym:
 
 
 def _operators() -> None:
-    for name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or', 'xor'):
+    for name in 'add sub mul truediv floordiv pow mod matmul and or xor'.split():
         setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
         setattr(Sym, f'__r{name}__', lambda a, b, name=name: call(name, b, a))
     for name in CONDITIONS: setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
@@ -152,7 +161,7 @@ def _operators() -> None:
 _operators()
 
 
-# -- questions ---------------------------------------------------------------------------------------------------
+# -- questions -------------------------------------------------------------------------------------
 
 class _Path:
     "The answers on one way through a function."
@@ -166,7 +175,8 @@ class _Path:
         asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
         asked = self.in_view(condition(asked))
         if asked in (sp.true, sp.false): return bool(asked)
-        if len(self.asked) > 20: raise Unsymbolic('it asks for the values of numbers, again and again')
+        if len(self.asked) > 20:
+            raise Unsymbolic('it asks for the values of numbers, again and again')
         self.asked.append(asked)
         if len(self.answers) < len(self.asked): self.answers.append(True)
         return self.answers[len(self.asked) - 1]
@@ -189,32 +199,33 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
         try: out = run()
         finally: _path.reset(token)
         if not isinstance(out, (Sym, Real)):
-            raise Unsymbolic('it returned ' + ('nothing' if out is None else f'a {type(out).__name__}'))
+            got = 'nothing' if out is None else f'a {type(out).__name__}'
+            raise Unsymbolic(f'it returned {got}')
         out = path.in_view(out.expr if isinstance(out, Sym) else number(out))
-        found.append((out, sp.And(*(c if a else sp.Not(c) for c, a in zip(path.asked, path.answers)))))
+        answers = zip(path.asked, path.answers)
+        found.append((out, sp.And(*(c if yes else sp.Not(c) for c, yes in answers))))
         if len(found) > 16: raise Unsymbolic('it has too many cases')
         todo += [path.answers[:i] + [False] for i in range(known, len(path.answers))]
     return cases(found)
 
 
-# -- running parts -------------------------------------------------------------------------------------------
+# -- running parts ---------------------------------------------------------------------------------
 
 def trace(
     part: Part,
-    values: Mapping[str, Any]={}  # Of hyperparameters, as far as they are known: they answer questions
-) -> Any:                         # What it returns, of symbols with the names of what it reads. A sympy expression
-    "Runs a part on symbols. Raises Unsymbolic, with the reason, if it cannot."
+    values: Mapping[str, Any]={}  # Of hyperparameters, as far as known: they answer questions
+) -> Any:                         # A sympy expression, of symbols with the names of what it reads
+    "What a part returns for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
     args = [Sym(symbol(n)) for n in part.reads]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
     return _run(part.fn, args, kwargs, values)
 
 
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
-    "What a stat begins with."
+    "The expression of what a stat begins with."
     if not callable(part.init): return number(part.init or 0)
-    names = {part.names.get(a.name, a.name): a.name for a in part._init_args() if a.kind == a.KEYWORD_ONLY}
-    return _run(part.init, [] if part.is_number else [Sym(symbol('param'))],
-                {old: Sym(symbol(new)) for new, old in names.items()}, values)
+    kwargs = {a.name: Sym(symbol(k)) for a, k in zip(part.init_parameters(), part.init_hypers)}
+    return _run(part.init, [] if part.is_number else [Sym(symbol('param'))], kwargs, values)
 
 
 def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, Any]) -> Any:
@@ -240,23 +251,27 @@ def _lifted(fn: Any, name: str) -> Any:
     if not callable(fn): return fn
     def lifted(*args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], (tuple, list)): args = (*args[0],)
-        return call(name, *args, **kwargs) if any(isinstance(a, Sym) for a in args) else fn(*args, **kwargs)
+        is_symbolic = any(isinstance(a, Sym) for a in args)
+        return call(name, *args, **kwargs) if is_symbolic else fn(*args, **kwargs)
     return lifted
 
 
-LIFTED = ((min, 'minimum'), (max, 'maximum'), (float, 'float'), (int, 'int'), (abs, 'abs'), (pow, 'pow'))
-BUILTINS = {f.__name__: _lifted(f, name) for f, name in LIFTED}
+BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
+BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'))
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
-    "The function, where `math`, `min`, `max` and `float`, in its module's other functions too, take symbols."
+    "The function, with `math`, `min`, `max` and `float` that take symbols, in all of its module."
     if not isinstance(fn, FunctionType): return fn
     if id(fn.__globals__) not in memo:
         new = memo[id(fn.__globals__)] = {**BUILTINS, **fn.__globals__}
         for k, v in fn.__globals__.items():
+            is_ours = isinstance(v, FunctionType) and v.__globals__ is fn.__globals__
             if v is math: new[k] = _Math()
-            elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math': new[k] = _lifted(v, v.__name__)
-            elif isinstance(v, FunctionType) and v.__globals__ is fn.__globals__: new[k] = _symbolic(v, memo)
-    res = FunctionType(fn.__code__, memo[id(fn.__globals__)], fn.__name__, fn.__defaults__, fn.__closure__)
+            elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math':
+                new[k] = _lifted(v, v.__name__)
+            elif is_ours: new[k] = _symbolic(v, memo)
+    names = memo[id(fn.__globals__)]
+    res = FunctionType(fn.__code__, names, fn.__name__, fn.__defaults__, fn.__closure__)
     res.__kwdefaults__ = fn.__kwdefaults__
     return res

@@ -1,7 +1,7 @@
-"""The recipes, by family: the four friends first. Each is four lines: its name, its idea and source, and its parts.
+"""The recipes, by family: each is four lines, with its name, its idea and source, and its parts.
 
-LBFGS is not here: it searches along lines through all parameters at once, so it is not made of parts that see one
-parameter. torch.optim has it.
+LBFGS is not here: it searches along lines through all parameters at once, so it is not made of
+parts that see one parameter. torch.optim has it.
 """
 from ..recipe import Recipe
 from . import adams, friends, layers, memories, signs, sums

@@ -1,14 +1,16 @@
 """What Adam became: an average over the root of an average, with one part changed.
 
-Where a line says nothing else: ε stands outside the root, both averages are debiased and begin at 0, and decay is
-decoupled, of the parameter before the step.
+Where a line says nothing else: ε stands outside the root, both averages are debiased and begin at
+0, and decay is decoupled, of the parameter before the step.
 """
-from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, ademamix_step, scale_by_last_rms,
-                     average_diff, average_grad, average_slow_grad, average_sqr_ahead, average_sqr_grad,
-                     average_sqr_surprise, average_sqr_grad_from_first, blend_average, clip_by_norm, scale_by_debiased_rms, debiased_step,
-                     add_diff, scale_by_friction, skip_first_step, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
-                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step, scaled_step, step_count,
-                     weight_decay, average_sqr_grad_by_sign)
+from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, add_diff,
+                     ademamix_step, average_diff, average_grad, average_slow_grad,
+                     average_sqr_ahead, average_sqr_grad, average_sqr_grad_by_sign,
+                     average_sqr_grad_from_first, average_sqr_surprise, blend_average, clip_by_norm,
+                     debiased_step, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
+                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step,
+                     scale_by_debiased_rms, scale_by_friction, scale_by_last_rms, scaled_step,
+                     skip_first_step, step_count, weight_decay)
 from ..recipe import recipe
 from .friends import Adam, with_decay
 
@@ -18,91 +20,110 @@ AVERAGES = average_grad, average_sqr_grad, step_count
 
 @recipe(lr=1e-3)
 def SparseAdam():
-    "Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980)."
+    """Adam of the rows that a sparse gradient touches
+    (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980)."""
     return lazy, *AVERAGES, adam_hat_step
 
 
 @recipe(lr=2e-3)
 def Adamax():
-    "Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay)."
+    """Adam with a decaying maximum for the root mean square
+    (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay)."""
     return l2_reg, average_grad, max_grad, step_count, adamax_step
 
 
 @recipe(lr=2e-3, wd=0.)
 def NAdam(decouple_wd=False):
-    "Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch)."
+    """Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option
+    (Dozat, 2016; as in torch)."""
     return with_decay((*AVERAGES, mom_product, nadam_step), decouple_wd)
 
 
 @recipe(lr=1e-3, wd=0.)
 def RAdam(decouple_wd=False):
-    "Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265)."
+    """Adam that is momentum until its square can be trusted; L2, or decoupled by option
+    (Liu et al., arXiv:1908.03265)."""
     return with_decay((*AVERAGES, radam_step), decouple_wd)
 
 
 @recipe(lr=1e-3, mom=0.9, wd=1e-2)
 def NAdamW():
-    "AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."
-    return *AVERAGES, blend_average.rename(nu='mom'), adam_step.rename(grad_avg='grad'), weight_decay
+    """AdamW one gradient ahead, at a constant β₁
+    (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."""
+    ahead = blend_average.rename(nu='mom'), adam_step.rename(grad_avg='grad')
+    return *AVERAGES, *ahead, weight_decay
 
 
 @recipe(lr=1e-3, mom=0.995, wd=0., nus='nu sqr_nu')
 def QHAdam():
-    "Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801)."
+    """Adam along a blend of gradient and average, over a blend of squares
+    (Ma & Yarats, arXiv:1810.06801)."""
     return *AVERAGES, qhadam_step, weight_decay
 
 
 @recipe(lr=1e-3, wd=0.)
 def AdaBelief():
-    "Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468)."
+    """Adam over the root of the average squared surprise; ε is in the state too
+    (Zhuang et al., arXiv:2010.07468)."""
     return average_grad, average_sqr_surprise, step_count, adam_step, weight_decay
 
 
 @recipe(lr=1e-2)
 def Yogi():
-    "Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."
+    """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased
+    (Zaheer et al., NeurIPS 2018)."""
     return l2_reg, average_grad, average_sqr_grad_by_sign, scaled_step
 
 
 @recipe(lr=4e-4, eps=1e-15, wd=0.)
 def LaProp():
-    "Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839)."
-    return average_sqr_grad, step_count, scale_by_debiased_rms, average_grad, debiased_step, weight_decay
+    """Adam that averages gradients after their scaling, and not before
+    (Ziyin et al., arXiv:2002.04839)."""
+    scaled = average_sqr_grad, step_count, scale_by_debiased_rms
+    return *scaled, average_grad, debiased_step, weight_decay
 
 
 @recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
 def ADOPT():
-    "LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853)."
-    return step_count, average_sqr_grad_from_first, scale_by_last_rms, average_grad, momentum_step, weight_decay, skip_first_step
+    """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills
+    (Taniguchi et al., arXiv:2411.02853)."""
+    scaled = step_count, average_sqr_grad_from_first, scale_by_last_rms
+    return *scaled, average_grad, momentum_step, weight_decay, skip_first_step
 
 
 @recipe(lr=1e-3)
 def DiffGrad():
-    "Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015)."
+    """Adam with friction where the gradient changes little; L2, a first change from 0
+    (Dubey et al., arXiv:1909.11015)."""
     return *Adam.parts(), last_grad, scale_by_friction
 
 
 @recipe(lr=1e-3, wd=0., gamma='bound_rate')
 def AdaBound(amsbound=False):
-    "Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843)."
-    end = (max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')) if amsbound else (adabound_step,)
-    return l2_reg, *AVERAGES, *end
+    """Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v
+    (Luo et al., arXiv:1902.09843)."""
+    if not amsbound: return l2_reg, *AVERAGES, adabound_step
+    return l2_reg, *AVERAGES, max_sqr_grad, adabound_step.rename(sqr_avg='max_sqr_avg')
 
 
-@recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0., betas='mom sqr_mom slow_mom', alpha='slow_weight')
+@recipe(lr=1e-3, slow_mom=0.9999, slow_weight=5., wd=0., betas='mom sqr_mom slow_mom',
+        alpha='slow_weight')
 def AdEMAMix():
-    "Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137)."
+    """Adam along a fast and a slow average; the slow one is not debiased
+    (Pagliardini et al., arXiv:2409.03137)."""
     return *AVERAGES, average_slow_grad, ademamix_step, weight_decay
 
 
 @recipe(lr=1e-3, mom=0.98, sqr_mom=0.99, wd=0.02, betas='mom diff_mom sqr_mom')
 def Adan():
-    "Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677)."
+    """Adam along gradient and its change; β are 1 − the paper's; decay after the step
+    (Xie et al., arXiv:2208.06677)."""
     averages = step_count, average_grad, average_diff, average_sqr_ahead, last_grad
     return *averages, adan_step, proximal_decay
 
 
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')
 def MARS():
-    "AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."
+    """AdamW of gradients with less variance, clipped to norm 1
+    (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."""
     return last_grad, step_count, add_diff, clip_by_norm, *AVERAGES[:2], adam_step, weight_decay

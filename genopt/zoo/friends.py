@@ -1,24 +1,27 @@
-"""Adam and its friends, in order of increasing complexity. Options, default values and results are torch.optim's.
+"""Adam and its friends, in order of increasing complexity.
 
-What they share is what they name alike: Momentum remembers the gradient, RMSprop its square, and Adam both.
+Options, default values and results are torch.optim's. What they share is what they name alike:
+Momentum remembers the gradient, RMSprop its square, and Adam both.
 """
-from ..parts import (adam_step, average_grad, average_sqr_grad, scale_by_centered_rms, dampened_momentum_buffer, l2_reg,
-                     max_sqr_grad, momentum_buffer, momentum_step, nesterov_step, scale_by_rms, sgd_step, step_count,
-                     weight_decay)
+from ..parts import (adam_step, average_grad, average_sqr_grad, dampened_momentum_buffer, l2_reg,
+                     max_sqr_grad, momentum_buffer, momentum_step, nesterov_step,
+                     scale_by_centered_rms, scale_by_rms, sgd_step, step_count, weight_decay)
 from ..recipe import recipe
 
 
-# Parts that an option brings in. RMSprop's buffer has a name of its own, as the centered variant has a `grad_avg`.
+# Parts that an option brings in. RMSprop's buffer has another name than the centered `grad_avg`.
 CENTERED = average_grad.rename(mom='sqr_mom'), average_sqr_grad, scale_by_centered_rms
-ALONG_SCALED = momentum_buffer.rename(grad_avg='scaled_avg'), momentum_step.rename(grad_avg='scaled_avg')
+ALONG_SCALED = [p.rename(grad_avg='scaled_avg') for p in (momentum_buffer, momentum_step)]
 AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
 
 def _along(mom, dampening, nesterov):
-    "The end of SGD: a step along the gradient, or along a buffer of gradients. What torch refuses makes no sense here."
+    """The end of SGD: a step along the gradient, or along a buffer of gradients. What torch refuses
+    makes no sense here."""
     if (nesterov or dampening) and not mom:
         raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
-    if nesterov and dampening: raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
+    if nesterov and dampening:
+        raise ValueError('`nesterov` looks along an undampened buffer: leave out `dampening`')
     buffer = (step_count, dampened_momentum_buffer) if dampening else (momentum_buffer,)
     return (*buffer, nesterov_step if nesterov else momentum_step) if mom else (sgd_step,)
 
@@ -42,13 +45,16 @@ def Momentum(dampening=0., nesterov=False):
 
 @recipe(lr=1e-2, sqr_mom=0.99, alpha='sqr_mom')
 def RMSprop(mom=0., centered=False):
-    "Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."
-    return l2_reg, *(CENTERED if centered else (average_sqr_grad, scale_by_rms)), *(ALONG_SCALED if mom else (sgd_step,))
+    """Steps along the gradient over its root mean square
+    (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850)."""
+    scaled = CENTERED if centered else (average_sqr_grad, scale_by_rms)
+    return l2_reg, *scaled, *(ALONG_SCALED if mom else (sgd_step,))
 
 
 @recipe(lr=1e-3, wd=0.)
 def Adam(amsgrad=False, decouple_wd=False):
-    "The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237)."
+    """The average gradient over the root of the average square
+    (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237)."""
     ends = AMSGRAD if amsgrad else (adam_step,)
     return with_decay((average_grad, average_sqr_grad, step_count, *ends), decouple_wd)
 

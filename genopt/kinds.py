@@ -1,0 +1,249 @@
+"""The kinds of parts. A class says what a part's result means, and its decorator makes such parts.
+
+| decorator    | returns                                     | known afterwards as      |
+|--------------|---------------------------------------------|--------------------------|
+| `@stat`      | the new value of its first argument         | that argument's name     |
+| `@transform` | the new `grad`, or the new `update`         | `grad`, `update`         |
+| `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
+| `@scalar`    | a number, once for many parameters          | the function's own name  |
+| `@total`     | a number, summed over all parameters        | the function's own name  |
+| `@gate`      | True if this step may happen                | (only the engine asks)   |
+
+A total is taken of every parameter before any of them moves: a global norm is the root of one. A
+gate reads only numbers. While it says no, what stands before it in the list has happened, and
+nothing else.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, MutableMapping
+from enum import IntEnum, auto
+from numbers import Real
+from typing import Any, Protocol, overload
+
+import torch
+from torch import Tensor
+
+from .contract import RESERVED, PartError, is_reserved
+from .part import Part
+
+__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Place', 'decorator',
+           'stat', 'transform', 'step', 'scalar', 'total', 'gate']
+
+
+class Place(IntEnum):
+    "The places of a list of parts, from its beginning to its end."
+    GATES = auto()         # may this step happen? With what that depends on
+    NUMBERS = auto()       # counts, and numbers made of them
+    GRADIENT = auto()      # changes of the gradient
+    RULE = auto()          # the recipe's own parts; stats and steps that are added
+    UPDATE = auto()        # changes of the update that do not apply to decay
+    DECAY = auto()         # decay that reads nothing but the parameter
+    SEEING_DECAY = auto()  # steps, such as a decay, that read the update
+    DECAYED = auto()       # changes of the update that apply to decay too
+    WEIGHTS = auto()       # steps that read the new parameter, or a stat of it; and these stats
+    AVERAGES = auto()      # stats of the new parameter that no step reads
+
+
+class Stat(Part):
+    """A part that remembers: it returns the new value of its first argument.
+
+    Before a parameter's first step that is zeros of its shape and dtype; or the number `init`,
+    which makes it a number that runs in plain Python; or the tensor `init(param)`. Behind a `*`,
+    `init` may read hyperparameters too; without `param`, as in `lambda *, lr: lr`, it returns a
+    number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
+    for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
+    """
+    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse')
+
+    def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
+        super().__init__(fn, names, **options)
+        self.reads[0] = f'prev_{self.out}'
+        reads_nothing = all(a.kind == a.KEYWORD_ONLY for a in self._init_args())
+        self.is_number = isinstance(self.init, Real) or callable(self.init) and reads_nothing
+
+    @property
+    def place(self) -> Place: return Place.NUMBERS if self.is_number else Place.RULE
+
+    def result_name(self) -> str:
+        if not self.args or is_reserved(self.args[0]):
+            why = f'; `{self.args[0]}` has a meaning of its own' if self.args else ''
+            raise self.broken("a stat's first argument is the name of what it remembers, and it "
+                              f'returns the new value of that{why}')
+        if not (self.init is None or callable(self.init) or isinstance(self.init, Real)):
+            raise self.broken(f'init={self.init!r}: give a number, or a function of `param` that '
+                              'returns a tensor')
+        return self.args[0]
+
+    def _init_args(self) -> list[inspect.Parameter]:
+        if not callable(self.init): return []
+        try: return [*inspect.signature(self.init).parameters.values()]
+        except ValueError:  # a function written in C
+            return [inspect.Parameter('param', inspect.Parameter.POSITIONAL_ONLY)]
+
+    def init_parameters(self) -> list[inspect.Parameter]:
+        return [a for a in self._init_args() if a.kind == a.KEYWORD_ONLY]
+
+    def start(self,
+        param: Tensor,
+        hypers: Mapping[str, Any]={}  # Values of the hyperparameters in `init_hypers`
+    ) -> Any:
+        """The value before the first step: a number, or a tensor, by default zeros like `param`.
+
+        Raises PartError if its `init` fails. As every part, `init` sees a complex parameter as
+        pairs of reals.
+        """
+        if self.init is None: return torch.zeros_like(param, memory_format=torch.preserve_format)
+        if not callable(self.init): return self.init
+        is_complex, param = param.is_complex(), param.detach()
+        if is_complex: param = torch.view_as_real(param)
+        given = {a.name: hypers[k] for a, k in zip(self.init_parameters(), self.init_hypers)}
+        try: value = self.init(*[] if self.is_number else [param], **given)
+        except Exception as e:
+            raise PartError(f'`{self.label}`: its init failed: {type(e).__name__}: {e}') from e
+        returned = f'`{self.label}`: its init returned {value!r}'
+        if self.is_number:
+            if isinstance(value, Real): return value
+            raise PartError(f'{returned}: as it does not read `param`, it returns a number')
+        if not isinstance(value, Tensor): raise PartError(f'{returned}, and not a tensor')
+        value = value.clone()  # it may be the parameter itself
+        same = is_complex and value.shape == param.shape
+        return torch.view_as_complex(value) if same else value
+
+
+class Transform(Part):
+    """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
+
+    `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
+    parameters. `switch='wd'`: while that hyperparameter is 0 it does nothing, so engines leave it
+    out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
+    `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
+    """
+    kind, options = 'transform', ('whole', 'needs', 'switch', 'sparse', 'decay')
+
+    @property
+    def place(self) -> Place:
+        if self.decay: return Place.DECAYED
+        return Place.GRADIENT if self.out == 'grad' else Place.UPDATE
+
+    def result_name(self) -> str:
+        if not self.args or self.args[0] not in ('grad', 'update'):
+            raise self.broken("a transform's first argument is `grad` or `update`, and it returns "
+                              'the new one')
+        return self.args[0]
+
+
+class Step(Part):
+    """A part that returns a change of the parameter. The update is the sum: θ ← θ + Σ steps.
+
+    `switch='wd'`: while that hyperparameter is 0 the change is 0, so engines may leave it out.
+    """
+    kind, options, template = 'step', ('whole', 'needs', 'switch'), 'param'
+
+    @property
+    def place(self) -> Place:
+        if {*self.args} <= {'param'}: return Place.DECAY
+        return Place.SEEING_DECAY if 'update' in self.reads else Place.RULE
+
+    def result_name(self) -> str: return 'update'
+
+    def is_off(self, env: Mapping[str, Any]) -> bool:
+        return 'update' in env and super().is_off(env)  # the first step makes the update
+
+    def put(self, env: MutableMapping[str, Any], out: Any) -> None:
+        env['update'] = env['update'] + out if 'update' in env else out
+
+    def nothing(self, out: Tensor, env: Mapping[str, Any]) -> Tensor: return torch.zeros_like(out)
+
+    def wanted(self, env: Mapping[str, Any]) -> str:
+        return f'the change of `param`, a tensor of shape {tuple(env["param"].shape)}'
+
+
+class _Number(Part):
+    "A part that runs in plain Python and reads only numbers."
+    is_number, place = True, Place.NUMBERS
+
+    def result_name(self) -> str:
+        for a in self.args:
+            if a in ('update', 'new_param'): more = ''
+            elif a in RESERVED: more = ': read a @total of it'
+            else: continue
+            raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
+                              f'is a tensor{more}')
+        return self.own_name()
+
+    def own_name(self) -> str:
+        "The function's name, and what was renamed in it."
+        name = self.names.get(self.__name__, self.__name__)
+        if is_reserved(name):
+            raise self.broken(f'`{name}` has a meaning of its own: give it another name')
+        return self.names.get(self.__name__, self.label)
+
+
+class Scalar(_Number):
+    """A part that returns a number, made of numbers.
+
+    It is computed in plain Python, once for all parameters that share those numbers.
+    """
+    kind, is_shared = 'scalar', True
+
+
+class Total(_Number):
+    """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
+
+    The sum is over all parameters, of all groups, whose parts read it and that have a gradient.
+    Every parameter's is taken, in its own shape and after the parts before it, before any moves.
+    """
+    kind, is_shared, whole, place = 'total', True, True, Place.GRADIENT
+    template, note = 'param', 'summed over all parameters'
+
+    def result_name(self) -> str:
+        if 'update' in self.args or 'new_param' in self.args:
+            raise self.broken('a total is taken before any parameter moves: it cannot read '
+                              '`update` or `new_param`')
+        return self.own_name()
+
+    def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
+        if not isinstance(out, Tensor) or out.dim(): raise self.bad_result(out, env)
+        return out
+
+    def wanted(self, env: Mapping[str, Any]) -> str:
+        return 'a tensor of one number, such as grad.sum()'
+
+
+class Gate(_Number):
+    """A part that says whether a step may happen: true or false, made of numbers.
+
+    If it is false, stats that are numbers and stand before it have their new values, and nothing
+    else has changed.
+    """
+    kind, note, place = 'gate', 'else nothing happens', Place.GATES
+
+    def own_name(self) -> str: return f'gate {self.label}'
+
+
+# -- decorators ------------------------------------------------------------------------------------
+
+class Decorator(Protocol):
+    "Makes a part of a function, with options or without."
+    @overload
+    def __call__(self, fn: Callable[..., Any], /) -> Part: ...
+    @overload
+    def __call__(self, /, **options: Any) -> Callable[[Callable[..., Any]], Part]: ...
+
+
+def decorator(kind: type[Part]) -> Decorator:
+    "The decorator that makes parts of one kind. It takes the options of that class."
+    def decorate(fn: Any=None, /, **options: Any) -> Any:
+        return (lambda f: kind(f, **options)) if fn is None else kind(fn, **options)
+    first = inspect.Parameter('fn', inspect.Parameter.POSITIONAL_ONLY, default=None)
+    more = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=getattr(kind, k))
+            for k in kind.options]
+    decorate.__signature__ = inspect.Signature([first, *more])  # type: ignore[attr-defined]
+    decorate.__name__ = decorate.__qualname__ = kind.kind
+    decorate.__doc__, decorate.__module__ = kind.__doc__, kind.__module__
+    return decorate
+
+
+stat, transform, step = decorator(Stat), decorator(Transform), decorator(Step)
+scalar, total, gate = decorator(Scalar), decorator(Total), decorator(Gate)
