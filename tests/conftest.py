@@ -9,11 +9,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 _cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')  # lives as long as this module
 os.environ['GENOPT_CACHE'] = _cache.name
-if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'  # one core for each process of the tests
+# one core for each process of the tests
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'
 
 
 def pytest_addoption(parser):
-    parser.addoption('--write-docs', action='store_true', help='write docs/verified.md from what the tests have seen')
+    parser.addoption('--write-docs', action='store_true',
+                     help='write docs/verified.md from what the tests have seen')
 
 
 def pytest_configure(config):
@@ -28,11 +30,12 @@ def pytest_sessionfinish(session, exitstatus):
     order = {name: i for i, name in enumerate(genopt.zoo.__all__)}
     rows = sorted(VERIFIED.items(), key=lambda row: order[row[0][0]])
     lines = ['# What was verified', '',
-             'Written by `python -m pytest --write-docs`: each recipe against an independent reference, step by step '
-             'in float64, with every option that a test tries; the largest difference relative to the largest number '
-             'of its '
-             'tensor. Differences of 1e-8 to 1e-6 are torch\'s, whose NAdam and ASGD keep a number in float32.', '',
+             'Written by `python -m pytest --write-docs`: each recipe against an independent '
+             'reference, step by step in float64, with every option that a test tries; '
+             'the largest difference relative to the largest number of its tensor. Differences '
+             'of 1e-8 to 1e-6 are torch\'s, whose NAdam and ASGD keep a number in float32.', '',
              '| recipe | reference | steps | largest relative difference |', '|---|---|---|---|']
     lines += [f'| {name} | {reference} | {steps} | {f"{worst:.0e}" if worst else 0} |'
               for (name, reference), (steps, worst) in rows]
-    (Path(__file__).parents[1] / 'docs/verified.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    (Path(__file__).parents[1] / 'docs/verified.md').write_text('\n'.join(lines) + '\n',
+                                                                encoding='utf-8')

@@ -1,4 +1,5 @@
-"What the tests share: parameters of every kind, streams of gradients for them, and a check that two optimizers agree."
+"""What the tests share: parameters of every kind, streams of gradients for them, and a check that
+two optimizers agree."""
 from __future__ import annotations
 
 import inspect
@@ -14,29 +15,37 @@ import genopt
 CASES = [(genopt.SGD,      optim.SGD,     dict(lr=.05)),
          (genopt.SGD,      optim.SGD,     dict(lr=.05, weight_decay=.1)),
          (genopt.SGD,      optim.SGD,     dict(lr=.05, momentum=.9)),
-         (genopt.SGD,      optim.SGD,     dict(lr=.05, momentum=.9, nesterov=True, weight_decay=.1)),
+         (genopt.SGD,      optim.SGD,
+          dict(lr=.05, momentum=.9, nesterov=True, weight_decay=.1)),
          (genopt.SGD,      optim.SGD,     dict(lr=.05, momentum=.8, dampening=.5)),
-         (genopt.SGD,      optim.SGD,     dict(lr=.05, momentum=.8, dampening=.5, weight_decay=.1, maximize=True)),
+         (genopt.SGD,      optim.SGD,
+          dict(lr=.05, momentum=.8, dampening=.5, weight_decay=.1, maximize=True)),
          (genopt.Momentum, optim.SGD,     dict(lr=.05, momentum=.9)),
          (genopt.Momentum, optim.SGD,     dict(lr=.05, momentum=.7, nesterov=True)),
          (genopt.RMSprop,  optim.RMSprop, dict()),
          (genopt.RMSprop,  optim.RMSprop, dict(lr=.001, alpha=.95, eps=1e-3, weight_decay=.1)),
          (genopt.RMSprop,  optim.RMSprop, dict(centered=True)),
          (genopt.RMSprop,  optim.RMSprop, dict(momentum=.9)),
-         (genopt.RMSprop,  optim.RMSprop, dict(lr=.001, momentum=.8, centered=True, weight_decay=.1, maximize=True)),
+         (genopt.RMSprop,  optim.RMSprop,
+          dict(lr=.001, momentum=.8, centered=True, weight_decay=.1, maximize=True)),
          (genopt.Adam,     optim.Adam,    dict()),
          (genopt.Adam,     optim.Adam,    dict(lr=.01, betas=(.8, .95), eps=1e-4, weight_decay=.1)),
          (genopt.Adam,     optim.Adam,    dict(lr=.01, betas=(0., .99))),
          (genopt.Adam,     optim.Adam,    dict(lr=.01, amsgrad=True)),
-         (genopt.Adam,     optim.Adam,    dict(lr=.01, weight_decay=.1, decoupled_weight_decay=True)),
-         (genopt.Adam,     optim.Adam,    dict(lr=.01, amsgrad=True, weight_decay=.1, maximize=True)),
+         (genopt.Adam,     optim.Adam,
+          dict(lr=.01, weight_decay=.1, decoupled_weight_decay=True)),
+         (genopt.Adam,     optim.Adam,
+          dict(lr=.01, amsgrad=True, weight_decay=.1, maximize=True)),
          (genopt.AdamW,    optim.AdamW,   dict()),
-         (genopt.AdamW,    optim.AdamW,   dict(lr=.01, weight_decay=.1, amsgrad=True, maximize=True))]
+         (genopt.AdamW,    optim.AdamW,
+          dict(lr=.01, weight_decay=.1, amsgrad=True, maximize=True))]
 
-CASES = [c for c in CASES if {*c[2]} <= {*inspect.signature(c[1]).parameters}]  # older torch has fewer options
+# older torch has fewer options
+CASES = [c for c in CASES if {*c[2]} <= {*inspect.signature(c[1]).parameters}]
 
 
-def case_id(case): return case[0].__name__ + '(' + ', '.join(f'{k}={v}' for k, v in case[2].items()) + ')'
+def case_id(case):
+    return case[0].__name__ + '(' + ', '.join(f'{k}={v}' for k, v in case[2].items()) + ')'
 
 
 def make_twin(cls, params, **kwargs): return cls(params, foreach=False, **kwargs)
@@ -50,17 +59,20 @@ def random(seed, shape, dtype):
     return torch.complex(draw(shape), draw(shape)) if dtype.is_complex else draw(shape)
 
 
-KINDS = {'matrix': (5, 7), 'vector': (7,), 'scalar': (), 'empty': (0, 3), 'conv': (4, 3, 3, 3), 'transposed': (6, 4),
+KINDS = {'matrix': (5, 7), 'vector': (7,), 'scalar': (),
+         'empty': (0, 3), 'conv': (4, 3, 3, 3), 'transposed': (6, 4),
          'frozen': (3, 3), 'sometimes': (4, 2), 'late': (6,), 'strided': (3, 4)}
 
 
 def params_of_every_kind(dtype=torch.float64):
-    "name -> parameter: dense in several layouts, 0-dim, empty, frozen, at times without a gradient, and late to begin."
+    """name -> parameter: dense in several layouts, 0-dim, empty, frozen, at times without a
+    gradient, and late to begin."""
     res = {k: random(i, s, dtype) for i, (k, s) in enumerate(KINDS.items())}
     res['conv'] = res['conv'].to(memory_format=torch.channels_last)
     res['transposed'] = res['transposed'].t()
     res['strided'] = random(99, (3, 8), dtype)[:, ::2]
-    return {k: nn.Parameter(v.detach() if k == 'strided' else v, requires_grad=k != 'frozen') for k, v in res.items()}
+    return {k: nn.Parameter(v.detach() if k == 'strided' else v, requires_grad=k != 'frozen')
+            for k, v in res.items()}
 
 
 def set_grads(params, step, scale=1.):
@@ -78,12 +90,13 @@ def two_groups(params, **second):
 
 def difference(a, b):
     "The largest difference of two lists of tensors, relative to each tensor's scale."
-    return max((((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item() for x, y in zip(a, b) if x.numel()),
-               default=0.)
+    return max((((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
+                for x, y in zip(a, b) if x.numel()), default=0.)
 
 
 def ulps(a, b, before):
-    "The largest difference of two tensors, in units of the last place (of their dtype) of the largest number in sight."
+    """The largest difference of two tensors, in units of the last place (of their dtype) of the
+    largest number in sight."""
     if not a.numel(): return 0.
     size = max(t.abs().max().item() for t in (b, before))
     unit = torch.finfo(a.dtype).eps * 2. ** math.floor(math.log2(size))
@@ -91,7 +104,8 @@ def ulps(a, b, before):
 
 
 def assert_agree(make, make_other, steps=100, tol=1e-12, groups=two_groups):
-    "Both optimizers, given the same gradients, are within `tol` after every step. Returns the largest difference."
+    """Both optimizers, given the same gradients, are within `tol` after every step. Returns the
+    largest difference."""
     ours, theirs = params_of_every_kind(), params_of_every_kind()
     opt, other, worst = make(groups(ours)), make_other(groups(theirs)), 0.
     for step in range(steps):
@@ -109,7 +123,8 @@ def net(seed=0, dtype=torch.float64):
 
 
 def closed_loop(make, steps=100):
-    "Trains a small net, each gradient taken at the parameters the optimizer reached. Yields the model after each step."
+    """Trains a small net, each gradient taken at the parameters the optimizer reached. Yields the
+    model after each step."""
     model, x, y = net(), random(7, (32, 1, 4, 4), torch.float64), torch.arange(32) % 3
     opt = make(model.named_parameters())
     for _ in range(steps):
@@ -123,7 +138,8 @@ VERIFIED = {}  # (recipe, reference) -> steps, largest relative difference: for 
 
 
 def verified(name, reference, steps, worst, but=''):
-    "Notes what a test has seen. `reference` is a class, or words; `but`, how it is called to do the same."
+    """Notes what a test has seen. `reference` is a class, or words; `but`, how it is called to do
+    the same."""
     if isinstance(reference, type):
         package = reference.__module__.split('.')[0]
         installed = {'optimi': 'torch-optimi'}.get(package, package)

@@ -25,7 +25,8 @@ ROWS = [(torch.tensor(image / 16), int(label)) for image, label in zip(images[:4
 def split(model): return [list(child.parameters()) for child in model]
 
 
-def layer(inputs, outputs): return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
+def layer(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
 
 
 def learner(opt_func, path='.', **kwargs):
@@ -44,4 +45,5 @@ def train(opt_func, fit, **kwargs):
     return learn
 
 
-def weights(learn): return [v.clone() for v in learn.model.state_dict().values() if v.is_floating_point()]
+def weights(learn):
+    return [v.clone() for v in learn.model.state_dict().values() if v.is_floating_point()]

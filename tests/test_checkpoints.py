@@ -1,4 +1,5 @@
-"""Promise: a run that saves, starts anew elsewhere, loads and goes on is the run that never stopped.
+"""Promise: a run that saves, starts anew elsewhere, loads and goes on is the run that never
+stopped.
 
 This holds for torch.optim's runs too.
 """
@@ -18,8 +19,10 @@ each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_
 
 def plain(x):
     "True if it is only tensors, plain numbers, strings, lists, tuples and dicts."
-    if isinstance(x, dict): return all(type(k) in (str, int) and plain(v) for k, v in x.items()) and type(x) is dict
-    return all(map(plain, x)) if type(x) in (list, tuple) else type(x) in (torch.Tensor, int, float, bool, str)
+    if isinstance(x, dict):
+        return all(type(k) in (str, int) and plain(v) for k, v in x.items()) and type(x) is dict
+    return all(map(plain, x)) if type(x) in (list, tuple) else type(x) in (
+        torch.Tensor, int, float, bool, str)
 
 
 def saved_and_loaded(state_dict):
@@ -29,7 +32,8 @@ def saved_and_loaded(state_dict):
 
 
 @each_case
-@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.complex64], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.complex64],
+                         ids=str)
 def test_resumes_bit_for_bit(recipe, twin, kwargs, dtype):
     make = lambda ps: recipe(two_groups(ps, lr=.02), **kwargs)
     ps = params_of_every_kind(dtype)
@@ -67,16 +71,19 @@ def test_resumes_in_another_process(tmp_path):
     '''
     def run(start, stop, folder):
         folder.mkdir(exist_ok=True)
-        subprocess.run([sys.executable, '-c', textwrap.dedent(script), str(start), str(stop), str(folder)], check=True)
+        subprocess.run([sys.executable, '-c', textwrap.dedent(script),
+                        str(start), str(stop), str(folder)], check=True)
     run(0, 20, tmp_path/'once'); run(0, 10, tmp_path/'twice'); run(10, 20, tmp_path/'twice')
     once, twice = (torch.load(tmp_path/d/'20.pt', weights_only=True) for d in ('once', 'twice'))
-    assert all(torch.equal(once[0][k], twice[0][k]) for k in once[0]) and repr(once[1:]) == repr(twice[1:])
+    assert all(torch.equal(once[0][k], twice[0][k]) for k in once[0])
+    assert repr(once[1:]) == repr(twice[1:])
 
 
 @each_case
 def test_goes_on_from_torchs_state_and_gives_it_back(recipe, twin, kwargs):
     ps, qs = params_of_every_kind(), params_of_every_kind()
-    opt, other = recipe(two_groups(ps, lr=.02), **kwargs), make_twin(twin, two_groups(qs, lr=.02), **kwargs)
+    opt = recipe(two_groups(ps, lr=.02), **kwargs)
+    other = make_twin(twin, two_groups(qs, lr=.02), **kwargs)
     def go(steps, *pairs):
         for i in steps:
             for params, o in pairs: set_grads(params, i); o.step()
@@ -88,13 +95,16 @@ def test_goes_on_from_torchs_state_and_gives_it_back(recipe, twin, kwargs):
     go(range(12, 24), (qs, other), (ps, opt))
     assert difference(ps.values(), qs.values()) <= 1e-12
     rs = params_of_every_kind(); copy_params(ps, rs)
-    options = {k: v for k, v in kwargs.items() if k in ('decoupled_weight_decay', 'nesterov', 'momentum')}
+    options = {k: v for k, v in kwargs.items()
+               if k in ('decoupled_weight_decay', 'nesterov', 'momentum')}
     back = make_twin(twin, two_groups(rs), **options)
     back.load_state_dict(saved_and_loaded(genopt.to_torch(opt)))
     go(range(24, 36), (qs, other), (ps, opt), (rs, back))
-    assert difference(ps.values(), qs.values()) <= 1e-12 and difference(rs.values(), qs.values()) <= 1e-12
+    assert difference(ps.values(), qs.values()) <= 1e-12
+    assert difference(rs.values(), qs.values()) <= 1e-12
     for mine, theirs in zip(back.state_dict()['param_groups'], other.state_dict()['param_groups']):
-        assert {k: v for k, v in mine.items() if k != 'foreach'} == {k: v for k, v in theirs.items() if k != 'foreach'}
+        assert {k: v for k, v in mine.items()
+                if k != 'foreach'} == {k: v for k, v in theirs.items() if k != 'foreach'}
 
 
 def test_a_copy_is_taken_and_a_copy_is_given():
@@ -132,7 +142,8 @@ def test_hooks_may_change_what_is_loaded():
 def test_schedulers_notes_are_kept():
     def make():
         p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
-        opt = genopt.Adam([p]); return opt, torch.optim.lr_scheduler.OneCycleLR(opt, .1, total_steps=9)
+        opt = genopt.Adam([p])
+        return opt, torch.optim.lr_scheduler.OneCycleLR(opt, .1, total_steps=9)
     a, sched = make(); a.step(); sched.step()
     assert {'initial_lr', 'max_lr', 'max_momentum'} <= set(a.param_groups[0])
     b = genopt.Adam([torch.nn.Parameter(torch.ones(2))]); b.load_state_dict(a.state_dict())
@@ -163,7 +174,8 @@ def test_torchs_distributed_checkpoints_with_frozen_parameters(flat):
     (model, opt), (other, resumed) = make(), make()
     go(model, opt, 3)
     other.load_state_dict(model.state_dict())
-    dcp.set_optimizer_state_dict(other, resumed, dcp.get_optimizer_state_dict(model, opt, options=options),
+    dcp.set_optimizer_state_dict(other, resumed,
+                                 dcp.get_optimizer_state_dict(model, opt, options=options),
                                  options=options)
     go(model, opt, 3); go(other, resumed, 3)
     for p, q in zip(model.parameters(), other.parameters()): assert torch.equal(p, q)
@@ -177,7 +189,8 @@ def test_names_in_another_order_are_refused_and_other_names_are_not():
         return opt
     saved = make(['a', 'b']).state_dict()
     opt = make(['b', 'a'])
-    with pytest.raises(ValueError, match='its parameters in another order: `a` stands where `b` is here'):
+    with pytest.raises(ValueError,
+                       match='its parameters in another order: `a` stands where `b` is here'):
         opt.load_state_dict(saved)
     opt = make(['module.a', 'module.b']); opt.load_state_dict(saved)
     assert opt.param_groups[0]['param_names'] == ['module.a', 'module.b']
@@ -191,19 +204,29 @@ def _with_state(change):
 DAMAGED = {
     'no dict': (lambda: 'x.pt', 'it is a str, and not a dict'),
     'nothing': (lambda: None, 'it is a NoneType, and not a dict'),
-    'state of nothing': (lambda: _with_state(lambda s: dict(state=None)), 'it is damaged (TypeError: '),
-    'groups of nothing': (lambda: _with_state(lambda s: dict(param_groups=None)), 'it is damaged (TypeError: '),
-    'an entry of nothing': (lambda: _with_state(lambda s: dict(state={0: 3})), 'the state of parameter 0 of group 0 '),
-    'complex': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2) * 1j}})),
-        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a complex tensor of shape (2,) in it, '),
-    'integers': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2).long()}})),
-        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a int64 tensor of shape (2,) in it, '),
-    'a count that is none': (lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'count': float('nan')}})),
+    'state of nothing': (lambda: _with_state(lambda s: dict(state=None)),
+                         'it is damaged (TypeError: '),
+    'groups of nothing': (lambda: _with_state(lambda s: dict(param_groups=None)),
+                          'it is damaged (TypeError: '),
+    'an entry of nothing': (lambda: _with_state(lambda s: dict(state={0: 3})),
+                            'the state of parameter 0 of group 0 '),
+    'complex': (lambda: _with_state(
+        lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2) * 1j}})),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a complex tensor '
+        'of shape (2,) in it, '),
+    'integers': (lambda: _with_state(
+        lambda s: dict(state={0: {**s['state'][0], 'sqr_avg': torch.zeros(2).long()}})),
+        '`sqr_avg` of parameter 0 of group 0 (shape (2,), float32) is a int64 tensor of '
+        'shape (2,) in it, '),
+    'a count that is none': (
+        lambda: _with_state(lambda s: dict(state={0: {**s['state'][0], 'count': float('nan')}})),
         '`count` of parameter 0 of group 0 (shape (2,), float32) is nan in it, and a number here'),
-    'torch, without a step': (lambda: {**(s := torch_state(torch.optim.Adam)),
-                                       'state': {0: {k: v for k, v in s['state'][0].items() if k != 'step'}}},
+    'torch, without a step': (
+        lambda: {**(s := torch_state(torch.optim.Adam)),
+                 'state': {0: {k: v for k, v in s['state'][0].items() if k != 'step'}}},
         'it has `grad_avg`, `sqr_avg` for parameter 0 of group 0'),
-    'torch, with a stranger': (lambda: {**(s := torch_state(torch.optim.Adam)), 'state': {**s['state'], 9: {}}},
+    'torch, with a stranger': (lambda: {**(s := torch_state(torch.optim.Adam)),
+                                        'state': {**s['state'], 9: {}}},
         'it has a state for `9`, which is in no group')}
 
 @pytest.mark.parametrize('make, why', DAMAGED.values(), ids=DAMAGED)
@@ -211,10 +234,11 @@ def test_what_is_damaged_is_refused(make, why):
     opt = genopt.Adam([torch.nn.Parameter(torch.ones(2))])
     before = repr(opt.state_dict())
     with pytest.raises(ValueError) as e: opt.load_state_dict(make())
-    assert str(e.value).startswith(f'cannot load this state_dict: {why}') and repr(opt.state_dict()) == before
+    assert str(e.value).startswith(f'cannot load this state_dict: {why}')
+    assert repr(opt.state_dict()) == before
 
 
-# -- what torch's state cannot become ----------------------------------------------------------------------------------
+# -- what torch's state cannot become --------------------------------------------------------------
 
 def torch_state(cls, **kwargs):
     p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
@@ -229,7 +253,8 @@ def torch_state(cls, **kwargs):
      'torch.optim.Adam has no `momentum`, so another optimizer made its group 0'),
     ])
 def test_torchs_state_of_another_rule_is_refused(recipe, saved, why):
-    if 'decoupled' in why and 'decoupled_weight_decay' not in torch.optim.Adam([torch.zeros(1)]).defaults:
+    if 'decoupled' in why and 'decoupled_weight_decay' not in torch.optim.Adam(
+        [torch.zeros(1)]).defaults:
         pytest.skip('this torch does not say in its state whether the decay is decoupled')
     opt = recipe([torch.nn.Parameter(torch.ones(2))])
     with pytest.raises(ValueError) as e: opt.load_state_dict(saved())
@@ -237,9 +262,10 @@ def test_torchs_state_of_another_rule_is_refused(recipe, saved, why):
 
 
 @pytest.mark.parametrize('made_by', ['torch', 'genopt'])
-@pytest.mark.parametrize('recipe, cls, options', [(genopt.SGD, torch.optim.SGD, dict(lr=.1, momentum=.9)),
-    (genopt.Adam, torch.optim.Adam, dict(lr=.1, amsgrad=True)),
-    (genopt.RMSprop, torch.optim.RMSprop, dict(lr=.1, momentum=.9, centered=True))],
+@pytest.mark.parametrize('recipe, cls, options',
+                         [(genopt.SGD, torch.optim.SGD, dict(lr=.1, momentum=.9)),
+(genopt.Adam, torch.optim.Adam, dict(lr=.1, amsgrad=True)),
+(genopt.RMSprop, torch.optim.RMSprop, dict(lr=.1, momentum=.9, centered=True))],
     ids=lambda o: getattr(o, '__name__', ''))
 def test_options_come_with_the_checkpoint_as_in_torch(recipe, cls, options, made_by):
     p, q = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in 'pq')
@@ -260,9 +286,12 @@ def test_only_recipes_with_a_twin_speak_torch():
     with pytest.raises(ValueError, match=sentence): genopt.to_torch(opt)
     with pytest.raises(TypeError, match='to_torch takes a genopt Optimizer, and this is a Recipe'):
         genopt.to_torch(genopt.Adam)
-    with pytest.raises(ValueError, match=sentence): opt.load_state_dict(torch_state(torch.optim.SGD, lr=.1))
-    mixed = genopt.Adam([dict(params=[torch.nn.Parameter(torch.ones(2))], parts=[genopt.sgd_step], lr=.1)])
-    with pytest.raises(ValueError, match='group 0 has parts of its own, which torch.optim.Adam does not'):
+    with pytest.raises(ValueError, match=sentence):
+        opt.load_state_dict(torch_state(torch.optim.SGD, lr=.1))
+    mixed = genopt.Adam([dict(params=[torch.nn.Parameter(torch.ones(2))],
+                              parts=[genopt.sgd_step], lr=.1)])
+    with pytest.raises(ValueError,
+                       match='group 0 has parts of its own, which torch.optim.Adam does not'):
         genopt.to_torch(mixed)
 
 

@@ -1,6 +1,8 @@
-"""Promise: compile=True changes how fast a step is, and nothing else; and where it cannot be had, one warning says why.
+"""Promise: compile=True changes how fast a step is, and nothing else; and where it cannot be had,
+one warning says why.
 
-No value compiles anything; whatever happens to tensors between two steps is noticed; kernels are kept on disk.
+No value compiles anything; whatever happens to tensors between two steps is noticed; kernels are
+kept on disk.
 """
 import copy
 import os
@@ -30,7 +32,8 @@ def builds(monkeypatch):
     "The kernels that are built from now on; none is there yet."
     monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
     found = []
-    monkeypatch.setattr(toolchain, 'build', lambda code, f=toolchain.build: (found.append(code), f(code))[1])
+    monkeypatch.setattr(toolchain, 'build',
+                        lambda code, f=toolchain.build: (found.append(code), f(code))[1])
     return found
 
 
@@ -49,10 +52,11 @@ def both(plain, ours, other, theirs, steps, tol=1e-12):
         assert difference(theirs.values(), ours.values()) <= tol, f'step {i}'
 
 
-# -- nothing compiles twice ------------------------------------------------------------------------------------
+# -- nothing compiles twice ------------------------------------------------------------------------
 
 def run_that_changes_everything(opt, params):
-    "lr, every hyperparameter, a schedule, the count, which parameters have gradients, and how many there are."
+    """lr, every hyperparameter, a schedule, the count, which parameters have gradients, and how
+    many there are."""
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, .1, total_steps=100, cycle_momentum=True)
     for i in range(24):
         set_grads(params, i)  # `sometimes` and `late` come and go
@@ -90,7 +94,7 @@ def test_a_kernel_for_each_recipe_and_dtype(builds):
     assert len(builds) == 6 and len({*builds}) == 6
 
 
-# -- nothing is out of date ------------------------------------------------------------------------------------
+# -- nothing is out of date ------------------------------------------------------------------------
 
 def test_nothing_is_looked_at_again_when_nothing_changed():
     params = params_of_every_kind()
@@ -114,7 +118,8 @@ def test_a_compiled_step_calls_no_operation_of_torch(monkeypatch):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             calls.append(func)
             return func(*args, **kwargs or {})
-    monkeypatch.setattr(torch._C, '_len_torch_dispatch_stack', lambda: 0)  # or the plain way would be watched
+    # or the plain way would be watched
+    monkeypatch.setattr(torch._C, '_len_torch_dispatch_stack', lambda: 0)
     with Watch(): opt.step()
     names = {str(c) for c in calls if 'profiler' not in str(c)}
     assert names <= {'aten._local_scalar_dense.default', 'aten.detach.default'}  # the count is read
@@ -150,8 +155,8 @@ def add_group(opt, params):
 def reverse(opt, params):
     for k in 'params', 'param_names': opt.param_groups[0][k].reverse()
 
-CHANGES = [swap_data, swap_layout, swap_state_data, replace_state, forget_some_state, strided_state, reload,
-           other_counts, add_group, reverse]
+CHANGES = [swap_data, swap_layout, swap_state_data, replace_state,
+           forget_some_state, strided_state, reload, other_counts, add_group, reverse]
 
 
 @pytest.mark.parametrize('change', CHANGES, ids=lambda f: f.__name__)
@@ -220,7 +225,8 @@ def test_a_scheduler_that_gives_sgd_a_momentum():
 def test_maximize_and_groups_of_their_own_parts():
     def make(params, **kwargs):
         a = [p for _, p in params]
-        groups = [dict(params=a[::2], parts=genopt.AdamW, maximize=True), dict(params=a[1::2], parts=[sgd_step])]
+        groups = [dict(params=a[::2], parts=genopt.AdamW, maximize=True),
+                  dict(params=a[1::2], parts=[sgd_step])]
         return Optimizer(groups, lr=.01, **kwargs)
     both(*pair(make), range(12, 18))
 
@@ -231,7 +237,7 @@ def test_a_step_without_any_gradient():
     assert not opt.state
 
 
-# -- kernels on disk -------------------------------------------------------------------------------------------
+# -- kernels on disk -------------------------------------------------------------------------------
 
 SCRIPT = """
 import genopt, sys, torch
@@ -253,7 +259,8 @@ def cached(tmp_path):
     cc.write_text(f'#!/bin/sh\necho called >> "{calls}"\nexec cc "$@"\n'); cc.chmod(0o755)
     def run(script, **env):
         env = {**os.environ, 'GENOPT_CACHE': str(tmp_path / 'cache'), 'CC': f"'{cc}'", **env}
-        done = subprocess.run([sys.executable, '-W', 'error', '-c', script], env=env, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-W', 'error', '-c', script],
+                              env=env, capture_output=True, text=True)
         assert not done.returncode, done.stderr
         return done.stdout.strip(), calls.read_text().count('called') if calls.exists() else 0
     run.cache = tmp_path / 'cache'
@@ -267,8 +274,10 @@ def test_a_second_process_compiles_nothing(cached):
 
 
 def test_a_part_that_changed_is_another_kernel(cached):
-    (first, n), (second, m) = cached(SCRIPT.format(factor='.5')), cached(SCRIPT.format(factor='.25'))
-    assert m > n and first != second and len([*cached.cache.glob('*.so')]) == 3  # and one that reads counts
+    (first, n) = cached(SCRIPT.format(factor='.5'))
+    (second, m) = cached(SCRIPT.format(factor='.25'))
+    # and one that reads counts
+    assert m > n and first != second and len([*cached.cache.glob('*.so')]) == 3
 
 
 @pytest.mark.parametrize('content', [b'', b'no library', b'\x7fELF' + bytes(100)])
@@ -276,7 +285,8 @@ def test_a_damaged_file_is_made_anew(cached, content):
     first, n = cached(SCRIPT.format(factor='.5'))
     files = [*cached.cache.glob('*.so')]
     for file in files: file.write_bytes(content)
-    assert cached(SCRIPT.format(factor='.5')) == (first, n + n) and all(f.stat().st_size > 1000 for f in files)
+    assert cached(SCRIPT.format(factor='.5')) == (first, n + n)
+    assert all(f.stat().st_size > 1000 for f in files)
 
 
 def test_a_cache_that_cannot_be_written(cached, tmp_path):
@@ -288,21 +298,23 @@ def test_the_file_is_named_by_all_that_matters(monkeypatch):
     monkeypatch.setattr(toolchain, '_loaded', {})
     def name():
         seen = []
-        monkeypatch.setattr(toolchain, '_make', lambda code, compiler, key, folder: seen.append(key))
+        monkeypatch.setattr(toolchain, '_make',
+                            lambda code, compiler, key, folder: seen.append(key))
         toolchain.build('int x;')
         return seen[0]
     names, machine = {name()}, toolchain._machine
     monkeypatch.setattr(torch, '__version__', '99.0'); machine.cache_clear(); names.add(name())
     monkeypatch.setattr(genopt, '__version__', '99.0'); machine.cache_clear(); names.add(name())
     monkeypatch.setattr(toolchain, 'FLAGS', ['-O0']); machine.cache_clear(); names.add(name())
-    monkeypatch.setattr(toolchain.Path, 'read_text', lambda *args, **kwargs: 'flags : sse2'); machine.cache_clear()
+    monkeypatch.setattr(toolchain.Path, 'read_text', lambda *args, **kwargs: 'flags : sse2')
+    machine.cache_clear()
     names.add(name())
     monkeypatch.setenv('CC', 'true'); names.add(name())
     assert len(names) == 6
     monkeypatch.undo(); machine.cache_clear()
 
 
-# -- where there is no compiler --------------------------------------------------------------------------------
+# -- where there is no compiler --------------------------------------------------------------------
 
 @pytest.mark.parametrize('cc, why', [
     ('/no/such/cc', r'\$CC is `/no/such/cc`, and there is no such program'),
@@ -322,8 +334,11 @@ def test_one_warning_and_the_eager_engine(monkeypatch, builds, tmp_path, cc, why
 def test_a_compiler_that_is_no_program(monkeypatch, builds, tmp_path):
     (cc := tmp_path / 'cc').write_bytes(bytes(9)); cc.chmod(0o755)
     monkeypatch.setenv('CC', str(cc))
-    opt = genopt.SGD([p := nn.Parameter(torch.ones(2))], lr=.5, compile=True); p.grad = torch.ones(2)
-    with pytest.warns(RuntimeWarning, match=f'the C compiler `{cc}` does not start: Exec format error'): opt.step()
+    opt = genopt.SGD([p := nn.Parameter(torch.ones(2))], lr=.5, compile=True)
+    p.grad = torch.ones(2)
+    with pytest.warns(RuntimeWarning,
+                      match=f'the C compiler `{cc}` does not start: Exec format error'):
+        opt.step()
     assert p.tolist() == [.5, .5]
 
 
@@ -332,14 +347,17 @@ def test_a_cache_that_is_full(monkeypatch, builds):
     monkeypatch.setattr(tempfile, 'TemporaryDirectory', full)
     @step
     def new_one(grad, *, lr): return -lr * 1.2345 * grad
-    opt = Optimizer([p := nn.Parameter(torch.ones(2))], [new_one], lr=.5, compile=True); p.grad = torch.ones(2)
-    with pytest.warns(RuntimeWarning, match='cannot be written: No space left on device'): opt.step()
+    opt = Optimizer([p := nn.Parameter(torch.ones(2))], [new_one], lr=.5, compile=True)
+    p.grad = torch.ones(2)
+    with pytest.warns(RuntimeWarning, match='cannot be written: No space left on device'):
+        opt.step()
 
 
 def test_no_compiler_at_all(monkeypatch, builds):
     monkeypatch.delenv('CC', raising=False)
     monkeypatch.setenv('PATH', '')
-    opt = genopt.SGD([p := nn.Parameter(torch.ones(2))], lr=.5, compile=True); p.grad = torch.ones(2)
+    opt = genopt.SGD([p := nn.Parameter(torch.ones(2))], lr=.5, compile=True)
+    p.grad = torch.ones(2)
     with pytest.warns(RuntimeWarning, match='there is no C compiler'): opt.step()
     assert p.tolist() == [.5, .5]
 
@@ -350,7 +368,9 @@ def test_torch_compile_fails(monkeypatch, by_torch_compile):  # noqa: F811
     plain, ours, other, theirs = pair()
     set_grads(ours, 20); set_grads(theirs, 20)
     plain.step()
-    with pytest.warns(RuntimeWarning, match='not compiled: torch.compile failed: RuntimeError: no luck'): other.step()
+    with pytest.warns(RuntimeWarning,
+                      match='not compiled: torch.compile failed: RuntimeError: no luck'):
+        other.step()
     both(plain, ours, other, theirs, range(21, 25))
 
 
@@ -362,9 +382,11 @@ def test_what_kernels_cannot_take_goes_to_the_eager_engine(builds):
     def by_ticks(grad, ticks, *, lr): return -lr * grad / ticks
     gaps, plain = nn.Parameter(torch.ones(4, 6)[:, ::2]), nn.Parameter(torch.ones(4))
     for p in (gaps, plain): p.grad = torch.ones(p.shape)
-    for opt in Optimizer([plain], [one_for_all, by_ticks], lr=.5, compile=True), genopt.SGD([gaps], .75, compile=True):
+    for opt in Optimizer([plain], [one_for_all, by_ticks],
+                         lr=.5, compile=True), genopt.SGD([gaps], .75, compile=True):
         opt.step()
-    assert torch.allclose(plain, torch.full((4,), .5)) and torch.allclose(gaps, torch.full((4, 3), .25))
+    assert torch.allclose(plain, torch.full((4,), .5))
+    assert torch.allclose(gaps, torch.full((4, 3), .25))
     assert not opt.engine.__self__._warned
 
 
@@ -382,7 +404,7 @@ def test_without_torchs_guards(monkeypatch):
     both(*pair(genopt.AdamW), range(9, 15))
 
 
-# -- parts that cannot be compiled -----------------------------------------------------------------------------
+# -- parts that cannot be compiled -----------------------------------------------------------------
 
 TABLE = torch.ones(())
 
@@ -425,8 +447,10 @@ def uses_numpy(grad, *, lr): return torch.from_numpy(grad.numpy() * -1.) * lr
 
 UNKNOWN = 'a tensor that is not one of its arguments'
 BROKEN = [(reads_a_global, UNKNOWN, 1),
-          (uses_numpy, 'asks for the value of a tensor', 0), (writes_through_out, 'it writes into a tensor', 1),
-          (writes_into_a_view, r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
+          (uses_numpy, 'asks for the value of a tensor', 0),
+          (writes_through_out, 'it writes into a tensor', 1),
+          (writes_into_a_view,
+           r'it writes into a tensor \(`mul_`\): return a new value, as `mul` does', 2),
           (takes_two, '`frexp` does not return one tensor of the same shape', 1)]
 
 
@@ -454,7 +478,8 @@ def test_a_part_that_decides_by_numbers_runs_as_it_is(part, n):
 def test_what_looks_at_other_elements_must_say_so_and_then_runs_as_it_is():
     def stacks(grad, *, lr): return -lr * torch.stack([grad, grad]).amax(0)
     p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
-    with pytest.raises(PartError, match='`stacks` does not treat each element alone: it calls `stack`'):
+    with pytest.raises(PartError,
+                       match='`stacks` does not treat each element alone: it calls `stack`'):
         Optimizer([p], [step(stacks)], lr=.1, compile=True)
     Optimizer([p], [step(whole=True)(stacks)], lr=.1, compile=True).step()
     assert torch.allclose(p, torch.tensor(.9))
@@ -485,7 +510,8 @@ def test_a_switch_follows_a_new_name_and_a_pickle():
     inf = nn.Parameter(torch.tensor([float('inf')])); inf.grad = torch.ones(1)
     for compile in False, True:
         opt = genopt.SGD([inf], lr=.1, momentum=.9, compile=compile); opt.step()
-        assert opt.state[inf]['grad_avg'].item() == 1, 'with wd=0, the parameter must not be looked at'
+        assert opt.state[inf][
+            'grad_avg'].item() == 1, 'with wd=0, the parameter must not be looked at'
 
 
 
@@ -497,7 +523,9 @@ def test_a_number_times_a_condition():
     def gain_step(grad, gain, *, lr): return -lr * gain * grad
     seen = []
     for compile in (False, True):
-        p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64)); p.grad = torch.tensor([1., -1., 0.]).double()
+        p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+        p.grad = torch.tensor([1., -1., 0.]).double()
         opt = genopt.Optimizer([p], [gain, gain_step], lr=1., compile=compile); opt.step()
         seen.append((p.detach(), opt.state[p]['gain']))
-    assert all(torch.equal(a, b) for a, b in zip(*seen)) and seen[0][1][0] == 1 + torch.tensor(.2).double()
+    assert all(torch.equal(a, b) for a, b in zip(*seen))
+    assert seen[0][1][0] == 1 + torch.tensor(.2).double()

@@ -1,6 +1,8 @@
-"""Promise: every recipe runs on every engine, in every dtype, on parameters and gradients of every kind, and resumes.
+"""Promise: every recipe runs on every engine, in every dtype, on parameters and gradients of every
+kind, and resumes.
 
-Agreement with references is in other files. Coming near a minimum proves little; it is a smoke test.
+Agreement with references is in other files. Coming near a minimum proves little; it is a smoke
+test.
 """
 import inspect
 import statistics
@@ -19,7 +21,8 @@ ENGINES = pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compi
 
 
 def parameters(name, dtype):
-    "0-dim, empty, a vector, not contiguous, channels last; for a matrix optimizer, matrices of all kinds."
+    """0-dim, empty, a vector, not contiguous, channels last; for a matrix optimizer, matrices of
+    all kinds."""
     if name == 'Muon': shapes = [(5, 7), (7, 3), (0, 3), (1, 1), (6, 4)]
     else: shapes = [(5, 7), (7,), (), (0, 3), (2, 3, 2, 2), (6, 4)]
     xs = [random(i, s, dtype) for i, s in enumerate(shapes)]
@@ -70,7 +73,8 @@ def test_resumes_bit_for_bit(name, compile):
 
 
 GRADS = {'zero': lambda p, t: torch.zeros_like(p), 'constant': lambda p, t: torch.ones_like(p),
-         'huge': lambda p, t: torch.full_like(p, 1e30 * (-1)**t), 'tiny': lambda p, t: torch.full_like(p, 1e-30)}
+         'huge': lambda p, t: torch.full_like(p, 1e30 * (-1)**t),
+         'tiny': lambda p, t: torch.full_like(p, 1e-30)}
 
 
 @each_recipe
@@ -81,7 +85,8 @@ def test_gradients_of_every_size(name, dtype, kind):
 
     Except for Adafactor where the square overflows: its twin in torch makes NaN of that.
     """
-    if (name, kind) == ('Adafactor', 'huge') and dtype != torch.float64: pytest.skip('NaN, as in torch')
+    if (name, kind) == ('Adafactor', 'huge') and dtype != torch.float64:
+        pytest.skip('NaN, as in torch')
     for compile in (False, True):
         ps = parameters(name, dtype)
         before = [p.detach().clone() for p in ps]
@@ -94,25 +99,32 @@ def test_gradients_of_every_size(name, dtype, kind):
         if kind == 'zero': assert all(torch.equal(p, b) for p, b in zip(ps, before))
 
 
-# -- near a minimum ------------------------------------------------------------------------------------------
+# -- near a minimum --------------------------------------------------------------------------------
 
 def rosenbrock(x): return 100 * (x[..., 1] - x[..., 0]**2)**2 + (1 - x[..., 0])**2
 def quadratic(x): return .5 * (torch.tensor([100., 1.], dtype=x.dtype) * x**2).sum(-1)
 
 
 # recipe -> lr for Rosenbrock's function, lr for a quadratic with a condition of 100, and what else
-LRS = {'SGD': (.003, .01), 'Momentum': (.003, .03), 'RMSprop': (.003, .03), 'Adam': (.3, .1), 'AdamW': (.1, 1.),
-       'QHM': (.003, .03), 'AggMo': (.001, .01), 'ASGD': (.003, .01), 'Adagrad': (1., 1.), 'Adadelta': (.3, 1.),
+LRS = {'SGD': (.003, .01), 'Momentum': (.003, .03), 'RMSprop': (.003, .03),
+       'Adam': (.3, .1), 'AdamW': (.1, 1.),
+       'QHM': (.003, .03), 'AggMo': (.001, .01), 'ASGD': (.003, .01),
+       'Adagrad': (1., 1.), 'Adadelta': (.3, 1.),
        'MADGRAD': (.01, .03), 'SparseAdam': (.3, .1), 'Adamax': (1., .3), 'NAdam': (.03, .1),
-       'RAdam': (.004, .03, dict(sqr_mom=.99)), 'NAdamW': (.03, 1.), 'QHAdam': (.03, 1.), 'AdaBelief': (.3, 1.),
-       'Yogi': (.3, .1), 'LaProp': (.1, 1.), 'ADOPT': (1., .1), 'DiffGrad': (.3, .1), 'AdaBound': (.3, 1.),
-       'AdEMAMix': (.3, 1.), 'Adan': (.003, .3), 'MARS': (.003, .03), 'Rprop': (.03, 1.), 'Signum': (.003, .1),
-       'Tiger': (.003, .1), 'Lion': (.01, .1), 'LARS': (3., 3.), 'NovoGrad': (3e-4, .03), 'LAMB': (.03, 1.),
+       'RAdam': (.004, .03, dict(sqr_mom=.99)), 'NAdamW': (.03, 1.),
+       'QHAdam': (.03, 1.), 'AdaBelief': (.3, 1.),
+       'Yogi': (.3, .1), 'LaProp': (.1, 1.), 'ADOPT': (1., .1),
+       'DiffGrad': (.3, .1), 'AdaBound': (.3, 1.),
+       'AdEMAMix': (.3, 1.), 'Adan': (.003, .3), 'MARS': (.003, .03),
+       'Rprop': (.03, 1.), 'Signum': (.003, .1),
+       'Tiger': (.003, .1), 'Lion': (.01, .1), 'LARS': (3., 3.),
+       'NovoGrad': (3e-4, .03), 'LAMB': (.03, 1.),
        'StableAdamW': (.003, .3), 'Adafactor': (1., 1.), 'Muon': (.003, .01)}
 
 
 def steps_until(name, function, start, goal, limit, lr, **hypers):
-    "How many steps until the function is below `goal`. A matrix optimizer gets the point as a matrix of one row."
+    """How many steps until the function is below `goal`. A matrix optimizer gets the point as a
+    matrix of one row."""
     x = nn.Parameter(torch.tensor([start] if name == 'Muon' else start, dtype=torch.float64))
     opt = getattr(genopt, name)([x], lr=lr, **hypers)
     for step in range(limit):
@@ -123,14 +135,15 @@ def steps_until(name, function, start, goal, limit, lr, **hypers):
 
 @each_recipe
 def test_comes_near_a_minimum(name):
-    "Rosenbrock's function falls from 24 below 0.1 in 2000 steps, the quadratic from 50 below 1e-3 in 500."
+    """Rosenbrock's function falls from 24 below 0.1 in 2000 steps, the quadratic from 50 below 1e-3
+    in 500."""
     steep, flat, *more = LRS[name]
     hypers = more[0] if more else {}
     assert steps_until(name, rosenbrock, [-1.2, 1.], .1, 2000, steep, **hypers) <= 2000
     assert steps_until(name, quadratic, [1., 1.], 1e-3, 500, flat, **hypers) <= 500
 
 
-# -- a recipe is a handful of lines --------------------------------------------------------------------------
+# -- a recipe is a handful of lines ----------------------------------------------------------------
 
 def lines(recipe):
     "Of code and its one line of documentation, the decorator included."

@@ -1,7 +1,9 @@
-"""Promise: whatever people do to parameters, groups and state between steps, an optimizer goes on as its twin in torch.
+"""Promise: whatever people do to parameters, groups and state between steps, an optimizer goes on
+as its twin in torch.
 
-Each example is a random sequence of actions and steps, done to a genopt optimizer and to torch's. They agree after each
-step; or genopt refuses with one of the sentences below, and nothing has changed; or torch itself raises. Far more:
+Each example is a random sequence of actions and steps, done to a genopt optimizer and to torch's.
+They agree after each step; or genopt refuses with one of the sentences below, and nothing has
+changed; or torch itself raises. Far more:
 
     GENOPT_FUZZ=2000 python -m pytest tests/test_fuzz_handling.py -n 0 [--hypothesis-seed=1]
 """
@@ -27,14 +29,18 @@ CASES = [(genopt.SGD, dict(lr=.05)), (genopt.SGD, dict(lr=.05, momentum=.9)),
          (genopt.SGD, dict(lr=.05, momentum=.9, nesterov=True, weight_decay=.1)),
          (genopt.SGD, dict(lr=.05, momentum=.8, dampening=.5)), (genopt.Adam, dict()),
          (genopt.Adam, dict(lr=.01, amsgrad=True, weight_decay=.1)), (genopt.AdamW, dict(lr=.01)),
-         (genopt.RMSprop, dict(centered=True)), (genopt.RMSprop, dict(momentum=.9)), (genopt.RMSprop, dict(alpha=.9)),
-         (genopt.Adagrad, dict(lr=.05, lr_decay=.01)), (genopt.NAdam, dict()), (genopt.Adamax, dict(lr=.01)),
-         (genopt.RAdam, dict(lr=.01)), (genopt.Adadelta, dict(lr=.5)), (genopt.Rprop, dict()), (genopt.ASGD, dict())]
+         (genopt.RMSprop, dict(centered=True)), (genopt.RMSprop, dict(momentum=.9)),
+         (genopt.RMSprop, dict(alpha=.9)),
+         (genopt.Adagrad, dict(lr=.05, lr_decay=.01)), (genopt.NAdam, dict()),
+         (genopt.Adamax, dict(lr=.01)),
+         (genopt.RAdam, dict(lr=.01)), (genopt.Adadelta, dict(lr=.5)),
+         (genopt.Rprop, dict()), (genopt.ASGD, dict())]
 TOL = {genopt.NAdam: 1e-5, genopt.ASGD: 1e-5}  # torch keeps a number in float32 there
 SHAPES = [(5, 7), (7,), (), (0, 3), (4, 3, 2, 2), (6, 4), (7,), (5, 7), (1,), (2, 3)]
 VALUES = dict(lr=[.1, .01, 0., 1], weight_decay=[0., .1, 0], momentum=[0., .9, .5],
               betas=[(.8, .99), (0., .9), (.9, .999)], eps=[1e-8, 1e-4], alpha=[.9, .99],
-              dampening=[0., .5], nesterov=[True, False], amsgrad=[True, False], centered=[True, False],
+              dampening=[0., .5], nesterov=[True, False],
+              amsgrad=[True, False], centered=[True, False],
               lr_decay=[0., .1], rho=[.9, .8], momentum_decay=[.004, .1],
               maximize=[True, False], decoupled_weight_decay=[True, False])
 REFUSALS = 'begin in the middle of a run', 'undampened buffer', 'need momentum'
@@ -56,7 +62,8 @@ class World:
         self.opt = self.make(groups if len(groups) > 1 or rng.random() < .5 else items)
 
     def param(self, rng, shape=None):
-        shape = shape or (rng.choice(SHAPES) if rng.random() > .02 else rng.choice([(400, 350), (131_073,)]))
+        shape = shape or (rng.choice(SHAPES) if rng.random() > .02
+                          else rng.choice([(400, 350), (131_073,)]))
         x = noise(rng, shape)
         how = rng.choice(['plain', 'plain', 'turned', 'strided', 'last'])
         if how == 'turned' and x.dim() > 1: x = x.transpose(0, 1).contiguous().transpose(0, 1)
@@ -67,10 +74,12 @@ class World:
     def pick(self, rng): return rng.choice(self.params)
     def state(self, p): return self.opt.state.get(p, {})
     def group(self, rng): return rng.choice(self.opt.param_groups)
-    def key(self, theirs): return {t: o for o, t in self.names.items()}.get(theirs, theirs) if self.ours else theirs
+    def key(self, theirs):
+        return {t: o for o, t in self.names.items()}.get(theirs, theirs) if self.ours else theirs
 
     def place(self, p):
-        return next((g['params'], i) for g in self.opt.param_groups for i, q in enumerate(g['params']) if q is p)
+        return next((g['params'], i) for g in self.opt.param_groups
+                    for i, q in enumerate(g['params']) if q is p)
 
 
 def noise(rng, shape):
@@ -78,14 +87,15 @@ def noise(rng, shape):
     return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
-# -- what people do: each is called with a world and the same random numbers in both -------------------------
+# -- what people do: each is called with a world and the same random numbers in both ---------------
 
 def set_word(w, rng):
     g = w.group(rng)
     words = [k for k in VALUES if k in inspect.signature(twin(w.recipe).cls).parameters]
     k = rng.choice(words); v = rng.choice(VALUES[k])
     along = g.get('nesterov') or g.get('dampening')
-    if k in ('nesterov', 'dampening') and not g['momentum'] or k == 'momentum' and along: return  # refused without it
+    # refused without it
+    if k in ('nesterov', 'dampening') and not g['momentum'] or k == 'momentum' and along: return
     if k == 'lr' and rng.random() < .2: v = torch.tensor(.03, dtype=torch.float64)
     if rng.random() < .5: g[k] = v
     else: g.update({k: v})
@@ -129,7 +139,8 @@ def data_replaced(w, rng):
     p = w.pick(rng); p.grad = None
     how = rng.choice(['clone', 'turned', 'strided', 'view', 'other', 'contiguous'])
     if how == 'clone': p.data = p.data.clone()
-    if how == 'turned' and p.dim() > 1: p.data = p.data.transpose(0, -1).contiguous().transpose(0, -1)
+    if how == 'turned' and p.dim() > 1:
+        p.data = p.data.transpose(0, -1).contiguous().transpose(0, -1)
     if how == 'strided': p.data = torch.stack([p.data, p.data], -1)[..., 0]
     if how == 'view': p.data = p.data.view_as(p.data)
     if how == 'other': p.data = p.data * 2
@@ -157,7 +168,8 @@ def grown(w, rng):
     if not p.dim(): return
     more, state = noise(rng, p.shape), w.state(p)
     for k, v in state.items():
-        if isinstance(v, torch.Tensor) and v.shape == p.shape: state[k] = torch.cat([v, torch.zeros_like(v)])
+        if isinstance(v, torch.Tensor) and v.shape == p.shape:
+            state[k] = torch.cat([v, torch.zeros_like(v)])
     p.data = torch.cat([p.data, more])
 
 def replaced(w, rng):
@@ -178,7 +190,8 @@ def forget(w, rng):
 
 def zeroed(w, rng):
     "Every tensor, or only those of the parameter's shape."
-    p, every = w.pick(rng), rng.random() < .3 and w.recipe not in (genopt.SGD, genopt.ASGD)  # other counts in torch
+    # other counts in torch
+    p, every = w.pick(rng), rng.random() < .3 and w.recipe not in (genopt.SGD, genopt.ASGD)
     for v in w.state(p).values():
         if isinstance(v, torch.Tensor) and (every or v.dim()): v.zero_()
 
@@ -248,7 +261,8 @@ def schedule(w, rng):
         if kind == 'lambda': w.scheduler = optim.lr_scheduler.LambdaLR(w.opt, lambda i: 1 / (1 + i))
         if kind == 'cycle':
             moms = any(k in g for g in w.opt.param_groups[:1] for k in ('momentum', 'betas'))
-            w.scheduler = optim.lr_scheduler.OneCycleLR(w.opt, .1, total_steps=99, cycle_momentum=moms)
+            w.scheduler = optim.lr_scheduler.OneCycleLR(w.opt,
+                                                        .1, total_steps=99, cycle_momentum=moms)
 
 def init_state(w, rng):
     if w.ours: w.opt.init_state()
@@ -271,8 +285,10 @@ def threads(w, rng): torch.set_num_threads(rng.choice([1, 2]))
 def nothing(w, rng): pass
 
 ACTIONS = [set_word, set_word, note_in_group, plain_groups, add_group, remove_group, swap_groups,
-           move_param, data_replaced, data_replaced, transposed, cut, grown, replaced, forget, zeroed,
-           cloned, torchs_words, scaled, foreign, of_all, reloaded, into_a_fresh_one, copied, frozen,
+           move_param, data_replaced, data_replaced, transposed,
+           cut, grown, replaced, forget, zeroed,
+           cloned, torchs_words, scaled, foreign, of_all,
+           reloaded, into_a_fresh_one, copied, frozen,
            zero_grad, shared, schedule, init_state, setstate, from_torch, to_torch,
            looked_at, default_dtype, threads, nothing]
 
@@ -289,7 +305,8 @@ def step(w, rng):
 
 def set_grads(w, rng):
     for p in w.params:
-        how = rng.choice(['none', 'zeros', 'turned', 'expanded', 'twice', 'own', 'stay', 'negative'] + ['new'] * 8)
+        how = rng.choice(['none', 'zeros', 'turned', 'expanded',
+                          'twice', 'own', 'stay', 'negative'] + ['new'] * 8)
         scale, g = rng.choice([1., 1., 1e-3]), noise(rng, p.shape)
         if not p.requires_grad and how != 'new': how = 'none'
         if how == 'stay' and p.grad is not None: continue
@@ -297,14 +314,16 @@ def set_grads(w, rng):
         if how == 'turned' and p.dim() > 1: g = g.transpose(0, 1).contiguous().transpose(0, 1)
         if how == 'expanded': g = noise(rng, p.shape[-1:]).expand(p.shape)
         if how == 'negative': g = torch._neg_view(g)
-        if how == 'twice': g = next((q.grad for q in w.params if q.grad is not None and q.shape == p.shape
-                                   and q.grad.data_ptr() != q.data_ptr()), g)
+        if how == 'twice':
+            g = next((q.grad for q in w.params if q.grad is not None
+                      and q.shape == p.shape and q.grad.data_ptr() != q.data_ptr()), g)
         if how == 'own' and not decoupled(w, p): g = p.data
         p.grad = None if how == 'none' else g if how != 'new' else g * scale
 
 
 def decoupled(w, p):
-    "True where torch may have changed the parameter already when it reads a gradient that is the same."
+    """True where torch may have changed the parameter already when it reads a gradient that is the
+    same."""
     return w.recipe in (genopt.AdamW, genopt.Adam, genopt.NAdam, genopt.RAdam, genopt.ASGD)
 
 
@@ -315,7 +334,8 @@ def agree(ours, theirs):
         mine, other = ours.state(p), theirs.state(q)
         for k, v in other.items():
             n = k if k in mine else ours.key(k)
-            if n in mine and isinstance(v, torch.Tensor) and v.shape == q.shape: close(mine[n], v, tol, n)
+            if n in mine and isinstance(v, torch.Tensor) and v.shape == q.shape:
+                close(mine[n], v, tol, n)
 
 def close(a, b, tol, what):
     assert isinstance(a, torch.Tensor) and a.shape == b.shape, what
@@ -336,7 +356,8 @@ def both(action, seed, ours, theirs):
     try: action(ours, random.Random(seed))
     except Exception as e:
         if not error:
-            assert is_sentence(e) and any(re.search(r, str(e)) for r in REFUSALS), f'{action.__name__}: {e!r}'
+            assert is_sentence(e) and any(re.search(r, str(e))
+                                          for r in REFUSALS), f'{action.__name__}: {e!r}'
             assert bits([ours.opt.state, ours.opt.param_groups]) == before, f'after {e!r}'
         else: assert is_sentence(e), f'{action.__name__}: {e!r}, where torch has {error!r}'
         return False
@@ -348,8 +369,10 @@ def run(case, seed, rounds, compile):
     dtype, count = torch.get_default_dtype(), torch.get_num_threads()
     cls = twin(recipe).cls
     try:
-        theirs = World(lambda g, **kw: cls(g, foreach=False, **kw), recipe, kwargs, random.Random(seed), False)
-        ours = World(lambda g, **kw: recipe(g, compile=compile, **kw), recipe, kwargs, random.Random(seed), True)
+        theirs = World(lambda g, **kw: cls(g, foreach=False, **kw),
+                       recipe, kwargs, random.Random(seed), False)
+        ours = World(lambda g, **kw: recipe(g, compile=compile, **kw),
+                     recipe, kwargs, random.Random(seed), True)
         ours.other = theirs
         for action, seed in rounds:
             if not both(action, seed, ours, theirs): return
@@ -372,7 +395,7 @@ def test_goes_on_as_torch_does(compile):
     check()
 
 
-# -- what it has found ---------------------------------------------------------------------------------------
+# -- what it has found -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize('threads', [1, 2, 3, 5, 8])
 def test_no_element_is_left_over_when_threads_share_them(threads):

@@ -1,4 +1,5 @@
-"Promise: what is equal on paper is equal here, whatever the shapes, the numbers and the number of steps."
+"""Promise: what is equal on paper is equal here, whatever the shapes, the numbers and the number of
+steps."""
 import genopt
 import pytest
 import torch
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 settings.register_profile('steady', deadline=None, max_examples=40, derandomize=True)
 settings.load_profile('steady')
 
-shapes = st.lists(st.sampled_from([(), (1,), (7,), (3, 4), (0, 2), (2, 3, 2)]), min_size=1, max_size=4)
-runs = dict(shapes=shapes, seed=st.integers(0, 10**6), lr=st.floats(1e-5, .5), steps=st.integers(1, 8))
+shapes = st.lists(st.sampled_from([(), (1,), (7,), (3, 4), (0, 2), (2, 3, 2)]),
+                  min_size=1, max_size=4)
+runs = dict(shapes=shapes, seed=st.integers(0, 10**6), lr=st.floats(1e-5, .5),
+            steps=st.integers(1, 8))
 decays = st.floats(0, .999)
 
 
@@ -19,7 +22,8 @@ def run(make, shapes, seed, steps, scale=1., order=None, groups=lambda ps: ps):
     ps = [torch.nn.Parameter(random(seed + i, s, torch.float64)) for i, s in enumerate(shapes)]
     opt = make(groups([ps[i] for i in order or range(len(ps))]))
     for t in range(steps):
-        for i, p in enumerate(ps): p.grad = scale * random(seed + 1000 * (t + 1) + i, p.shape, p.dtype)
+        for i, p in enumerate(ps):
+            p.grad = scale * random(seed + 1000 * (t + 1) + i, p.shape, p.dtype)
         opt.step()
     return ps
 
@@ -29,7 +33,8 @@ def assert_same(a, b, rtol=1e-12):
 
 
 @step
-def undebiased_adam_step(grad_avg, sqr_avg, *, lr, eps=1e-8): return -lr * grad_avg / (sqr_avg.sqrt() + eps)
+def undebiased_adam_step(grad_avg, sqr_avg, *, lr, eps=1e-8):
+    return -lr * grad_avg / (sqr_avg.sqrt() + eps)
 
 
 @given(**runs, sqr_mom=decays, eps=st.floats(1e-8, .1))
@@ -54,9 +59,11 @@ def test_adamw_with_wd_0_is_adam(shapes, seed, lr, steps, mom, sqr_mom):
 
 
 @given(**runs, power=st.integers(-20, 20), amsgrad=st.booleans())
-def test_adam_without_eps_does_not_see_the_scale_of_gradients(shapes, seed, lr, steps, power, amsgrad):
+def test_adam_without_eps_does_not_see_the_scale_of_gradients(shapes,
+                                                              seed, lr, steps, power, amsgrad):
     make = lambda ps: genopt.Adam(ps, lr=lr, eps=0., amsgrad=amsgrad)
-    assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, scale=2.**power), rtol=0)
+    assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, scale=2.**power),
+                rtol=0)
 
 
 recipes = st.sampled_from([genopt.SGD, genopt.Momentum, genopt.RMSprop, genopt.Adam, genopt.AdamW])
@@ -66,7 +73,8 @@ recipes = st.sampled_from([genopt.SGD, genopt.Momentum, genopt.RMSprop, genopt.A
 def test_groups_change_nothing(shapes, seed, lr, steps, recipe, cut):
     make = lambda ps: recipe(ps, lr=lr, wd=.1)
     split = lambda ps: [g for g in (ps[:cut], ps[cut:]) if g]
-    assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, groups=split), rtol=0)
+    assert_same(run(make, shapes, seed, steps), run(make, shapes, seed, steps, groups=split),
+                rtol=0)
 
 
 @given(**runs, recipe=recipes, data=st.data())

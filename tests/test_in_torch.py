@@ -1,4 +1,5 @@
-"Promise: what PyTorch has for optimizers, it has for ours: schedulers, averages, scalers, hooks, compiled steps."
+"""Promise: what PyTorch has for optimizers, it has for ours: schedulers, averages, scalers, hooks,
+compiled steps."""
 import copy
 import statistics
 import time
@@ -14,7 +15,8 @@ from torch._C._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch.optim import lr_scheduler as ls
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-FRIENDS = [(genopt.SGD, optim.SGD), (partial(genopt.SGD, momentum=.9), partial(optim.SGD, momentum=.9)),
+FRIENDS = [(genopt.SGD, optim.SGD),
+           (partial(genopt.SGD, momentum=.9), partial(optim.SGD, momentum=.9)),
            (genopt.RMSprop, optim.RMSprop), (genopt.Adam, optim.Adam), (genopt.AdamW, optim.AdamW)]
 IDS = ['SGD', 'SGD with momentum', 'RMSprop', 'Adam', 'AdamW']
 
@@ -27,7 +29,8 @@ def pair(ours, theirs, **kwargs):
     res = []
     for make in (ours, theirs):
         ps = [P(), P(2.)]
-        res.append((ps, make([dict(params=[ps[0]]), dict(params=[ps[1]], lr=.02)], **{'lr': .1, **kwargs})))
+        res.append((ps, make([dict(params=[ps[0]]), dict(params=[ps[1]], lr=.02)],
+                             **{'lr': .1, **kwargs})))
     return res
 
 
@@ -36,7 +39,7 @@ def take_steps(ps, opt, i):
     opt.step()
 
 
-# -- schedulers --------------------------------------------------------------------------------------------------------
+# -- schedulers ------------------------------------------------------------------------------------
 
 SCHEDULERS = {
     'LambdaLR': lambda o: ls.LambdaLR(o, lambda i: .9**i),
@@ -51,20 +54,25 @@ SCHEDULERS = {
     'CosineAnnealingWarmRestarts': lambda o: ls.CosineAnnealingWarmRestarts(o, 4, 2),
     'CyclicLR': lambda o: ls.CyclicLR(o, [.01, .02], [.1, .2], 3, mode='triangular2'),
     'OneCycleLR': lambda o: ls.OneCycleLR(o, [.1, .2], total_steps=13),
-    'ChainedScheduler': lambda o: ls.ChainedScheduler([ls.ConstantLR(o, .1, 4), ls.ExponentialLR(o, .9)], o),
-    'SequentialLR': lambda o: ls.SequentialLR(o, [ls.LinearLR(o, .1, 1., 4), ls.CosineAnnealingLR(o, 8)], [4]),
-    'ReduceLROnPlateau': lambda o: ls.ReduceLROnPlateau(o, factor=.5, patience=1, min_lr=[.01, .001]),
+    'ChainedScheduler': lambda o: ls.ChainedScheduler([ls.ConstantLR(o, .1, 4),
+                                                       ls.ExponentialLR(o, .9)], o),
+    'SequentialLR': lambda o: ls.SequentialLR(o, [ls.LinearLR(o, .1, 1., 4),
+                                                  ls.CosineAnnealingLR(o, 8)], [4]),
+    'ReduceLROnPlateau': lambda o: ls.ReduceLROnPlateau(o,
+                                                        factor=.5, patience=1, min_lr=[.01, .001]),
     'SWALR': lambda o: optim.swa_utils.SWALR(o, [.05, .01], 4, 'cos')}
 
 
 def test_every_scheduler_is_here():
-    there = {k for k, v in vars(ls).items() if isinstance(v, type) and issubclass(v, ls.LRScheduler)}
+    there = {k for k, v in vars(ls).items() if isinstance(v, type)
+             and issubclass(v, ls.LRScheduler)}
     assert there - {'LRScheduler', '_LRScheduler'} <= {*SCHEDULERS}
 
 
 @pytest.mark.parametrize('name', SCHEDULERS)
 @pytest.mark.parametrize('ours, theirs', FRIENDS, ids=IDS)
-@pytest.mark.filterwarnings('ignore:The epoch parameter in `scheduler.step.*:UserWarning')  # SequentialLR's own
+# SequentialLR's own
+@pytest.mark.filterwarnings('ignore:The epoch parameter in `scheduler.step.*:UserWarning')
 def test_schedulers(name, ours, theirs):
     runs = [(ps, opt, SCHEDULERS[name](opt)) for ps, opt in pair(ours, theirs)]
     for i in range(12):
@@ -74,7 +82,8 @@ def test_schedulers(name, ours, theirs):
         (ps, opt, sched), (qs, twin, other) = runs
         for mine, its in zip(opt.param_groups, twin.param_groups):
             assert mine['lr'] == its['lr']
-            assert [mine.get(k) for k in ('momentum', 'betas')] == [its.get(k) for k in ('momentum', 'betas')]
+            assert [mine.get(k)
+                    for k in ('momentum', 'betas')] == [its.get(k) for k in ('momentum', 'betas')]
         torch.testing.assert_close(ps, qs, rtol=1e-12, atol=1e-15)
         if i == 6:  # a break: a new optimizer and a new scheduler go on
             saved = copy.deepcopy((opt.state_dict(), sched.state_dict()))
@@ -87,11 +96,13 @@ def test_schedulers(name, ours, theirs):
 def test_a_scheduler_before_any_step_warns_as_torch_does():
     _, opt = pair(genopt.Adam, optim.Adam)[0]
     sched = ls.StepLR(opt, 1)
-    with pytest.warns(UserWarning, match='Detected call of `lr_scheduler.step()` before `optimizer.step()`'.replace(
-            '(', r'\(').replace(')', r'\)')): sched.step()
+    with pytest.warns(UserWarning, match='Detected call of `lr_scheduler.step()` before '
+                                         '`optimizer.step()`'.replace(
+        '(', r'\(').replace(')', r'\)')):
+        sched.step()
 
 
-# -- averages of weights, scaled gradients, autocast, clipping ---------------------------------------------------------
+# -- averages of weights, scaled gradients, autocast, clipping -------------------------------------
 
 def train(make, each=lambda i, model: None, steps=8, forward=None, dtype=torch.float64):
     "A small net after some steps, and its optimizer."
@@ -122,12 +133,13 @@ def test_clip_grad_norm(ours, theirs):
 def test_autocast(ours, theirs):
     def forward(model, x, y):
         with torch.autocast('cpu', dtype=torch.bfloat16): return plain(model, x, y)
-    a, b = (train(partial(make, lr=1e-3), forward=forward, steps=3, dtype=torch.float32)[0] for make in (ours, theirs))
+    a, b = (train(partial(make, lr=1e-3), forward=forward, steps=3, dtype=torch.float32)[0]
+            for make in (ours, theirs))
     same(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('avg', [optim.swa_utils.get_swa_multi_avg_fn(), optim.swa_utils.get_ema_multi_avg_fn(.9)],
-                         ids=['swa', 'ema'])
+@pytest.mark.parametrize('avg', [optim.swa_utils.get_swa_multi_avg_fn(),
+                                 optim.swa_utils.get_ema_multi_avg_fn(.9)], ids=['swa', 'ema'])
 def test_swa_utils(avg):
     averaged = []
     for make in (genopt.Adam, optim.Adam):
@@ -159,13 +171,14 @@ def test_a_step_that_a_scaler_skips_touches_nothing(compile):
             if i in (0, 3):
                 after = (w.detach(), dict(o.state.get(w, {})))
                 assert torch.equal(before[0], after[0]) and before[1].keys() == after[1].keys()
-                assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(after[1][k])) for k, v in before[1].items())
+                assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(after[1][k]))
+                           for k, v in before[1].items())
         seen.append(int(opt.state.get(p, {}).get('count', 0)))
         torch.testing.assert_close(p, q)
     assert seen == [0, 1, 2, 2, 3, 4] and scalers[0].get_scale() == scalers[1].get_scale() == 256.
 
 
-# -- hooks -------------------------------------------------------------------------------------------------------------
+# -- hooks -----------------------------------------------------------------------------------------
 
 def test_hooks_see_and_may_change_what_they_are_given():
     p = P(); opt = genopt.SGD([p], lr=.1); said = []
@@ -210,13 +223,15 @@ def test_an_optimizer_for_each_parameter_in_the_backward_pass():
         model = net(); opts = {p: make([p], lr=.01) for p in model.parameters()}
         def step(p, opts=opts): opts[p].step(); opts[p].zero_grad()
         for p in model.parameters(): p.register_post_accumulate_grad_hook(step)
-        for i in range(5): plain(model, random(i, (8, 1, 4, 4), torch.float64), torch.arange(8) % 3).backward()
+        for i in range(5):
+            plain(model, random(i, (8, 1, 4, 4), torch.float64), torch.arange(8) % 3).backward()
         assert all(p.grad is None for p in model.parameters())
         models.append(model)
     same(*models)
 
 
-@pytest.mark.skipif(not hasattr(optim, 'swap_in_optimizer_params_and_state'), reason='newer than this torch')
+@pytest.mark.skipif(not hasattr(optim, 'swap_in_optimizer_params_and_state'),
+                    reason='newer than this torch')
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 def test_other_parameters_and_state_for_a_while(compile):
     model, opt = train(partial(genopt.Adam, lr=.01, compile=compile))
@@ -231,17 +246,20 @@ def test_other_parameters_and_state_for_a_while(compile):
         assert opt.param_groups[0]['lr'] == .5
         opt.step(); twin.step()
     torch.testing.assert_close([p.detach() for p in others.values()],
-                               [p.detach() for p in twin.param_groups[0]['params']], rtol=1e-12, atol=1e-14)
-    assert state['state'][0]['grad_avg'].ne(before[0]['state'][0]['grad_avg']).any()  # written in place
+                               [p.detach() for p in twin.param_groups[0]['params']],
+                               rtol=1e-12, atol=1e-14)
+    # written in place
+    assert state['state'][0]['grad_avg'].ne(before[0]['state'][0]['grad_avg']).any()
     assert opt.state_dict()['param_groups'] == before[0]['param_groups']
     torch.testing.assert_close(opt.state_dict()['state'], before[0]['state'], rtol=0, atol=0)
     torch.testing.assert_close([*model.parameters()], before[1], rtol=0, atol=0)
-    assert opt.param_groups[0]['betas'] == (.9, .999) and opt.param_groups[0]['params'][0] is next(model.parameters())
+    assert opt.param_groups[0]['betas'] == (.9, .999)
+    assert opt.param_groups[0]['params'][0] is next(model.parameters())
     opt.param_groups[0]['lr'] = .1; opt.step()
     with pytest.raises(KeyError): opt.param_groups[0]['momm'] = .1
 
 
-# -- torch.compile around a training step ------------------------------------------------------------------------------
+# -- torch.compile around a training step ----------------------------------------------------------
 
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 @pytest.mark.filterwarnings('ignore')  # torch.compile's own
@@ -250,7 +268,8 @@ def test_a_compiled_training_step_is_right_and_no_slower(compile):
     def start():
         torch.manual_seed(0)
         model = nn.Sequential(*[nn.Linear(64, 64) for _ in range(10)])
-        opt, loss = genopt.Adam(model.parameters(), lr=1e-3, compile=compile), lambda x: model(x).square().mean()
+        opt = genopt.Adam(model.parameters(), lr=1e-3, compile=compile)
+        loss = lambda x: model(x).square().mean()
         genopt.Schedule(opt, lr=lambda i: 1e-3 * .99**i)  # its hook runs inside, too
         return model, opt, loss
     (model, opt, loss), (other, its_opt, its_loss) = start(), start()
@@ -269,17 +288,20 @@ def test_a_compiled_training_step_is_right_and_no_slower(compile):
             start_ = time.perf_counter(); fn(x); times.append(time.perf_counter() - start_)
         if i == 9: warm = frames()
         if i >= 10: ratios.append(times[0] / times[1])
-    assert opt.state[next(model.parameters())]['count'] == 40 and opt.param_groups[0]['lr'] == 1e-3 * .99**40
+    assert opt.state[next(model.parameters())]['count'] == 40
+    assert opt.param_groups[0]['lr'] == 1e-3 * .99**40
     same(model, other, rtol=1e-4, atol=1e-6)
     assert statistics.median(ratios) < 1.3, ratios
     assert frames() == warm, 'something was compiled anew'
-    for traced in (genopt.Optimizer._work, genopt.Schedule._go_to, genopt.engines.eager.numbers_of, eager_or_compiled):
+    for traced in (genopt.Optimizer._work, genopt.Schedule._go_to,
+                   genopt.engines.eager.numbers_of, eager_or_compiled):
         assert not _debug_get_cache_entry_list(traced.__code__), f'{traced} was traced'
 
 
 @pytest.mark.filterwarnings('ignore')
 def test_what_an_optimizer_has_breaks_a_graph_and_works():
-    model = nn.Linear(2, 2); opt = (genopt.AdamW + genopt.average_param)([[model.weight], [model.bias]])
+    model = nn.Linear(2, 2)
+    opt = (genopt.AdamW + genopt.average_param)([[model.weight], [model.bias]])
     def step(x):
         opt.set_hyper('lr', .5)
         model(x).sum().backward(); opt.step(); opt.zero_grad()

@@ -1,4 +1,5 @@
-"Promise: Ctrl-C leaves no half of a step. It comes at one line after another; and at any moment, from a thread."
+"""Promise: Ctrl-C leaves no half of a step. It comes at one line after another; and at any moment,
+from a thread."""
 from __future__ import annotations
 
 import copy
@@ -23,7 +24,8 @@ SHAPES = (3,), (40, 30), (), (9000,), (2, 3, 4)
 makers = pytest.mark.parametrize('make', [
     lambda ps: genopt.AdamW(ps, lr=.1), lambda ps: genopt.AdamW(ps, lr=.1, compile=True),
     lambda ps: (genopt.NAdam + genopt.average_param)(ps, lr=.1, compile=True),
-    lambda ps: (genopt.SGD + genopt.clip_by_global_norm)([ps[:2], ps[2:]], lr=[.1, .2], momentum=.9)],
+    lambda ps: (genopt.SGD + genopt.clip_by_global_norm)([ps[:2], ps[2:]],
+                                                         lr=[.1, .2], momentum=.9)],
     ids=['eager', 'compiled', 'average', 'total'])
 pytestmark = pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
                                 reason='only the main thread is interrupted')
@@ -34,11 +36,13 @@ def pythons_own_handler():
     "The one that raises KeyboardInterrupt."
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler, 'a handler was left behind'
+    assert signal.signal(signal.SIGINT,
+                         before) is signal.default_int_handler, 'a handler was left behind'
 
 
 def interrupted(fn, line: int=-1) -> int:
-    "Calls `fn`, interrupted at one of the lines that genopt runs. How many there were, if it came to its end."
+    """Calls `fn`, interrupted at one of the lines that genopt runs. How many there were, if it came
+    to its end."""
     seen = 0
     def each(frame, event, arg):
         nonlocal seen
@@ -68,12 +72,15 @@ def copied(opt):
 
 
 def every_line(call, start):
-    "Calls `call` with copies of `start`, interrupted at one line after another. Yields the line, and the copy."
-    for _ in range(2): end = interrupted(partial(call, copied(start))) - 20  # it may be a few more, or less
+    """Calls `call` with copies of `start`, interrupted at one line after another. Yields the line,
+    and the copy."""
+    # it may be a few more, or less
+    for _ in range(2): end = interrupted(partial(call, copied(start))) - 20
     for line in sorted({*range(0, end, max(1, end // 100)), *range(max(0, end), end + 40)}):
         opt, dropped = copied(start), []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, 'unraisablehook', dropped.append)  # Python drops one in a weakref's callback
+            # Python drops one in a weakref's callback
+            patch.setattr(sys, 'unraisablehook', dropped.append)
             lines = interrupted(partial(call, opt), line)
         if not lines: yield line, opt
         assert lines <= line or dropped, f'the interrupt at line {line} of {lines} is lost'
@@ -106,14 +113,15 @@ def snapshot(opt):
         for p in g['params']:
             for k, part in g.composition.stats.items():
                 v = opt.state[p][k] if k in opt.state[p] else part.start(p)
-                res.append(torch.as_tensor(v, dtype=None).clone() if not isinstance(v, torch.Tensor) else v.clone())
+                res.append(torch.as_tensor(v, dtype=None).clone()
+                           if not isinstance(v, torch.Tensor) else v.clone())
     return res
 
 
 def same(a, b): return all(torch.equal(x.double(), y.double()) for x, y in zip(a, b, strict=True))
 
 
-# -- steps -------------------------------------------------------------------------------------------------------------
+# -- steps -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('begun', [0, 2], ids=['first', 'third'])
 @makers
@@ -128,7 +136,8 @@ def test_a_step_that_is_interrupted_at_any_line_is_done_or_not_begun(make, begun
         opt.steps_done = begun + done[-1]
         while opt.steps_done < begun + 2: go(opt)
         assert same(snapshot(opt), later)
-    assert done == sorted(done) and any(done) and not all(done)  # what comes late is put off until it is done
+    # what comes late is put off until it is done
+    assert done == sorted(done) and any(done) and not all(done)
 
 
 class Interrupter:
@@ -200,7 +209,8 @@ def ringing_step(grad, bell=bell, *, lr): return -lr * grad + bell
 
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 def test_a_second_interrupt_comes_through_at_once(compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
+    p = nn.Parameter(torch.ones(3))
+    opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
     p.grad = torch.ones(3)
     ring.update(on=1, reached=[])
     with pytest.raises(KeyboardInterrupt): opt.step()
@@ -214,7 +224,8 @@ def test_a_second_interrupt_comes_through_at_once(compile):
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 @pytest.mark.parametrize('raises', [False, True])
 def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
+    p = nn.Parameter(torch.ones(3))
+    opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
     p.grad, seen = torch.ones(3), []
     def mine(number, frame):
         seen.append((number, frame is not None, p[0].item()))
@@ -225,7 +236,8 @@ def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compil
             ring.update(on=1, reached=[])
             try: opt.step(); assert not raises
             except ZeroDivisionError: assert raises
-            assert seen[i:] == [(signal.SIGINT, True, .75 - .25 * i)] and signal.getsignal(signal.SIGINT) is mine
+            assert seen[i:] == [(signal.SIGINT, True, .75 - .25 * i)]
+            assert signal.getsignal(signal.SIGINT) is mine
         opt.step(); assert len(seen) == 2
     finally: signal.signal(signal.SIGINT, usual)
 
@@ -243,7 +255,8 @@ def test_a_handler_that_is_set_within_a_step_stays():
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25); p.grad = torch.ones(3)
+    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25)
+    p.grad = torch.ones(3)
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try: ring.update(on=3, reached=[]); opt.step()
     finally: assert signal.signal(signal.SIGINT, usual) is signal.SIG_IGN
@@ -285,7 +298,7 @@ def test_a_step_that_fails_gives_the_handler_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-# -- averages of the weights -------------------------------------------------------------------------------------------
+# -- averages of the weights -----------------------------------------------------------------------
 
 def weights(opt): return [p.detach().clone() for p in params(opt)]
 
@@ -305,7 +318,8 @@ def test_a_swap_that_is_interrupted_at_any_line_loses_no_weights():
     for line, opt in every_line(lambda opt: opt.swap(), start):
         for way in 'there', 'back':
             if way == 'back': interrupted(opt.swap, line)
-            assert same(weights(opt), new if is_swapped(opt) else old), f'interrupted at line {line}'
+            assert same(weights(opt),
+                        new if is_swapped(opt) else old), f'interrupted at line {line}'
             if not is_swapped(opt): opt.swap()
         if is_swapped(opt): opt.swap()
         assert same(weights(opt), old) and same(averages(opt), new)
@@ -323,7 +337,7 @@ def test_an_evaluation_that_is_interrupted_at_any_line_ends_with_the_weights():
     assert all(seen) and len(seen) > 20
 
 
-# -- checkpoints -------------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 @makers
 def test_a_checkpoint_is_loaded_whole_or_not_at_all(make):
@@ -346,7 +360,8 @@ def flat(opt):
 @pytest.mark.skipif(os.name != 'posix', reason='the compiler is a shell script')
 def test_an_interrupt_does_not_wait_for_a_compiler_that_hangs(tmp_path, monkeypatch):
     compiler = tmp_path / 'cc'; compiler.write_text('#!/bin/sh\nsleep 40\n'); compiler.chmod(0o755)
-    monkeypatch.setenv('CC', str(compiler)); monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setenv('CC', str(compiler))
+    monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
     @genopt.step
     def unheard_of_step(grad, *, lr): return -lr * grad * 1.375
     p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
@@ -354,4 +369,5 @@ def test_an_interrupt_does_not_wait_for_a_compiler_that_hangs(tmp_path, monkeypa
     usual, start = signal.getsignal(signal.SIGINT), time.monotonic()
     threading.Timer(.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt): opt.step()
-    assert time.monotonic() - start < 20 and (p == 1).all() and signal.getsignal(signal.SIGINT) is usual
+    assert time.monotonic() - start < 20 and (p == 1).all()
+    assert signal.getsignal(signal.SIGINT) is usual

@@ -1,4 +1,5 @@
-"Promise: what its owner has let go of is freed, and nothing grows with what a run does, however long it is."
+"""Promise: what its owner has let go of is freed, and nothing grows with what a run does, however
+long it is."""
 from __future__ import annotations
 
 import gc
@@ -38,7 +39,8 @@ def go(opt, i=0):
     opt.step()
 
 
-def tensors(opt): return [v for s in opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+def tensors(opt):
+    return [v for s in opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
 
 
 def alive(refs):
@@ -46,7 +48,7 @@ def alive(refs):
     return sum(r() is not None for r in refs)
 
 
-# -- tensors ---------------------------------------------------------------------------------------------------------
+# -- tensors ---------------------------------------------------------------------------------------
 
 @makers
 def test_parameters_that_are_replaced_are_freed(make):
@@ -55,8 +57,10 @@ def test_parameters_that_are_replaced_are_freed(make):
     for i in range(20):
         go(opt, i)
         new = P(i, (6 + i, 4)); state = opt.state.pop(p)
-        old += [weakref.ref(t) for t in (p, p.grad, *(v for v in state.values() if isinstance(v, torch.Tensor)))]
-        opt.state[new] = {k: v.new_zeros(new.shape) if v.dim() else v.clone() for k, v in state.items()}
+        old += [weakref.ref(t)
+                for t in (p, p.grad, *(v for v in state.values() if isinstance(v, torch.Tensor)))]
+        opt.state[new] = {k: v.new_zeros(new.shape) if v.dim() else v.clone()
+                          for k, v in state.items()}
         opt.param_groups[0]['params'][0] = p = new
     del state, new
     go(opt)
@@ -133,7 +137,7 @@ def test_rows_of_sparse_gradients_are_freed():
     assert alive(refs) == 0
 
 
-# -- compositions, parts and kernels -----------------------------------------------------------------------------------
+# -- compositions, parts and kernels ---------------------------------------------------------------
 
 def defined_here(k: float, whole: bool=False):
     "Parts that nobody else knows."
@@ -149,7 +153,8 @@ def defined_here(k: float, whole: bool=False):
 def test_parts_that_are_defined_in_a_function_are_freed(compile, whole):
     parts = defined_here(.5, whole); p = P()
     opt = Optimizer([p], parts, lr=.1, compile=compile); go(opt); go(opt, 1)
-    refs = [weakref.ref(x) for x in (opt.param_groups[0].composition, *parts[:2], *(q.fn for q in parts[:2]))]
+    refs = [weakref.ref(x) for x in (opt.param_groups[0].composition,
+                                     *parts[:2], *(q.fn for q in parts[:2]))]
     del opt, parts
     assert alive(refs) == 0
 
@@ -166,7 +171,8 @@ def test_recipes_that_are_made_in_a_function_are_freed(compile):
 
 
 def caches() -> int:
-    "The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its classes."
+    """The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its
+    classes."""
     total, seen = 0, set()
     for name, module in [*sys.modules.items()]:
         if not name.startswith('genopt'): continue
@@ -185,7 +191,8 @@ def count() -> int:
 
 
 def growth(do, times) -> tuple[int, int]:
-    "How many more objects there are after `times` more calls of `do`, and how many more entries in genopt's caches."
+    """How many more objects there are after `times` more calls of `do`, and how many more entries
+    in genopt's caches."""
     seen = []
     for i in range(3 * times):
         do(i)
@@ -214,12 +221,14 @@ def test_nothing_grows_with_optimizers(make):
 
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 def test_nothing_grows_with_options_that_are_toggled(compile):
-    opts = [genopt.SGD([P(), P()], lr=.1, compile=compile), genopt.Adam([P(), P()], compile=compile),
-            genopt.RMSprop([P(), P()], compile=compile)]
+    opts = [genopt.SGD([P(), P()], lr=.1, compile=compile),
+            genopt.Adam([P(), P()], compile=compile), genopt.RMSprop([P(), P()], compile=compile)]
     def do(i):
         for on in (True, False):
-            opts[0].param_groups[0].update(momentum=.9 * on); opts[0].param_groups[0]['weight_decay'] = .1 * on
-            opts[1].param_groups[0]['amsgrad'] = on; opts[1].param_groups[0]['decoupled_weight_decay'] = on
+            opts[0].param_groups[0].update(momentum=.9 * on)
+            opts[0].param_groups[0]['weight_decay'] = .1 * on
+            opts[1].param_groups[0]['amsgrad'] = on
+            opts[1].param_groups[0]['decoupled_weight_decay'] = on
             opts[2].param_groups[0]['momentum'] = .9 * on; opts[2].param_groups[0]['centered'] = on
             for opt in opts: opt.param_groups[0]['maximize'] = on; go(opt, i)
     objects, entries = growth(do, 10)
@@ -232,7 +241,8 @@ def test_nothing_grows_with_steps_and_values(make):
     def do(i):
         for j in range(20):
             opt.param_groups[0]['lr'] = .1 / (1 + 20 * i + j)
-            if 'betas' in opt.param_groups[0]: opt.param_groups[0]['betas'] = 1 - 1 / (2 + 20 * i + j), .999
+            if 'betas' in opt.param_groups[0]:
+                opt.param_groups[0]['betas'] = 1 - 1 / (2 + 20 * i + j), .999
             opt.set_hyper('wd', 1e-4 * (20 * i + j))
             go(opt, j)
     objects, entries = growth(do, 10)
@@ -250,11 +260,13 @@ def test_nothing_grows_with_the_values_of_a_momentum_that_is_an_option(compile):
 
 @makers
 def test_nothing_grows_with_sets_of_gradients_shapes_and_places(make):
-    "Which parameters have a gradient changes in every step; and where tensors lie, and their shapes."
+    """Which parameters have a gradient changes in every step; and where tensors lie, and their
+    shapes."""
     ps = [P(i, (4 + i, 4)) for i in range(6)]; opt = make(ps)
     def do(i):
         for j in range(12):
-            for k, p in enumerate(ps): p.grad = random(j, p.shape, p.dtype) if (i * 12 + j) * 7 % 64 >> k & 1 else None
+            for k, p in enumerate(ps):
+                p.grad = random(j, p.shape, p.dtype) if (i * 12 + j) * 7 % 64 >> k & 1 else None
             if j == 5:
                 for p in ps: p.data = p.data.clone()
             opt.step()
@@ -277,7 +289,8 @@ def grown_memory(do, steps):
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 def test_memory_stays_the_same_under_a_schedule(compile):
     p = P(); opt = genopt.AdamW([p], compile=compile)
-    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1), mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
+    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1),
+                    mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
     p.grad = torch.ones_like(p)
     assert grown_memory(lambda i: opt.step(), 1600) < 25_000  # an object a step would be 40_000
 
@@ -290,7 +303,7 @@ def test_memory_stays_the_same_over_two_thousand_steps_with_sparse_gradients(com
     assert grown_memory(lambda i: opt.step(), 2000) < 10_000
 
 
-# -- plans -------------------------------------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('groups', [1, 300])
 def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, monkeypatch):
@@ -299,7 +312,8 @@ def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, monkeypatch)
     go(opt); go(opt, 1)
     made = []
     plan = compiled._Plan.__init__
-    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
+    monkeypatch.setattr(compiled._Plan, '__init__',
+                        lambda self, *args: (made.append(1), plan(self, *args))[1])
     for i in range(3): go(opt, i)
     assert not made
     ps[-1].data = ps[-1].data.clone(); go(opt)
@@ -312,7 +326,8 @@ def test_plans_of_a_few_sets_of_gradients_are_remembered(monkeypatch):
     ps = [P(i, (3,)) for i in range(4)]; opt = genopt.Adam(ps, compile=True)
     made = []
     plan = compiled._Plan.__init__
-    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
+    monkeypatch.setattr(compiled._Plan, '__init__',
+                        lambda self, *args: (made.append(1), plan(self, *args))[1])
     for i in range(12):
         for j, p in enumerate(ps): p.grad = torch.ones(3) if i % 3 == 2 or j % 2 == i % 3 else None
         opt.step()

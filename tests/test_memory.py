@@ -1,7 +1,9 @@
-"""Promise: no kernel reads or writes memory that is not its tensors', whatever was done to them between two steps.
+"""Promise: no kernel reads or writes memory that is not its tensors', whatever was done to them
+between two steps.
 
-Tensors lie in a `Field`: one stretch of memory, NaN between them. So what is read beyond a tensor's end shows in the
-result, and what is written there shows in the field. torch.optim says what is right.
+Tensors lie in a `Field`: one stretch of memory, NaN between them. So what is read beyond a tensor's
+end shows in the result, and what is written there shows in the field. torch.optim says what is
+right.
 """
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ SMALL, LARGE = (24, 30), (366, 360)  # gathered by the eager engine; cut into bl
 def as_it_is(update): return update * 1
 
 
-# Each does what torch's Adam does: by a kernel, by a kernel before and after a whole part, after a total
+# Each does what torch's Adam does: by a kernel, by a kernel before and after a whole part, after a
+# total
 RULES = {'elementwise': genopt.Adam, 'whole': genopt.Adam + as_it_is,
          'total': genopt.Adam + clip_by_global_norm.rename(max_norm='most')}
 kinds = pytest.mark.parametrize('kind', RULES)
@@ -38,7 +41,8 @@ class Field:
         self.memory, self.end, self.gap = torch.full((size,), torch.nan, dtype=dtype), gap, gap
 
     def put(self, x: Tensor) -> Tensor:
-        "A copy of a dense tensor, in the same order of its dimensions. As much is kept free after it."
+        """A copy of a dense tensor, in the same order of its dimensions. As much is kept free after
+        it."""
         place = self.memory.as_strided(x.shape, x.stride(), self.end).copy_(x)
         self.end += 2 * x.numel() + self.gap
         assert self.end < len(self.memory)
@@ -53,7 +57,8 @@ class Field:
         self.before = self.memory.clone()
 
     def check(self) -> None:
-        moved = (self.memory != self.before) & ~(self.memory.isnan() & self.before.isnan()) & ~self.free
+        moved = (self.memory != self.before) & ~(self.memory.isnan()
+                                                 & self.before.isnan()) & ~self.free
         assert not moved.any(), f'{int(moved.sum())} elements have changed that are not a parameter\'s, or its state\'s'
 
 
@@ -77,20 +82,23 @@ def run_by(engine, recipe, ps, **kwargs):
 
 
 def ours(kind: str, engine: str) -> Callable:
-    return lambda ps: run_by(engine, RULES[kind], ps, lr=.1, **({'most': 1e9} if kind == 'total' else {}))
+    return lambda ps: run_by(engine, RULES[kind], ps, lr=.1,
+                             **({'most': 1e9} if kind == 'total' else {}))
 
 
 def theirs(ps): return torch.optim.Adam(ps, lr=.1, foreach=False)
 
 
 def tale(make, change, shape, dtype=torch.float32, begin=lambda x: x):
-    "Two steps, a change of the parameter and its state, and two more. What became of them; or an exception."
+    """Two steps, a change of the parameter and its state, and two more. What became of them; or an
+    exception."""
     n = math.prod(shape)
     field, grads = Field(dtype, 24 * n + 10**4), Field(dtype, 16 * n + 10**4)
     p = nn.Parameter(field.put(begin(random(0, shape, dtype))))
     opt = make([p])
     def step(i):
-        p.grad = grads.put(random(i, p.shape, p.dtype)) if p.dtype == dtype else random(i, p.shape, p.dtype)
+        p.grad = grads.put(random(i, p.shape,
+                                  p.dtype)) if p.dtype == dtype else random(i, p.shape, p.dtype)
         field.remember([p, *tensors(opt, p)])
         try: opt.step()
         finally: field.check()
@@ -105,13 +113,15 @@ def tale(make, change, shape, dtype=torch.float32, begin=lambda x: x):
 
 
 def assert_alike(got, want):
-    if isinstance(want, Exception): assert isinstance(got, Exception), f'it went on, where torch says: {want}'
+    if isinstance(want, Exception):
+        assert isinstance(got, Exception), f'it went on, where torch says: {want}'
     else:
         assert not isinstance(got, Exception), got
-        for a, b in zip(got, want, strict=True): torch.testing.assert_close(a, b, rtol=2e-5, atol=1e-6)
+        for a, b in zip(got, want, strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-5, atol=1e-6)
 
 
-# -- cut, grown, turned, viewed ------------------------------------------------------------------------------------
+# -- cut, grown, turned, viewed --------------------------------------------------------------------
 
 def of_all(fn):
     "The same done to a parameter and its state."
@@ -195,8 +205,9 @@ CHANGES = {
 }
 
 
-LARGE_TOO = ('rows are cut, in place', 'columns are cut', 'grown, in place', 'turned', 'turned in memory alone',
-             'the state alone is turned in memory', 'viewed to another shape', 'a state with other strides')
+LARGE_TOO = ('rows are cut, in place', 'columns are cut', 'grown, in place',
+             'turned', 'turned in memory alone', 'the state alone is turned in memory',
+             'viewed to another shape', 'a state with other strides')
 
 
 @kinds
@@ -209,14 +220,16 @@ def test_whatever_is_done_to_a_parameter(change, kind):
 @pytest.mark.parametrize('change', LARGE_TOO)
 def test_and_to_a_large_one(change):
     want = tale(theirs, CHANGES[change], LARGE)
-    for engine in ENGINES: assert_alike(tale(ours('elementwise', engine), CHANGES[change], LARGE), want)
+    for engine in ENGINES:
+        assert_alike(tale(ours('elementwise', engine), CHANGES[change], LARGE), want)
 
 
 def channels_last(x): return x.to(memory_format=torch.channels_last)
 
 
-ORDERS = {'channels last': channels_last, 'contiguous': torch.Tensor.contiguous, 'turned': lambda x: x.transpose(2, 3),
-          'turned in front': lambda x: x.transpose(0, 1), 'all turned': lambda x: x.permute(3, 2, 1, 0),
+ORDERS = {'channels last': channels_last, 'contiguous': torch.Tensor.contiguous,
+          'turned': lambda x: x.transpose(2, 3), 'turned in front': lambda x: x.transpose(0, 1),
+          'all turned': lambda x: x.permute(3, 2, 1, 0),
           'cut': lambda x: x[:, :, 1:], 'viewed': lambda x: x.view(3, 4, 6, 6)}
 
 
@@ -228,7 +241,8 @@ def test_four_dimensions_in_any_order(begin, of, order):
         try: return ORDERS[order](x)
         except RuntimeError: return x  # a view that would take a copy
     want = tale(theirs, of(safely), (4, 3, 6, 6), begin=begin)
-    for engine in ENGINES: assert_alike(tale(ours('elementwise', engine), of(safely), (4, 3, 6, 6), begin=begin), want)
+    for engine in ENGINES:
+        assert_alike(tale(ours('elementwise', engine), of(safely), (4, 3, 6, 6), begin=begin), want)
 
 
 def halves(seed, shape, dtype=torch.float32):
@@ -252,10 +266,11 @@ def same_run(makes, begin, steps=4, change=lambda opt, i: None):
 
 def three(ours, theirs, **kwargs):
     "Torch's, which takes parameters in order, and ours by every engine."
-    return [partial(theirs, foreach=False, **kwargs), *[partial(run_by, engine, ours, **kwargs) for engine in ENGINES]]
+    return [partial(theirs, foreach=False, **kwargs),
+            *[partial(run_by, engine, ours, **kwargs) for engine in ENGINES]]
 
 
-# -- counts ----------------------------------------------------------------------------------------------------------
+# -- counts ----------------------------------------------------------------------------------------
 
 COUNTS = {
     'a whole number': int, 'a number': float,
@@ -311,7 +326,7 @@ def test_counts_are_written_where_they_lie_and_nowhere_else():
         assert memory.tolist() == [-7, 4, -7] * 3
 
 
-# -- a parameter's numbers may be pairs ------------------------------------------------------------------------------
+# -- a parameter's numbers may be pairs ------------------------------------------------------------
 
 NO_PAIRS = {
     'a real state': replaced(lambda v: v.real.clone(), slice(1)),
@@ -338,14 +353,15 @@ def test_a_complex_state_of_real_numbers(kind):
         assert isinstance(tale(ours(kind, engine), change, SMALL), genopt.PartError)
 
 
-# -- gradients of every kind -----------------------------------------------------------------------------------------
+# -- gradients of every kind -----------------------------------------------------------------------
 
 # Numbers that are exact in any dtype; SGD that is plain, has a whole part, or a total
 SUMS = {'elementwise': genopt.SGD, 'whole': genopt.SGD + as_it_is,
         'total': genopt.SGD + clip_by_global_norm.rename(max_norm='most')}
 
 
-def sgd(kind, p, engine): return run_by(engine, SUMS[kind], [p], lr=.25, **({'most': 1e9} if kind == 'total' else {}))
+def sgd(kind, p, engine):
+    return run_by(engine, SUMS[kind], [p], lr=.25, **({'most': 1e9} if kind == 'total' else {}))
 
 
 def apart_by_nan(g): return torch.stack([g, torch.full_like(g, torch.nan)], -1)[..., 0]
@@ -377,14 +393,16 @@ def test_gradients_in_any_layout(layout, kind, order):
         torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('dtypes', [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16),
-                                    (torch.float32, torch.float64), (torch.float64, torch.float32),
-                                    (torch.float32, torch.float16)], ids=str)
+@pytest.mark.parametrize('dtypes',
+                         [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16),
+                          (torch.float32, torch.float64), (torch.float64, torch.float32),
+                          (torch.float32, torch.float16)], ids=str)
 @kinds
 def test_gradients_whose_dtype_changes(kind, dtypes):
     for engine in ENGINES:
         for order in (dtypes, dtypes[::-1]):
-            p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone(); opt = sgd(kind, p, engine)
+            p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone()
+            opt = sgd(kind, p, engine)
             for i, dtype in enumerate([order[0], order[0], order[1], order[1], order[0]]):
                 g = halves(i, SMALL, dtypes[0])
                 want -= .25 * g
@@ -447,12 +465,15 @@ def test_gradients_in_the_memory_of_a_state(kind):
 @pytest.mark.parametrize('n', [700, 140_000])
 @pytest.mark.parametrize('shift', [0, 1, 100])
 def test_gradients_in_the_memory_of_another_parameter(shift, n):
-    "Parameters move in order, as in torch: the second one sees what the first one has become, and all of it."
+    """Parameters move in order, as in torch: the second one sees what the first one has become, and
+    all of it."""
     made = []
     for make in three(genopt.SGD, torch.optim.SGD, lr=.25):
         memory = halves(0, (2 * n,)); a, b = nn.Parameter(memory[:n]), nn.Parameter(halves(1, (n,)))
         opt = make([a, b])
-        for i in range(4): a.grad, b.grad = halves(i, (n,)), memory[shift:shift + n] if i else torch.ones(n); opt.step()
+        for i in range(4):
+            a.grad, b.grad = halves(i, (n,)), memory[shift:shift + n] if i else torch.ones(n)
+            opt.step()
         made.append(torch.cat([memory, b.detach()]))
     for got in made[1:]: torch.testing.assert_close(got, made[0], rtol=0, atol=0)
 
@@ -468,7 +489,7 @@ def test_parameters_may_have_the_same_gradient():
     for got in made[1:]: torch.testing.assert_close(got, made[0], rtol=0, atol=0)
 
 
-# -- tensors that share memory ---------------------------------------------------------------------------------------
+# -- tensors that share memory ---------------------------------------------------------------------
 
 SHARED = {
     'the same': lambda m, n: (m[:n], m[:n]),
@@ -488,7 +509,8 @@ SHARED = {
 def test_parameters_that_share_memory(how, n):
     "Each moves it, as torch.optim has it."
     makes = three(genopt.SGD, torch.optim.SGD, lr=.25, momentum=.5)
-    want, *got = same_run(makes, lambda: [nn.Parameter(x) for x in SHARED[how](halves(0, (2 * n,)), n)])
+    want, *got = same_run(makes,
+                          lambda: [nn.Parameter(x) for x in SHARED[how](halves(0, (2 * n,)), n)])
     for g in got: torch.testing.assert_close(g, want)
 
 
@@ -525,11 +547,12 @@ def test_parameters_that_come_to_share_memory():
         if i == 1: b.data = a.data
         if i == 3: b.data = b.data.clone()
     want, *got = same_run(three(genopt.Adam, torch.optim.Adam, lr=.1),
-                          lambda: [nn.Parameter(halves(i, SMALL)) for i in range(2)], steps=5, change=tie)
+                          lambda: [nn.Parameter(halves(i, SMALL)) for i in range(2)],
+                          steps=5, change=tie)
     for g in got: torch.testing.assert_close(g, want)
 
 
-# -- the modes that a step is made in ----------------------------------------------------------------------------------
+# -- the modes that a step is made in --------------------------------------------------------------
 
 START = [random(i, (6, 8), torch.float32) for i in range(2)]
 GRADS = [[random(10 * i + j, (6, 8), torch.float32) for j in range(2)] for i in range(3)]
@@ -560,9 +583,10 @@ def test_a_default_device_is_not_for_what_a_step_needs(kind, engine, on_meta):
 
 @pytest.mark.filterwarnings('ignore:Sparse invariant')  # torch's Adagrad
 @pytest.mark.parametrize('engine', ENGINES)
-@pytest.mark.parametrize('ours, theirs', [(genopt.Adam + genopt.lazy, torch.optim.SparseAdam),
-                                          (genopt.SparseAdam, torch.optim.SparseAdam),
-                                          (genopt.SGD, torch.optim.SGD), (genopt.Adagrad, torch.optim.Adagrad)])
+@pytest.mark.parametrize('ours, theirs',
+                         [(genopt.Adam + genopt.lazy, torch.optim.SparseAdam),
+                          (genopt.SparseAdam, torch.optim.SparseAdam),
+                          (genopt.SGD, torch.optim.SGD), (genopt.Adagrad, torch.optim.Adagrad)])
 def test_nor_for_sparse_gradients(ours, theirs, engine, on_meta):
     with torch.device('cpu'): want = steps_of(lambda ps: theirs(ps, lr=.1), sparse=True)
     got = steps_of(partial(run_by, engine, ours, lr=.1), sparse=True)
@@ -572,7 +596,8 @@ def test_nor_for_sparse_gradients(ours, theirs, engine, on_meta):
 @pytest.mark.parametrize('name', genopt.zoo.__all__)
 def test_nor_for_any_recipe(name):
     recipe = getattr(genopt, name)
-    makes = [partial(run_by, engine, recipe, lr=.01) for engine in ENGINES[:3 if name in WHOLE else 2]]
+    makes = [partial(run_by, engine, recipe, lr=.01)
+             for engine in ENGINES[:3 if name in WHOLE else 2]]
     want = [steps_of(make) for make in makes]
     with torch.device('meta'): got = [steps_of(make) for make in makes]
     torch.testing.assert_close(got, want, rtol=0, atol=0)
@@ -603,7 +628,8 @@ def test_who_watches_operations_sees_a_compiled_step(kind):
     assert all({'add_', 'copy_'} & {*seen} or '_foreach_copy_' in seen for seen in watched)
 
 
-@pytest.mark.parametrize('kind', ['elementwise', 'whole'])  # a total is a number of its graph, which torch refuses
+# a total is a number of its graph, which torch refuses
+@pytest.mark.parametrize('kind', ['elementwise', 'whole'])
 def test_a_graph_of_compiled_steps_has_them_all(kind):
     "Counts go on while it is made, so its second step is a second step."
     def two_steps(make):
@@ -616,4 +642,5 @@ def test_a_graph_of_compiled_steps_has_them_all(kind):
     x, g = START
     for engine in ENGINES:
         graph = make_fx(two_steps(ours(kind, engine)))(x, g)
-        torch.testing.assert_close(graph(-2 * g, x), two_steps(theirs)(-2 * g, x), rtol=2e-5, atol=1e-6)
+        torch.testing.assert_close(graph(-2 * g, x), two_steps(theirs)(-2 * g, x),
+                                   rtol=2e-5, atol=1e-6)

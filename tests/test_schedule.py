@@ -1,4 +1,5 @@
-"Promise: a schedule on any hyperparameter, by step or by fraction, saved and resumed with the optimizer."
+"""Promise: a schedule on any hyperparameter, by step or by fraction, saved and resumed with the
+optimizer."""
 import copy
 import pickle
 
@@ -6,7 +7,8 @@ import genopt
 import numpy as np
 import pytest
 import torch
-from genopt import (Schedule, combined, constant, cosine, exponential, flat_cosine, linear, one_cycle, polynomial)
+from genopt import (Schedule, combined, constant, cosine,
+                    exponential, flat_cosine, linear, one_cycle, polynomial)
 from helpers import random
 from learners import fastai_schedule, train, weights
 from torch import nn
@@ -30,15 +32,18 @@ def run(opt, steps, start=0, names=('lr',)):
 
 F = fastai_schedule
 @pytest.mark.parametrize('ours, theirs', [
-    (constant(.3), F.SchedNo(.3, .3)), (linear(.1, .9), F.SchedLin(.1, .9)), (cosine(.1, .9), F.SchedCos(.1, .9)),
+    (constant(.3), F.SchedNo(.3, .3)), (linear(.1, .9), F.SchedLin(.1, .9)),
+    (cosine(.1, .9), F.SchedCos(.1, .9)),
     (exponential(.1, .9), F.SchedExp(.1, .9)), (polynomial(.1, .9, 2.), F.SchedPoly(.1, .9, 2.)),
     (flat_cosine(.5), F.combine_scheds([.75, .25], [F.SchedNo(.5, .5), F.SchedCos(.5, 0)])),
     (one_cycle(.5), F.combined_cos(.25, .5 / 25, .5, .5 / 1e5)),
     (combined((.2, linear(0, 1)), (.3, constant(1)), (.5, exponential(1, .01))),
      F.combine_scheds([.2, .3, .5], [F.SchedLin(0, 1), F.SchedNo(1, 1), F.SchedExp(1, .01)])),
-    (cosine([.1, .2], np.array([.01, .02])), F.SchedCos(np.array([.1, .2]), np.array([.01, .02])))], ids=range(9))
+    (cosine([.1, .2], np.array([.01, .02])), F.SchedCos(np.array([.1, .2]), np.array([.01, .02])))],
+                         ids=range(9))
 def test_curves_are_fastais(ours, theirs):
-    near = 2e-6 if isinstance(ours, combined) else 1e-12  # where fastai combines, it reckons in float32
+    # where fastai combines, it reckons in float32
+    near = 2e-6 if isinstance(ours, combined) else 1e-12
     for t in FRACTIONS: assert ours(t) == pytest.approx(theirs(t), rel=near, abs=1e-15)
     again = pickle.loads(pickle.dumps(ours))
     assert np.array_equal(again(.4), ours(.4)) and repr(again) == repr(ours)
@@ -47,8 +52,8 @@ def test_curves_are_fastais(ours, theirs):
 @pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
 def test_by_fraction(compile):
     opt = genopt.AdamW([P()], compile=compile)
-    curves = dict(lr=one_cycle(.1), wd=linear(.1, 0.), mom=cosine(.95, .85), eps=exponential(1e-8, 1e-4),
-                  sqr_mom=lambda f: .9 + .09 * f)
+    curves = dict(lr=one_cycle(.1), wd=linear(.1, 0.), mom=cosine(.95, .85),
+                  eps=exponential(1e-8, 1e-4), sqr_mom=lambda f: .9 + .09 * f)
     sched = Schedule(opt, 10, **curves)
     seen = run(opt, 10, names=curves)
     assert seen == [[pytest.approx(c(i / 10)) for c in curves.values()] for i in range(10)]
@@ -72,11 +77,13 @@ def test_by_step():
 
 
 def test_groups():
-    opt = genopt.Adam([[P()], [P()]]); Schedule(opt, 4, lr=cosine([.1, .2], 0.), mom=lambda f: [.9, .8])
+    opt = genopt.Adam([[P()], [P()]])
+    Schedule(opt, 4, lr=cosine([.1, .2], 0.), mom=lambda f: [.9, .8])
     run(opt, 2)
     assert [g['lr'] for g in opt.param_groups] == pytest.approx([.05, .1])
     assert [g['mom'] for g in opt.param_groups] == [.9, .8]
-    mixed = genopt.Optimizer([dict(params=[P()], parts=genopt.SGD), dict(params=[P()], parts=genopt.AdamW)], lr=.1)
+    mixed = genopt.Optimizer([dict(params=[P()], parts=genopt.SGD),
+                              dict(params=[P()], parts=genopt.AdamW)], lr=.1)
     Schedule(mixed, 4, sqr_mom=linear(.5, .9)); run(mixed, 2)
     assert mixed.param_groups[1]['sqr_mom'] == pytest.approx(.7)
 
@@ -84,8 +91,10 @@ def test_groups():
 def test_several_schedules_and_their_end():
     opt = genopt.AdamW([P()])
     a, b = Schedule(opt, 4, lr=linear(.4, 0.)), Schedule(opt, 8, wd=linear(.8, 0.))
-    run(opt, 2); assert (opt.param_groups[0]['lr'], opt.param_groups[0]['wd']) == pytest.approx((.2, .6))
-    a.remove(); run(opt, 1); assert opt.param_groups[0]['lr'] == pytest.approx(.2) and b.position == 3
+    run(opt, 2)
+    assert (opt.param_groups[0]['lr'], opt.param_groups[0]['wd']) == pytest.approx((.2, .6))
+    a.remove(); run(opt, 1)
+    assert opt.param_groups[0]['lr'] == pytest.approx(.2) and b.position == 3
     Schedule(opt, 4, lr=constant(.3)); assert opt.param_groups[0]['lr'] == .3
 
 
@@ -106,12 +115,14 @@ def test_saved_and_resumed_with_the_optimizer(order, tmp_path):
     run(second, 6, 4)
     assert torch.equal(p, r)
     second.load_state_dict(second.state_dict()); assert sched.position == 10
-    copied = copy.deepcopy(second); again = schedule(copied)  # it was at its end: another run begins
+    # it was at its end: another run begins
+    copied = copy.deepcopy(second); again = schedule(copied)
     assert again.position == 0
 
 
 def test_a_skipped_step_does_not_move_it():
-    p = P(); opt = genopt.SGD([p]); sched = Schedule(opt, 4, lr=linear(.1, 0.)); scaler = torch.GradScaler('cpu')
+    p = P(); opt = genopt.SGD([p]); sched = Schedule(opt, 4, lr=linear(.1, 0.))
+    scaler = torch.GradScaler('cpu')
     for bad in (True, False):
         scaler.scale((p * (float('inf') if bad else 1.)).sum()).backward()
         scaler.step(opt); scaler.update(); opt.zero_grad()
@@ -119,8 +130,10 @@ def test_a_skipped_step_does_not_move_it():
 
 
 def test_a_curve_in_fastais_scheduler():
-    learn = train(genopt.AdamW, lambda l: l.fit(1, cbs=F.ParamScheduler({'lr': one_cycle([1e-4, 1e-3, 1e-2])})))
-    assert learn.recorder.hps['lr'][0] == pytest.approx(1e-2 / 25) and all(w.isfinite().all() for w in weights(learn))
+    learn = train(genopt.AdamW,
+                  lambda l: l.fit(1, cbs=F.ParamScheduler({'lr': one_cycle([1e-4, 1e-3, 1e-2])})))
+    assert learn.recorder.hps['lr'][0] == pytest.approx(1e-2 / 25)
+    assert all(w.isfinite().all() for w in weights(learn))
 
 
 @pytest.mark.parametrize('make, error, sentence', [
@@ -128,9 +141,12 @@ def test_a_curve_in_fastais_scheduler():
      '`momm`: no part of this optimizer takes it: did you mean `mom`?'),
     (lambda o: Schedule(genopt.SGD([P()]), 9, mom=constant(.9)), KeyError,
      '`mom`: no part of this optimizer takes it: there are `lr`, `wd`'),
-    (lambda o: Schedule(o, 9, lr=.1), TypeError, 'lr = 0.1: give a function, such as linear(.1, 0)'),
-    (lambda o: Schedule(o, 9), TypeError, 'a Schedule needs what to schedule, such as lr=linear(.1, 0)'),
-    (lambda o: Schedule(o, 0, lr=constant(.1)), ValueError, 'steps = 0: give a whole number of at least 1, or none'),
+    (lambda o: Schedule(o, 9, lr=.1), TypeError,
+     'lr = 0.1: give a function, such as linear(.1, 0)'),
+    (lambda o: Schedule(o, 9), TypeError,
+     'a Schedule needs what to schedule, such as lr=linear(.1, 0)'),
+    (lambda o: Schedule(o, 0, lr=constant(.1)), ValueError,
+     'steps = 0: give a whole number of at least 1, or none'),
     (lambda o: Schedule(o, 1.5, lr=constant(.1)), ValueError, 'steps = 1.5: give a whole number'),
     (lambda o: Schedule(o, 10, lr=linear(.1, -.1)), ValueError,
      'the schedule of `lr` at 0.6: `lr` = -0.02 is out of range: it must be at least 0'),
@@ -144,7 +160,8 @@ def test_a_curve_in_fastais_scheduler():
      '`lr` has a schedule already: end that with its remove()'),
     (lambda o: Schedule(torch.optim.SGD([P()]), 9, lr=constant(.1)), TypeError,
      'a Schedule is for a genopt Optimizer, and this is a SGD'),
-    (lambda o: exponential(.1, 0.), ValueError, 'exponential(0.1, 0.0): equal ratios need ends above 0'),
+    (lambda o: exponential(.1, 0.), ValueError,
+     'exponential(0.1, 0.0): equal ratios need ends above 0'),
     (lambda o: combined((.5, constant(1)), (.4, constant(2))), ValueError,
      'combined: shares are at least 0 and add up to 1, and [0.5, 0.4] do not'),
     (lambda o: combined(constant(1)), TypeError, 'is no piece: give (share of the run, curve)')])
@@ -155,7 +172,7 @@ def test_what_is_wrong_is_said_at_once(make, error, sentence):
     assert opt.param_groups[0]['mom'] == .9
 
 
-# -- what it must not lose ---------------------------------------------------------------------------------------------
+# -- what it must not lose -------------------------------------------------------------------------
 
 def test_it_writes_over_whatever_else_was_written():
     p, q = P(), P(); opt = genopt.SGD([p], lr=.1); Schedule(opt, 10, lr=linear(1e-3, 0.))
@@ -173,36 +190,46 @@ def test_a_rate_that_begins_at_0_moves_on():
 
 def test_a_step_at_lr_0_that_makes_a_state_is_not_of_the_run():
     p = P(); opt = genopt.AdamW([p], wd=.5); sched = Schedule(opt, 10, lr=linear(.1, 0.))
-    opt.param_groups[0]['lr'] = 0.; p.grad = torch.zeros_like(p); opt.step()  # as torch.distributed.checkpoint does
+    # as torch.distributed.checkpoint does
+    opt.param_groups[0]['lr'] = 0.; p.grad = torch.zeros_like(p); opt.step()
     assert torch.equal(p, P()) and sched.position == 0
 
 
 @pytest.mark.parametrize('again', [dict(weight_decay=linear(.1, 0.), lr=linear(.1, 0.)),
-                                   dict(wd=linear(.1, 0.), mom=constant(.9), lr=linear(.1, 0.))], ids=['order', 'more'])
+                                   dict(wd=linear(.1, 0.), mom=constant(.9), lr=linear(.1, 0.))],
+                         ids=['order', 'more'])
 def test_other_words_for_the_same_schedule(again):
-    p = P(); opt = genopt.AdamW([p]); Schedule(opt, 10, lr=linear(.1, 0.), wd=linear(.1, 0.)); run(opt, 7)
-    new = genopt.AdamW([p]); sched = Schedule(new, 10, **again); new.load_state_dict(opt.state_dict())
+    p = P(); opt = genopt.AdamW([p])
+    Schedule(opt, 10, lr=linear(.1, 0.), wd=linear(.1, 0.)); run(opt, 7)
+    new = genopt.AdamW([p]); sched = Schedule(new, 10, **again)
+    new.load_state_dict(opt.state_dict())
     assert sched.position == 7 and new.param_groups[0]['lr'] == pytest.approx(.03)
 
 
-@pytest.mark.parametrize('first, second', [(dict(wd=constant(.1)), dict(weight_decay=constant(.2))),
-                                           (dict(mom=constant(.5)), dict(betas=lambda t: (.8, .9)))])
+@pytest.mark.parametrize('first, second',
+                         [(dict(wd=constant(.1)), dict(weight_decay=constant(.2))),
+                          (dict(mom=constant(.5)), dict(betas=lambda t: (.8, .9)))])
 def test_one_schedule_for_one_hyperparameter(first, second):
     opt = genopt.AdamW([P()]); Schedule(opt, 10, **first)
-    with pytest.raises(ValueError, match=f'`{[*second][0]}` has a schedule already'): Schedule(opt, 10, **second)
-    with pytest.raises(ValueError, match='has a schedule already'): Schedule(genopt.AdamW([P()]), 10, **first, **second)
+    with pytest.raises(ValueError, match=f'`{[*second][0]}` has a schedule already'):
+        Schedule(opt, 10, **second)
+    with pytest.raises(ValueError, match='has a schedule already'):
+        Schedule(genopt.AdamW([P()]), 10, **first, **second)
 
 
 def test_its_end_is_tried_too():
-    with pytest.raises(ValueError, match='the schedule of `lr` at 1: `lr` = -0.0001 is out of range'):
+    with pytest.raises(ValueError,
+                       match='the schedule of `lr` at 1: `lr` = -0.0001 is out of range'):
         Schedule(genopt.SGD([P()]), 299, lr=linear(.1, -1e-4))
 
 
-@pytest.mark.parametrize('copier', [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=['deepcopy', 'pickle'])
+@pytest.mark.parametrize('copier', [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
+                         ids=['deepcopy', 'pickle'])
 def test_a_copy_goes_on(copier):
     opt = genopt.SGD([P()]); sched = Schedule(opt, 10, lr=linear(.1, 0.)); run(opt, 2)
     other, again = copier((opt, sched)); run(other, 3, 2)
-    assert again.opt is other and again.position == 5 and other.param_groups[0]['lr'] == pytest.approx(.05)
+    assert again.opt is other and again.position == 5
+    assert other.param_groups[0]['lr'] == pytest.approx(.05)
     assert sched.position == 2 and opt.param_groups[0]['lr'] == pytest.approx(.08)
 
 
@@ -212,4 +239,5 @@ def test_a_curve_that_returns_no_number(value):
         Schedule(genopt.SGD([P()]), lr=lambda i: value)
 
 
-def test_numpys_number_of_steps(): assert Schedule(genopt.SGD([P()]), np.int64(10), lr=constant(.1)).steps == 10
+def test_numpys_number_of_steps():
+    assert Schedule(genopt.SGD([P()]), np.int64(10), lr=constant(.1)).steps == 10

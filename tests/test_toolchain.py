@@ -1,5 +1,5 @@
-"""Promise: a kernel's file is loaded only if it is whole and nobody else could have written it; and whatever goes wrong
-between C and a kernel ends in one warning and the plain engine.
+"""Promise: a kernel's file is loaded only if it is whole and nobody else could have written it; and
+whatever goes wrong between C and a kernel ends in one warning and the plain engine.
 """
 import ctypes
 import os
@@ -57,7 +57,8 @@ def disk(tmp_path, monkeypatch):
 
     def compiler(script):
         "Makes a shell script $CC. In it, `$out` is what the compiler must write."
-        (cc := tmp_path / 'cc').write_text('#!/bin/sh\nfor a; do [ "$last" = -o ] && out="$a"; last="$a"; done\n'
+        (cc := tmp_path / 'cc').write_text('#!/bin/sh\nfor a; do [ "$last" = -o ] && out="$a"; '
+                                           'last="$a"; done\n'
                                            f'echo called >> {shlex.quote(str(calls))}\n{script}\n')
         cc.chmod(0o755)
         monkeypatch.setenv('CC', str(cc))
@@ -76,11 +77,12 @@ def until(condition, seconds=30):
 def is_alive(pid):
     try: os.kill(pid, 0)
     except ProcessLookupError: return False
-    try: return Path(f'/proc/{pid}/stat').read_text().rsplit(')')[-1].split()[0] != 'Z'  # a dead one may wait for init
+    # a dead one may wait for init
+    try: return Path(f'/proc/{pid}/stat').read_text().rsplit(')')[-1].split()[0] != 'Z'
     except FileNotFoundError: return False
 
 
-# -- what is loaded --------------------------------------------------------------------------------------------
+# -- what is loaded --------------------------------------------------------------------------------
 
 def test_a_kernel_is_one_file_that_only_its_user_can_write(disk):
     old = os.umask(0)
@@ -102,14 +104,15 @@ def folder(file, content): file.mkdir(); (file / 'x').touch()
 def fifo(file, content): os.mkfifo(file)
 def dangling(file, content): file.symlink_to(file.parent / 'nowhere')
 def link(file, content): (file.parent / 'copy').write_bytes(content); file.symlink_to('copy')
-def link_to_a_folder(file, content): (file.parent / 'd').mkdir(); (file.parent / 'd/x').touch(); file.symlink_to('d')
+def link_to_a_folder(file, content):
+    (file.parent / 'd').mkdir(); (file.parent / 'd/x').touch(); file.symlink_to('d')
 def open_to_all(file, content): file.write_bytes(content); file.chmod(0o666)
 def another_library(file, content):
     (c := file.with_suffix('.c')).write_text('int other;')
     subprocess.run(['cc', '-shared', '-fPIC', c, '-o', file], check=True)
 
-DAMAGES = [cut, empty, flip, longer, no_library, folder, fifo, dangling, link, link_to_a_folder, open_to_all,
-           another_library]
+DAMAGES = [cut, empty, flip, longer, no_library, folder,
+           fifo, dangling, link, link_to_a_folder, open_to_all, another_library]
 
 
 @pytest.mark.parametrize('damage', DAMAGES, ids=lambda f: f.__name__)
@@ -119,7 +122,8 @@ def test_a_file_that_is_not_what_its_name_says_is_compiled_again(disk, damage):
     content = file.read_bytes()
     file.unlink(); damage(file, content); forget()
     assert value(source(2)) == 2 and disk.calls() == 2
-    assert not file.is_symlink() and file.read_bytes() == content and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not file.is_symlink() and file.read_bytes() == content
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert damage != link_to_a_folder or (file.parent / 'd/x').exists()
 
 
@@ -136,8 +140,9 @@ for n in sys.argv[1:]:
 
 
 def in_a_process(*arguments, **kwargs):
-    return subprocess.Popen([sys.executable, '-c', CHILD, *map(str, arguments)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs)
+    return subprocess.Popen([sys.executable, '-c', CHILD, *map(str, arguments)],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs)
 
 
 def test_a_file_that_was_cut_short_kills_no_process(disk):
@@ -160,18 +165,21 @@ def test_a_file_appears_whole(disk, monkeypatch):
     def spy(module, name, what):
         def f(*args, f=getattr(module, name)): happened.append(what(*args)); return f(*args)
         monkeypatch.setattr(module, name, f)
-    spy(os, 'fsync', lambda d: ('sync', os.readlink(f'/proc/self/fd/{d}'), [p.name for p in disk.folder.glob('*.so')]))
+    spy(os, 'fsync', lambda d: ('sync', os.readlink(f'/proc/self/fd/{d}'),
+                                [p.name for p in disk.folder.glob('*.so')]))
     spy(Path, 'replace', lambda a, b: ('move', str(a), b.name))
     value(source(3))
     [file] = disk.files()
     [(_, beside, before), (_, moved, to), (_, synced, after)] = happened
-    assert beside == moved and (before, to, after) == ([], file.name, [file.name]) and synced == str(disk.folder)
+    assert beside == moved and (before, to, after) == ([], file.name, [file.name])
+    assert synced == str(disk.folder)
 
 
 def test_many_compile_the_same_at_once(disk):
     disk.compiler('sleep .2; exec cc "$@"')
     seen, barrier = [], threading.Barrier(4)
-    threads = [threading.Thread(target=lambda: (barrier.wait(), seen.append(value(source(4))))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: (barrier.wait(), seen.append(value(source(4)))))
+               for _ in range(4)]
     for t in threads: t.start()
     for t in threads: t.join()
     assert seen == [4] * 4 and disk.calls() == 4 and len(disk.files()) == 1
@@ -185,21 +193,25 @@ def test_a_file_without_a_checksum_in_its_name_is_not_looked_at(disk):
     assert value(source(5)) == 5 and disk.calls() == 2 and {*disk.files()} == {old, file}
 
 
-# -- where it is kept ------------------------------------------------------------------------------------------
+# -- where it is kept ------------------------------------------------------------------------------
 
 def no_entry(uid): raise KeyError('getpwuid(): uid not found')
 
 
 @pytest.mark.parametrize('variables, place', [
-    (dict(HOME='{}/home'), 'home/.cache/genopt'), (dict(HOME='{}/home', XDG_CACHE_HOME='{}/xdg'), 'xdg/genopt'),
+    (dict(HOME='{}/home'), 'home/.cache/genopt'),
+    (dict(HOME='{}/home', XDG_CACHE_HOME='{}/xdg'), 'xdg/genopt'),
     (dict(HOME='{}/home', XDG_CACHE_HOME='xdg'), 'home/.cache/genopt'),
     (dict(HOME='{}/home', XDG_CACHE_HOME='~/xdg'), 'home/.cache/genopt'),
     (dict(HOME='{}/home', GENOPT_CACHE=''), 'home/.cache/genopt'),
     (dict(HOME='{}/home', XDG_CACHE_HOME='{}/xdg', GENOPT_CACHE='{}/mine'), 'mine'),
-    (dict(HOME='{}/home', GENOPT_CACHE='~/x'), 'home/x'), (dict(GENOPT_CACHE='some/where'), 'some/where'),
-    (dict(), None), (dict(GENOPT_CACHE='~/x'), None), (dict(GENOPT_CACHE='~nobody-of-this-name/x'), None),
+    (dict(HOME='{}/home', GENOPT_CACHE='~/x'), 'home/x'),
+    (dict(GENOPT_CACHE='some/where'), 'some/where'),
+    (dict(), None), (dict(GENOPT_CACHE='~/x'), None),
+    (dict(GENOPT_CACHE='~nobody-of-this-name/x'), None),
     (dict(GENOPT_CACHE='{}/mine'), 'mine'), (dict(XDG_CACHE_HOME='{}/xdg'), 'xdg/genopt'),
-    (dict(HOME='/proc'), None), (dict(GENOPT_CACHE='{}/file'), None), (dict(GENOPT_CACHE='{}/file/x'), None),
+    (dict(HOME='/proc'), None), (dict(GENOPT_CACHE='{}/file'), None),
+    (dict(GENOPT_CACHE='{}/file/x'), None),
     (dict(GENOPT_CACHE='{}/loop'), None), (dict(GENOPT_CACHE='{}/dangling'), None),
     (dict(GENOPT_CACHE='{}/' + 300 * 'x'), None)])
 def test_where_kernels_are_kept(disk, tmp_path, monkeypatch, variables, place):
@@ -232,10 +244,12 @@ def test_a_current_folder_that_was_removed(disk, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('mode, above, is_used', [
-    (0o700, 0o755, True), (0o755, 0o1777, True), (0o777, 0o755, False), (0o775, 0o755, False), (0o1777, 0o755, False),
+    (0o700, 0o755, True), (0o755, 0o1777, True), (0o777, 0o755, False),
+    (0o775, 0o755, False), (0o1777, 0o755, False),
     (0o700, 0o777, False)])
 @pytest.mark.parametrize('by_link', [False, True])
-def test_a_folder_that_others_can_write_is_not_used(disk, tmp_path, monkeypatch, mode, above, is_used, by_link):
+def test_a_folder_that_others_can_write_is_not_used(disk, tmp_path,
+                                                    monkeypatch, mode, above, is_used, by_link):
     "Another user could put a library there; or could put another folder in its place."
     real = tmp_path / 'above' / 'cache'
     real.mkdir(parents=True)
@@ -251,11 +265,14 @@ def test_a_folder_that_others_can_write_is_not_used(disk, tmp_path, monkeypatch,
 
 
 def test_who_may_own_the_folders_above():
-    def is_safe(mode, owner, group): return cache._is_safe(SimpleNamespace(st_mode=mode, st_uid=owner, st_gid=group))
+    def is_safe(mode, owner, group):
+        return cache._is_safe(SimpleNamespace(st_mode=mode, st_uid=owner, st_gid=group))
     me = os.geteuid()
-    assert is_safe(0o755, me, me) and is_safe(0o755, 0, 0) and is_safe(0o1777, 0, 0) and is_safe(0o755, 65534, 65534)
+    assert is_safe(0o755, me, me) and is_safe(0o755, 0, 0) and is_safe(0o1777, 0, 0)
+    assert is_safe(0o755, 65534, 65534)
     assert is_safe(0o775, me, me) and not is_safe(0o775, me, me + 1), 'only a group of one\'s own'
-    assert not is_safe(0o755, me + 1, me) and not is_safe(0o1777, me + 1, me) and not is_safe(0o777, 0, 0)
+    assert not is_safe(0o755, me + 1, me) and not is_safe(0o1777, me + 1, me)
+    assert not is_safe(0o777, 0, 0)
 
 
 def test_a_folder_of_another_user_is_not_used(disk, monkeypatch):
@@ -303,7 +320,8 @@ def test_a_cache_that_is_read_only_is_read(disk, monkeypatch):
 def test_a_cache_that_nothing_can_be_loaded_from(disk, monkeypatch):
     "It may be mounted so (noexec)."
     def load(path, f=ctypes.CDLL):
-        if path.startswith(str(disk.folder)): raise OSError(f'{path}: failed to map segment from shared object')
+        if path.startswith(str(disk.folder)):
+            raise OSError(f'{path}: failed to map segment from shared object')
         return f(path)
     monkeypatch.setattr(ctypes, 'CDLL', load)
     assert value(source(20)) == 20 and not disk.files()
@@ -311,14 +329,16 @@ def test_a_cache_that_nothing_can_be_loaded_from(disk, monkeypatch):
 
 def test_no_folder_at_all(disk, monkeypatch):
     def no(*args): raise FileNotFoundError(2, 'No usable temporary directory found in [...]')
-    monkeypatch.setattr(tempfile, '_get_default_tempdir', no); monkeypatch.setattr(tempfile, 'tempdir', None)
+    monkeypatch.setattr(tempfile, '_get_default_tempdir', no)
+    monkeypatch.setattr(tempfile, 'tempdir', None)
     assert value(source(21)) == 21, 'the cache is enough'
     monkeypatch.setenv('GENOPT_CACHE', '/proc/x')
-    with pytest.raises(NoKernel, match='^the temporary folder cannot be written: No usable temporary directory'):
+    with pytest.raises(NoKernel, match='^the temporary folder cannot be written: No usable '
+                                       'temporary directory'):
         value(source(22))
 
 
-# -- what is left behind ---------------------------------------------------------------------------------------
+# -- what is left behind ---------------------------------------------------------------------------
 
 def age(path, seconds): os.utime(path, (time.time() - seconds,) * 2)
 
@@ -341,16 +361,19 @@ def test_what_a_killed_process_has_left_is_removed_an_hour_later(disk, tmp_path)
 def test_a_kernel_that_nobody_uses_is_removed_after_90_days(disk):
     value(source(25)); value(source(26)); forget()
     (disk.folder / 'notes.so').touch()
-    old, used = sorted((p for p in disk.files() if cache.KERNEL.fullmatch(p.name)), key=lambda p: p.stat().st_mtime_ns)
+    old, used = sorted((p for p in disk.files() if cache.KERNEL.fullmatch(p.name)),
+                       key=lambda p: p.stat().st_mtime_ns)
     for p in disk.files(): age(p, 89 * 24 * 60 * 60)
     value(source(26)); forget()
     for p in old, disk.folder / 'notes.so': age(p, 91 * 24 * 60 * 60)
     value(source(26))
-    assert disk.files() == sorted([used, disk.folder / 'notes.so']) and time.time() - used.stat().st_mtime < 60
+    assert disk.files() == sorted([used, disk.folder / 'notes.so'])
+    assert time.time() - used.stat().st_mtime < 60
 
 
 def test_ctrl_c_ends_the_compiler_too(disk, tmp_path):
-    "In a terminal it comes to the whole group of processes; the compiler must not be said to have failed."
+    """In a terminal it comes to the whole group of processes; the compiler must not be said to have
+    failed."""
     disk.compiler(f'sleep 100 & echo $$ $! > {tmp_path}/pids; wait')
     process = in_a_process(27, start_new_session=True)
     until(lambda: (tmp_path / 'pids').exists() and (tmp_path / 'pids').read_text().endswith('\n'))
@@ -361,7 +384,7 @@ def test_ctrl_c_ends_the_compiler_too(disk, tmp_path):
     until(lambda: not any(map(is_alive, map(int, (tmp_path / 'pids').read_text().split()))))
 
 
-# -- compilers that do not do what they should -----------------------------------------------------------------
+# -- compilers that do not do what they should -----------------------------------------------------
 
 def step_of(code=None):
     "A compiled optimizer's first step, and what it warns of."
@@ -375,13 +398,17 @@ def step_of(code=None):
 
 @pytest.mark.parametrize('script, why', [
     ("printf '\\377\\376 error \\200' >&2; exit 1", 'failed: \ufffd\ufffd error \ufffd'),
-    ('exit 1', 'failed: it does not say why'), ("printf '\\n  \\n' >&2; exit 3", 'failed: it does not say why'),
-    ('echo "error: on stdout"; exit 1', 'failed: error: on stdout'), ('kill -9 $$', 'failed: it does not say why'),
+    ('exit 1', 'failed: it does not say why'),
+    ("printf '\\n  \\n' >&2; exit 3", 'failed: it does not say why'),
+    ('echo "error: on stdout"; exit 1', 'failed: error: on stdout'),
+    ('kill -9 $$', 'failed: it does not say why'),
     ('exit 0', 'says that it succeeded, but wrote no file'), ('mkdir "$out"', 'but wrote no file'),
     ('mkfifo "$out"', 'but wrote no file'),
     ('touch "$out"', 'not compiled: the compiled kernel does not load: file too short$'),
-    ('cc "$@" && head -c 9000 "$out" > "$out"2 && mv "$out"2 "$out"', 'wrote a file that is cut short'),
-    ('echo "int x;" > "$out".c; cc -shared -fPIC -o "$out" "$out".c', 'does not load: undefined symbol: run$'),
+    ('cc "$@" && head -c 9000 "$out" > "$out"2 && mv "$out"2 "$out"',
+     'wrote a file that is cut short'),
+    ('echo "int x;" > "$out".c; cc -shared -fPIC -o "$out" "$out".c',
+     'does not load: undefined symbol: run$'),
     ('head -c 99 /dev/zero > "$out"', 'does not load: invalid ELF header$')])
 def test_what_a_compiler_may_do(disk, script, why):
     disk.compiler(script)
@@ -401,7 +428,8 @@ def test_a_compiler_that_asks_gets_no_answer(disk):
 
 @pytest.mark.parametrize('cc, why', [
     ("cc 'x", "\\$CC is `cc 'x`, which is not a command: No closing quotation"),
-    ('{}', 'is `{}`, and there is no such program, or it cannot be run'), ('{}/text', 'or it cannot be run'),
+    ('{}', 'is `{}`, and there is no such program, or it cannot be run'),
+    ('{}/text', 'or it cannot be run'),
     ('""', 'there is no such program'), ('\udcff', 'there is no such program')])
 def test_a_variable_that_names_no_compiler(disk, tmp_path, monkeypatch, cc, why):
     (tmp_path / 'text').write_text('text')
@@ -432,7 +460,8 @@ def test_a_compiler_that_hangs_is_stopped_with_all_that_it_has_started(disk, tmp
 
 
 def test_the_time_is_for_all_ways_together(disk, monkeypatch):
-    monkeypatch.setattr(toolchain, 'TIME_LIMIT', .5); monkeypatch.setattr(toolchain, 'WAYS', [[]] * 100)
+    monkeypatch.setattr(toolchain, 'TIME_LIMIT', .5)
+    monkeypatch.setattr(toolchain, 'WAYS', [[]] * 100)
     disk.compiler('sleep .2; exit 1')
     with pytest.raises(NoKernel, match='took more than 0.5 s'): value(source(41))
     assert disk.calls() <= 3
@@ -446,7 +475,8 @@ def test_a_compiler_that_leaves_a_server_running(disk, tmp_path):
 
 
 def test_temporary_files_of_the_compiler_are_removed_with_it(disk):
-    disk.compiler('case "$TMPDIR" in "$GENOPT_CACHE"/*) touch "$TMPDIR/left"; exec cc "$@"; esac; exit 1')
+    disk.compiler('case "$TMPDIR" in "$GENOPT_CACHE"/*) touch "$TMPDIR/left"; exec cc '
+                  '"$@"; esac; exit 1')
     assert value(source(43)) == 43 and len(disk.files()) == 1
 
 
@@ -458,7 +488,9 @@ def test_a_processor_that_cannot_be_read(disk, tmp_path, monkeypatch, content):
     toolchain._machine.cache_clear()
     try:
         assert value(source(44)) == 44
-        monkeypatch.setattr(toolchain.platform, 'node', lambda: 'another'); forget(); toolchain._machine.cache_clear()
+        monkeypatch.setattr(toolchain.platform, 'node', lambda: 'another'); forget()
+        toolchain._machine.cache_clear()
         value(source(44))
-        assert disk.calls() == (1 if content and b'model' in content else 2), 'unknown: only for this machine'
+        assert disk.calls() == (1 if content and b'model' in content
+                                else 2), 'unknown: only for this machine'
     finally: toolchain._machine.cache_clear()

@@ -1,7 +1,9 @@
-"""Promise: whatever torch.optim's own tests ask of its classes, genopt's recipes do too, and refuse what those refuse.
+"""Promise: whatever torch.optim's own tests ask of its classes, genopt's recipes do too, and refuse
+what those refuse.
 
-`optim_db` is torch's list of configurations for its own tests. LBFGS is not made of parts, and `foreach`, `fused`,
-`capturable` and `differentiable` choose how torch runs a rule: those are refused with what to use instead.
+`optim_db` is torch's list of configurations for its own tests. LBFGS is not made of parts, and
+`foreach`, `fused`, `capturable` and `differentiable` choose how torch runs a rule: those are
+refused with what to use instead.
 """
 import re
 from functools import partial
@@ -25,14 +27,16 @@ def tolerance(info):
 
 
 def precise(kwargs):
-    "With a learning rate in double precision: given a float32 one, torch reckons `1 - lr * weight_decay` in float32."
+    """With a learning rate in double precision: given a float32 one, torch reckons `1 - lr *
+    weight_decay` in float32."""
     return {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
 
 
 def recipe_of(info): return getattr(genopt, info.optim_cls.__name__)
 
 
-CONFIGS = [(info, precise(i.kwargs), i.desc) for info in INFOS for i in info.optim_inputs_func('cpu', torch.float64)]
+CONFIGS = [(info, precise(i.kwargs), i.desc) for info in INFOS
+           for i in info.optim_inputs_func('cpu', torch.float64)]
 names = [f'{info.optim_cls.__name__}: {desc}' for info, _, desc in CONFIGS]
 
 
@@ -41,7 +45,8 @@ def shapes(info):
     return [(5, 7), (7,), (2, 3, 4), (1, 3)] + [()] * (info.optim_cls is not torch.optim.SparseAdam)
 
 
-def make_params(info, dtype): return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate(shapes(info))]
+def make_params(info, dtype):
+    return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate(shapes(info))]
 
 
 def set_grads(info, params, step, dtype):
@@ -59,7 +64,9 @@ def test_every_configuration(info, kwargs, desc, compile):
     assert not ENGINE & {*kwargs}
     tol = tolerance(info)
     ours, theirs = make_params(info, torch.float64), make_params(info, torch.float64)
-    opt, other, worst = recipe_of(info)(ours, **kwargs, compile=compile), info.optim_cls(theirs, **kwargs), 0.
+    opt = recipe_of(info)(ours, **kwargs, compile=compile)
+    other = info.optim_cls(theirs, **kwargs)
+    worst = 0.
     for step in range(100):
         set_grads(info, ours, step, torch.float64); set_grads(info, theirs, step, torch.float64)
         opt.step(); other.step()
@@ -68,28 +75,34 @@ def test_every_configuration(info, kwargs, desc, compile):
     verified(info.optim_cls.__name__, info.optim_cls, 100, worst)
 
 
-COMPLEX = [c for c in CONFIGS if c[0].supports_complex and c[0].optim_cls not in (torch.optim.SparseAdam,)]
+COMPLEX = [c for c in CONFIGS if c[0].supports_complex
+           and c[0].optim_cls not in (torch.optim.SparseAdam,)]
 
 
-@pytest.mark.parametrize('info, kwargs, desc', COMPLEX, ids=[n for n, c in zip(names, CONFIGS) if c in COMPLEX])
+@pytest.mark.parametrize('info, kwargs, desc', COMPLEX,
+                         ids=[n for n, c in zip(names, CONFIGS) if c in COMPLEX])
 def test_complex_parameters(info, kwargs, desc):
     tol = tolerance(info)
     ours, theirs = make_params(info, torch.complex128), make_params(info, torch.complex128)
     opt, other = recipe_of(info)(ours, **kwargs), info.optim_cls(theirs, **kwargs)
     for step in range(20):
-        set_grads(info, ours, step, torch.complex128); set_grads(info, theirs, step, torch.complex128)
+        set_grads(info, ours, step, torch.complex128)
+        set_grads(info, theirs, step, torch.complex128)
         opt.step(); other.step()
         assert difference(ours, theirs) <= tol, f'step {step + 1}'
 
 
 @pytest.mark.filterwarnings('ignore:Sparse invariant checks')  # torch's own Adagrad
-@pytest.mark.parametrize('info', [i for i in INFOS if i.supports_sparse or i.only_supports_sparse_grads],
+@pytest.mark.parametrize('info',
+                         [i for i in INFOS if i.supports_sparse or i.only_supports_sparse_grads],
                          ids=lambda i: i.optim_cls.__name__)
 def test_sparse_gradients(info):
-    for kwargs in [info.metadata_for_sparse[0], *([dict(momentum=.9)] if info.optim_cls is torch.optim.SGD else [])]:
+    for kwargs in [info.metadata_for_sparse[0],
+                   *([dict(momentum=.9)] if info.optim_cls is torch.optim.SGD else [])]:
         ours, theirs = (nn.Embedding(20, 5, sparse=True, dtype=torch.float64) for _ in 'ab')
         theirs.load_state_dict(ours.state_dict())
-        opt, other = recipe_of(info)(ours.parameters(), **kwargs), info.optim_cls(theirs.parameters(), **kwargs)
+        opt = recipe_of(info)(ours.parameters(), **kwargs)
+        other = info.optim_cls(theirs.parameters(), **kwargs)
         for step in range(30):
             at = torch.randint(20, (6,), generator=torch.Generator().manual_seed(step))
             for model, o in ((ours, opt), (theirs, other)):
@@ -102,7 +115,8 @@ def test_state_comes_from_torch_and_goes_back(info, kwargs, desc):
     tol = tolerance(info)
     make = lambda: make_params(info, torch.float64)
     ours, theirs, again = make(), make(), make()
-    opt, (other, back) = recipe_of(info)(ours, **kwargs), (info.optim_cls(ps, **kwargs) for ps in (theirs, again))
+    opt = recipe_of(info)(ours, **kwargs)
+    (other, back) = (info.optim_cls(ps, **kwargs) for ps in (theirs, again))
     def go(pairs, steps):
         for step in steps:
             for ps, o in pairs: set_grads(info, ps, step, torch.float64); o.step()
@@ -143,7 +157,8 @@ def test_complex_state_comes_from_torch_and_goes_back(name):
 def test_torchs_state_of_another_class_is_refused():
     p = nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
     saved = torch.optim.Adam([p]); saved.step()
-    with pytest.raises(ValueError, match='torch.optim.RAdam has no `amsgrad`, so another optimizer made its group 0'):
+    with pytest.raises(ValueError, match='torch.optim.RAdam has no `amsgrad`, so another '
+                                         'optimizer made its group 0'):
         genopt.RAdam([p]).load_state_dict(saved.state_dict())
 
 
@@ -153,12 +168,15 @@ OTHERS = {UserWarning: ValueError}
 
 
 @pytest.mark.parametrize('info, error', ERRORS,
-                         ids=[f'{i.optim_cls.__name__}: {e.optimizer_error_input.desc}' for i, e in ERRORS])
+                         ids=[f'{i.optim_cls.__name__}: {e.optimizer_error_input.desc}'
+                              for i, e in ERRORS])
 def test_every_error(info, error):
     given = error.optimizer_error_input
     if {'foreach', 'fused'} & {*given.kwargs}: pytest.skip('these are taken together, too')
-    params = given.params if given.params is not None else [nn.Parameter(random(0, (1, 1), torch.float64))]
-    accepted = (error.error_type, OTHERS.get(error.error_type, TypeError if ENGINE & {*given.kwargs} else ValueError))
+    params = given.params if given.params is not None else [nn.Parameter(
+        random(0, (1, 1), torch.float64))]
+    accepted = (error.error_type,
+                OTHERS.get(error.error_type, TypeError if ENGINE & {*given.kwargs} else ValueError))
     with pytest.raises(accepted) as e:
         opt = recipe_of(info)(params, **given.kwargs)
         if error.error_on == OptimizerErrorEnum.STEP_ERROR: opt.step()
@@ -173,7 +191,8 @@ def test_words_for_the_engine_are_taken_or_refused_with_what_to_use_instead(info
     make = partial(recipe_of(info), make_params(info, torch.float64))
     for value in (False, None): assert not make(**{word: value}).compiled
     if advice:
-        with pytest.raises(TypeError, match=f'`{word}`: .*{re.escape(advice)}'): make(**{word: True})
+        with pytest.raises(TypeError, match=f'`{word}`: .*{re.escape(advice)}'):
+            make(**{word: True})
     else: assert make(**{word: True}).compiled == (word == 'fused')
 
 
@@ -184,6 +203,8 @@ def test_every_option_and_default_is_torchs(info):
     opt, other = recipe_of(info)(params), info.optim_cls(params)
     wanted = {k: v for k, v in other.param_groups[0].items() if k not in ENGINE | {'params'}}
     for k, v in wanted.items():
-        if (info.optim_cls, k) == (torch.optim.Adafactor, 'eps'): v = 0.  # 0 stands for torch's None
-        if k == 'decoupled_weight_decay' and info.optim_cls is torch.optim.AdamW: continue  # it is what AdamW is
+        # 0 stands for torch's None
+        if (info.optim_cls, k) == (torch.optim.Adafactor, 'eps'): v = 0.
+        # it is what AdamW is
+        if k == 'decoupled_weight_decay' and info.optim_cls is torch.optim.AdamW: continue
         assert opt.param_groups[0][k] == v, k

@@ -18,10 +18,12 @@ each_recipe = pytest.mark.parametrize('recipe', RECIPES, ids=lambda r: r.__name_
 RATES = {'Adadelta': 1., 'Rprop': 1e-3, 'LARS': 1., 'SGD': 1e-2, 'LAMB': 1e-2, 'Adafactor': 1e-2}
 
 
-def matrices(dtype=torch.float64): return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate([(4, 3), (3, 3)])]
+def matrices(dtype=torch.float64):
+    return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate([(4, 3), (3, 3)])]
 
 
-def make(recipe, params, **kwargs): return recipe(params, **{'lr': RATES.get(recipe.__name__, 1e-3), **kwargs})
+def make(recipe, params, **kwargs):
+    return recipe(params, **{'lr': RATES.get(recipe.__name__, 1e-3), **kwargs})
 
 
 def loss_of(params):
@@ -41,7 +43,8 @@ def everything(opt, params): return copy.deepcopy((params, [dict(opt.state[p]) f
 
 def equal(a, b):
     if isinstance(a, torch.Tensor): return torch.equal(a, b)
-    if isinstance(a, dict): return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
     if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(equal, a, b))
     return a == b
 
@@ -56,8 +59,8 @@ def test_goes_in_the_right_direction(recipe, as_tensor):
 
 
 @each_recipe
-@pytest.mark.parametrize('sched', [lambda o: ExponentialLR(o, .99), lambda o: LinearLR(o, .5), ReduceLROnPlateau],
-                         ids=['exponential', 'linear', 'plateau'])
+@pytest.mark.parametrize('sched', [lambda o: ExponentialLR(o, .99), lambda o: LinearLR(o, .5),
+                                   ReduceLROnPlateau], ids=['exponential', 'linear', 'plateau'])
 def test_two_groups_with_a_scheduler(recipe, sched):
     ps = matrices(); opt = make(recipe, [dict(params=[ps[0]]), dict(params=[ps[1]], lr=1e-3)])
     before = loss_of(ps).item()
@@ -90,7 +93,8 @@ def test_zero_gradients_without_decay_move_nothing(recipe):
     for _ in range(3):
         for p in ps: p.grad = torch.zeros_like(p)
         opt.step()
-    assert all(torch.allclose(p, q, atol=1e-14) for p, q in zip(ps, before)) and all(p.isfinite().all() for p in ps)
+    assert all(torch.allclose(p, q, atol=1e-14) for p, q in zip(ps, before))
+    assert all(p.isfinite().all() for p in ps)
 
 
 @each_recipe
@@ -115,7 +119,8 @@ def test_a_state_dict_in_all_its_variations(recipe):
     assert equal(loaded, saved)
     named = [(f'w{i}', p) for i, p in enumerate(copy.deepcopy(ps))]
     qs = [copy.deepcopy(ps), [p for _, p in named], copy.deepcopy(ps)]
-    others = [make(recipe, qs[0], lr=.9), make(recipe, named, lr=.9), copy.deepcopy(make(recipe, qs[2], lr=.9))]
+    others = [make(recipe, qs[0], lr=.9), make(recipe, named, lr=.9),
+              copy.deepcopy(make(recipe, qs[2], lr=.9))]
     qs[2] = others[2].param_groups[0]['params']
     for other, params in zip(others, qs):
         other.load_state_dict(loaded)
@@ -166,11 +171,14 @@ def test_a_group_added_later(recipe):
     a, b = matrices(); opt = make(recipe, [('a', a)]); train_one(opt, a)
     opt.add_param_group(dict(params=[('b', b)], lr=.5))
     train(opt, [a, b], 1)
-    assert opt.param_groups[1]['lr'] == .5 and [g['param_names'] for g in opt.param_groups] == [['a'], ['b']]
-    assert {*opt.param_groups[0]} == {*opt.param_groups[1]} and opt.state[a].keys() == opt.state[b].keys()
+    assert opt.param_groups[1]['lr'] == .5
+    assert [g['param_names'] for g in opt.param_groups] == [['a'], ['b']]
+    assert {*opt.param_groups[0]} == {*opt.param_groups[1]}
+    assert opt.state[a].keys() == opt.state[b].keys()
     with pytest.raises(ValueError, match='all groups should be given with names, or all without'):
         opt.add_param_group(dict(params=[nn.Parameter(torch.zeros(2, 2))]))
-    with pytest.raises(ValueError, match='given twice'): opt.add_param_group(dict(params=[('again', a)]))
+    with pytest.raises(ValueError, match='given twice'):
+        opt.add_param_group(dict(params=[('again', a)]))
 
 
 def train_one(opt, p): p.grad = torch.ones_like(p); opt.step(); opt.zero_grad()
@@ -187,13 +195,15 @@ def test_a_state_of_its_own_for_each_dtype(recipe):
     assert all(p.isfinite().all() for p in ps)
     for p in ps:
         dtypes = {v.dtype for v in opt.state[p].values() if isinstance(v, torch.Tensor)}
-        assert dtypes <= {p.dtype, torch.float32, torch.int64, torch.float64}  # numbers are of these two
+        # numbers are of these two
+        assert dtypes <= {p.dtype, torch.float32, torch.int64, torch.float64}
         assert all(v.dtype in (p.dtype, torch.float32) for v in opt.state[p].values() if v.dim())
 
 
 @each_recipe
 def test_what_is_wrong_is_refused(recipe):
-    for params, error in ((torch.ones(2, 2), TypeError), ([], ValueError), ([1], TypeError), (None, TypeError)):
+    for params, error in ((torch.ones(2, 2), TypeError),
+                          ([], ValueError), ([1], TypeError), (None, TypeError)):
         with pytest.raises(error): recipe(params)
     for wrong in (dict(lr=-1.), dict(lr='a'), dict(lr=float('nan')), dict(nothing=1.)):
         with pytest.raises((ValueError, TypeError)): recipe(matrices(), **wrong)
