@@ -2,6 +2,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -37,5 +38,29 @@ def pytest_sessionfinish(session, exitstatus):
              '| recipe | reference | steps | largest relative difference |', '|---|---|---|---|']
     lines += [f'| {name} | {reference} | {steps} | {f"{worst:.0e}" if worst else 0} |'
               for (name, reference), (steps, worst) in rows]
-    (Path(__file__).parents[1] / 'docs/verified.md').write_text('\n'.join(lines) + '\n',
-                                                                encoding='utf-8')
+    file = Path(__file__).parents[1] / 'docs/verified.md'
+    file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    "As in a new process: no composition has a kernel yet."
+    from genopt.engines import compiled
+    monkeypatch.setattr(compiled, '_kernels', WeakKeyDictionary())
+
+
+@pytest.fixture
+def by_torch_compile(monkeypatch, no_kernels):
+    "As on a GPU: no kernel in C."
+    from genopt.engines import compiled, native
+    def no_c(*args): raise native.Untranslatable('this test wants none')
+    monkeypatch.setattr(compiled, 'source', no_c)
+
+
+@pytest.fixture
+def builds(monkeypatch, no_kernels):
+    "The sources of the kernels that are built from now on."
+    from genopt.engines import toolchain
+    found, build = [], toolchain.build
+    monkeypatch.setattr(toolchain, 'build', lambda code: (found.append(code), build(code))[1])
+    return found
