@@ -6,12 +6,11 @@ largest number) in every other dtype.
 """
 import copy
 
+import genopt
 import pytest
 import torch
-from helpers import (CASES, assert_agree, case_id, closed_loop, difference,
-                     make_twin, params_of_every_kind, set_grads, two_groups, ulps, verified)
-
-each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=map(case_id, CASES))
+from helpers import (CASES, assert_agree, closed_loop, difference, dtypes, each_case, make_twin,
+                     name_of, param, params_of_every_kind, set_grads, two_groups, ulps, verified)
 
 
 @each_case
@@ -38,11 +37,10 @@ def _doubled(state_dict):
     return res
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16, torch.complex64],
-                         ids=lambda d: str(d)[6:])
+@dtypes(torch.float32, torch.bfloat16, torch.float16, torch.complex64)
 @each_case
 def test_each_step_within_units_of_the_last_place(recipe, twin, kwargs, dtype):
-    """Every step starts from torch's parameters and state, so that only one step's rounding is seen.
+    """Every step starts from torch's parameters and state, so only one step's rounding is seen.
 
     In bfloat16 and float16 ours is the exact result, rounded once: nearer to what float64 gives
     than torch's.
@@ -70,18 +68,16 @@ def test_each_step_within_units_of_the_last_place(recipe, twin, kwargs, dtype):
 
 
 def test_momentum_is_sgd_with_momentum():
-    import genopt
-    p, q = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
-    a, b = genopt.SGD([p], momentum=.9), genopt.Momentum([q])
+    a, b = genopt.SGD([param()], momentum=.9), genopt.Momentum([param()])
     assert a.param_groups[0].composition == b.param_groups[0].composition
     assert a.param_groups[0].hypers() == b.param_groups[0].hypers()
 
 
 @pytest.mark.parametrize('recipe, twin', dict.fromkeys(c[:2] for c in CASES),
-                         ids=lambda o: o.__name__)
+                         ids=name_of)
 def test_default_values_are_torchs(recipe, twin):
-    ours = recipe([torch.zeros(2, requires_grad=True)])
-    theirs = twin([torch.zeros(2, requires_grad=True)],
+    ours = recipe([param()])
+    theirs = twin([param()],
                   **(dict(momentum=.9) if recipe.__name__ == 'Momentum' else {}))
     compared = [k for k in theirs.param_groups[0] if k in ours.param_groups[0] and k != 'params']
     assert {'lr', 'weight_decay', 'maximize'} <= set(compared)

@@ -34,7 +34,8 @@ def test_as_the_same_gradient_dense(recipe):
 def test_lazy_parts_leave_the_rest_alone(recipe):
     "What is touched moves as if it were all there is, parameter and state; the rest is as it began."
     p, q = lookup(), torch.nn.Parameter(lookup().detach()[[2, 5]].clone())
-    opt, small, fresh = (recipe + genopt.lazy)([p]), recipe([q]), recipe([r := lookup()])
+    opt, small = (recipe + genopt.lazy)([p]), recipe([q])
+    fresh = recipe([r := lookup()])
     fresh.init_state()
     for t in range(5):
         p.grad = sparse([2, 5], seed=t); q.grad = p.grad.coalesce().values()

@@ -29,7 +29,8 @@ def everything(opt, params): return copy.deepcopy((params, [dict(opt.state[p]) f
 
 def equal(a, b):
     if isinstance(a, torch.Tensor): return torch.equal(a, b)
-    if isinstance(a, dict): return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
     if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(equal, a, b))
     return a == b
 
