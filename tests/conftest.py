@@ -64,3 +64,11 @@ def builds(monkeypatch, no_kernels):
     found, build = [], toolchain.build
     monkeypatch.setattr(toolchain, 'build', lambda code: (found.append(code), build(code))[1])
     return found
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch, no_kernels):
+    "See `kernel_files.an_empty_disk`."
+    import kernel_files
+    yield kernel_files.an_empty_disk(tmp_path, monkeypatch)
+    kernel_files.forget()

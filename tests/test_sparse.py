@@ -32,7 +32,7 @@ def test_as_the_same_gradient_dense(recipe):
 
 @pytest.mark.parametrize('recipe', ELEMENTWISE, ids=name_of)
 def test_lazy_parts_leave_the_rest_alone(recipe):
-    "What is touched moves as if it were all there is, parameter and state; the rest is as it began."
+    "What is touched moves as if it were all there is, in value and state; the rest is as it began."
     p, q = lookup(), torch.nn.Parameter(lookup().detach()[[2, 5]].clone())
     opt, small = (recipe + genopt.lazy)([p]), recipe([q])
     fresh = recipe([r := lookup()])
