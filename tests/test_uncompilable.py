@@ -113,7 +113,7 @@ def test_torch_compile_fails(monkeypatch, by_torch_compile):
     assert 'not compiled: torch.compile failed: RuntimeError: no luck' in said
 
 
-def test_what_kernels_cannot_take_goes_to_the_eager_engine(builds):
+def test_what_kernels_cannot_take_goes_to_the_eager_engine(no_kernels):
     "Without a warning: tensors with gaps; a state of another shape."
     @stat(init=lambda p: torch.zeros((), dtype=p.dtype))
     def one_for_all(ticks): return ticks + 1
@@ -123,7 +123,7 @@ def test_what_kernels_cannot_take_goes_to_the_eager_engine(builds):
     gaps.grad = torch.ones(gaps.shape)
     Optimizer([dense], [one_for_all, by_ticks], lr=.5, compile=True).step()
     genopt.SGD([gaps], .75, compile=True).step()
-    assert (dense == .5).all() and (gaps == .25).all() and not builds
+    assert (dense == .5).all() and (gaps == .25).all()
 
 
 @by_torchs_compiler
