@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from genopt import Optimizer
-from helpers import copiers, engines, random_param, random_step
+from helpers import copiers, engines, param, random_param, random_step
 from stories import tell, torchs
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
