@@ -32,13 +32,6 @@ def model(): torch.manual_seed(0); return Model()
 def names(group): return [n for n, _ in group['params']]
 
 
-def train(model, opt, steps=3, sched=None):
-    x, y = torch.arange(20).view(5, 4) % 11, torch.arange(5) % 3
-    for _ in range(steps):
-        opt.zero_grad(); nn.functional.cross_entropy(model(x), y).backward(); opt.step()
-        if sched: sched.step()
-
-
 def test_no_decay(model):
     groups = no_decay(model)
     assert names(groups[0]) == ['embed.weight', 'blocks.0.lin.weight',
