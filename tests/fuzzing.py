@@ -35,3 +35,12 @@ def bits(x):
     if isinstance(x, torch.Tensor):
         return x.dtype, x.shape, x.stride(), repr(x.detach().reshape(-1).tolist())
     return repr(x)
+
+
+def assert_near(a, b, tol, what):
+    "Of one shape and dtype, and equal up to `tol` of the largest number in sight."
+    assert isinstance(a, torch.Tensor) and a.shape == b.shape and a.dtype == b.dtype, what
+    a, b = a.detach(), b.detach()
+    numbers = b.nan_to_num(0, 0, 0).abs() if b.numel() and b.dtype != torch.bool else torch.zeros(1)
+    torch.testing.assert_close(a, b, rtol=tol, atol=tol * numbers.max().item(), equal_nan=True,
+                               msg=lambda m: f'{what}: {m}')

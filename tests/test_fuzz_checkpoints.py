@@ -13,7 +13,9 @@ import genopt
 import pytest
 import torch
 from fuzzing import bits, fuzz, is_sentence
+from genopt.averages import is_swapped
 from helpers import random as noise
+from helpers import random_param
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn, optim
@@ -22,18 +24,18 @@ SHAPES = (3, 2), (3,), (), (2, 3)
 NOTES = dict(layer_id=3, initial_lr=.1, name='head')
 
 
-def params(): return [nn.Parameter(noise(i, s, torch.float64)) for i, s in enumerate(SHAPES)]
+def params(): return [random_param(i, s, torch.float64) for i, s in enumerate(SHAPES)]
 
 
 def subject(make, *, twin=None, named=False, groups=False, schedule=False, swap=False, **kwargs):
     "How to make it, and how whoever saved it was made."
-    def new(make=make):
+    def new(make=make, **engine):
         ps = params()
         items = [(f'p{i}', p) for i, p in enumerate(ps)] if named else ps
         if groups:
             items = [dict(params=items[:2], lr=.02, **NOTES),
                      dict(params=items[2:], weight_decay=0.)]
-        opt = make(items, **kwargs)
+        opt = make(items, **kwargs, **engine)
         if schedule: genopt.Schedule(opt, 20, lr=genopt.linear(.1, 0.))
         return opt, ps
     def saved():
@@ -147,8 +149,7 @@ def check(name, seed, started, compile):
     new, save = SUBJECTS[name]
     rng, saved = random.Random(seed), copy.deepcopy(save())
     for _ in range(rng.randint(1, 3)): damage(saved, rng)
-    (opt, ps), (other, qs) = new(), new()
-    if compile: opt._set_engine(True); other._set_engine(True)
+    (opt, ps), (other, qs) = new(compile=compile), new(compile=compile)
     if started:
         for o, params in ((opt, ps), (other, qs)): go(o, params, 5)
     before = parts_of(opt, ps)
@@ -163,7 +164,7 @@ def check(name, seed, started, compile):
     third, rs = new()
     third.load_state_dict(again)
     for o, params in ((opt, ps), (third, rs)):
-        if o._is_swapped(): o.swap()
+        if is_swapped(o.state.values()): o.swap()
         go(o, params, 7)
     opt.load_state_dict(opt.state_dict())
     return True

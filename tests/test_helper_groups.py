@@ -3,6 +3,7 @@ work as one optimizer."""
 import pytest
 import torch
 from genopt import AdamW, Muon, Optimizer, SGD, layer_lrs, no_decay, route
+from helpers import engines
 from torch import nn
 
 
@@ -72,7 +73,7 @@ def test_route(model):
     assert [len(g['params']) for g in fine] == [1, 1, 4, 2, 3] and names(fine[4])[-1] == 'head.bias'
 
 
-@pytest.mark.parametrize('compile', [False, True])
+@engines
 def test_muon_and_adamw_in_one_optimizer(compile):
     "As torch's two, with a scheduler, saved and resumed; one step, one state_dict."
     def two(make_matrix, make_rest, cls):

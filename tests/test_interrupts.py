@@ -16,8 +16,8 @@ import genopt
 import pytest
 import torch
 from genopt import scalar, step
-from helpers import random
-from torch import nn
+from genopt.averages import is_swapped
+from helpers import engines, param, random, random_param
 
 HERE = str(Path(genopt.__file__).parent)
 SHAPES = (3,), (40, 30), (), (9000,), (2, 3, 4)
@@ -36,8 +36,8 @@ def pythons_own_handler():
     "The one that raises KeyboardInterrupt."
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    assert signal.signal(signal.SIGINT,
-                         before) is signal.default_int_handler, 'a handler was left behind'
+    left = signal.signal(signal.SIGINT, before)
+    assert left is signal.default_int_handler, 'a handler was left behind'
 
 
 def interrupted(fn, line: int=-1) -> int:
@@ -60,8 +60,8 @@ def interrupted(fn, line: int=-1) -> int:
 
 
 def begin(make, steps=0):
-    opt = make([nn.Parameter(random(i, shape, torch.float32)) for i, shape in enumerate(SHAPES)])
-    for _ in range(steps): go(opt)
+    opt = make([random_param(i, shape) for i, shape in enumerate(SHAPES)])
+    for _ in range(steps): next_step(opt)
     return opt
 
 
@@ -100,7 +100,7 @@ def set_grads(opt, k):
     for i, p in enumerate(params(opt)): p.grad = random(100 * k + i, p.shape, p.dtype)
 
 
-def go(opt):
+def next_step(opt):
     opt.steps_done = getattr(opt, 'steps_done', 0) + 1
     set_grads(opt, opt.steps_done)
     opt.step()
@@ -113,12 +113,12 @@ def snapshot(opt):
         for p in g['params']:
             for k, part in g.composition.stats.items():
                 v = opt.state[p][k] if k in opt.state[p] else part.start(p)
-                res.append(torch.as_tensor(v, dtype=None).clone()
-                           if not isinstance(v, torch.Tensor) else v.clone())
+                res.append(torch.as_tensor(v).clone())
     return res
 
 
-def same(a, b): return all(torch.equal(x.double(), y.double()) for x, y in zip(a, b, strict=True))
+def are_equal(a, b):
+    return all(torch.equal(x.double(), y.double()) for x, y in zip(a, b, strict=True))
 
 
 # -- steps -----------------------------------------------------------------------------------------
@@ -127,15 +127,16 @@ def same(a, b): return all(torch.equal(x.double(), y.double()) for x, y in zip(a
 @makers
 def test_a_step_that_is_interrupted_at_any_line_is_done_or_not_begun(make, begun):
     start, twin = begin(make, begun), begin(make, begun)
-    old = snapshot(twin); go(twin); new = snapshot(twin); go(twin); later = snapshot(twin)
+    old = snapshot(twin); next_step(twin); new = snapshot(twin); next_step(twin)
+    later = snapshot(twin)
     done = []
-    for line, opt in every_line(go, start):
+    for line, opt in every_line(next_step, start):
         now = snapshot(opt)
-        assert same(now, old) or same(now, new), f'interrupted at line {line}'
-        done.append(same(now, new))
+        assert are_equal(now, old) or are_equal(now, new), f'interrupted at line {line}'
+        done.append(are_equal(now, new))
         opt.steps_done = begun + done[-1]
-        while opt.steps_done < begun + 2: go(opt)
-        assert same(snapshot(opt), later)
+        while opt.steps_done < begun + 2: next_step(opt)
+        assert are_equal(snapshot(opt), later)
     # what comes late is put off until it is done
     assert done == sorted(done) and any(done) and not all(done)
 
@@ -170,7 +171,7 @@ def test_a_step_that_is_interrupted_at_any_moment(make):
     def handler(number, frame):
         if inside: raise KeyboardInterrupt
     usual = signal.signal(signal.SIGINT, handler)
-    start = time.perf_counter(); go(opt); go(twin)
+    start = time.perf_counter(); next_step(opt); next_step(twin)
     try:
         with Interrupter(2 * (time.perf_counter() - start)) as thread:
             for i in range(60):
@@ -183,12 +184,13 @@ def test_a_step_that_is_interrupted_at_any_moment(make):
                 except KeyboardInterrupt: inside = False; caught += 1
                 thread.sent.wait()
                 now = snapshot(opt)
-                total += next(k for k in range(10_000) if same(now, snapshot(twin)) or twin.step())
+                total += next(k for k in range(10_000)
+                              if are_equal(now, snapshot(twin)) or twin.step())
                 assert signal.getsignal(signal.SIGINT) is handler
     finally: signal.signal(signal.SIGINT, usual)
     assert caught > 10 and total > 10
-    go(opt); go(twin)
-    assert same(snapshot(opt), snapshot(twin))
+    next_step(opt); next_step(twin)
+    assert are_equal(snapshot(opt), snapshot(twin))
 
 
 ring = {'on': 0, 'reached': []}
@@ -207,11 +209,11 @@ def bell(*, lr):
 def ringing_step(grad, bell=bell, *, lr): return -lr * grad + bell
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_a_second_interrupt_comes_through_at_once(compile):
-    p = nn.Parameter(torch.ones(3))
+    p = param(3)
     opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
-    p.grad = torch.ones(3)
+    p.grad = torch.ones_like(p)
     ring.update(on=1, reached=[])
     with pytest.raises(KeyboardInterrupt): opt.step()
     assert ring['reached'] == [1] and (p == .75).all()  # when the step was done
@@ -221,12 +223,12 @@ def test_a_second_interrupt_comes_through_at_once(compile):
     opt.step(); assert (p == .5).all()
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 @pytest.mark.parametrize('raises', [False, True])
 def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compile):
-    p = nn.Parameter(torch.ones(3))
+    p = param(3)
     opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
-    p.grad, seen = torch.ones(3), []
+    p.grad, seen = torch.ones_like(p), []
     def mine(number, frame):
         seen.append((number, frame is not None, p[0].item()))
         if raises: raise ZeroDivisionError
@@ -243,7 +245,7 @@ def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compil
 
 
 def test_a_handler_that_is_set_within_a_step_stays():
-    p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    p = param(3); p.grad = torch.ones_like(p)
     def other(number, frame): pass
     @scalar
     def setter(*, lr): signal.signal(signal.SIGINT, other) if ring['on'] else None; return 0.
@@ -255,8 +257,8 @@ def test_a_handler_that_is_set_within_a_step_stays():
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25)
-    p.grad = torch.ones(3)
+    p = param(3); opt = genopt.Optimizer([p], [ringing_step], lr=.25)
+    p.grad = torch.ones_like(p)
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try: ring.update(on=3, reached=[]); opt.step()
     finally: assert signal.signal(signal.SIGINT, usual) is signal.SIG_IGN
@@ -264,12 +266,12 @@ def test_an_interrupt_that_is_ignored_stays_ignored():
 
 
 def test_in_another_thread_nothing_is_touched():
-    p, seen = nn.Parameter(torch.ones(3)), []
+    p, seen = param(3), []
     @scalar
     def look(*, lr): seen.append(signal.getsignal(signal.SIGINT)); return 0.
     @step
     def looking_step(grad, look=look, *, lr): return -lr * grad + look
-    opt = genopt.Optimizer([p], [looking_step], lr=.25); p.grad = torch.ones(3)
+    opt = genopt.Optimizer([p], [looking_step], lr=.25); p.grad = torch.ones_like(p)
     seen.clear(); opt.step()
     assert signal.default_int_handler not in seen  # in the main thread the interrupt would wait
     seen.clear()
@@ -280,11 +282,11 @@ def test_in_another_thread_nothing_is_touched():
     assert seen and {*seen} == {signal.default_int_handler} and (p == .5).all()
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_an_interrupt_in_a_closure_comes_at_once(compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.SGD([p], lr=.25, compile=compile); reached = []
+    p = param(3); opt = genopt.SGD([p], lr=.25, compile=compile); reached = []
     def closure():
-        p.grad = torch.ones(3)
+        p.grad = torch.ones_like(p)
         signal.raise_signal(signal.SIGINT)
         reached.append(1)
     with pytest.raises(KeyboardInterrupt): opt.step(closure)
@@ -292,7 +294,7 @@ def test_an_interrupt_in_a_closure_comes_at_once(compile):
 
 
 def test_a_step_that_fails_gives_the_handler_back():
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Adam([p]); p.grad = torch.ones(3); opt.step()
+    p = param(3); opt = genopt.Adam([p]); p.grad = torch.ones_like(p); opt.step()
     opt.state[p]['grad_avg'] = torch.ones(7)
     with pytest.raises(genopt.PartError): opt.step()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -303,9 +305,6 @@ def test_a_step_that_fails_gives_the_handler_back():
 def weights(opt): return [p.detach().clone() for p in params(opt)]
 
 
-def is_swapped(opt): return any('swapped_param' in s for s in opt.state.values())
-
-
 def averaging(ps): return (genopt.SGD + genopt.average_param)(ps, lr=.1)
 
 
@@ -314,26 +313,27 @@ def averages(opt): return [opt.state[p]['param_avg'].clone() for p in params(opt
 
 def test_a_swap_that_is_interrupted_at_any_line_loses_no_weights():
     start = begin(averaging, 3); old, new = weights(start), averages(start)
-    assert not same(old, new)
+    assert not are_equal(old, new)
     for line, opt in every_line(lambda opt: opt.swap(), start):
         for way in 'there', 'back':
             if way == 'back': interrupted(opt.swap, line)
-            assert same(weights(opt),
-                        new if is_swapped(opt) else old), f'interrupted at line {line}'
-            if not is_swapped(opt): opt.swap()
-        if is_swapped(opt): opt.swap()
-        assert same(weights(opt), old) and same(averages(opt), new)
-        go(opt)
+            assert are_equal(weights(opt), new if is_swapped(opt.state.values())
+                             else old), f'interrupted at line {line}'
+            if not is_swapped(opt.state.values()): opt.swap()
+        if is_swapped(opt.state.values()): opt.swap()
+        assert are_equal(weights(opt), old) and are_equal(averages(opt), new)
+        next_step(opt)
 
 
 def test_an_evaluation_that_is_interrupted_at_any_line_ends_with_the_weights():
     start = begin(averaging, 3); old, new = weights(start), averages(start)
     def evaluate(opt):
-        with opt.swapped(): seen.append(same(weights(opt), new))
+        with opt.swapped(): seen.append(are_equal(weights(opt), new))
     seen = []
     for line, opt in every_line(evaluate, start):
-        assert same(weights(opt), old) and not is_swapped(opt), f'interrupted at line {line}'
-        go(opt)
+        assert are_equal(weights(opt),
+                         old) and not is_swapped(opt.state.values()), f'interrupted at line {line}'
+        next_step(opt)
     assert all(seen) and len(seen) > 20
 
 
@@ -346,9 +346,9 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(make):
     saved, old, new, done = copy.deepcopy(other.state_dict()), flat(start), flat(other), 0
     for line, opt in every_line(lambda opt: opt.load_state_dict(saved), start):
         now = flat(opt)
-        assert same(now, old) or same(now, new), f'interrupted at line {line}'
-        done += same(now, new)
-        go(opt)
+        assert are_equal(now, old) or are_equal(now, new), f'interrupted at line {line}'
+        done += are_equal(now, new)
+        next_step(opt)
     assert done
 
 
@@ -364,7 +364,7 @@ def test_an_interrupt_does_not_wait_for_a_compiler_that_hangs(tmp_path, monkeypa
     monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
     @genopt.step
     def unheard_of_step(grad, *, lr): return -lr * grad * 1.375
-    p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    p = param(3); p.grad = torch.ones_like(p)
     opt = genopt.Optimizer([p], [unheard_of_step], lr=.1, compile=True)
     usual, start = signal.getsignal(signal.SIGINT), time.monotonic()
     threading.Timer(.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()

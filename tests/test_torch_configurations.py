@@ -11,7 +11,7 @@ from functools import partial
 import genopt
 import pytest
 import torch
-from helpers import difference, random, verified
+from helpers import difference, engines, random, random_param, verified
 from torch import nn
 
 common = pytest.importorskip('torch.testing._internal.common_optimizers')
@@ -46,7 +46,7 @@ def shapes(info):
 
 
 def make_params(info, dtype):
-    return [nn.Parameter(random(i, s, dtype)) for i, s in enumerate(shapes(info))]
+    return [random_param(i, s, dtype) for i, s in enumerate(shapes(info))]
 
 
 def set_grads(info, params, step, dtype):
@@ -59,7 +59,7 @@ def set_grads(info, params, step, dtype):
 
 
 @pytest.mark.parametrize('info, kwargs, desc', CONFIGS, ids=names)
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_every_configuration(info, kwargs, desc, compile):
     assert not ENGINE & {*kwargs}
     tol = tolerance(info)

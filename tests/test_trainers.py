@@ -6,7 +6,7 @@ from functools import partial
 import genopt
 import pytest
 import torch
-from helpers import random
+from helpers import assert_close, engines, random
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -35,8 +35,8 @@ def net():
 def data(**kwargs): return DataLoader(TensorDataset(X, Y), batch_size=8, **kwargs)
 
 
-def same(a, b, tol=1e-5):
-    torch.testing.assert_close([*a.parameters()], [*b.parameters()], rtol=tol, atol=1e-6)
+def assert_same_weights(a, b, tol=1e-5):
+    assert_close(a.parameters(), b.parameters(), rtol=tol, atol=1e-6)
 
 
 # -- Lightning -------------------------------------------------------------------------------------
@@ -69,12 +69,12 @@ def lightning_run(make, folder, epochs=2, ckpt_path=None):
 @each
 def test_lightning(ours, theirs, tmp_path):
     (a, trainer), (b, _) = (lightning_run(make, tmp_path) for make in (ours, theirs))
-    same(a, b)
+    assert_same_weights(a, b)
     trainer.save_checkpoint(tmp_path/'two.ckpt')
     assert isinstance(torch.load(tmp_path/'two.ckpt', weights_only=True), dict)
     whole, _ = lightning_run(ours, tmp_path, 4)
     resumed, again = lightning_run(ours, tmp_path, 4, tmp_path/'two.ckpt')
-    same(whole, resumed, 0.)
+    assert_same_weights(whole, resumed, 0.)
     assert again.optimizers[0].param_groups[0]['lr'] != .01
 
 
@@ -112,17 +112,17 @@ def hugging_face_run(make, folder, steps=8, resume=None, **kwargs):
     return model, trainer
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_hugging_face(compile, tmp_path):
     ours = partial(genopt.AdamW, compile=compile)
     (a, trainer), (b, _) = (hugging_face_run(make, tmp_path/str(i), gradient_accumulation_steps=2)
                             for i, make in enumerate((ours, torch.optim.AdamW)))
-    same(a, b, 1e-4)
+    assert_same_weights(a, b, 1e-4)
     assert trainer.optimizer.param_groups[0]['lr'] == 0
     assert trainer.state.log_history[0]['learning_rate'] > 0
     resumed, _ = hugging_face_run(ours, tmp_path/'again', resume=str(tmp_path/'0/checkpoint-4'),
                                   gradient_accumulation_steps=2)
-    same(a, resumed, 0.)
+    assert_same_weights(a, resumed, 0.)
 
 
 def test_hugging_face_with_a_checkpoint_of_another_recipe(tmp_path):
@@ -154,9 +154,9 @@ def accelerate_run(make, folder, epochs=2, load=None):
 @each
 def test_accelerate(ours, theirs, tmp_path):
     a, b = (accelerate_run(make, tmp_path/str(i)) for i, make in enumerate((ours, theirs)))
-    same(a, b)
+    assert_same_weights(a, b)
     whole = accelerate_run(ours, tmp_path/'whole', 4)
-    same(whole, accelerate_run(ours, tmp_path/'resumed', 2, tmp_path/'0'), 0.)
+    assert_same_weights(whole, accelerate_run(ours, tmp_path/'resumed', 2, tmp_path/'0'), 0.)
 
 
 def test_accelerate_with_a_state_of_another_recipe(tmp_path):
