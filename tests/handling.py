@@ -11,7 +11,8 @@ import genopt
 import torch
 from genopt.twins import twin
 from helpers import through_a_file
-from torch import nn, optim
+from torch import nn
+from torch.optim import lr_scheduler
 
 SHAPES = [(5, 7), (7,), (), (0, 3), (4, 3, 2, 2), (6, 4), (7,), (5, 7), (1,), (2, 3)]
 VALUES = dict(lr=[.1, .01, 0., 1], weight_decay=[0., .1, 0], momentum=[0., .9, .5],
@@ -228,12 +229,11 @@ def schedule(w, rng):
     kind = rng.choice(['steps', 'cycle', 'lambda'])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        if kind == 'steps': w.scheduler = optim.lr_scheduler.StepLR(w.opt, 2, .5)
-        if kind == 'lambda': w.scheduler = optim.lr_scheduler.LambdaLR(w.opt, lambda i: 1 / (1 + i))
+        if kind == 'steps': w.scheduler = lr_scheduler.StepLR(w.opt, 2, .5)
+        if kind == 'lambda': w.scheduler = lr_scheduler.LambdaLR(w.opt, lambda i: 1 / (1 + i))
         if kind == 'cycle':
             moms = any(k in g for g in w.opt.param_groups[:1] for k in ('momentum', 'betas'))
-            w.scheduler = optim.lr_scheduler.OneCycleLR(w.opt,
-                                                        .1, total_steps=99, cycle_momentum=moms)
+            w.scheduler = lr_scheduler.OneCycleLR(w.opt, .1, total_steps=99, cycle_momentum=moms)
 
 def init_state(w, rng):
     if w.ours: w.opt.init_state()

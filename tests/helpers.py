@@ -118,6 +118,12 @@ def random_step(opt, i=0):
     opt.step()
 
 
+def copy_values(source, target):
+    "Parameters get the values of others."
+    with torch.no_grad():
+        for p, q in zip(source, target, strict=True): q.copy_(p)
+
+
 KINDS = {'matrix': (5, 7), 'vector': (7,), 'scalar': (),
          'empty': (0, 3), 'conv': (4, 3, 3, 3), 'transposed': (6, 4),
          'frozen': (3, 3), 'sometimes': (4, 2), 'late': (6,), 'strided': (3, 4)}

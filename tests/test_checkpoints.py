@@ -11,8 +11,8 @@ import genopt
 import pytest
 import torch
 from genopt import Optimizer, stat
-from helpers import (difference, dtypes, each_case, make_twin, name_of, param, params_of_every_kind,
-                     set_grads, through_a_file, two_groups)
+from helpers import (copy_values, difference, dtypes, each_case, make_twin, name_of, param,
+                     params_of_every_kind, set_grads, through_a_file, two_groups)
 
 
 def is_plain(x):
@@ -33,8 +33,7 @@ def test_resumes_bit_for_bit(recipe, twin, kwargs, dtype):
     assert is_plain(saved)
     stopped = through_a_file(saved)
     qs = params_of_every_kind(dtype)
-    with torch.no_grad():
-        for k in ps: qs[k].copy_(ps[k])
+    copy_values(ps.values(), qs.values())
     resumed = make(qs); resumed.load_state_dict(state_dict=stopped)
     for i in range(15, 30): set_grads(ps, i); set_grads(qs, i); opt.step(); resumed.step()
     for k in ps:
@@ -77,14 +76,11 @@ def test_goes_on_from_torchs_state_and_gives_it_back(recipe, twin, kwargs):
     def go(steps, *pairs):
         for i in steps:
             for params, o in pairs: set_grads(params, i); o.step()
-    def copy_params(a, b):
-        with torch.no_grad():
-            for k in a: b[k].copy_(a[k])
-    go(range(12), (qs, other)); copy_params(qs, ps)
+    go(range(12), (qs, other)); copy_values(qs.values(), ps.values())
     opt.load_state_dict(through_a_file(other.state_dict()))
     go(range(12, 24), (qs, other), (ps, opt))
     assert difference(ps.values(), qs.values()) <= 1e-12
-    rs = params_of_every_kind(); copy_params(ps, rs)
+    rs = params_of_every_kind(); copy_values(ps.values(), rs.values())
     options = {k: v for k, v in kwargs.items()
                if k in ('decoupled_weight_decay', 'nesterov', 'momentum')}
     back = make_twin(twin, two_groups(rs), **options)
@@ -266,7 +262,7 @@ def test_options_come_with_the_checkpoint_as_in_torch(recipe, cls, options, by_t
     made = recipe([param()], **options)
     made.load_state_dict(twin.state_dict())
     opt.load_state_dict((twin if by_torch else made).state_dict())
-    with torch.no_grad(): q.copy_(p)
+    copy_values([p], [q])
     for _ in range(3):
         p.grad, q.grad = 2 * p.detach(), 2 * q.detach(); twin.step(); opt.step()
     torch.testing.assert_close(q, p, rtol=1e-13, atol=0)

@@ -18,6 +18,7 @@ from genopt.catalogue import choices
 from genopt.hypers import check
 from genopt.twins import TWINS
 from genopt.part import REQUIRED
+from helpers import dtypes
 from torch import nn
 
 BELOW_1 = {torch.float64: math.nextafter(1, 0), torch.float32: 1 - 2**-24}
@@ -72,7 +73,7 @@ def settings(composition, dtype, n):
     for chosen in itertools.combinations(each, n): yield from map(dict, itertools.product(*chosen))
 
 
-def run(composition, hypers, dtype, kind):
+def numbers_in_a_run(composition, hypers, dtype, kind):
     "The numbers that four steps make: parameters, state and scalars."
     p = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype)
     state = composition.init(p, hypers)
@@ -118,7 +119,7 @@ def test_legal_hyperparameters_make_numbers(label, n):
     defaults = {k: .1 if v is REQUIRED else v for k, v in composition.hypers.items()}
     for dtype, kind in itertools.product(LARGE, GRADS) if n == 1 else [(torch.float64, 'mixed')]:
         for given in settings(composition, dtype, n):
-            for x in run(composition, defaults | given, dtype, kind):
+            for x in numbers_in_a_run(composition, defaults | given, dtype, kind):
                 assert not isinstance(x, complex), (given, dtype, kind)
                 assert is_number(x) or without_a_number(label, given, dtype), (given, dtype, kind)
 
@@ -170,7 +171,7 @@ def kinds(x): return torch.where(x.isnan(), 2, torch.where(x.isinf(), x.sign(), 
 TORCHS = [n for n in TWINS if n != 'Momentum']  # which has SGD's class
 
 
-@pytest.mark.parametrize('dtype', LARGE, ids=lambda d: str(d)[6:])
+@dtypes(*LARGE)
 @pytest.mark.parametrize('name', TORCHS)
 def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):
     "Torch's own spellings; and torch's NaN too, as without ε."
@@ -222,7 +223,7 @@ def whole_stream(dtype, shapes):
             [[tensor(numbers, s) for s in shapes] for _ in range(3)])
 
 
-@pytest.mark.parametrize('dtype', EDGE_DTYPES, ids=lambda d: str(d)[6:])
+@dtypes(*EDGE_DTYPES)
 @pytest.mark.parametrize('name', TORCHS)
 def test_numbers_at_the_edges_of_a_dtype_go_where_torchs_go(name, dtype):
     """NaN, infinity and numbers are where torch's for-loop has them.
@@ -255,8 +256,8 @@ def after_a_step(recipe, grad, start=1., **hypers):
 def test_a_slow_average_grows_from_a_decay_of_0(mom, slow_mom, wanted):
     "As from any other: its half-life grows evenly, so β₃ = β₃^(T/t), the limit of the formula."
     state = after_a_step(genopt.AdEMAMix, [1.], lr=.1, mom=mom, slow_mom=slow_mom, warmup=40)[1]
-    assert 1 - state['slow_avg'].item() == pytest.approx(wanted,
-                                                         abs=1e-4 if mom == 1e-12 else 1e-12)
+    near = 1e-4 if mom == 1e-12 else 1e-12
+    assert 1 - state['slow_avg'].item() == pytest.approx(wanted, abs=near)
 
 
 def test_madgrad_without_eps_leaves_an_element_that_has_seen_nothing():

@@ -14,8 +14,9 @@ from torch import nn
 
 MODULES = [m.name for m in pkgutil.walk_packages(genopt.__path__, 'genopt.')
            if m.name != 'genopt.__main__']
-EXAMPLES = [(m, t) for m in ['genopt', *MODULES] for t in doctest.DocTestFinder(
-    exclude_empty=True).find(importlib.import_module(m), m, globs={}) if t.examples]
+FINDER = doctest.DocTestFinder(exclude_empty=True)
+EXAMPLES = [(m, t) for m in ['genopt', *MODULES]
+            for t in FINDER.find(importlib.import_module(m), m, globs={}) if t.examples]
 
 
 class Checker(doctest.OutputChecker):
@@ -38,12 +39,10 @@ def world():
     params, param = [*model.parameters()], torch.randn(3)
     names = {n: getattr(genopt, n) for n in genopt.__all__}
     return {**names, **vars(genopt.hypers), **vars(genopt.study.symbols),
-            **vars(genopt.study.paths), 'genopt': genopt,
-            'torch': torch, 'np': np, 'model': model, 'params': params,
-            'param': param, 'grad': torch.randn(3),
-            'm': torch.ones(3), 'g': torch.ones(3), 'opt': genopt.Adam(params),
-            'torch_adam': torch.optim.Adam(params),
-            **of_fastai()}
+            **vars(genopt.study.paths), **of_fastai(), 'genopt': genopt, 'torch': torch, 'np': np,
+            'model': model, 'params': params, 'param': param, 'grad': torch.randn(3),
+            'm': torch.ones(3), 'g': torch.ones(3),
+            'opt': genopt.Adam(params), 'torch_adam': torch.optim.Adam(params)}
 
 
 @pytest.mark.parametrize('module, test', EXAMPLES, ids=[t.name for _, t in EXAMPLES])

@@ -8,8 +8,8 @@ import statistics
 
 import pytest
 import torch
-from helpers import (RECIPES, difference, dtypes, each_recipe, engines, keeps_to_matrices, param,
-                     random)
+from helpers import (RECIPES, copy_values, difference, dtypes, each_recipe, engines,
+                     keeps_to_matrices, param, random)
 from torch import nn
 
 DTYPES = torch.float32, torch.bfloat16, torch.float64
@@ -55,8 +55,7 @@ def test_resumes_bit_for_bit(recipe, dtype, compile):
     ps, qs = parameters(recipe, dtype), parameters(recipe, dtype)  # laid out alike
     opt, other = recipe(ps, compile=compile), recipe(qs, compile=compile)
     go(opt, ps, range(4))
-    with torch.no_grad():
-        for p, q in zip(ps, qs): q.copy_(p)
+    copy_values(ps, qs)
     other.load_state_dict(opt.state_dict())
     go(opt, ps, range(4, 8)); go(other, qs, range(4, 8))
     for p, q in zip(ps, qs): assert torch.equal(p, q)

@@ -5,7 +5,7 @@ import genopt
 import pytest
 import torch
 from genopt import Optimizer, average_grad, momentum_step, sgd_step, stat, transform
-from helpers import name_of, param, params_of_every_kind, random_step, set_grads
+from helpers import copy_values, name_of, param, params_of_every_kind, random_step, set_grads
 from torch import nn
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_between_an_option_and_the_next_step():
     b.load_state_dict(a.state_dict())
     assert not b.state[q]['max_sqr_avg'].any() and b.state[q]['count'] == 3
     twin = torch.optim.Adam([r := param()], amsgrad=True); twin.load_state_dict(genopt.to_torch(a))
-    with torch.no_grad(): r.copy_(p)
+    copy_values([p], [r])
     go_on((a, twin), 3, start=3)
     torch.testing.assert_close(p, r, rtol=1e-13, atol=0)
 
@@ -158,8 +158,8 @@ def test_options_of_any_kind_in_a_group():
     def Either(mode='plain'):
         return [sgd_step] if mode == 'plain' else [average_grad, momentum_step]
     opt = Either([dict(params=[param()]), dict(params=[param()], mode='average')])
-    assert [g['parts'] for g in opt.param_groups] == [['sgd_step'],
-                                                      ['average_grad', 'momentum_step']]
+    parts = [g['parts'] for g in opt.param_groups]
+    assert parts == [['sgd_step'], ['average_grad', 'momentum_step']]
 
 
 def test_renamed_hyperparameters_keep_their_range():

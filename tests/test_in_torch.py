@@ -7,7 +7,7 @@ from pathlib import Path
 import genopt
 import pytest
 import torch
-from helpers import assert_close, engines, net, param, random, random_step
+from helpers import assert_close, copy_values, engines, net, param, random, random_step
 from torch import nn, optim
 from torch.optim import lr_scheduler as ls
 from torch.optim.optimizer import (register_optimizer_step_post_hook,
@@ -49,8 +49,8 @@ SCHEDULERS = {
         [ls.ConstantLR(o, .1, 4), ls.ExponentialLR(o, .9)], o),
     'SequentialLR': lambda o: ls.SequentialLR(
         o, [ls.LinearLR(o, .1, 1., 4), ls.CosineAnnealingLR(o, 8)], [4]),
-    'ReduceLROnPlateau': lambda o: ls.ReduceLROnPlateau(o, factor=.5, patience=1,
-                                                        min_lr=[.01, .001]),
+    'ReduceLROnPlateau': lambda o: ls.ReduceLROnPlateau(
+        o, factor=.5, patience=1, min_lr=[.01, .001]),
     'SWALR': lambda o: optim.swa_utils.SWALR(o, [.05, .01], 4, 'cos')}
 
 
@@ -78,7 +78,7 @@ def test_schedulers(name, ours, theirs):
         if i == 6:  # a break: a new optimizer and a new scheduler go on
             saved = copy.deepcopy((opt.state_dict(), sched.state_dict()))
             new = pair(ours, theirs)[0]
-            for p, q in zip(new[0], ps): p.data.copy_(q)
+            copy_values(ps, new[0])
             runs[0] = *new, SCHEDULERS[name](new[1])
             runs[0][1].load_state_dict(saved[0]); runs[0][2].load_state_dict(saved[1])
 

@@ -21,11 +21,11 @@ from helpers import engines, param, random, random_param
 
 HERE = str(Path(genopt.__file__).parent)
 SHAPES = (3,), (40, 30), (), (9000,), (2, 3, 4)
+CLIPPED = genopt.SGD + genopt.clip_by_global_norm
 makers = pytest.mark.parametrize('make', [
     lambda ps: genopt.AdamW(ps, lr=.1), lambda ps: genopt.AdamW(ps, lr=.1, compile=True),
     lambda ps: (genopt.NAdam + genopt.average_param)(ps, lr=.1, compile=True),
-    lambda ps: (genopt.SGD + genopt.clip_by_global_norm)([ps[:2], ps[2:]],
-                                                         lr=[.1, .2], momentum=.9)],
+    lambda ps: CLIPPED([ps[:2], ps[2:]], lr=[.1, .2], momentum=.9)],
     ids=['eager', 'compiled', 'average', 'total'])
 pytestmark = pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
                                 reason='only the main thread is interrupted')

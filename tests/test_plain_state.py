@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from genopt.twins import TWINS
-from helpers import param, random_param, random_step, through_a_file
+from helpers import copy_values, param, random_param, random_step, through_a_file
 from stories import tell_in_three
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (StateDictOptions, get_optimizer_state_dict,
@@ -172,7 +172,7 @@ def test_a_distributed_checkpoint_in_one_process(whole, tmp_path):
     dcp.save({'o': opt if whole else opt.state_dict()}, checkpoint_id=tmp_path)
     q = nn.Parameter(p.detach().clone()); other = genopt.Adam([q], lr=.3, wd=.1)
     random_step(other, 5)
-    with torch.no_grad(): q.copy_(p)
+    copy_values([p], [q])
     if whole: dcp.load({'o': other}, checkpoint_id=tmp_path)
     else:
         saved = other.state_dict(); dcp.load({'o': saved}, checkpoint_id=tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from genopt import (Schedule, combined, constant, cosine,
                     exponential, flat_cosine, linear, one_cycle, polynomial)
-from helpers import copiers, engines, param, pickled, random_step
+from helpers import copiers, copy_values, engines, param, pickled, random_step
 from learners import fastai_schedule, train, weights
 
 FRACTIONS = np.linspace(0, 1, 41)
@@ -100,7 +100,7 @@ def test_saved_and_resumed_with_the_optimizer(order, tmp_path):
     schedule(whole); schedule(first)
     values_of(whole, 10); values_of(first, 4)
     torch.save(first.state_dict(), tmp_path/'half.pt')
-    with torch.no_grad(): r.copy_(q)
+    copy_values([q], [r])
     loaded = torch.load(tmp_path/'half.pt', weights_only=True)
     if order == 'load, then schedule': second.load_state_dict(loaded); sched = schedule(second)
     else:                              sched = schedule(second); second.load_state_dict(loaded)
