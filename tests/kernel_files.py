@@ -29,7 +29,7 @@ def value(n):
 def forget():
     "As a new process, which has loaded nothing and looked at nothing."
     toolchain._loaded.clear(); toolchain._hung.clear()
-    toolchain._machine.cache_clear(); cache._sweep.cache_clear()
+    for remembered in toolchain._machine, cache._sweep, cache._absolute: remembered.cache_clear()
 
 
 def an_empty_disk(tmp_path, monkeypatch):
