@@ -3,6 +3,7 @@ import warnings
 from functools import partial
 
 import genopt
+import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -21,7 +22,10 @@ with warnings.catch_warnings():
 
 __all__ = ['LIKE_FASTAI', 'OURS', 'THEIRS', 'GradientAccumulation', 'GradientClip', 'Learner',
            'MixedPrecision', 'ParamScheduler', 'ReduceLROnPlateau', 'close', 'fastai',
-           'fastai_schedule', 'learner', 'split', 'train', 'weights']
+           'fastai_schedule', 'learner', 'quiet', 'split', 'train', 'weights']
+
+quiet = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
+         pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
 
 LIKE_FASTAI = dict(sqr_mom=.99, eps=1e-5, wd=.01)  # its defaults for Adam
 OURS = partial(genopt.Adam, decouple_wd=True, **LIKE_FASTAI)

@@ -25,7 +25,7 @@ def pair(make=genopt.Adam, **kwargs):
     return plain, ours, other, theirs
 
 
-def both(plain, ours, other, theirs, steps, tol=1e-12):
+def step_both(plain, ours, other, theirs, steps, tol=1e-12):
     for i in steps:
         set_grads(ours, i); set_grads(theirs, i)
         plain.step(); other.step()
@@ -135,9 +135,9 @@ CHANGES = [swap_data, swap_layout, swap_state_data, replace_state,
 @pytest.mark.parametrize('change', CHANGES, ids=lambda f: f.__name__)
 def test_whatever_happens_between_two_steps(change):
     plain, ours, other, theirs = pair(weight_decay=.1)
-    both(plain, ours, other, theirs, range(9, 13))
+    step_both(plain, ours, other, theirs, range(9, 13))
     change(plain, ours); change(other, theirs)
-    both(plain, ours, other, theirs, range(13, 20))
+    step_both(plain, ours, other, theirs, range(13, 20))
 
 
 def test_gradients_in_other_layouts():
@@ -167,7 +167,7 @@ def test_module_to_another_dtype_and_back_again():
 
 def test_copies_and_pickles_go_on_alike():
     plain, ours, other, theirs = pair()
-    both(plain, ours, other, theirs, range(12, 15))
+    step_both(plain, ours, other, theirs, range(12, 15))
     for again in (copy.deepcopy((theirs, other)), pickled((theirs, other))):
         assert again[1].compiled and not again[1].param_groups[0].plans
         for i in range(15, 18):
@@ -190,9 +190,9 @@ def test_autograd_knows_that_parameters_have_changed():
 
 def test_a_scheduler_that_gives_sgd_a_momentum():
     plain, ours, other, theirs = pair(genopt.SGD, lr=.1)
-    both(plain, ours, other, theirs, range(12, 14))
+    step_both(plain, ours, other, theirs, range(12, 14))
     for opt in plain, other: opt.param_groups[0]['momentum'] = .9
-    both(plain, ours, other, theirs, range(14, 18))
+    step_both(plain, ours, other, theirs, range(14, 18))
 
 
 def test_maximize_and_groups_of_their_own_parts():
@@ -201,7 +201,7 @@ def test_maximize_and_groups_of_their_own_parts():
         groups = [dict(params=a[::2], parts=genopt.AdamW, maximize=True),
                   dict(params=a[1::2], parts=[sgd_step])]
         return Optimizer(groups, lr=.01, **kwargs)
-    both(*pair(make), range(12, 18))
+    step_both(*pair(make), range(12, 18))
 
 
 def test_a_step_without_any_gradient():
@@ -212,7 +212,7 @@ def test_a_step_without_any_gradient():
 
 def test_without_torchs_guards(monkeypatch):
     monkeypatch.setattr(compiled, 'guards', None)
-    both(*pair(genopt.AdamW), range(9, 15))
+    step_both(*pair(genopt.AdamW), range(9, 15))
 
 
 def test_a_number_times_a_condition():

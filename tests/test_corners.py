@@ -150,7 +150,7 @@ def for_loop(cls):
     return {k: False for k in ('foreach', 'fused') if k in inspect.signature(cls).parameters}
 
 
-def both(name, kwargs, params, stream):
+def ours_and_torchs(name, kwargs, params, stream):
     """Our parameters and torch's, after each step of the gradients in `stream`; nothing, if one
     refuses the arguments."""
     cls, pairs = TWINS[name].cls, [[nn.Parameter(p.clone()) for p in params] for _ in 'ab']
@@ -181,7 +181,7 @@ def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):
     p, seen = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype), 0
     for kwargs, kind in itertools.product(with_edges(TWINS[name].cls, dtype), GRADS):
         largest = 1.
-        for (x,), (y,) in both(name, kwargs, [p], [[g] for g in gradients(kind, dtype)]):
+        for (x,), (y,) in ours_and_torchs(name, kwargs, [p], [[g] for g in gradients(kind, dtype)]):
             assert torch.equal(kinds(x), kinds(y)), (kwargs, kind, x, y)
             largest = max(largest, y.nan_to_num(0., 0., 0.).abs().max())
             assert ((x - y)[y.isfinite()].abs() <= tol * largest).all(), (kwargs, kind, x, y)
@@ -233,7 +233,7 @@ def test_numbers_at_the_edges_of_a_dtype_go_where_torchs_go(name, dtype):
     """
     shapes = {'Adafactor': [(2, 3), (3,)], 'Muon': [(2, 3)]}.get(name)
     params, stream = whole_stream(dtype, shapes) if shapes else elementwise_stream(dtype)
-    for xs, ys in both(name, {}, params, stream):
+    for xs, ys in ours_and_torchs(name, {}, params, stream):
         for x, y in zip(xs, ys):
             same = kinds(x) == kinds(y)
             if name == 'SparseAdam': same |= y.isnan() & x.isfinite()

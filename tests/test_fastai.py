@@ -9,10 +9,10 @@ import torch
 from genopt import Optimizer
 from helpers import RECIPES, assert_agree, engines, keeps_to_matrices, name_of
 from learners import (LIKE_FASTAI, OURS, THEIRS, GradientAccumulation, GradientClip, MixedPrecision,
-                      ParamScheduler, ReduceLROnPlateau, close, fastai, learner, train, weights)
+                      ParamScheduler, ReduceLROnPlateau, close, fastai, learner, quiet, train,
+                      weights)
 
-pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
-              pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
+pytestmark = quiet
 
 
 @pytest.mark.parametrize('ours, theirs', [

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import param
-from learners import (OURS, ParamScheduler, close, fastai, learner, train, weights)
+from learners import (OURS, ParamScheduler, close, fastai, learner, quiet, train, weights)
 
-pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
-              pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
+pytestmark = quiet
 
 
 @pytest.mark.parametrize('kwargs', [dict(), dict(train_bn=False, wd_bn_bias=True)],

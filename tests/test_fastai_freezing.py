@@ -7,10 +7,9 @@ import pytest
 import torch
 from genopt import Optimizer, sgd_step
 from helpers import RECIPES, engines, name_of, param, pickled, random_param, random_step
-from learners import OURS, split, train
+from learners import OURS, quiet, split, train
 
-pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
-              pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
+pytestmark = quiet
 
 
 def test_frozen_weights_do_not_move():

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import param
-from learners import fastai
+from learners import fastai, quiet
 
-pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
-              pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
+pytestmark = quiet
 
 
 def three(recipe=genopt.Adam, **kwargs):

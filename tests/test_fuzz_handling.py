@@ -46,7 +46,7 @@ def agree(ours, theirs):
                 assert_near(mine[n].double(), v.double(), tol, n)
 
 
-def both(action, seed, ours, theirs):
+def both_do(action, seed, ours, theirs):
     "True if both have done it. False if torch has raised, or genopt has refused with a sentence."
     theirs.notes = None
     try: action(theirs, random.Random(seed))
@@ -76,9 +76,9 @@ def run(case, seed, rounds, compile):
                      recipe, kwargs, random.Random(seed), True)
         ours.other = theirs
         for action, seed in rounds:
-            if not both(action, seed, ours, theirs): return
+            if not both_do(action, seed, ours, theirs): return
             if seed % 4 == 0: continue  # several actions in a row
-            if not both(step, seed, ours, theirs): return
+            if not both_do(step, seed, ours, theirs): return
             agree(ours, theirs)
     finally:
         torch.set_default_dtype(dtype); torch.set_num_threads(count)

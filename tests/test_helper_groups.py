@@ -3,8 +3,9 @@ work as one optimizer."""
 import pytest
 import torch
 from genopt import AdamW, Muon, Optimizer, SGD, layer_lrs, no_decay, route
-from helpers import engines
+from helpers import assert_close, engines
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 
 class Block(nn.Module):
@@ -76,32 +77,27 @@ def test_route(model):
 @engines
 def test_muon_and_adamw_in_one_optimizer(compile):
     "As torch's two, with a scheduler, saved and resumed; one step, one state_dict."
-    def two(make_matrix, make_rest, cls):
-        torch.manual_seed(0); m = Model(); groups = route(m, {'hidden matrices': {}, 'rest': {}})
-        a, b = ([p for _, p in g['params']] for g in groups)
-        return m, make_matrix(a), make_rest(b)
-    model, muon, adamw = two(lambda ps: torch.optim.Muon(ps, lr=.02, weight_decay=.1),
-                             lambda ps: torch.optim.AdamW(ps, lr=3e-3, weight_decay=.01), None)
-    scheds = [torch.optim.lr_scheduler.CosineAnnealingLR(o, 10) for o in (muon, adamw)]
-    torch.manual_seed(0); ours = Model()
+    def scheduled(opt): return CosineAnnealingLR(opt, 10)
+    def begin(): torch.manual_seed(0); return Model()
+    def ours_of(model): return Optimizer(route(model, rules), compile=compile)
     rules = {'hidden matrices': dict(parts=Muon, lr=.02, wd=.1),
              'rest': dict(parts=AdamW, lr=3e-3, wd=.01)}
-    opt = Optimizer(route(ours, rules), compile=compile)
-    sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 10)
+    model, other = begin(), begin()
+    matrices, rest = ([p for _, p in group['params']] for group in route(other, rules))
+    opt, twins = ours_of(model), [torch.optim.Muon(matrices, lr=.02, weight_decay=.1),
+                                  torch.optim.AdamW(rest, lr=3e-3, weight_decay=.01)]
+    sched, scheds = scheduled(opt), [*map(scheduled, twins)]
     x, y = torch.arange(20).view(5, 4) % 11, torch.arange(5) % 3
     for step in range(10):
         if step == 5:  # everything goes on in another optimizer
-            saved, sched_saved = opt.state_dict(), sched.state_dict()
-            opt = Optimizer(route(ours, rules), compile=compile); opt.load_state_dict(saved)
-            sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 10)
-            sched.load_state_dict(sched_saved)
-            opt.load_state_dict(saved)
-        for m, os in ((model, (muon, adamw)), (ours, (opt,))):
-            m.zero_grad(); nn.functional.cross_entropy(m(x), y).backward()
-            for o in os: o.step()
-        for s in (*scheds, sched): s.step()
-    for p, q in zip(ours.parameters(), model.parameters()):
-        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+            saved = opt.state_dict(), sched.state_dict()
+            opt = ours_of(model); sched = scheduled(opt)
+            opt.load_state_dict(saved[0]); sched.load_state_dict(saved[1])
+        for net, opts in (model, [opt]), (other, twins):
+            net.zero_grad(); nn.functional.cross_entropy(net(x), y).backward()
+            for o in opts: o.step()
+        for s in (sched, *scheds): s.step()
+    assert_close(model.parameters(), other.parameters(), rtol=1e-5, atol=1e-6)
 
 
 def test_they_say_what_they_decided(model):

@@ -116,6 +116,7 @@ def test_a_recipe_is_a_class_to_whoever_asks():
     assert isinstance(opt, genopt.Adam) and not isinstance(opt, genopt.AdamW)
     assert not isinstance(opt, genopt.SGD)
     assert not isinstance(torch.optim.Adam([param()]), genopt.Adam)
+    assert not isinstance(3, genopt.Adam)
     assert issubclass(genopt.Adam, torch.optim.Optimizer) and issubclass(genopt.Adam, Optimizer)
     assert issubclass(type(opt), genopt.Adam) and not issubclass(torch.optim.Adam, genopt.Adam)
 
