@@ -5,8 +5,8 @@ import genopt
 import pytest
 import torch
 from helpers import random
-from three_engines import (ENGINES, SMALL, adam, as_torch, halves, half_params, kinds, sgd, tensors,
-                           torchs_adam)
+from three_engines import (ENGINES, SMALL, adam, as_torch, each_engine, half_params, halves, kinds,
+                           sgd, tensors, torchs_adam)
 from torch import nn
 
 
@@ -28,15 +28,15 @@ LAYOUTS = {
 @pytest.mark.parametrize('order', ['plain first', 'plain last'])
 @kinds
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_gradients_in_any_layout(layout, kind, order):
-    for engine in ENGINES:
-        p = nn.Parameter(halves(0, SMALL)); want = p.detach().clone(); opt = sgd(kind, engine, p)
-        for i in range(4):
-            g = halves(i, SMALL)
-            p.grad = LAYOUTS[layout](g) if (i < 2) == (order == 'plain last') else g
-            want -= .25 * p.grad.detach()
-            opt.step()
-        torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
+@each_engine
+def test_gradients_in_any_layout(layout, kind, order, engine):
+    p = nn.Parameter(halves(0, SMALL)); want = p.detach().clone(); opt = sgd(kind, engine, p)
+    for i in range(4):
+        g = halves(i, SMALL)
+        p.grad = LAYOUTS[layout](g) if (i < 2) == (order == 'plain last') else g
+        want -= .25 * p.grad.detach()
+        opt.step()
+    torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('dtypes',
@@ -44,55 +44,55 @@ def test_gradients_in_any_layout(layout, kind, order):
                           (torch.float32, torch.float64), (torch.float64, torch.float32),
                           (torch.float32, torch.float16)], ids=str)
 @kinds
-def test_gradients_whose_dtype_changes(kind, dtypes):
-    for engine in ENGINES:
-        for order in (dtypes, dtypes[::-1]):
-            p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone()
-            opt = sgd(kind, engine, p)
-            for i, dtype in enumerate([order[0], order[0], order[1], order[1], order[0]]):
-                g = halves(i, SMALL, dtypes[0])
-                want -= .25 * g
-                p.grad = g
-                if dtype != g.dtype: p.grad.data = g.to(dtype)
-                opt.step()
-            torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
+@each_engine
+def test_gradients_whose_dtype_changes(kind, dtypes, engine):
+    for order in (dtypes, dtypes[::-1]):
+        p = nn.Parameter(halves(0, SMALL, dtypes[0])); want = p.detach().clone()
+        opt = sgd(kind, engine, p)
+        for i, dtype in enumerate([order[0], order[0], order[1], order[1], order[0]]):
+            g = halves(i, SMALL, dtypes[0])
+            want -= .25 * g
+            p.grad = g
+            if dtype != g.dtype: p.grad.data = g.to(dtype)
+            opt.step()
+        torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
 
 
 @kinds
-def test_a_real_gradient_of_complex_numbers(kind):
+@each_engine
+def test_a_real_gradient_of_complex_numbers(kind, engine):
     "It raises, or does what is meant; it never reads pairs where there are none."
-    for engine in ENGINES:
-        p = nn.Parameter(torch.ones(SMALL, dtype=torch.complex64)); opt = sgd(kind, engine, p)
-        for _ in range(2):
-            p.grad = torch.ones_like(p); p.grad.data = torch.ones(SMALL)
-            try: opt.step()
-            except genopt.PartError: assert (p == 1).all()
-            else: assert ((p - 1).imag == 0).all()
+    p = nn.Parameter(torch.ones(SMALL, dtype=torch.complex64)); opt = sgd(kind, engine, p)
+    for _ in range(2):
+        p.grad = torch.ones_like(p); p.grad.data = torch.ones(SMALL)
+        try: opt.step()
+        except genopt.PartError: assert (p == 1).all()
+        else: assert ((p - 1).imag == 0).all()
 
 
 @pytest.mark.parametrize('n', [700, 140_000])
 @pytest.mark.parametrize('shift', [0, 1, -1])
 @kinds
-def test_gradients_in_the_memory_of_their_parameter(kind, shift, n):
+@each_engine
+def test_gradients_in_the_memory_of_their_parameter(kind, shift, n, engine):
     "A step is that of a copy of the gradient."
-    for engine in ENGINES:
-        memory = halves(0, (n + 2,)); p = nn.Parameter(memory[1:-1]); opt = sgd(kind, engine, p)
-        for i in range(3):
-            p.grad = memory[1 + shift:1 + shift + n] if i else torch.ones(n)
-            want = memory.clone(); want[1:-1] -= .25 * p.grad
-            opt.step()
-            torch.testing.assert_close(memory, want, rtol=0, atol=0)
+    memory = halves(0, (n + 2,)); p = nn.Parameter(memory[1:-1]); opt = sgd(kind, engine, p)
+    for i in range(3):
+        p.grad = memory[1 + shift:1 + shift + n] if i else torch.ones(n)
+        want = memory.clone(); want[1:-1] -= .25 * p.grad
+        opt.step()
+        torch.testing.assert_close(memory, want, rtol=0, atol=0)
 
 
 @kinds
-def test_gradients_that_are_the_parameter_turned(kind):
-    for engine in ENGINES:
-        p = nn.Parameter(halves(0, (24, 24))); opt = sgd(kind, engine, p)
-        for i in range(3):
-            p.grad = p.data.t() if i else torch.ones(24, 24)
-            want = p.detach() - .25 * p.grad
-            opt.step()
-            assert torch.equal(p.detach(), want)
+@each_engine
+def test_gradients_that_are_the_parameter_turned(kind, engine):
+    p = nn.Parameter(halves(0, (24, 24))); opt = sgd(kind, engine, p)
+    for i in range(3):
+        p.grad = p.data.t() if i else torch.ones(24, 24)
+        want = p.detach() - .25 * p.grad
+        opt.step()
+        assert torch.equal(p.detach(), want)
 
 
 @kinds

@@ -11,7 +11,7 @@ import genopt
 import pytest
 import torch
 from helpers import random
-from three_engines import ENGINES, SMALL, adam, kinds, tensors, torchs_adam
+from three_engines import SMALL, adam, each_engine, kinds, tensors, torchs_adam
 from torch import Tensor, nn
 
 LARGE = 366, 360  # cut into blocks by the eager engine
@@ -174,16 +174,17 @@ LARGE_TOO = ('rows are cut, in place', 'columns are cut', 'grown, in place',
 
 @kinds
 @pytest.mark.parametrize('change', CHANGES)
-def test_whatever_is_done_to_a_parameter(change, kind):
+@each_engine
+def test_whatever_is_done_to_a_parameter(change, kind, engine):
     want = tale(torchs_adam, CHANGES[change], SMALL)
-    for engine in ENGINES: assert_alike(tale(adam(kind, engine), CHANGES[change], SMALL), want)
+    assert_alike(tale(adam(kind, engine), CHANGES[change], SMALL), want)
 
 
 @pytest.mark.parametrize('change', LARGE_TOO)
-def test_and_to_a_large_one(change):
+@each_engine
+def test_and_to_a_large_one(change, engine):
     want = tale(torchs_adam, CHANGES[change], LARGE)
-    for engine in ENGINES:
-        assert_alike(tale(adam('elementwise', engine), CHANGES[change], LARGE), want)
+    assert_alike(tale(adam('elementwise', engine), CHANGES[change], LARGE), want)
 
 
 def channels_last(x): return x.to(memory_format=torch.channels_last)
@@ -198,13 +199,13 @@ ORDERS = {'channels last': channels_last, 'contiguous': torch.Tensor.contiguous,
 @pytest.mark.parametrize('order', ORDERS)
 @pytest.mark.parametrize('of', [of_all, of_param, of_state])
 @pytest.mark.parametrize('begin', [lambda x: x, channels_last], ids=['contiguous', 'channels last'])
-def test_four_dimensions_in_any_order(begin, of, order):
+@each_engine
+def test_four_dimensions_in_any_order(begin, of, order, engine):
     def safely(x):
         try: return ORDERS[order](x)
         except RuntimeError: return x  # a view that would take a copy
     want = tale(torchs_adam, of(safely), (4, 3, 6, 6), begin=begin)
-    for engine in ENGINES:
-        assert_alike(tale(adam('elementwise', engine), of(safely), (4, 3, 6, 6), begin=begin), want)
+    assert_alike(tale(adam('elementwise', engine), of(safely), (4, 3, 6, 6), begin=begin), want)
 
 
 # -- a parameter's numbers may be pairs ------------------------------------------------------------
@@ -221,14 +222,14 @@ NO_PAIRS = {
 
 @kinds
 @pytest.mark.parametrize('change', NO_PAIRS)
-def test_complex_numbers_beside_real_ones(change, kind):
+@each_engine
+def test_complex_numbers_beside_real_ones(change, kind, engine):
     want = tale(torchs_adam, NO_PAIRS[change], SMALL, torch.complex64)
-    for engine in ENGINES:
-        assert_alike(tale(adam(kind, engine), NO_PAIRS[change], SMALL, torch.complex64), want)
+    assert_alike(tale(adam(kind, engine), NO_PAIRS[change], SMALL, torch.complex64), want)
 
 
 @kinds
-def test_a_complex_state_of_real_numbers(kind):
+@each_engine
+def test_a_complex_state_of_real_numbers(kind, engine):
     change = replaced(lambda v: v.to(torch.complex64), slice(1))
-    for engine in ENGINES:
-        assert isinstance(tale(adam(kind, engine), change, SMALL), genopt.PartError)
+    assert isinstance(tale(adam(kind, engine), change, SMALL), genopt.PartError)

@@ -7,7 +7,7 @@ import genopt
 import pytest
 import torch
 from helpers import Watch, each_recipe, random
-from three_engines import ENGINES, adam, kinds, run_by, torchs_adam
+from three_engines import ENGINES, adam, each_engine, kinds, run_by, torchs_adam
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -32,7 +32,7 @@ def on_meta():
     torch.set_default_device(None)
 
 
-@pytest.mark.parametrize('engine', ENGINES)
+@each_engine
 @kinds
 def test_a_default_device_is_not_for_what_a_step_needs(kind, engine, on_meta):
     torch.testing.assert_close(steps_of(adam(kind, engine)), steps_of(torchs_adam),
@@ -40,7 +40,7 @@ def test_a_default_device_is_not_for_what_a_step_needs(kind, engine, on_meta):
 
 
 @pytest.mark.filterwarnings('ignore:Sparse invariant')  # torch's Adagrad
-@pytest.mark.parametrize('engine', ENGINES)
+@each_engine
 @pytest.mark.parametrize('ours, twin', [
     (genopt.Adam + genopt.lazy, torch.optim.SparseAdam),
     (genopt.SparseAdam, torch.optim.SparseAdam),
@@ -76,7 +76,8 @@ def test_who_watches_operations_sees_a_compiled_step(kind):
 
 # a total is a number of its graph, which torch refuses
 @pytest.mark.parametrize('kind', ['elementwise', 'whole'])
-def test_a_graph_of_compiled_steps_has_them_all(kind):
+@each_engine
+def test_a_graph_of_compiled_steps_has_them_all(kind, engine):
     "Counts go on while it is made, so its second step is a second step."
     def two_steps(make):
         def steps(x, g):
@@ -86,7 +87,6 @@ def test_a_graph_of_compiled_steps_has_them_all(kind):
             return p.detach()
         return steps
     x, g = START
-    for engine in ENGINES:
-        graph = make_fx(two_steps(adam(kind, engine)))(x, g)
-        torch.testing.assert_close(graph(-2 * g, x), two_steps(torchs_adam)(-2 * g, x),
-                                   rtol=2e-5, atol=1e-6)
+    graph = make_fx(two_steps(adam(kind, engine)))(x, g)
+    torch.testing.assert_close(graph(-2 * g, x), two_steps(torchs_adam)(-2 * g, x),
+                               rtol=2e-5, atol=1e-6)

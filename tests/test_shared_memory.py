@@ -6,7 +6,8 @@ from functools import partial
 import genopt
 import pytest
 import torch
-from three_engines import ENGINES, SMALL, as_torch, assert_same_run, half_params, halves, run_by
+from three_engines import (ENGINES, SMALL, as_torch, assert_same_run, each_engine, half_params,
+                           halves, run_by)
 from torch import nn
 
 ADAMS = as_torch(genopt.Adam, torch.optim.Adam, lr=.1)
@@ -107,14 +108,14 @@ def test_a_number_of_another_kind_in_the_memory_of_the_old_one():
     for got in made[1:]: torch.testing.assert_close(got, made[0])
 
 
-def test_counts_are_written_where_they_lie_and_nowhere_else():
-    for engine in ENGINES:
-        memory = torch.full((9,), -7)
-        ps = half_params(3, SMALL)
-        opt = run_by(engine, genopt.Adam, ps, lr=.1)
-        for i in range(4):
-            for p in ps: p.grad = halves(i, SMALL)
-            opt.step()
-            if i == 1:
-                for j, p in enumerate(ps): opt.state[p]['count'] = memory[3 * j + 1].fill_(2)
-        assert memory.tolist() == [-7, 4, -7] * 3
+@each_engine
+def test_counts_are_written_where_they_lie_and_nowhere_else(engine):
+    memory = torch.full((9,), -7)
+    ps = half_params(3, SMALL)
+    opt = run_by(engine, genopt.Adam, ps, lr=.1)
+    for i in range(4):
+        for p in ps: p.grad = halves(i, SMALL)
+        opt.step()
+        if i == 1:
+            for j, p in enumerate(ps): opt.state[p]['count'] = memory[3 * j + 1].fill_(2)
+    assert memory.tolist() == [-7, 4, -7] * 3

@@ -8,6 +8,7 @@ from genopt.engines import plain
 from torch import nn
 
 ENGINES = 'plain', 'eager', 'compiled'
+each_engine = pytest.mark.parametrize('engine', ENGINES)
 SMALL = 24, 30  # gathered by the eager engine
 
 # How a recipe is run: by a kernel; by kernels before and after a whole part; after a total
