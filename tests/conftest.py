@@ -2,6 +2,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -9,11 +10,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 _cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')  # lives as long as this module
 os.environ['GENOPT_CACHE'] = _cache.name
-if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'  # one core for each process of the tests
+# one core for each process of the tests
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'
 
 
 def pytest_addoption(parser):
-    parser.addoption('--write-docs', action='store_true', help='write docs/verified.md from what the tests have seen')
+    parser.addoption('--write-docs', action='store_true',
+                     help='write docs/verified.md from what the tests have seen')
 
 
 def pytest_configure(config):
@@ -28,11 +31,44 @@ def pytest_sessionfinish(session, exitstatus):
     order = {name: i for i, name in enumerate(genopt.zoo.__all__)}
     rows = sorted(VERIFIED.items(), key=lambda row: order[row[0][0]])
     lines = ['# What was verified', '',
-             'Written by `python -m pytest --write-docs`: each recipe against an independent reference, step by step '
-             'in float64, with every option that a test tries; the largest difference relative to the largest number '
-             'of its '
-             'tensor. Differences of 1e-8 to 1e-6 are torch\'s, whose NAdam and ASGD keep a number in float32.', '',
+             'Written by `python -m pytest --write-docs`: each recipe against an independent '
+             'reference, step by step in float64, with every option that a test tries; '
+             'the largest difference relative to the largest number of its tensor. Differences '
+             'of 1e-8 to 1e-6 are torch\'s, whose NAdam and ASGD keep a number in float32.', '',
              '| recipe | reference | steps | largest relative difference |', '|---|---|---|---|']
     lines += [f'| {name} | {reference} | {steps} | {f"{worst:.0e}" if worst else 0} |'
               for (name, reference), (steps, worst) in rows]
-    (Path(__file__).parents[1] / 'docs/verified.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    file = Path(__file__).parents[1] / 'docs/verified.md'
+    file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    "As in a new process: no composition has a kernel yet."
+    from genopt.engines import kernels
+    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
+
+
+@pytest.fixture
+def by_torch_compile(monkeypatch, no_kernels):
+    "As on a GPU: no kernel in C."
+    from genopt.engines import kernels, operations
+    def no_c(*args): raise operations.Untranslatable('this test wants none')
+    monkeypatch.setattr(kernels, 'source', no_c)
+
+
+@pytest.fixture
+def builds(monkeypatch, no_kernels):
+    "The sources of the kernels that are built from now on."
+    from genopt.engines import toolchain
+    found, build = [], toolchain.build
+    monkeypatch.setattr(toolchain, 'build', lambda code: (found.append(code), build(code))[1])
+    return found
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch, no_kernels):
+    "See `kernel_files.an_empty_disk`."
+    import kernel_files
+    yield kernel_files.an_empty_disk(tmp_path, monkeypatch)
+    kernel_files.forget()

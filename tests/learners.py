@@ -1,6 +1,9 @@
 "A small fastai Learner on scikit-learn's digits, in float64, for the tests of fastai."
 import warnings
+from functools import partial
 
+import genopt
+import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -9,14 +12,24 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # fastai's imports are its own business
     import fastai.callback.schedule as fastai_schedule
     import fastai.optimizer
-    from fastai.callback.all import *     # noqa: F403
+    from fastai.callback.all import (GradientAccumulation, GradientClip, MixedPrecision,
+                                     ParamScheduler, ReduceLROnPlateau)
     from fastai.data.load import DataLoader
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy
 
-__all__ = ['fastai', 'fastai_schedule', 'Learner', 'learner', 'train', 'split', 'weights']
+__all__ = ['LIKE_FASTAI', 'OURS', 'THEIRS', 'GradientAccumulation', 'GradientClip', 'Learner',
+           'MixedPrecision', 'ParamScheduler', 'ReduceLROnPlateau', 'close', 'fastai',
+           'fastai_schedule', 'learner', 'quiet', 'split', 'train', 'weights']
+
+quiet = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # fastai's own
+         pytest.mark.filterwarnings('ignore:CUDA is not available.*:UserWarning')]
+
+LIKE_FASTAI = dict(sqr_mom=.99, eps=1e-5, wd=.01)  # its defaults for Adam
+OURS = partial(genopt.Adam, decouple_wd=True, **LIKE_FASTAI)
+THEIRS = fastai.optimizer.Adam
 
 images, labels = load_digits(return_X_y=True)
 ROWS = [(torch.tensor(image / 16), int(label)) for image, label in zip(images[:480], labels)]
@@ -25,7 +38,8 @@ ROWS = [(torch.tensor(image / 16), int(label)) for image, label in zip(images[:4
 def split(model): return [list(child.parameters()) for child in model]
 
 
-def layer(inputs, outputs): return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
+def layer(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
 
 
 def learner(opt_func, path='.', **kwargs):
@@ -44,4 +58,9 @@ def train(opt_func, fit, **kwargs):
     return learn
 
 
-def weights(learn): return [v.clone() for v in learn.model.state_dict().values() if v.is_floating_point()]
+def weights(learn):
+    return [v.clone() for v in learn.model.state_dict().values() if v.is_floating_point()]
+
+
+def close(a, b, tol=1e-9):
+    return all(torch.allclose(x, y, rtol=tol, atol=tol) for x, y in zip(a, b, strict=True))

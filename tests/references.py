@@ -1,7 +1,8 @@
-"""The published optimizers written out from their papers in NumPy, one tensor at a time, with the papers' letters.
+"""The published optimizers written out from their papers in NumPy, one tensor at a time, with the
+papers' letters.
 
-Nothing here is genopt's: no parts, no shared pieces. Each takes the first parameter and the gradients, and yields the
-parameter after each step.
+Nothing here is genopt's: no parts, no shared pieces. Each takes the first parameter and the
+gradients, and yields the parameter after each step.
 """
 import numpy as np
 
@@ -153,7 +154,8 @@ def novograd(x, grads, *, lr=1e-2, b1=.95, b2=.98, eps=1e-8, wd=0.):
         yield x
 
 
-def adabound(x, grads, *, lr=1e-3, b1=.9, b2=.999, final=.1, gamma=1e-3, eps=1e-8, l2=0., ams=False):
+def adabound(x, grads, *, lr=1e-3, b1=.9, b2=.999, final=.1,
+             gamma=1e-3, eps=1e-8, l2=0., ams=False):
     m, v, top = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for t, g in enumerate(grads, 1):
         g = g + l2 * x

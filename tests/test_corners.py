@@ -1,8 +1,10 @@
-"""Promise: at the edges of what is legal, a formula makes a number; and where torch.optim has it, the same one.
+"""Promise: at the edges of what is legal, a formula makes a number; and where torch.optim has it,
+the same one.
 
-Every hyperparameter is set to the ends of its range in `hypers.TABLE`, alone and in pairs; gradients and parameters to
-the largest, the smallest and no numbers of a dtype. In 16 bits ours computes in float32 and rounds once, and so is
-finite where torch overflows halfway: those dtypes are not compared, but for bfloat16, which has float32's range.
+Every hyperparameter is set to the ends of its range in `hypers.TABLE`, alone and in pairs;
+gradients and parameters to the largest, the smallest and no numbers of a dtype. In 16 bits ours
+computes in float32 and rounds once, and so is finite where torch overflows halfway: those dtypes
+are not compared, but for bfloat16, which has float32's range.
 """
 import inspect
 import itertools
@@ -15,14 +17,15 @@ import torch
 from genopt.catalogue import choices
 from genopt.hypers import check
 from genopt.twins import TWINS
-from genopt.part import REQUIRED
+from genopt.contract import REQUIRED
+from helpers import dtypes
 from torch import nn
 
 BELOW_1 = {torch.float64: math.nextafter(1, 0), torch.float32: 1 - 2**-24}
 LARGE = {torch.float64: 1e30, torch.float32: 1e4}  # what stays a number when multiplied a few times
 SMALL = {torch.float64: 1e-300, torch.float32: 1e-30}
-GRADS = {'zeros': [0.] * 6, 'ones': [1.] * 6, 'mixed': [1., 0., -1., 0., 2., -3.], 'tiny': [1e-30] * 6,
-         'large': [1e15] * 6}
+GRADS = {'zeros': [0.] * 6, 'ones': [1.] * 6, 'mixed': [1., 0., -1., 0., 2., -3.],
+         'tiny': [1e-30] * 6, 'large': [1e15] * 6}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,7 @@ def gradients(kind, dtype):
     return g, -g.flip(0), 0 * g, g
 
 
-# -- hyperparameters ------------------------------------------------------------------------------------------
+# -- hyperparameters -------------------------------------------------------------------------------
 
 def edges(name, dtype):
     "Values at the ends of a hyperparameter's range, and 0, 1 and very small and large ones within."
@@ -63,12 +66,14 @@ COMPOSED = dict(composed())
 
 
 def settings(composition, dtype, n):
-    "Each set of `n` hyperparameters, at each of their edges; of Muon's polynomial, only one at a time."
-    each = [[*edges(name, dtype)] for name in composition.hypers if n == 1 or not name.startswith('ns_')]
+    """Each set of `n` hyperparameters, at each of their edges; of Muon's polynomial, only one at a
+    time."""
+    each = [[*edges(name, dtype)] for name in composition.hypers
+            if n == 1 or not name.startswith('ns_')]
     for chosen in itertools.combinations(each, n): yield from map(dict, itertools.product(*chosen))
 
 
-def run(composition, hypers, dtype, kind):
+def numbers_in_a_run(composition, hypers, dtype, kind):
     "The numbers that four steps make: parameters, state and scalars."
     p = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype)
     state = composition.init(p, hypers)
@@ -81,7 +86,8 @@ def run(composition, hypers, dtype, kind):
         if composition.is_closed(numbers): return
         change, state = composition.update(p, g, state, numbers)
         p = p + change
-        yield from (p, *state.values(), *(v for v in numbers.values() if not isinstance(v, torch.Tensor)))
+        yield from (p, *state.values(),
+                    *(v for v in numbers.values() if not isinstance(v, torch.Tensor)))
 
 
 def is_number(x): return not x.isnan().any() if isinstance(x, torch.Tensor) else not math.isnan(x)
@@ -94,11 +100,12 @@ GROWS = 'lr', 'wd', 'trust'
 def without_a_number(label, given, dtype):
     """What has no number, in the papers' code and in torch.optim too.
 
-    Without ε, 0/0 is what an element has whose gradients were all 0. Nor has the root of a variance that rounds below
-    0, centered RMSprop's of one gradient. Muon's polynomial diverges with other coefficients; and with large rates or
-    decays, a parameter grows beyond all numbers.
+    Without ε, 0/0 is what an element has whose gradients were all 0. Nor has the root of a variance
+    that rounds below 0, centered RMSprop's of one gradient. Muon's polynomial diverges with other
+    coefficients; and with large rates or decays, a parameter grows beyond all numbers.
     """
-    if given.get('eps', 1.)**2 < torch.finfo(dtype).tiny and label.split('-')[0] not in GUARDED: return True
+    if given.get('eps', 1.)**2 < torch.finfo(dtype).tiny and label.split('-')[0] not in GUARDED:
+        return True
     if given.get('sqr_mom', 1.) < 1e-16 and label.startswith('RMSprop'): return True
     if {'ns_a', 'ns_b', 'ns_c'} & {*given}: return True
     return any(given.get(k) == LARGE[dtype] for k in GROWS)
@@ -112,34 +119,40 @@ def test_legal_hyperparameters_make_numbers(label, n):
     defaults = {k: .1 if v is REQUIRED else v for k, v in composition.hypers.items()}
     for dtype, kind in itertools.product(LARGE, GRADS) if n == 1 else [(torch.float64, 'mixed')]:
         for given in settings(composition, dtype, n):
-            for x in run(composition, defaults | given, dtype, kind):
+            for x in numbers_in_a_run(composition, defaults | given, dtype, kind):
                 assert not isinstance(x, complex), (given, dtype, kind)
                 assert is_number(x) or without_a_number(label, given, dtype), (given, dtype, kind)
 
 
-# -- and where torch has them ---------------------------------------------------------------------------------
+# -- and where torch has them ----------------------------------------------------------------------
 
 def numbers_of(cls):
     "torch's own words for what is a number, or some of them, and their default values."
     for name, a in inspect.signature(cls).parameters.items():
-        if isinstance(a.default, (float, int)) and not isinstance(a.default, bool): yield name, a.default
+        if isinstance(a.default, (float, int)) and not isinstance(a.default, bool):
+            yield name, a.default
         if isinstance(a.default, tuple) and None not in a.default: yield name, a.default
 
 
 def with_edges(cls, dtype):
-    "Arguments of torch's class, one of them at an edge; but not those of Muon's polynomial, which then diverges."
+    """Arguments of torch's class, one of them at an edge; but not those of Muon's polynomial, which
+    then diverges."""
     for name, default in numbers_of(cls):
         if name == 'ns_coefficients': continue
         for edge in (0., SMALL[dtype], .5, BELOW_1[dtype], 1., 3., 1e4):
             if not isinstance(default, tuple): yield {name: type(default)(edge)}
-            else: yield from ({name: (*default[:i], edge, *default[i + 1:])} for i in range(len(default)))
+            else:
+                yield from ({name: (*default[:i], edge, *default[i + 1:])}
+                            for i in range(len(default)))
 
 
-def for_loop(cls): return {k: False for k in ('foreach', 'fused') if k in inspect.signature(cls).parameters}
+def for_loop(cls):
+    return {k: False for k in ('foreach', 'fused') if k in inspect.signature(cls).parameters}
 
 
-def both(name, kwargs, params, stream):
-    "Our parameters and torch's, after each step of the gradients in `stream`; nothing, if one refuses the arguments."
+def ours_and_torchs(name, kwargs, params, stream):
+    """Our parameters and torch's, after each step of the gradients in `stream`; nothing, if one
+    refuses the arguments."""
     cls, pairs = TWINS[name].cls, [[nn.Parameter(p.clone()) for p in params] for _ in 'ab']
     try: opts = getattr(genopt, name)(pairs[0], **kwargs), cls(pairs[1], **for_loop(cls), **kwargs)
     except (ValueError, TypeError): return
@@ -151,22 +164,24 @@ def both(name, kwargs, params, stream):
         yield [[p.detach().clone() for p in ps] for ps in pairs]
 
 
-def kinds(x): return torch.where(x.isnan(), 2, torch.where(x.isinf(), x.sign(), 0))  # NaN, ±∞, or a number
+# NaN, ±∞, or a number
+def kinds(x): return torch.where(x.isnan(), 2, torch.where(x.isinf(), x.sign(), 0))
 
 
 TORCHS = [n for n in TWINS if n != 'Momentum']  # which has SGD's class
 
 
-@pytest.mark.parametrize('dtype', LARGE, ids=lambda d: str(d)[6:])
+@dtypes(*LARGE)
 @pytest.mark.parametrize('name', TORCHS)
 def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):
     "Torch's own spellings; and torch's NaN too, as without ε."
-    if (name, dtype) == ('SparseAdam', torch.float32): pytest.skip('torch subtracts squares there, which rounds')
+    if (name, dtype) == ('SparseAdam', torch.float32):
+        pytest.skip('torch subtracts squares there, which rounds')
     tol = {torch.float64: 1e-6, torch.float32: 1e-3}[dtype]
     p, seen = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype), 0
     for kwargs, kind in itertools.product(with_edges(TWINS[name].cls, dtype), GRADS):
         largest = 1.
-        for (x,), (y,) in both(name, kwargs, [p], [[g] for g in gradients(kind, dtype)]):
+        for (x,), (y,) in ours_and_torchs(name, kwargs, [p], [[g] for g in gradients(kind, dtype)]):
             assert torch.equal(kinds(x), kinds(y)), (kwargs, kind, x, y)
             largest = max(largest, y.nan_to_num(0., 0., 0.).abs().max())
             assert ((x - y)[y.isfinite()].abs() <= tol * largest).all(), (kwargs, kind, x, y)
@@ -174,15 +189,17 @@ def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):
     assert seen > 100
 
 
-# -- numbers at the edges of a dtype --------------------------------------------------------------------------
+# -- numbers at the edges of a dtype ---------------------------------------------------------------
 
 EDGE_DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
 def extremes(dtype):
-    "The largest and smallest numbers of a dtype, those whose square is at its edge, and what is no number."
+    """The largest and smallest numbers of a dtype, those whose square is at its edge, and what is
+    no number."""
     info = torch.finfo(dtype)
-    return [0., 1., -1., info.tiny, info.tiny * info.eps, info.tiny**.5, info.max**.5, 3 * info.max**.5, info.max / 3,
+    return [0., 1., -1., info.tiny, info.tiny * info.eps,
+            info.tiny**.5, info.max**.5, 3 * info.max**.5, info.max / 3,
             -info.max / 3, .9 * info.max, info.max, -info.max, math.inf, -math.inf, math.nan]
 
 
@@ -199,29 +216,31 @@ def whole_stream(dtype, shapes):
     numbers, draw = extremes(dtype), random.Random(0)
     def tensor(among, shape):
         few = draw.sample(among, 2)
-        return torch.tensor([draw.choice(few) for _ in range(math.prod(shape))], dtype=dtype).view(shape)
+        return torch.tensor([draw.choice(few) for _ in range(math.prod(shape))],
+                            dtype=dtype).view(shape)
     shapes = shapes * 60
-    return ([tensor([0., 1., 10.], s) for s in shapes], [[tensor(numbers, s) for s in shapes] for _ in range(3)])
+    return ([tensor([0., 1., 10.], s) for s in shapes],
+            [[tensor(numbers, s) for s in shapes] for _ in range(3)])
 
 
-@pytest.mark.parametrize('dtype', EDGE_DTYPES, ids=lambda d: str(d)[6:])
+@dtypes(*EDGE_DTYPES)
 @pytest.mark.parametrize('name', TORCHS)
 def test_numbers_at_the_edges_of_a_dtype_go_where_torchs_go(name, dtype):
     """NaN, infinity and numbers are where torch's for-loop has them.
 
-    But torch's SparseAdam forgets by v ← v + (1 − β₂)·(g² − v), which makes NaN of an average that has overflowed.
-    Ours, which is Adam's, stays infinite, and the step is 0.
+    But torch's SparseAdam forgets by v ← v + (1 − β₂)·(g² − v), which makes NaN of an average that
+    has overflowed. Ours, which is Adam's, stays infinite, and the step is 0.
     """
     shapes = {'Adafactor': [(2, 3), (3,)], 'Muon': [(2, 3)]}.get(name)
     params, stream = whole_stream(dtype, shapes) if shapes else elementwise_stream(dtype)
-    for xs, ys in both(name, {}, params, stream):
+    for xs, ys in ours_and_torchs(name, {}, params, stream):
         for x, y in zip(xs, ys):
             same = kinds(x) == kinds(y)
             if name == 'SparseAdam': same |= y.isnan() & x.isfinite()
             assert same.all(), (x[~same][:3], y[~same][:3])
 
 
-# -- the right values -----------------------------------------------------------------------------------------
+# -- the right values ------------------------------------------------------------------------------
 
 def after_a_step(recipe, grad, start=1., **hypers):
     p = nn.Parameter(torch.full((len(grad),), start, dtype=torch.float64))
@@ -231,12 +250,14 @@ def after_a_step(recipe, grad, start=1., **hypers):
     return p.tolist(), opt.state[p]
 
 
-@pytest.mark.parametrize('mom, slow_mom, wanted', [(0., .9999, .9999**40), (0., 0., 0.), (.9, 0., 0.),
-                                                   (1e-12, .9999, .99602)])
+@pytest.mark.parametrize('mom, slow_mom, wanted',
+                         [(0., .9999, .9999**40), (0., 0., 0.), (.9, 0., 0.),
+                          (1e-12, .9999, .99602)])
 def test_a_slow_average_grows_from_a_decay_of_0(mom, slow_mom, wanted):
     "As from any other: its half-life grows evenly, so β₃ = β₃^(T/t), the limit of the formula."
     state = after_a_step(genopt.AdEMAMix, [1.], lr=.1, mom=mom, slow_mom=slow_mom, warmup=40)[1]
-    assert 1 - state['slow_avg'].item() == pytest.approx(wanted, abs=1e-4 if mom == 1e-12 else 1e-12)
+    near = 1e-4 if mom == 1e-12 else 1e-12
+    assert 1 - state['slow_avg'].item() == pytest.approx(wanted, abs=near)
 
 
 def test_madgrad_without_eps_leaves_an_element_that_has_seen_nothing():

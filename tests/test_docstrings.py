@@ -12,19 +12,23 @@ import pytest
 import torch
 from torch import nn
 
-MODULES = [m.name for m in pkgutil.walk_packages(genopt.__path__, 'genopt.') if m.name != 'genopt.__main__']
-EXAMPLES = [(m, t) for m in ['genopt', *MODULES] for t in doctest.DocTestFinder(exclude_empty=True).find(
-    importlib.import_module(m), m, globs={}) if t.examples]
+MODULES = [m.name for m in pkgutil.walk_packages(genopt.__path__, 'genopt.')
+           if m.name != 'genopt.__main__']
+FINDER = doctest.DocTestFinder(exclude_empty=True)
+EXAMPLES = [(m, t) for m in ['genopt', *MODULES]
+            for t in FINDER.find(importlib.import_module(m), m, globs={}) if t.examples]
 
 
 class Checker(doctest.OutputChecker):
     "An example that shows no output may have one."
-    def check_output(self, want, got, flags): return not want or super().check_output(want, got, flags)
+    def check_output(self, want, got, flags):
+        return not want or super().check_output(want, got, flags)
 
 
 def of_fastai():
     learn = learners.learner(genopt.Adam)
-    return dict(Learner=partial(learners.Learner, loss_func=learn.loss_func), dls=learn.dls, splitter=learners.split)
+    return dict(Learner=partial(learners.Learner, loss_func=learn.loss_func),
+                dls=learn.dls, splitter=learners.split)
 
 
 def world():
@@ -34,10 +38,11 @@ def world():
     model(torch.randn(3, 4)).sum().backward()
     params, param = [*model.parameters()], torch.randn(3)
     names = {n: getattr(genopt, n) for n in genopt.__all__}
-    return {**names, **vars(genopt.hypers), **vars(genopt.study.symbols), **vars(genopt.study.paths), 'genopt': genopt,
-            'torch': torch, 'np': np, 'model': model, 'params': params, 'param': param, 'grad': torch.randn(3),
-            'm': torch.ones(3), 'g': torch.ones(3), 'opt': genopt.Adam(params), 'torch_adam': torch.optim.Adam(params),
-            **of_fastai()}
+    return {**names, **vars(genopt.hypers), **vars(genopt.study.symbols),
+            **vars(genopt.study.paths), **of_fastai(), 'genopt': genopt, 'torch': torch, 'np': np,
+            'model': model, 'params': params, 'param': param, 'grad': torch.randn(3),
+            'm': torch.ones(3), 'g': torch.ones(3),
+            'opt': genopt.Adam(params), 'torch_adam': torch.optim.Adam(params)}
 
 
 @pytest.mark.parametrize('module, test', EXAMPLES, ids=[t.name for _, t in EXAMPLES])
@@ -48,7 +53,8 @@ def test_examples(module, test, tmp_path, monkeypatch):
     test.globs = {**world(), **vars(importlib.import_module(module))}
     if 'dls' in str(test.docstring): test.globs['model'] = learners.learner(genopt.Adam).model
     said = []
-    runner = doctest.DocTestRunner(Checker(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    runner = doctest.DocTestRunner(Checker(),
+                                   optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     runner.run(test, out=said.append)
     assert not runner.failures, ''.join(said)
 

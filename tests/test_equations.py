@@ -91,7 +91,7 @@ def hypers_of(name, parts, nonzero):
     recipe = getattr(genopt, name)
     composition = genopt.Composition(parts)
     values = {k: recipe.defaults.get(k, v) for k, v in composition.hypers.items()}
-    values = {k: .9 if v is genopt.part.REQUIRED else v for k, v in values.items()}
+    values = {k: .9 if v is genopt.contract.REQUIRED else v for k, v in values.items()}
     return {**values, **({k: v for k, v in NONZERO.items() if k in values} if nonzero else {}), 'lr': .05}
 
 
@@ -436,7 +436,7 @@ def test_the_equations_of_any_parts_in_any_order():
     while tried < 100:
         composition = random_parts(draw)
         if composition is None: continue
-        values = {k: NONZERO.get(k, .9 if v is genopt.part.REQUIRED else v) for k, v in composition.hypers.items()}
+        values = {k: NONZERO.get(k, .9 if v is genopt.contract.REQUIRED else v) for k, v in composition.hypers.items()}
         values |= {k: 0. for k in {'wd', 'mom', 'nu', 'lr_decay'} & {*values} if draw.random() < .3}
         try: steps_agree(composition.parts, values | {k: .05 for k in {'lr'} & {*values}}, 1e-9)
         except (genopt.PartError, RuntimeError): continue  # it breaks its contract here

@@ -1,4 +1,5 @@
-"Promise: Ctrl-C leaves no half of a step. It comes at one line after another; and at any moment, from a thread."
+"""Promise: Ctrl-C leaves no half of a step. It comes at one line after another; and at any moment,
+from a thread."""
 from __future__ import annotations
 
 import copy
@@ -15,15 +16,16 @@ import genopt
 import pytest
 import torch
 from genopt import scalar, step
-from helpers import random
-from torch import nn
+from genopt.averages import is_swapped
+from helpers import engines, param, random, random_param
 
 HERE = str(Path(genopt.__file__).parent)
 SHAPES = (3,), (40, 30), (), (9000,), (2, 3, 4)
+CLIPPED = genopt.SGD + genopt.clip_by_global_norm
 makers = pytest.mark.parametrize('make', [
     lambda ps: genopt.AdamW(ps, lr=.1), lambda ps: genopt.AdamW(ps, lr=.1, compile=True),
     lambda ps: (genopt.NAdam + genopt.average_param)(ps, lr=.1, compile=True),
-    lambda ps: (genopt.SGD + genopt.clip_by_global_norm)([ps[:2], ps[2:]], lr=[.1, .2], momentum=.9)],
+    lambda ps: CLIPPED([ps[:2], ps[2:]], lr=[.1, .2], momentum=.9)],
     ids=['eager', 'compiled', 'average', 'total'])
 pytestmark = pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
                                 reason='only the main thread is interrupted')
@@ -34,11 +36,13 @@ def pythons_own_handler():
     "The one that raises KeyboardInterrupt."
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler, 'a handler was left behind'
+    left = signal.signal(signal.SIGINT, before)
+    assert left is signal.default_int_handler, 'a handler was left behind'
 
 
 def interrupted(fn, line: int=-1) -> int:
-    "Calls `fn`, interrupted at one of the lines that genopt runs. How many there were, if it came to its end."
+    """Calls `fn`, interrupted at one of the lines that genopt runs. How many there were, if it came
+    to its end."""
     seen = 0
     def each(frame, event, arg):
         nonlocal seen
@@ -56,8 +60,8 @@ def interrupted(fn, line: int=-1) -> int:
 
 
 def begin(make, steps=0):
-    opt = make([nn.Parameter(random(i, shape, torch.float32)) for i, shape in enumerate(SHAPES)])
-    for _ in range(steps): go(opt)
+    opt = make([random_param(i, shape) for i, shape in enumerate(SHAPES)])
+    for _ in range(steps): next_step(opt)
     return opt
 
 
@@ -68,12 +72,15 @@ def copied(opt):
 
 
 def every_line(call, start):
-    "Calls `call` with copies of `start`, interrupted at one line after another. Yields the line, and the copy."
-    for _ in range(2): end = interrupted(partial(call, copied(start))) - 20  # it may be a few more, or less
+    """Calls `call` with copies of `start`, interrupted at one line after another. Yields the line,
+    and the copy."""
+    # it may be a few more, or less
+    for _ in range(2): end = interrupted(partial(call, copied(start))) - 20
     for line in sorted({*range(0, end, max(1, end // 100)), *range(max(0, end), end + 40)}):
         opt, dropped = copied(start), []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, 'unraisablehook', dropped.append)  # Python drops one in a weakref's callback
+            # Python drops one in a weakref's callback
+            patch.setattr(sys, 'unraisablehook', dropped.append)
             lines = interrupted(partial(call, opt), line)
         if not lines: yield line, opt
         assert lines <= line or dropped, f'the interrupt at line {line} of {lines} is lost'
@@ -93,7 +100,7 @@ def set_grads(opt, k):
     for i, p in enumerate(params(opt)): p.grad = random(100 * k + i, p.shape, p.dtype)
 
 
-def go(opt):
+def next_step(opt):
     opt.steps_done = getattr(opt, 'steps_done', 0) + 1
     set_grads(opt, opt.steps_done)
     opt.step()
@@ -106,29 +113,32 @@ def snapshot(opt):
         for p in g['params']:
             for k, part in g.composition.stats.items():
                 v = opt.state[p][k] if k in opt.state[p] else part.start(p)
-                res.append(torch.as_tensor(v, dtype=None).clone() if not isinstance(v, torch.Tensor) else v.clone())
+                res.append(torch.as_tensor(v).clone())
     return res
 
 
-def same(a, b): return all(torch.equal(x.double(), y.double()) for x, y in zip(a, b, strict=True))
+def are_equal(a, b):
+    return all(torch.equal(x.double(), y.double()) for x, y in zip(a, b, strict=True))
 
 
-# -- steps -------------------------------------------------------------------------------------------------------------
+# -- steps -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('begun', [0, 2], ids=['first', 'third'])
 @makers
 def test_a_step_that_is_interrupted_at_any_line_is_done_or_not_begun(make, begun):
     start, twin = begin(make, begun), begin(make, begun)
-    old = snapshot(twin); go(twin); new = snapshot(twin); go(twin); later = snapshot(twin)
+    old = snapshot(twin); next_step(twin); new = snapshot(twin); next_step(twin)
+    later = snapshot(twin)
     done = []
-    for line, opt in every_line(go, start):
+    for line, opt in every_line(next_step, start):
         now = snapshot(opt)
-        assert same(now, old) or same(now, new), f'interrupted at line {line}'
-        done.append(same(now, new))
+        assert are_equal(now, old) or are_equal(now, new), f'interrupted at line {line}'
+        done.append(are_equal(now, new))
         opt.steps_done = begun + done[-1]
-        while opt.steps_done < begun + 2: go(opt)
-        assert same(snapshot(opt), later)
-    assert done == sorted(done) and any(done) and not all(done)  # what comes late is put off until it is done
+        while opt.steps_done < begun + 2: next_step(opt)
+        assert are_equal(snapshot(opt), later)
+    # what comes late is put off until it is done
+    assert done == sorted(done) and any(done) and not all(done)
 
 
 class Interrupter:
@@ -161,7 +171,7 @@ def test_a_step_that_is_interrupted_at_any_moment(make):
     def handler(number, frame):
         if inside: raise KeyboardInterrupt
     usual = signal.signal(signal.SIGINT, handler)
-    start = time.perf_counter(); go(opt); go(twin)
+    start = time.perf_counter(); next_step(opt); next_step(twin)
     try:
         with Interrupter(2 * (time.perf_counter() - start)) as thread:
             for i in range(60):
@@ -174,12 +184,13 @@ def test_a_step_that_is_interrupted_at_any_moment(make):
                 except KeyboardInterrupt: inside = False; caught += 1
                 thread.sent.wait()
                 now = snapshot(opt)
-                total += next(k for k in range(10_000) if same(now, snapshot(twin)) or twin.step())
+                total += next(k for k in range(10_000)
+                              if are_equal(now, snapshot(twin)) or twin.step())
                 assert signal.getsignal(signal.SIGINT) is handler
     finally: signal.signal(signal.SIGINT, usual)
     assert caught > 10 and total > 10
-    go(opt); go(twin)
-    assert same(snapshot(opt), snapshot(twin))
+    next_step(opt); next_step(twin)
+    assert are_equal(snapshot(opt), snapshot(twin))
 
 
 ring = {'on': 0, 'reached': []}
@@ -198,10 +209,11 @@ def bell(*, lr):
 def ringing_step(grad, bell=bell, *, lr): return -lr * grad + bell
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_a_second_interrupt_comes_through_at_once(compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
-    p.grad = torch.ones(3)
+    p = param(3)
+    opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
+    p.grad = torch.ones_like(p)
     ring.update(on=1, reached=[])
     with pytest.raises(KeyboardInterrupt): opt.step()
     assert ring['reached'] == [1] and (p == .75).all()  # when the step was done
@@ -211,11 +223,12 @@ def test_a_second_interrupt_comes_through_at_once(compile):
     opt.step(); assert (p == .5).all()
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 @pytest.mark.parametrize('raises', [False, True])
 def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
-    p.grad, seen = torch.ones(3), []
+    p = param(3)
+    opt = genopt.Optimizer([p], [ringing_step], lr=.25, compile=compile)
+    p.grad, seen = torch.ones_like(p), []
     def mine(number, frame):
         seen.append((number, frame is not None, p[0].item()))
         if raises: raise ZeroDivisionError
@@ -225,13 +238,14 @@ def test_a_handler_of_the_users_own_is_called_once_after_the_step(raises, compil
             ring.update(on=1, reached=[])
             try: opt.step(); assert not raises
             except ZeroDivisionError: assert raises
-            assert seen[i:] == [(signal.SIGINT, True, .75 - .25 * i)] and signal.getsignal(signal.SIGINT) is mine
+            assert seen[i:] == [(signal.SIGINT, True, .75 - .25 * i)]
+            assert signal.getsignal(signal.SIGINT) is mine
         opt.step(); assert len(seen) == 2
     finally: signal.signal(signal.SIGINT, usual)
 
 
 def test_a_handler_that_is_set_within_a_step_stays():
-    p = nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    p = param(3); p.grad = torch.ones_like(p)
     def other(number, frame): pass
     @scalar
     def setter(*, lr): signal.signal(signal.SIGINT, other) if ring['on'] else None; return 0.
@@ -243,7 +257,8 @@ def test_a_handler_that_is_set_within_a_step_stays():
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Optimizer([p], [ringing_step], lr=.25); p.grad = torch.ones(3)
+    p = param(3); opt = genopt.Optimizer([p], [ringing_step], lr=.25)
+    p.grad = torch.ones_like(p)
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try: ring.update(on=3, reached=[]); opt.step()
     finally: assert signal.signal(signal.SIGINT, usual) is signal.SIG_IGN
@@ -251,12 +266,12 @@ def test_an_interrupt_that_is_ignored_stays_ignored():
 
 
 def test_in_another_thread_nothing_is_touched():
-    p, seen = nn.Parameter(torch.ones(3)), []
+    p, seen = param(3), []
     @scalar
     def look(*, lr): seen.append(signal.getsignal(signal.SIGINT)); return 0.
     @step
     def looking_step(grad, look=look, *, lr): return -lr * grad + look
-    opt = genopt.Optimizer([p], [looking_step], lr=.25); p.grad = torch.ones(3)
+    opt = genopt.Optimizer([p], [looking_step], lr=.25); p.grad = torch.ones_like(p)
     seen.clear(); opt.step()
     assert signal.default_int_handler not in seen  # in the main thread the interrupt would wait
     seen.clear()
@@ -267,11 +282,11 @@ def test_in_another_thread_nothing_is_touched():
     assert seen and {*seen} == {signal.default_int_handler} and (p == .5).all()
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_an_interrupt_in_a_closure_comes_at_once(compile):
-    p = nn.Parameter(torch.ones(3)); opt = genopt.SGD([p], lr=.25, compile=compile); reached = []
+    p = param(3); opt = genopt.SGD([p], lr=.25, compile=compile); reached = []
     def closure():
-        p.grad = torch.ones(3)
+        p.grad = torch.ones_like(p)
         signal.raise_signal(signal.SIGINT)
         reached.append(1)
     with pytest.raises(KeyboardInterrupt): opt.step(closure)
@@ -279,18 +294,15 @@ def test_an_interrupt_in_a_closure_comes_at_once(compile):
 
 
 def test_a_step_that_fails_gives_the_handler_back():
-    p = nn.Parameter(torch.ones(3)); opt = genopt.Adam([p]); p.grad = torch.ones(3); opt.step()
+    p = param(3); opt = genopt.Adam([p]); p.grad = torch.ones_like(p); opt.step()
     opt.state[p]['grad_avg'] = torch.ones(7)
     with pytest.raises(genopt.PartError): opt.step()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-# -- averages of the weights -------------------------------------------------------------------------------------------
+# -- averages of the weights -----------------------------------------------------------------------
 
 def weights(opt): return [p.detach().clone() for p in params(opt)]
-
-
-def is_swapped(opt): return any('swapped_param' in s for s in opt.state.values())
 
 
 def averaging(ps): return (genopt.SGD + genopt.average_param)(ps, lr=.1)
@@ -301,29 +313,31 @@ def averages(opt): return [opt.state[p]['param_avg'].clone() for p in params(opt
 
 def test_a_swap_that_is_interrupted_at_any_line_loses_no_weights():
     start = begin(averaging, 3); old, new = weights(start), averages(start)
-    assert not same(old, new)
+    assert not are_equal(old, new)
     for line, opt in every_line(lambda opt: opt.swap(), start):
         for way in 'there', 'back':
             if way == 'back': interrupted(opt.swap, line)
-            assert same(weights(opt), new if is_swapped(opt) else old), f'interrupted at line {line}'
-            if not is_swapped(opt): opt.swap()
-        if is_swapped(opt): opt.swap()
-        assert same(weights(opt), old) and same(averages(opt), new)
-        go(opt)
+            assert are_equal(weights(opt), new if is_swapped(opt.state.values())
+                             else old), f'interrupted at line {line}'
+            if not is_swapped(opt.state.values()): opt.swap()
+        if is_swapped(opt.state.values()): opt.swap()
+        assert are_equal(weights(opt), old) and are_equal(averages(opt), new)
+        next_step(opt)
 
 
 def test_an_evaluation_that_is_interrupted_at_any_line_ends_with_the_weights():
     start = begin(averaging, 3); old, new = weights(start), averages(start)
     def evaluate(opt):
-        with opt.swapped(): seen.append(same(weights(opt), new))
+        with opt.swapped(): seen.append(are_equal(weights(opt), new))
     seen = []
     for line, opt in every_line(evaluate, start):
-        assert same(weights(opt), old) and not is_swapped(opt), f'interrupted at line {line}'
-        go(opt)
+        assert are_equal(weights(opt),
+                         old) and not is_swapped(opt.state.values()), f'interrupted at line {line}'
+        next_step(opt)
     assert all(seen) and len(seen) > 20
 
 
-# -- checkpoints -------------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 @makers
 def test_a_checkpoint_is_loaded_whole_or_not_at_all(make):
@@ -332,9 +346,9 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(make):
     saved, old, new, done = copy.deepcopy(other.state_dict()), flat(start), flat(other), 0
     for line, opt in every_line(lambda opt: opt.load_state_dict(saved), start):
         now = flat(opt)
-        assert same(now, old) or same(now, new), f'interrupted at line {line}'
-        done += same(now, new)
-        go(opt)
+        assert are_equal(now, old) or are_equal(now, new), f'interrupted at line {line}'
+        done += are_equal(now, new)
+        next_step(opt)
     assert done
 
 
@@ -346,12 +360,14 @@ def flat(opt):
 @pytest.mark.skipif(os.name != 'posix', reason='the compiler is a shell script')
 def test_an_interrupt_does_not_wait_for_a_compiler_that_hangs(tmp_path, monkeypatch):
     compiler = tmp_path / 'cc'; compiler.write_text('#!/bin/sh\nsleep 40\n'); compiler.chmod(0o755)
-    monkeypatch.setenv('CC', str(compiler)); monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setenv('CC', str(compiler))
+    monkeypatch.setenv('GENOPT_CACHE', str(tmp_path / 'cache'))
     @genopt.step
     def unheard_of_step(grad, *, lr): return -lr * grad * 1.375
-    p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+    p = param(3); p.grad = torch.ones_like(p)
     opt = genopt.Optimizer([p], [unheard_of_step], lr=.1, compile=True)
     usual, start = signal.getsignal(signal.SIGINT), time.monotonic()
     threading.Timer(.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt): opt.step()
-    assert time.monotonic() - start < 20 and (p == 1).all() and signal.getsignal(signal.SIGINT) is usual
+    assert time.monotonic() - start < 20 and (p == 1).all()
+    assert signal.getsignal(signal.SIGINT) is usual

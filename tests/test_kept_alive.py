@@ -1,4 +1,5 @@
-"Promise: what its owner has let go of is freed, and nothing grows with what a run does, however long it is."
+"""Promise: what its owner has let go of is freed, and nothing grows with what a run does, however
+long it is."""
 from __future__ import annotations
 
 import gc
@@ -12,8 +13,7 @@ import pytest
 import torch
 from genopt import Optimizer, sgd_step, stat, transform
 from genopt.engines import compiled
-from helpers import random
-from torch import nn
+from helpers import engines, random, random_param, random_step
 
 makers = pytest.mark.parametrize('make', [
     partial(genopt.Adam, lr=.1), partial(genopt.Adam, lr=.1, compile=True),
@@ -29,16 +29,11 @@ def quick_collections():
     gc.unfreeze()
 
 
-def P(seed=0, shape=(6, 4)): return nn.Parameter(random(seed, shape, torch.float32))
+param = partial(random_param, shape=(6, 4))
 
 
-def go(opt, i=0):
-    for g in opt.param_groups:
-        for p in g['params']: p.grad = random(i, p.shape, p.dtype)
-    opt.step()
-
-
-def tensors(opt): return [v for s in opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+def tensors(opt):
+    return [v for s in opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
 
 
 def alive(refs):
@@ -46,27 +41,29 @@ def alive(refs):
     return sum(r() is not None for r in refs)
 
 
-# -- tensors ---------------------------------------------------------------------------------------------------------
+# -- tensors ---------------------------------------------------------------------------------------
 
 @makers
 def test_parameters_that_are_replaced_are_freed(make):
     "By others, twenty times, as in densifying; their state goes with them, and their gradients."
-    p = P(); opt = make([p]); old = []
+    p = param(); opt = make([p]); old = []
     for i in range(20):
-        go(opt, i)
-        new = P(i, (6 + i, 4)); state = opt.state.pop(p)
-        old += [weakref.ref(t) for t in (p, p.grad, *(v for v in state.values() if isinstance(v, torch.Tensor)))]
-        opt.state[new] = {k: v.new_zeros(new.shape) if v.dim() else v.clone() for k, v in state.items()}
+        random_step(opt, i)
+        new = random_param(i, (6 + i, 4)); state = opt.state.pop(p)
+        old += [weakref.ref(t)
+                for t in (p, p.grad, *(v for v in state.values() if isinstance(v, torch.Tensor)))]
+        opt.state[new] = {k: v.new_zeros(new.shape) if v.dim() else v.clone()
+                          for k, v in state.items()}
         opt.param_groups[0]['params'][0] = p = new
     del state, new
-    go(opt)
+    random_step(opt)
     assert len(old) >= 60 and alive(old) == 0
 
 
 @makers
 def test_and_without_a_garbage_collection(make):
     "No circle of references keeps them until then."
-    p = P(); opt = make([p]); go(opt); go(opt, 1)
+    p = param(); opt = make([p]); random_step(opt); random_step(opt, 1)
     refs = [weakref.ref(t) for t in (p, *tensors(opt))]
     gc.disable()
     try:
@@ -77,13 +74,13 @@ def test_and_without_a_garbage_collection(make):
 
 @makers
 def test_state_that_is_cleared_is_freed(make):
-    p = P(); opt = make([p]); go(opt); go(opt, 1)
+    p = param(); opt = make([p]); random_step(opt); random_step(opt, 1)
     refs = [weakref.ref(v) for v in tensors(opt)]; opt.state.clear()
     assert refs and alive(refs) == 0
-    go(opt, 2)
+    random_step(opt, 2)
     refs = [weakref.ref(v) for v in tensors(opt)]; opt.state[p] = {}
     assert alive(refs) == 0
-    go(opt, 3)
+    random_step(opt, 3)
     refs = [weakref.ref(v) for v in tensors(opt)]; opt.load_state_dict(opt.state_dict())
     assert alive(refs) == 0
     refs = [weakref.ref(p.grad)]; opt.zero_grad()
@@ -92,8 +89,8 @@ def test_state_that_is_cleared_is_freed(make):
 
 @makers
 def test_an_optimizer_that_is_deleted_frees_all_that_it_had(make):
-    p = P(); opt = make([p]); go(opt); go(opt, 1)
-    genopt.Schedule(opt, 10, lr=genopt.linear(.1, 0.)); go(opt, 2)
+    p = param(); opt = make([p]); random_step(opt); random_step(opt, 1)
+    genopt.Schedule(opt, 10, lr=genopt.linear(.1, 0.)); random_step(opt, 2)
     opt.register_step_post_hook(lambda opt, args, kwargs: None)
     repr(opt); opt.state_dict()
     refs = [weakref.ref(x) for x in (opt, p, *tensors(opt))]
@@ -103,7 +100,7 @@ def test_an_optimizer_that_is_deleted_frees_all_that_it_had(make):
 
 @makers
 def test_a_closure_and_what_it_holds_is_freed(make):
-    p = P(); opt = make([p])
+    p = param(); opt = make([p])
     class Big: pass
     def closure(big):
         p.grad = torch.ones_like(p); return big
@@ -114,8 +111,8 @@ def test_a_closure_and_what_it_holds_is_freed(make):
 
 @makers
 def test_a_failed_step_keeps_nothing(make):
-    p = P(); opt = make([p]); go(opt)
-    q = P(1, (6, 4)); opt.param_groups[0]['params'] = [q]
+    p = param(); opt = make([p]); random_step(opt)
+    q = random_param(1, (6, 4)); opt.param_groups[0]['params'] = [q]
     opt.state[q] = {k: v[:2] if v.dim() else v for k, v in opt.state.pop(p).items()}
     q.grad = torch.ones_like(q)
     try: opt.step()
@@ -126,14 +123,14 @@ def test_a_failed_step_keeps_nothing(make):
 
 
 def test_rows_of_sparse_gradients_are_freed():
-    p = P(); opt = genopt.SGD([p], lr=.1); refs = []
+    p = param(); opt = genopt.SGD([p], lr=.1); refs = []
     for _ in range(3):
         p.grad = torch.sparse_coo_tensor([[1, 3]], torch.ones(2, 4), p.shape, check_invariants=True)
         opt.step(); refs.append(weakref.ref(p.grad)); p.grad = None
     assert alive(refs) == 0
 
 
-# -- compositions, parts and kernels -----------------------------------------------------------------------------------
+# -- compositions, parts and kernels ---------------------------------------------------------------
 
 def defined_here(k: float, whole: bool=False):
     "Parts that nobody else knows."
@@ -145,28 +142,30 @@ def defined_here(k: float, whole: bool=False):
 
 
 @pytest.mark.parametrize('whole', [False, True], ids=['elementwise', 'whole'])
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_parts_that_are_defined_in_a_function_are_freed(compile, whole):
-    parts = defined_here(.5, whole); p = P()
-    opt = Optimizer([p], parts, lr=.1, compile=compile); go(opt); go(opt, 1)
-    refs = [weakref.ref(x) for x in (opt.param_groups[0].composition, *parts[:2], *(q.fn for q in parts[:2]))]
+    parts = defined_here(.5, whole); p = param()
+    opt = Optimizer([p], parts, lr=.1, compile=compile); random_step(opt); random_step(opt, 1)
+    refs = [weakref.ref(x) for x in (opt.param_groups[0].composition,
+                                     *parts[:2], *(q.fn for q in parts[:2]))]
     del opt, parts
     assert alive(refs) == 0
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_recipes_that_are_made_in_a_function_are_freed(compile):
     def made():
         @genopt.recipe(lr=.1)
         def Mine(): return defined_here(.5)
         recipe = Mine + genopt.clip_by_norm
-        opt = recipe([P()], compile=compile); go(opt); repr(opt)
+        opt = recipe([param()], compile=compile); random_step(opt); repr(opt)
         return [weakref.ref(x) for x in (Mine, recipe, recipe.rule().composition, opt)]
     assert alive(made()) == 0
 
 
 def caches() -> int:
-    "The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its classes."
+    """The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its
+    classes."""
     total, seen = 0, set()
     for name, module in [*sys.modules.items()]:
         if not name.startswith('genopt'): continue
@@ -184,82 +183,85 @@ def count() -> int:
     return len(gc.get_objects())
 
 
-def growth(do, times) -> tuple[int, int]:
-    "How many more objects there are after `times` more calls of `do`, and how many more entries in genopt's caches."
+def assert_no_growth(do, times):
+    """After `times` more calls of `do` there are no more objects, but for a few of Python's own,
+    and no more entries in genopt's caches."""
     seen = []
     for i in range(3 * times):
         do(i)
         if i % times == times - 1: seen.append((count(), caches()))
-    return min(b[0] - a[0] for a, b in zip(seen, seen[1:])), seen[-1][1] - seen[-2][1]
+    assert min(b[0] - a[0] for a, b in zip(seen, seen[1:])) < 20
+    assert seen[-1][1] == seen[-2][1]
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_nothing_grows_with_parts_and_recipes_that_are_made(compile):
     def do(i):
-        opt = Optimizer([P()], defined_here(.5), lr=.1, compile=compile); go(opt)
-        opt = (genopt.Adam + defined_here(.5)[:2])([P()]); go(opt)
-    objects, entries = growth(do, 20)
-    assert objects < 20 and entries == 0
+        opt = Optimizer([param()], defined_here(.5), lr=.1, compile=compile); random_step(opt)
+        opt = (genopt.Adam + defined_here(.5)[:2])([param()]); random_step(opt)
+    assert_no_growth(do, 20)
 
 
 @makers
 def test_nothing_grows_with_optimizers(make):
     def do(i):
-        opt = make([P(), P()]); go(opt); go(opt, 1)
+        opt = make([param(), param()]); random_step(opt); random_step(opt, 1)
         opt.load_state_dict(opt.state_dict())
-        opt.add_param_group({'params': [P(2)]}); go(opt, 2)
-    objects, entries = growth(do, 20)
-    assert objects < 20 and entries == 0
+        opt.add_param_group({'params': [param(2)]}); random_step(opt, 2)
+    assert_no_growth(do, 20)
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_nothing_grows_with_options_that_are_toggled(compile):
-    opts = [genopt.SGD([P(), P()], lr=.1, compile=compile), genopt.Adam([P(), P()], compile=compile),
-            genopt.RMSprop([P(), P()], compile=compile)]
+    opts = [genopt.SGD([param(), param()], lr=.1, compile=compile),
+            genopt.Adam([param(), param()], compile=compile),
+            genopt.RMSprop([param(), param()], compile=compile)]
     def do(i):
         for on in (True, False):
-            opts[0].param_groups[0].update(momentum=.9 * on); opts[0].param_groups[0]['weight_decay'] = .1 * on
-            opts[1].param_groups[0]['amsgrad'] = on; opts[1].param_groups[0]['decoupled_weight_decay'] = on
+            opts[0].param_groups[0].update(momentum=.9 * on)
+            opts[0].param_groups[0]['weight_decay'] = .1 * on
+            opts[1].param_groups[0]['amsgrad'] = on
+            opts[1].param_groups[0]['decoupled_weight_decay'] = on
             opts[2].param_groups[0]['momentum'] = .9 * on; opts[2].param_groups[0]['centered'] = on
-            for opt in opts: opt.param_groups[0]['maximize'] = on; go(opt, i)
-    objects, entries = growth(do, 10)
-    assert objects < 20 and entries == 0
+            for opt in opts: opt.param_groups[0]['maximize'] = on; random_step(opt, i)
+    assert_no_growth(do, 10)
 
 
 @makers
 def test_nothing_grows_with_steps_and_values(make):
-    ps = [P(), P(1)]; opt = make(ps)
+    ps = [param(), param(1)]; opt = make(ps)
     def do(i):
         for j in range(20):
             opt.param_groups[0]['lr'] = .1 / (1 + 20 * i + j)
-            if 'betas' in opt.param_groups[0]: opt.param_groups[0]['betas'] = 1 - 1 / (2 + 20 * i + j), .999
+            if 'betas' in opt.param_groups[0]:
+                opt.param_groups[0]['betas'] = 1 - 1 / (2 + 20 * i + j), .999
             opt.set_hyper('wd', 1e-4 * (20 * i + j))
-            go(opt, j)
-    objects, entries = growth(do, 10)
-    assert objects < 20 and entries == 0
+            random_step(opt, j)
+    assert_no_growth(do, 10)
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_nothing_grows_with_the_values_of_a_momentum_that_is_an_option(compile):
-    opt = genopt.SGD([P(), P()], lr=.1, momentum=.5, compile=compile)
+    opt = genopt.SGD([param(), param()], lr=.1, momentum=.5, compile=compile)
     def do(i):
-        for j in range(40): opt.param_groups[0]['momentum'] = 1 - 1 / (2 + 40 * i + j); go(opt, j)
-    objects, entries = growth(do, 5)
-    assert objects < 20 and entries == 0
+        for j in range(40):
+            opt.param_groups[0]['momentum'] = 1 - 1 / (2 + 40 * i + j); random_step(opt, j)
+    assert_no_growth(do, 5)
 
 
 @makers
 def test_nothing_grows_with_sets_of_gradients_shapes_and_places(make):
-    "Which parameters have a gradient changes in every step; and where tensors lie, and their shapes."
-    ps = [P(i, (4 + i, 4)) for i in range(6)]; opt = make(ps)
+    """Which parameters have a gradient changes in every step; and where tensors lie, and their
+    shapes."""
+    ps = [random_param(i, (4 + i, 4)) for i in range(6)]; opt = make(ps)
     def do(i):
         for j in range(12):
-            for k, p in enumerate(ps): p.grad = random(j, p.shape, p.dtype) if (i * 12 + j) * 7 % 64 >> k & 1 else None
+            for k, p in enumerate(ps):
+                p.grad = random(j, p.shape, p.dtype) if (i * 12 + j) * 7 % 64 >> k & 1 else None
             if j == 5:
                 for p in ps: p.data = p.data.clone()
             opt.step()
-    objects, entries = growth(do, 8)
-    assert objects < 20 and entries == 0
+    assert_no_growth(do, 8)
 
 
 def grown_memory(do, steps):
@@ -274,45 +276,50 @@ def grown_memory(do, steps):
     return after - before
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_memory_stays_the_same_under_a_schedule(compile):
-    p = P(); opt = genopt.AdamW([p], compile=compile)
-    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1), mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
+    p = param(); opt = genopt.AdamW([p], compile=compile)
+    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1),
+                    mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
     p.grad = torch.ones_like(p)
     assert grown_memory(lambda i: opt.step(), 1600) < 25_000  # an object a step would be 40_000
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_memory_stays_the_same_over_two_thousand_steps_with_sparse_gradients(compile):
-    p = P(); opt = genopt.SGD([p], lr=.1, compile=compile)
+    p = param(); opt = genopt.SGD([p], lr=.1, compile=compile)
     genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1))
     p.grad = torch.sparse_coo_tensor([[1, 3]], torch.ones(2, 4), p.shape, check_invariants=True)
     assert grown_memory(lambda i: opt.step(), 2000) < 10_000
 
 
-# -- plans -------------------------------------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------
+
+@pytest.fixture
+def made(monkeypatch):
+    "An entry for each plan that is made from now on."
+    found, plan = [], compiled._Plan.__init__
+    def counted(self, *args): found.append(1); plan(self, *args)
+    monkeypatch.setattr(compiled._Plan, '__init__', counted)
+    return found
+
 
 @pytest.mark.parametrize('groups', [1, 300])
-def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, monkeypatch):
-    ps = [P(i, (3,)) for i in range(groups)]
+def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, made):
+    ps = [random_param(i, (3,)) for i in range(groups)]
     opt = genopt.Adam([{'params': [p]} for p in ps], compile=True)
-    go(opt); go(opt, 1)
-    made = []
-    plan = compiled._Plan.__init__
-    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
-    for i in range(3): go(opt, i)
+    random_step(opt); random_step(opt, 1)
+    made.clear()
+    for i in range(3): random_step(opt, i)
     assert not made
-    ps[-1].data = ps[-1].data.clone(); go(opt)
+    ps[-1].data = ps[-1].data.clone(); random_step(opt)
     assert len(made) == 1  # of one group
-    go(opt, 1)
+    random_step(opt, 1)
     assert len(made) == 1
 
 
-def test_plans_of_a_few_sets_of_gradients_are_remembered(monkeypatch):
-    ps = [P(i, (3,)) for i in range(4)]; opt = genopt.Adam(ps, compile=True)
-    made = []
-    plan = compiled._Plan.__init__
-    monkeypatch.setattr(compiled._Plan, '__init__', lambda self, *args: (made.append(1), plan(self, *args))[1])
+def test_plans_of_a_few_sets_of_gradients_are_remembered(made):
+    ps = [random_param(i, (3,)) for i in range(4)]; opt = genopt.Adam(ps, compile=True)
     for i in range(12):
         for j, p in enumerate(ps): p.grad = torch.ones(3) if i % 3 == 2 or j % 2 == i % 3 else None
         opt.step()

@@ -198,7 +198,7 @@ def test_state_that_begins_with_nothing():
     with pytest.raises(PartError,
                        match='`odd`: its init returned tensor.*: as it does not read `param`, it returns a number'):
         Optimizer([param(0.)], [odd, sgd_step], lr=1.)
-    assert first_lr.rename(lr='rate').hypers == {'rate': genopt.part.REQUIRED}
+    assert first_lr.rename(lr='rate').hypers == {'rate': genopt.contract.REQUIRED}
 
 
 # -- a step that can be switched off -------------------------------------------------------------------------

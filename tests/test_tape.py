@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import pytest
 import torch
-from test_engines import by_torch_compile  # noqa: F401
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,11 +1,12 @@
-"Promise: Lightning, Hugging Face's Trainer and Accelerate take a genopt optimizer as they take torch's."
+"""Promise: Lightning, Hugging Face's Trainer and Accelerate take a genopt optimizer as they take
+torch's."""
 import warnings
 from functools import partial
 
 import genopt
 import pytest
 import torch
-from helpers import random
+from helpers import assert_close, engines, random
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # their own: ours are tested 
 transformers.logging.set_verbosity_error()
 
 X, Y = random(0, (48, 4), torch.float32), torch.arange(48) % 3
-RECIPES = [(genopt.Adam, torch.optim.Adam), (partial(genopt.SGD, momentum=.9), partial(torch.optim.SGD, momentum=.9)),
+RECIPES = [(genopt.Adam, torch.optim.Adam),
+           (partial(genopt.SGD, momentum=.9), partial(torch.optim.SGD, momentum=.9)),
            (partial(genopt.AdamW, compile=True), torch.optim.AdamW)]
 IDS = ['Adam', 'SGD', 'AdamW, compiled']
 each = pytest.mark.parametrize('ours, theirs', RECIPES, ids=IDS)
@@ -33,17 +35,19 @@ def net():
 def data(**kwargs): return DataLoader(TensorDataset(X, Y), batch_size=8, **kwargs)
 
 
-def same(a, b, tol=1e-5): torch.testing.assert_close([*a.parameters()], [*b.parameters()], rtol=tol, atol=1e-6)
+def assert_same_weights(a, b, tol=1e-5):
+    assert_close(a.parameters(), b.parameters(), rtol=tol, atol=1e-6)
 
 
-# -- Lightning ---------------------------------------------------------------------------------------------------------
+# -- Lightning -------------------------------------------------------------------------------------
 
 class Module(lightning.LightningModule):
     def __init__(self, make):
         super().__init__()
         self.net, self.make = net(), make
 
-    def training_step(self, batch, i): return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+    def training_step(self, batch, i):
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
     def configure_optimizers(self):
         opt = self.make(self.parameters(), lr=.01)
@@ -53,37 +57,41 @@ class Module(lightning.LightningModule):
 
 def lightning_run(make, folder, epochs=2, ckpt_path=None):
     module = Module(make)
-    trainer = lightning.Trainer(max_epochs=epochs, accelerator='cpu', default_root_dir=folder, logger=False,
-                                enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=.5,
+    trainer = lightning.Trainer(max_epochs=epochs, accelerator='cpu',
+                                default_root_dir=folder, logger=False, enable_progress_bar=False,
+                                enable_model_summary=False, gradient_clip_val=.5,
                                 accumulate_grad_batches=2, enable_checkpointing=False)
-    trainer.fit(module, data(), ckpt_path=ckpt_path, weights_only=False) if ckpt_path else trainer.fit(module, data())
+    trainer.fit(module, data(), ckpt_path=ckpt_path,
+                weights_only=False) if ckpt_path else trainer.fit(module, data())
     return module, trainer
 
 
 @each
 def test_lightning(ours, theirs, tmp_path):
     (a, trainer), (b, _) = (lightning_run(make, tmp_path) for make in (ours, theirs))
-    same(a, b)
+    assert_same_weights(a, b)
     trainer.save_checkpoint(tmp_path/'two.ckpt')
     assert isinstance(torch.load(tmp_path/'two.ckpt', weights_only=True), dict)
     whole, _ = lightning_run(ours, tmp_path, 4)
     resumed, again = lightning_run(ours, tmp_path, 4, tmp_path/'two.ckpt')
-    same(whole, resumed, 0.)
+    assert_same_weights(whole, resumed, 0.)
     assert again.optimizers[0].param_groups[0]['lr'] != .01
 
 
 def test_lightning_with_a_checkpoint_of_another_recipe(tmp_path):
     _, trainer = lightning_run(genopt.Adam, tmp_path); trainer.save_checkpoint(tmp_path/'adam.ckpt')
-    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was made by l2_reg → average_grad'):
+    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was '
+                                         'made by l2_reg → average_grad'):
         lightning_run(genopt.Lion, tmp_path, 3, tmp_path/'adam.ckpt')
 
 
-# -- Hugging Face's Trainer --------------------------------------------------------------------------------------------
+# -- Hugging Face's Trainer ------------------------------------------------------------------------
 
 def tiny():
     torch.manual_seed(0)
     return transformers.BertForSequenceClassification(transformers.BertConfig(
-        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3,
+        vocab_size=20, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=16, num_labels=3,
         max_position_embeddings=8, hidden_dropout_prob=0., attention_probs_dropout_prob=0.))
 
 
@@ -96,33 +104,35 @@ def hugging_face_run(make, folder, steps=8, resume=None, **kwargs):
                [{**g, 'params': [p for _, p in g['params']], 'weight_decay': g.pop('wd')}
                 for g in genopt.no_decay(model, wd=.1)], lr=1e-2)
     sched = transformers.get_linear_schedule_with_warmup(opt, 2, 8)
-    args = transformers.TrainingArguments(folder, max_steps=steps, per_device_train_batch_size=8, report_to=[],
-                                          save_steps=4, logging_steps=2, use_cpu=True, disable_tqdm=True, seed=0,
-                                          max_grad_norm=1., **kwargs)
+    args = transformers.TrainingArguments(folder, max_steps=steps, per_device_train_batch_size=8,
+                                          report_to=[], save_steps=4, logging_steps=2, use_cpu=True,
+                                          disable_tqdm=True, seed=0, max_grad_norm=1., **kwargs)
     trainer = transformers.Trainer(model, args, train_dataset=ROWS, optimizers=(opt, sched))
     trainer.train(resume_from_checkpoint=resume)
     return model, trainer
 
 
-@pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+@engines
 def test_hugging_face(compile, tmp_path):
     ours = partial(genopt.AdamW, compile=compile)
     (a, trainer), (b, _) = (hugging_face_run(make, tmp_path/str(i), gradient_accumulation_steps=2)
                             for i, make in enumerate((ours, torch.optim.AdamW)))
-    same(a, b, 1e-4)
-    assert trainer.optimizer.param_groups[0]['lr'] == 0 and trainer.state.log_history[0]['learning_rate'] > 0
+    assert_same_weights(a, b, 1e-4)
+    assert trainer.optimizer.param_groups[0]['lr'] == 0
+    assert trainer.state.log_history[0]['learning_rate'] > 0
     resumed, _ = hugging_face_run(ours, tmp_path/'again', resume=str(tmp_path/'0/checkpoint-4'),
                                   gradient_accumulation_steps=2)
-    same(a, resumed, 0.)
+    assert_same_weights(a, resumed, 0.)
 
 
 def test_hugging_face_with_a_checkpoint_of_another_recipe(tmp_path):
     hugging_face_run(genopt.AdamW, tmp_path, 4)
-    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was made by average_grad → .* here'):
+    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was '
+                                         'made by average_grad → .* here'):
         hugging_face_run(genopt.Lion, tmp_path/'lion', resume=str(tmp_path/'checkpoint-4'))
 
 
-# -- Accelerate --------------------------------------------------------------------------------------------------------
+# -- Accelerate ------------------------------------------------------------------------------------
 
 def accelerate_run(make, folder, epochs=2, load=None):
     a = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
@@ -144,12 +154,13 @@ def accelerate_run(make, folder, epochs=2, load=None):
 @each
 def test_accelerate(ours, theirs, tmp_path):
     a, b = (accelerate_run(make, tmp_path/str(i)) for i, make in enumerate((ours, theirs)))
-    same(a, b)
+    assert_same_weights(a, b)
     whole = accelerate_run(ours, tmp_path/'whole', 4)
-    same(whole, accelerate_run(ours, tmp_path/'resumed', 2, tmp_path/'0'), 0.)
+    assert_same_weights(whole, accelerate_run(ours, tmp_path/'resumed', 2, tmp_path/'0'), 0.)
 
 
 def test_accelerate_with_a_state_of_another_recipe(tmp_path):
     accelerate_run(genopt.Adam, tmp_path)
-    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was made by l2_reg → average_grad'):
+    with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was '
+                                         'made by l2_reg → average_grad'):
         accelerate_run(genopt.Lion, tmp_path/'lion', load=tmp_path)

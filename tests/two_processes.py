@@ -1,7 +1,8 @@
 """What two processes do: `torchrun --nproc-per-node 2 two_processes.py JOB FOLDER RECIPE COMPILE`.
 
-`ddp` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves a distributed
-checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads it, goes on, and compares.
+`ddp` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves
+a distributed checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads
+it, goes on, and compares.
 """
 import os
 import sys
@@ -12,8 +13,9 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (StateDictOptions, get_model_state_dict, get_optimizer_state_dict,
-                                                     set_model_state_dict, set_optimizer_state_dict)
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions, get_model_state_dict, get_optimizer_state_dict, set_model_state_dict,
+    set_optimizer_state_dict)
 from torch.distributed.fsdp import fully_shard
 
 LAYERS = 6, 8, 5
@@ -38,12 +40,13 @@ def replicas(recipe, compile):
     opt = recipe(ddp.parameters(), lr=.01, compile=compile)
     genopt.Schedule(opt, 10, lr=genopt.one_cycle(.01))
     steps(ddp, opt, range(10))
-    mine = torch.cat([t.flatten() for p in net.parameters()
-                      for t in (p.detach(), *(v for v in opt.state[p].values() if isinstance(v, torch.Tensor)))])
+    mine = torch.cat([t.flatten() for p in net.parameters() for t in (
+        p.detach(), *(v for v in opt.state[p].values() if isinstance(v, torch.Tensor)))])
     both = [torch.empty_like(mine) for _ in range(2)]
     dist.all_gather(both, mine)
     assert torch.equal(*both), 'the replicas differ'
-    assert all((a != b).any() for a, b in zip(net.parameters(), model().parameters())), 'nothing has moved'
+    assert all((a != b).any()
+               for a, b in zip(net.parameters(), model().parameters())), 'nothing has moved'
 
 
 def sharded(recipe, compile):
@@ -55,13 +58,15 @@ def sharded(recipe, compile):
 
 def as_dict(net, opt, flat):
     options = StateDictOptions(flatten_optimizer_state_dict=flat)
-    return dict(model=get_model_state_dict(net), opt=get_optimizer_state_dict(net, opt, options=options))
+    return dict(model=get_model_state_dict(net),
+                opt=get_optimizer_state_dict(net, opt, options=options))
 
 
 def save(recipe, compile, folder):
     net, opt = sharded(recipe, compile)
     steps(net, opt, range(4))
-    for flat in (False, True): dcp.save(as_dict(net, opt, flat), checkpoint_id=folder / f'flat-{flat}')
+    for flat in (False, True):
+        dcp.save(as_dict(net, opt, flat), checkpoint_id=folder / f'flat-{flat}')
     steps(net, opt, range(4, 8))
     dcp.save(dict(model=get_model_state_dict(net)), checkpoint_id=folder / 'end')
 
@@ -78,7 +83,8 @@ def resume(recipe, compile, folder):
         set_optimizer_state_dict(net, opt, found['opt'], options=options)
         steps(net, opt, range(4, 8))
         for k, v in net.state_dict().items():
-            assert torch.equal(v.full_tensor(), end['model'][k].full_tensor()), f'{k} differs (flattened: {flat})'
+            assert torch.equal(v.full_tensor(),
+                               end['model'][k].full_tensor()), f'{k} differs (flattened: {flat})'
         assert opt.param_groups[0]['scheduled lr'] == 8
 
 
@@ -89,7 +95,8 @@ def main(job, folder, name, compile):
     else: globals()[job](recipe, compile == 'True', Path(folder))
     dist.barrier()
     sys.stdout.flush(); sys.stderr.flush()
-    os._exit(0)  # gloo's threads sometimes abort a process that ends as usual: "terminate called without …"
+    # gloo's threads sometimes abort a process that ends as usual: "terminate called without …"
+    os._exit(0)
 
 
 if __name__ == '__main__': main(*sys.argv[1:])

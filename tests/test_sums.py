@@ -1,0 +1,87 @@
+"""Promise: a recipe plus a modifier is a recipe, with the modifier where it works; or a sentence
+says why it cannot be.
+"""
+import genopt
+import pytest
+import torch
+from genopt import AdamW, ContractError, Optimizer, average_grad, momentum_step
+from helpers import each_recipe, param, pickled, random_step
+
+
+@each_recipe
+@pytest.mark.parametrize('name', genopt.modifiers())
+def test_every_modifier_goes_with_every_recipe(recipe, name):
+    parts, base = genopt.modifiers()[name], recipe.parts()
+    kept = {p.out for p in parts if p not in base} & {*recipe.rule().composition.stats}
+    if kept: pytest.skip(f'it keeps {kept} already')  # ASGD has an average
+    new, p = recipe + parts, param(3, 3)
+    opt = new([p])
+    random_step(opt); random_step(opt, 1)
+    assert p.isfinite().all() and not torch.equal(p, param(3, 3))
+    replaced = {q for q in base if q.switch and any(q.switch == p.switch for p in parts)}
+    assert {*new.parts()} == {*base, *parts} - replaced | {*parts}
+
+
+def test_order():
+    many = AdamW + genopt.average_param + genopt.scale_by_trust_ratio + genopt.cautious
+    many = many + genopt.clip_by_global_norm + genopt.centralize
+    names = [p.__name__ for p in many.parts()]
+    assert names == ['clip_by_global_norm', 'centralize',
+                     'average_grad', 'average_sqr_grad', 'step_count', 'adam_step',
+                     'cautious', 'weight_decay', 'scale_by_trust_ratio', 'average_param']
+    lamb = genopt.LAMB + genopt.lazy + genopt.cautious
+    assert lamb.parts()[-3:] == (genopt.cautious, genopt.weight_decay, genopt.scale_by_trust_ratio)
+    guarded = AdamW + genopt.gradient_noise + genopt.skip_nonfinite
+    first = [p.__name__ for p in guarded.parts()][:4]
+    assert first == ['skip_count', 'finite_only', 'step_count', 'add_noise']
+
+
+def test_a_sum_is_a_recipe():
+    new = genopt.Adam + genopt.cautious
+    assert new.__name__ == 'Adam + cautious'
+    assert isinstance(new([param()]), genopt.Optimizer)
+    assert 'amsgrad' in new.options
+    assert genopt.average_param in (new + genopt.average_param).parts(amsgrad=True)
+    assert pickled(new).parts() == new.parts()
+    assert repr(new([param()], amsgrad=True)).startswith('Adam + cautious(')
+
+
+@pytest.mark.parametrize('extra, why', [
+    (AdamW, 'Adam + ... takes a part, or several in a list, and AdamW is a recipe'),
+    (3, 'Adam + ... takes a part, or several in a list, and 3 is none'),
+    ([genopt.cautious, 'x'],
+     "Adam + ... takes a part, or several in a list, and 'x' is none"),
+    (genopt.parts.max_grad.rename(grad_max='sqr_avg'),
+     'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and '
+     '`max_grad[grad_max=sqr_avg]` both keep `sqr_avg`: leave one out, '
+     'or give one another name, `max_grad.rename(grad_max=...)`')])
+def test_what_cannot_be_added(extra, why):
+    with pytest.raises(ContractError) as e: genopt.Adam + extra
+    assert str(e.value) == why
+
+
+@pytest.mark.parametrize('parts, why', [
+    ([genopt.cautious, average_grad, momentum_step],
+     '`cautious` reads `update`, and there is none before the first step: put it after one'),
+    ([average_grad, momentum_step, *genopt.skip_nonfinite],
+     '`finite_only` is a gate, and `average_grad` before it has already remembered this '
+     'step: put the gate before `average_grad`, and what it reads before the gate'),
+    ([genopt.average_param, average_grad, momentum_step],
+     '`average_param` reads `new_param`, and there is none before the first step: put '
+     'it after one'),
+    ([average_grad, momentum_step, genopt.average_param, genopt.weight_decay],
+     '`average_param` reads `new_param` before `weight_decay` has changed the update: '
+     'put it last')])
+def test_a_place_where_it_cannot_work(parts, why):
+    with pytest.raises(ContractError) as e: Optimizer([param()], parts, lr=.1)
+    assert str(e.value) == why
+
+
+def test_matrix_parts_on_what_is_no_matrix():
+    model = torch.nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` '
+                                         r'is for matrices, and this has 1 dimensions'):
+        genopt.Muon(model.named_parameters())
+    with pytest.raises(ValueError,
+                       match='parameter 0 of group 0 .*: `orthogonalize` takes no complex numbers'):
+        genopt.Muon([torch.zeros(2, 2, dtype=torch.complex64, requires_grad=True)])
