@@ -100,4 +100,4 @@ def test_a_missing_extra(package, tmp_path, capsys, monkeypatch):
     for name in [n for n in sys.modules if n.split('.')[0] == package]: monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     sentence = fails(capsys, '--out', tmp_path)
-    assert sentence == f'{package} is not installed, and the race needs it: pip install "genopt[race]"'
+    assert sentence == f'{package} is not installed, and the race needs it: pip install "genopt-torch[race]"'

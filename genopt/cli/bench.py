@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__, zoo
+from ..extras import missing
 from ..hypers import did_you_mean
 from ..twins import TWINS
 from ..recipe import Recipe
@@ -59,7 +60,7 @@ def bench(
         import matplotlib  # noqa: F401
         import rich  # noqa: F401
     except ImportError as e:
-        raise Stop(f'{e.name} is not installed, and the benchmark needs it: pip install "genopt[bench]"') from None
+        raise Stop(missing(str(e.name), 'the benchmark needs', 'bench')) from None
     write(out / 'bench.json', Path.touch)
     if threads: torch.set_num_threads(threads)
     result: dict[str, Any] = dict(machine=_machine(device_), libraries=libraries, rounds=rounds, steps=[], first=[],

@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..extras import missing
 from ..hypers import did_you_mean
 from ..twins import TWINS
 from ..recipe import Recipe
@@ -48,7 +49,7 @@ def race(
         from rich.progress import track
     except ImportError as e:
         package = str(e.name).split('.')[0]
-        raise Stop(f'{package} is not installed, and the race needs it: pip install "genopt[race]"') from None
+        raise Stop(missing(package, 'the race needs', 'race')) from None
     write(out, lambda out: out.mkdir(exist_ok=True))
     write(out / 'race.json', Path.touch)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from ..composition import Composition
+from ..extras import missing
 from ..hypers import TABLE
 from ..optimizer import Optimizer
 from ..part import REQUIRED, Part, PartError
@@ -284,7 +285,7 @@ def mathml(latex: str) -> str:
     "A formula for browsers."
     try: from latex2mathml.converter import convert
     except ImportError:
-        raise ImportError('latex2mathml is not installed, and HTML needs it: pip install "genopt[study]"') from None
+        raise ImportError(missing('latex2mathml', 'HTML needs', 'study')) from None
     return str(convert(latex)).replace('<math ', '<math displaystyle="true" ', 1)
 
 
