@@ -1,4 +1,4 @@
-"What tests of README and of docs share: a page's code, run as a reader would run it; its commands and its links."
+"A page of documentation: its code, run as a reader would run it, its commands and its links."
 import contextlib
 import io
 import re
@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SESSION = re.compile(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', re.M)  # code, and what it prints
 
 
 class Page:
@@ -24,10 +25,10 @@ class Page:
     @cached_property
     def links(self):
         "What it links to in this project, without the anchors."
-        return [link for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', self.text)]
+        return re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', self.text)
 
     def run(self, names):
-        "Runs its blocks, top to bottom, in one namespace. A block that begins with `>>>` is a session."
+        "Runs its blocks, top to bottom, in one namespace. A block of `>>>` lines is a session."
         for block in self.blocks:
             if block.startswith('>>>'): self.run_session(block, names)
             else: exec(compile(block, self.path.name, 'exec'), names)
@@ -35,7 +36,7 @@ class Page:
 
     def run_session(self, block, names):
         "Runs lines of `>>>`, and compares what each one prints, or the error that it ends in."
-        for code, want in re.findall(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', block, re.M):
+        for code, want in SESSION.findall(block):
             code, printed = code.replace('\n... ', '\n'), io.StringIO()
             with contextlib.redirect_stdout(printed):
                 try: exec(compile(code, self.path.name, 'exec'), names)

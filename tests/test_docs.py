@@ -1,6 +1,10 @@
-"Promise: what docs/*.md show is what happens, links lead somewhere, and a checkpoint saved as shown survives a kill."
+"""Promise: what docs/*.md show is what happens, and links lead somewhere.
+
+A checkpoint saved as shown survives a kill.
+"""
 import re
 import signal
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -31,7 +35,10 @@ def names_for(page):
 @pytest.mark.parametrize('page', [p for p in DOCS if p.blocks], ids=repr)
 def test_the_code_in_docs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    alone = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29531')  # torchrun's
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    alone = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)  # torchrun's
     for name, value in alone.items(): monkeypatch.setenv(name, value)
     with matplotlib.rc_context(): page.run(names_for(page))
 
@@ -50,15 +57,16 @@ def test_the_links_in_docs(page):
 
 
 def test_every_page_can_be_found():
-    linked = {(page.path.parent / link).resolve() for page in [README, *DOCS] for link in page.links}
+    pages = [README, *DOCS]
+    linked = {(page.path.parent / link).resolve() for page in pages for link in page.links}
     assert {page.path for page in DOCS} <= linked
 
 
 def test_the_distribution_has_one_name():
     project = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
     assert f'[project]\nname = "{DISTRIBUTION}"\n' in project
-    told = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('nbs/*.ipynb'), *ROOT.glob('genopt/**/*.py')]
-    for path in [ROOT / 'pyproject.toml', *told]:
+    told = ['pyproject.toml', '*.md', 'docs/*.md', 'nbs/*.ipynb', 'genopt/**/*.py']
+    for path in [path for pattern in told for path in ROOT.glob(pattern)]:
         wrong = re.findall(r'install \W*genopt\b(?!-)|"genopt\[', path.read_text(encoding='utf-8'))
         assert not wrong, path
 
@@ -81,12 +89,15 @@ def test_a_checkpoint_has_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch)
     exec(CHECKPOINTS.blocks[0], names := {})
     happened, os = [], names['os']
     for name in 'fsync', 'replace':
-        monkeypatch.setattr(os, name, lambda *args, f=getattr(os, name): (happened.append(f.__name__), f(*args)))
+        def noted(*args, f=getattr(os, name)): happened.append(f.__name__); return f(*args)
+        monkeypatch.setattr(os, name, noted)
     names['save']({'step': 1}, tmp_path / 'run.pt')
-    assert happened == ['fsync', 'replace', 'fsync'] and [p.name for p in tmp_path.iterdir()] == ['run.pt']
+    assert happened == ['fsync', 'replace', 'fsync']
+    assert [p.name for p in tmp_path.iterdir()] == ['run.pt']
 
 
 def test_the_numbers_that_docs_say_of_kernels():
     text = Page('docs/kernels.md').text
-    assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text and cache.ABANDONED == 3600 and 'an hour' in text
+    assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text
+    assert cache.ABANDONED == 3600 and 'an hour' in text
     assert f'loaded them for {cache.UNUSED // 86400} days' in text

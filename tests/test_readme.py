@@ -1,8 +1,6 @@
 "Promise: what README shows is what happens. Its code runs, and its printed results are the real ones."
 import re
 
-import pytest
-from genopt.cli import main
 from pages import README, ROOT
 
 
@@ -15,12 +13,6 @@ def test_the_code_in_readme(tmp_path, monkeypatch):
 def test_the_two_commands():
     race, test = re.findall(r'^    (python3 .*)$', README.text, re.M)
     assert race.endswith('-m genopt race') and test.endswith('-m pytest')
-
-
-@pytest.mark.parametrize('command', README.commands)
-def test_the_other_commands(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(command.split()) == 0 and capsys.readouterr().out
 
 
 def test_the_links():
