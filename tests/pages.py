@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SESSION = re.compile(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', re.M)  # code, and what it prints
+SESSION = re.compile(r'^>>> (.*\n(?:\.\.\. .*\n)*)((?:(?!>>>).*\n?)*)', re.M)
 
 
 class Page:

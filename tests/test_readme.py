@@ -1,4 +1,4 @@
-"Promise: what README shows is what happens. Its code runs, and its printed results are the real ones."
+"Promise: what README shows is what happens. Its code runs and prints what it says."
 import re
 
 from pages import README, ROOT
