@@ -9,6 +9,6 @@ DISTRIBUTION = 'genopt-torch'  # as in pyproject.toml: on PyPI, `genopt` is anot
 def missing(package: str, needed: str, extra: str) -> str:
     """The sentence for a package that is not installed.
 
-    `needed` says who needs it, as "pictures need"; `extra` is a key of pyproject's `optional-dependencies`.
+    `needed` says who needs it, as "pictures need". `extra` is one of the distribution's extras.
     """
     return f'{package} is not installed, and {needed} it: pip install "{DISTRIBUTION}[{extra}]"'
