@@ -24,7 +24,8 @@ class Loop:
     def one_epoch(self, training):
         self.training = self.model.train(training).training
         with torch.set_grad_enabled(training):
-            for self.x, self.y in self.train if training else self.valid:
+            for batch in self.train if training else self.valid:
+                self.x, self.y = batch
                 self.pred = self.model(self.x)
                 self.loss = self.loss_fn(self.pred, self.y)
                 if self.training:
