@@ -174,7 +174,7 @@ def test_errors(args, error, sentence):
 
 
 def test_errors_of_the_optimizer_are_its_own():
-    with pytest.raises(ValueError, match='`orthogonalize` is for matrices'): descend('muon')
+    with pytest.raises(ValueError, match='`orthogonalize` takes matrices'): descend('muon')
     with pytest.raises(TypeError, match='no part takes `momm`: did you mean `mom`'):
         descend('adam', momm=.9)
     @step

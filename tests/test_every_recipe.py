@@ -4,6 +4,7 @@ kind, and resumes.
 That it does what its paper says is in `test_published.py` and the tests of agreement with torch.
 """
 import inspect
+import re
 import statistics
 
 import pytest
@@ -103,8 +104,9 @@ def test_a_gradient_moves_every_element(recipe):
 # -- a recipe is a handful of lines ----------------------------------------------------------------
 
 def lines(recipe):
-    "Of code and its one line of documentation, the decorator included."
-    return len(inspect.getsource(recipe.fn).strip().splitlines())
+    "Of code, and one for its documentation; the decorator included."
+    source = inspect.getsource(recipe.fn).strip()
+    return len(re.sub(r'"""(.*?)"""', '"', source, flags=re.S).splitlines())
 
 
 def test_recipes_are_short():

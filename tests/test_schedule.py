@@ -156,8 +156,8 @@ def test_a_curve_in_fastais_scheduler():
     (lambda o: exponential(.1, 0.), ValueError,
      'exponential(0.1, 0.0): equal ratios need ends above 0'),
     (lambda o: combined((.5, constant(1)), (.4, constant(2))), ValueError,
-     'combined: shares are at least 0 and add up to 1, and [0.5, 0.4] do not'),
-    (lambda o: combined(constant(1)), TypeError, 'is no piece: give (share of the run, curve)')])
+     'combined: shares are at least 0 and add up to 1, not [0.5, 0.4]'),
+    (lambda o: combined(constant(1)), TypeError, 'is not a piece: give (share of the run, curve)')])
 def test_what_is_wrong_is_said_at_once(make, error, sentence):
     opt = genopt.Adam([param()])
     with pytest.raises(error) as e: make(opt)
