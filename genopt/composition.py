@@ -14,6 +14,7 @@ parameters) is a number that `numbers` is given: `total` computes one parameter'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -38,10 +39,8 @@ class Env(dict[str, Any]):
     def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
            numbers: Mapping[str, Any]) -> Env:
         "What the first part sees."
-        env = cls(numbers, param=param, grad=grad, raw_grad=grad)
-        env.setdefault('place', 0)
-        for k, v in state.items(): env.setdefault(f'prev_{k}', v)
-        return env
+        before = {f'prev_{k}': v for k, v in state.items()}
+        return cls({'place': 0, **before, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad})
 
 
 class Composition:
@@ -56,7 +55,7 @@ class Composition:
         self.number_stats = [k for k, p in self.stats.items() if p.is_number]
         self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
         self.ordered = in_order(self.parts, self.stats)
-        self.number_parts = _numbers_of(self.ordered)
+        self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.gates = [p.out for p in self.ordered if isinstance(p, Gate)]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
@@ -113,16 +112,20 @@ class Composition:
 
         Ends at the first gate that is closed; what comes after it is missing.
         """
-        before = self.before[until.out] if until else self.ordered
-        need = [*self.hypers, *(p.out for p in before if isinstance(p, Total))]
+        parts, need = self.number_parts, [*self.hypers, *self.totals]
+        if until:
+            before = self.before[until.out]
+            parts = [p for p in before if p in parts]
+            need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
         for k in need:
             if k not in hypers:
                 raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
         env = {k: hypers[k] for k in need}
-        env |= {f'prev_{k}': read(state[k]) for k in self.number_stats}
-        for part in _numbers_of(before) if until else self.number_parts:
-            part.put(env, part.checked(part.run(env), env))
-            if isinstance(part, Gate) and not env[part.out]: break
+        for k in self.number_stats: env[f'prev_{k}'] = read(state[k])
+        for part in parts:
+            env[part.out] = out = part.run(env)
+            if not isinstance(out, (int, float, Real, Tensor)): raise part.bad_result(out, env)
+            if isinstance(part, Gate) and not out: break
         return env
 
     def is_closed(self, numbers: Mapping[str, Any]) -> bool:
@@ -140,7 +143,8 @@ class Composition:
         "One parameter's share of a sum over all parameters."
         env = Env.of(param, grad, state, numbers)
         walk(self.sources[total.out], env, run)
-        share: Tensor = total.checked(run(total, env), env)
+        share = run(total, env)
+        if not isinstance(share, Tensor) or share.dim(): raise total.bad_result(share, env)
         return share
 
     def update(self,
@@ -173,8 +177,7 @@ def walk(
 ) -> None:
     "Runs tensor parts in order: each finds what it reads in `env`, and leaves there what it makes."
     for part in parts:
-        if not part.is_off(env): part.put(env, part.checked(run(part, env), env))
-
-
-def _numbers_of(parts: Iterable[Part]) -> list[Part]:
-    return [p for p in parts if p.is_number and not isinstance(p, Total)]
+        if part.switch and part.is_off(env): continue
+        out = run(part, env)
+        if getattr(out, 'shape', None) != env[part.template].shape: raise part.bad_result(out, env)
+        part.put(env, out)

@@ -203,10 +203,6 @@ class Total(_Number):
                               '`update` or `new_param`')
         return self.own_name()
 
-    def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
-        if not isinstance(out, Tensor) or out.dim(): raise self.bad_result(out, env)
-        return out
-
     def wanted(self, env: Mapping[str, Any]) -> str:
         return 'a tensor of one number, such as grad.sum()'
 

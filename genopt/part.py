@@ -92,7 +92,6 @@ class Part:
 
     def is_off(self, env: Mapping[str, Any]) -> bool:
         "True if its switch is 0. A tensor is not, as it may have a derivative."
-        if not self.switch: return False
         return not isinstance(x := env.get(self.switch), Tensor) and bool(x == 0)
 
     def put(self, env: MutableMapping[str, Any], out: Any) -> None:
@@ -102,13 +101,6 @@ class Part:
     def nothing(self, out: Any, env: Mapping[str, Any]) -> Any:
         "The result in place of `out` that changes nothing, for a kernel whose switch may be 0."
         return env[self.template]
-
-    def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
-        "`out`, if it is what such a part returns. Raises PartError if not."
-        fits = (isinstance(out, (Real, Tensor)) if self.is_number else
-                getattr(out, 'shape', None) == env[self.template].shape)
-        if not fits: raise self.bad_result(out, env)
-        return out
 
     def wanted(self, env: Mapping[str, Any]) -> str:
         "What it should return, in words."

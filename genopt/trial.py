@@ -160,9 +160,8 @@ class Trial:
         "The numbers that a total depends on, of which the same is true."
         composition = self.composition
         with self.watch: a, b = (composition.numbers(state, hypers, total) for _ in range(2))
-        read = {*total.reads}.union(*(p.reads for p in composition.sources[total.out]))
         for part in composition.before[total.out]:
-            k = part.out
+            k, read = part.out, composition.source_reads[total.out]
             if part.is_number and k in read and repr(a.get(k)) != repr(b.get(k)):
                 raise _random(part, total)
         return a
