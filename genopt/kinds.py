@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
+from functools import partial
 from numbers import Real
 from typing import Any, Protocol, overload
 
@@ -165,19 +166,18 @@ class _Number(Part):
 
     def result_name(self) -> str:
         for a in self.args:
-            if a in ('update', 'new_param'): more = ''
-            elif a in RESERVED: more = ': read a @total of it'
-            else: continue
+            if a not in RESERVED: continue
+            more = '' if a in ('update', 'new_param') else ': read a @total of it'
             raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
                               f'is a tensor{more}')
         return self.own_name()
 
     def own_name(self) -> str:
         "The function's name, and what was renamed in it."
-        name = self.names.get(self.__name__, self.__name__)
-        if is_reserved(name):
+        given = self.names.get(self.__name__)
+        if is_reserved(name := given or self.__name__):
             raise self.broken(f'`{name}` has a meaning of its own: give it another name')
-        return self.names.get(self.__name__, self.label)
+        return given or self.label
 
 
 class Scalar(_Number):
@@ -231,7 +231,7 @@ class Decorator(Protocol):
 def decorator(kind: type[Part]) -> Decorator:
     "The decorator that makes parts of one kind. It takes the options of that class."
     def decorate(fn: Any=None, /, **options: Any) -> Any:
-        return (lambda f: kind(f, **options)) if fn is None else kind(fn, **options)
+        return partial(kind, **options) if fn is None else kind(fn, **options)
     first = inspect.Parameter('fn', inspect.Parameter.POSITIONAL_ONLY, default=None)
     more = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=getattr(kind, k))
             for k in kind.options]

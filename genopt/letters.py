@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .hypers import TABLE
-from .part import Part
+from .part import Part, with_links
 
 __all__ = ['LETTERS', 'letters', 'idea', 'retyped', 'latex', 'hat']
 
@@ -46,7 +46,7 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     Where two would be alike, a numbered hyperparameter gets the next number, and anything else a
     prime.
     """
-    parts = [*_with_links(parts)]
+    parts = [*with_links(parts)]
     res: dict[str, str] = dict(param='θ', new_param='θ', update='Δθ')
     reserved = {n: LETTERS[n] for n in ('grad', 'raw_grad', 'count')}  # always theirs
     def add(name: str, letter: str) -> None:
@@ -60,13 +60,6 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     for n in {n for p in parts for n in p.reads if n.startswith('prev_')}:
         res[n] = res[n.removeprefix('prev_')].removesuffix('ₜ') + 'ₜ₋₁'
     return res
-
-
-def _with_links(parts: Iterable[Part]) -> Iterator[Part]:
-    "The parts, each after the scalars that it depends on."
-    for p in parts:
-        yield from _with_links(p.links.values())
-        yield p
 
 
 def _numbered(hypers: set[str]) -> dict[str, str]:
@@ -114,7 +107,7 @@ def _typed(part: Part) -> Iterator[tuple[str, str]]:
     "The letters that a part's documentation has, and the names that they now stand for."
     plain = part.under({})
     own = letters([plain])
-    for old, new in zip(_with_links([plain]), _with_links([part])):
+    for old, new in zip(with_links([plain]), with_links([part])):
         for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
             yield own[a], b
             if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]

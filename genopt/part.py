@@ -24,7 +24,7 @@ A part can still be called as a function: `average_grad(m, g, mom=.9)` is m·0.9
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -37,7 +37,7 @@ from .contract import (REQUIRED, ContractError, PartError, check_decorated, code
 from .hypers import did_you_mean
 from .pickling import find, where
 
-__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED']
+__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 
 
 class Part:
@@ -239,3 +239,10 @@ class Part:
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
     def __reduce__(self) -> tuple[Any, ...]:
         return (Part.under, (self.under({}), self.names)) if self.names else (find, where(self))
+
+
+def with_links(parts: Iterable[Part]) -> Iterator[Part]:
+    "The parts, each after the scalars and totals that it depends on."
+    for p in parts:
+        yield from with_links(p.links.values())
+        yield p

@@ -20,7 +20,7 @@ from itertools import combinations
 
 from .contract import ContractError
 from .kinds import Gate, Place, Stat, Step, Total, Transform
-from .part import Part
+from .part import Part, with_links
 
 __all__ = ['placed']
 
@@ -241,7 +241,7 @@ def _own_total(p: Part, shared: set[Part]) -> str:
 
 def _reads(p: Part) -> set[str]:
     "What a part reads, directly or through its scalars. The new parameter has the update in it."
-    names = {*p.reads}.union(*(_reads(link) for link in p.links.values()))
+    names = {name for q in with_links([p]) for name in q.reads}
     return names | {'update'} if 'new_param' in names else names
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ from .contract import REQUIRED, ContractError
 from .part import Part
 from .pickling import where
 from .placing import placed
-from .rule import Rule
+from .rule import Rule, changed
 from .words import Words
 
 __all__ = ['Options', 'Recipe', 'recipe']
@@ -84,7 +84,6 @@ class Recipe:
     def _wrong(self, why: str) -> ContractError:
         return ContractError(f'recipe `{self.__name__}`: {why}')
 
-
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
         options = Words(self.options, self.words).ours(options)
@@ -94,11 +93,9 @@ class Recipe:
 
     def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
         "The rule with these options, of which the last are remembered."
-        own = self.options
-        options = {k: v for k, v in (options or {}).items()
-                   if type(v) is not type(own[k]) or v != own[k]}
+        options = changed(self.options, options or {})
         for k, v in options.items():
-            if isinstance(own[k], bool): check_flag(k, v)
+            if isinstance(self.options[k], bool): check_flag(k, v)
         try: return self._rule(**options)
         except TypeError as e:
             if 'unhashable' not in str(e): raise
@@ -180,10 +177,6 @@ class Recipe:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-
-
-
-
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
@@ -200,20 +193,13 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     return res
 
 
-@overload
-def recipe(fn: Options, /) -> Recipe: ...
-@overload
-def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
-def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
-    """Makes a recipe from a function that returns parts.
+def recipe(**declared: float | str) -> Callable[[Options], Recipe]:
+    """A decorator that makes a recipe of a function that returns parts.
 
-    `defaults` are its own default values of hyperparameters. A string is another word for some of
-    them, one that torch or the authors use: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
+    It is given the recipe's own default values of hyperparameters. A string is another word for
+    some of them, one that torch or the authors use: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
     `@recipe(betas='mom sqr_mom slow_mom')`.
     """
-    if not (fn is None or inspect.isfunction(fn)):
-        raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a '
-                        'function')
-    words = {k: tuple(v.split()) for k, v in defaults.items() if isinstance(v, str)}
-    numbers: dict[str, Any] = {k: v for k, v in defaults.items() if k not in words}
-    return Recipe(fn, numbers, words) if fn else lambda fn: Recipe(fn, numbers, words)
+    words = {k: tuple(v.split()) for k, v in declared.items() if isinstance(v, str)}
+    defaults: dict[str, Any] = {k: v for k, v in declared.items() if k not in words}
+    return lambda fn: Recipe(fn, defaults, words)
