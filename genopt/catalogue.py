@@ -1,4 +1,4 @@
-"What there is: recipes by name and family, parts, and which recipes use which part."
+"The catalogue: recipes by name and family, parts, modifiers, and the recipes that use a part."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -122,7 +122,7 @@ DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
-    "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
+    "The parts that can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
     module = parts.modifiers
     names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
     names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}

@@ -1,4 +1,4 @@
-"""A composition: an ordered list of parts, and the pure function that they are together.
+"""A composition: an ordered list of parts, which together are one pure function.
 
     >>> adam = Composition([average_grad, average_sqr_grad, step_count, adam_step])
     >>> state = adam.init(param)                # {'grad_avg': zeros, 'sqr_avg': zeros, 'count': 0}
@@ -8,8 +8,8 @@
 
 A step has two halves. `numbers` runs the scalars and the stats that are numbers, in plain Python,
 once for all parameters that share their values. `update` runs the other parts on one parameter's
-tensors. Both walk down the list; a part sees what the parts before it made. A total (a sum over all
-parameters) is a number that `numbers` is given: `total` computes one parameter's share of it.
+tensors. Both walk down the list; a part sees the results of the parts before it. A total (a sum
+over all parameters) is given to `numbers`: `total` computes one parameter's share of it.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
 
 class Env(dict[str, Any]):
-    "What parts read, by name. `new_param` is the parameter with the update so far."
+    "The values that parts read, by name. `new_param` is the parameter with the update so far."
     def __missing__(self, name: str) -> Any:
         if name == 'new_param': return self['param'] + self['update']
         raise KeyError(name)
@@ -38,13 +38,14 @@ class Env(dict[str, Any]):
     @classmethod
     def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
            numbers: Mapping[str, Any]) -> Env:
-        "What the first part sees."
+        "The values before the first part runs."
         before = {f'prev_{k}': v for k, v in state.items()}
-        return cls({'place': 0, **before, **numbers, 'param': param, 'grad': grad, 'raw_grad': grad})
+        tensors = dict(param=param, grad=grad, raw_grad=grad)
+        return cls({'place': 0, **before, **numbers, **tensors})
 
 
 class Composition:
-    """An ordered list of parts that make an optimizer, or ContractError says what to write instead.
+    """An ordered list of parts that make an optimizer. Raises ContractError, with advice, if not.
 
     `parts` are the parts as listed, `ordered` as they run, `stats` the stats by name, and `hypers`
     the hyperparameters with their defaults.
@@ -62,8 +63,8 @@ class Composition:
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
-        # Totals by name; and by a total's name, the parts before it, those it is made of, and what
-        # it and these read
+        # Totals by name; and for each, the parts before it, those of them on which it depends, and
+        # the names that it and these read
         self.totals = {p.out: p for p in self.ordered if isinstance(p, Total)}
         self.before = {k: self.ordered[:self.ordered.index(p)] for k, p in self.totals.items()}
         self.sources = {k: self._sources(p) for k, p in self.totals.items()}
@@ -71,10 +72,10 @@ class Composition:
                              for k, p in self.totals.items()}
         self.hypers, self._clashes = merged_hypers(self.ordered)
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
-        # What a part itself calls each hyperparameter, whatever its name is now
+        # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
         self.original_names |= {new: old for p in self.ordered for old, new in p.keywords}
-        self.tried: set[Any] = set()  # what it was rehearsed on
+        self.tried: set[Any] = set()  # the trials that it has passed
 
     def _sources(self, total: Part) -> list[Part]:
         "The tensor parts whose results a total needs, directly or through others, in order."
@@ -106,11 +107,11 @@ class Composition:
     def numbers(self,
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
         hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
-        until: Part | None=None     # A total, for only what comes before it
+        until: Part | None=None     # A total: only the parts before it run
     ) -> dict[str, Any]:  # Hyperparameters, scalars, stats that are numbers: `prev_count`, `count`
         """The half of a step that is plain numbers, for all parameters with equal numbers in state.
 
-        Ends at the first gate that is closed; what comes after it is missing.
+        Ends at the first gate that is closed: the numbers after it are missing.
         """
         parts, need = self.number_parts, [*self.hypers, *self.totals]
         if until:
@@ -129,7 +130,7 @@ class Composition:
         return env
 
     def is_closed(self, numbers: Mapping[str, Any]) -> bool:
-        "True if a gate is closed in what `numbers` returned, so that this step does not happen."
+        "True if `numbers` met a closed gate, so that this step does not happen."
         return any(k in numbers and not numbers[k] for k in self.gates)
 
     def total(self,
@@ -172,10 +173,10 @@ class Composition:
 
 def walk(
     parts: Iterable[Part],  # Some of a composition's `tensor_parts`, in order
-    env: Env,               # What the parts make is added
+    env: Env,               # Their results are added
     run: Run=Part.run
 ) -> None:
-    "Runs tensor parts in order: each finds what it reads in `env`, and leaves there what it makes."
+    "Runs tensor parts in order: each reads from `env`, and leaves its result there."
     for part in parts:
         if part.switch and part.is_off(env): continue
         out = run(part, env)

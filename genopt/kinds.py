@@ -1,4 +1,4 @@
-"""The kinds of parts. A class says what a part's result means, and its decorator makes such parts.
+"""The kinds of parts. A class gives the results of its parts their meaning; a decorator makes them.
 
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
@@ -10,8 +10,7 @@
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
-gate reads only numbers. While it says no, what stands before it in the list has happened, and
-nothing else.
+gate reads only numbers. While it says no, only the parts before it in the list take effect.
 """
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ __all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Place', 'dec
 
 class Place(IntEnum):
     "The places of a list of parts, from its beginning to its end."
-    GATES = auto()         # may this step happen? With what that depends on
+    GATES = auto()         # gates, and the parts on which they depend
     NUMBERS = auto()       # counts, and numbers made of them
     GRADIENT = auto()      # changes of the gradient
     RULE = auto()          # the recipe's own parts; stats and steps that are added
@@ -173,7 +172,7 @@ class _Number(Part):
         return self.own_name()
 
     def own_name(self) -> str:
-        "The function's name, and what was renamed in it."
+        "The function's name, with its renamed arguments."
         given = self.names.get(self.__name__)
         if is_reserved(name := given or self.__name__):
             raise self.broken(f'`{name}` has a meaning of its own: give it another name')
@@ -208,10 +207,9 @@ class Total(_Number):
 
 
 class Gate(_Number):
-    """A part that says whether a step may happen: true or false, made of numbers.
+    """A part that lets a step happen or not: true or false, made of numbers.
 
-    If it is false, stats that are numbers and stand before it have their new values, and nothing
-    else has changed.
+    If it is false, only the stats before it that are numbers change.
     """
     kind, note, place = 'gate', 'else nothing happens', Place.GATES
 

@@ -12,7 +12,7 @@ decorator gives the recipe's own default values for them. `Adam(params, amsgrad=
 takes both, under our names or torch's, and makes an Optimizer.
 
 A recipe and parts that modify it make another recipe, `AdamW + clip_by_global_norm + lookahead`.
-Where each part goes follows from what it reads: see `Recipe.__add__`.
+The place of each part follows from the names that it reads: see `Recipe.__add__`.
 """
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Recipe:
     """An optimizer by name: call it with parameters. Made by `@recipe`.
 
     `options` are the arguments of its function, `defaults` its own default values of
-    hyperparameters, `words` what it answers to beside our names and torch's common ones.
+    hyperparameters, `words` its own words beside our names and torch's common ones.
     """
     def __init__(self,
         fn: Options,                          # From options to parts
@@ -118,12 +118,12 @@ class Recipe:
 
         From first to last there come gates, changes of the gradient, the recipe's own parts,
         changes of the update, decoupled weight decay, changes of the update that are declared
-        with `decay=True`, and readers of the new parameter. No part comes before what it reads,
-        or after what reads it. Parts that read what others make keep the order in which they were
-        added: a stat that is given before a change of the gradient sees the gradient before the
-        change. Parts that the recipe has already are left out, and a part with a `switch`, such
-        as `weight_decay`, replaces those with the same one. Raises ContractError if the parts do
-        not make an optimizer.
+        with `decay=True`, and readers of the new parameter. No part comes before those whose
+        results it reads. New parts that read each other's results keep the order in which they
+        were added: a stat that is given before a change of the gradient sees the gradient before
+        the change. Parts that the recipe has already are left out, and a part with a `switch`,
+        such as `weight_decay`, replaces those with the same one. Raises ContractError if the parts
+        do not make an optimizer.
         """
         parts: Any = [extra]
         if isinstance(extra, Iterable) and not isinstance(extra, str): parts = extra
@@ -164,8 +164,8 @@ class Recipe:
     def explain(self, **options_and_hypers: Any) -> Any:
         """The equations of its parts and of them together, its hyperparameters, memory and sources.
 
-        Takes what a call takes, without the parameters. Print it, or leave it at the end of a
-        notebook's cell.
+        It takes the arguments of a call, without the parameters. Print it, or leave it at the end
+        of a notebook's cell.
         """
         from .study.explain import explain  # a door up: a recipe can be explained
         return explain(self, **options_and_hypers)
@@ -184,7 +184,7 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *labels])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
-    # Where defaults differ, those of the recipe hold; but a decay that is added has its own
+    # Where defaults differ, the recipe's hold, except for a decay that is added
     hypers = base.rule().composition.hypers
     own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
     own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}

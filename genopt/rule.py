@@ -56,7 +56,7 @@ class Rule:
 
     def bind(self,
         given: Mapping[str, Any],        # Only words that the rule knows
-        fallback: Mapping[str, Any]={}   # What holds otherwise, before the defaults
+        fallback: Mapping[str, Any]={}   # Values for the rest, before the defaults
     ) -> tuple[Rule, dict[str, Any]]:
         """The rule that these options choose, and a value for each hyperparameter, under our names.
 
@@ -76,7 +76,7 @@ class Rule:
         return rule, {k: check(k, v, rule.composition.original_names[k]) for k, v in values.items()}
 
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        "The options among what was given, under our names."
+        "The options in `given`, under our names."
         means = self.words.means
         found = {w: v for w, v in given.items() if {*means.get(w, ' ')} <= {*self.options}}
         return self.words.ours(found)

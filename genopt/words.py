@@ -1,4 +1,4 @@
-"""Words: what a rule answers to, and how a group keeps what it was told.
+"""Words: the names for hyperparameters and options that a rule takes, and that a group keeps.
 
 A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to
 torch's words for them too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its
@@ -11,8 +11,7 @@ own, from its twin in torch.optim or from its authors: RMSprop's `alpha` is `sqr
     >>> words.torchs(dict(lr=.1, mom=.9, sqr_mom=.99, wd=.01))
     {'lr': 0.1, 'betas': (0.9, 0.99), 'weight_decay': 0.01}
 
-A parameter group is kept in torch's words, so that a plain copy of it is what torch's group would
-be.
+A parameter group is kept in torch's words, so a plain copy of it looks like a group of torch's.
 """
 from __future__ import annotations
 

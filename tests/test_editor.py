@@ -79,13 +79,13 @@ def test_mypy_strict_passes_a_users_script_and_finds_typos(tmp_path):
     (tmp_path/'script.py').write_text(SCRIPT)
     typos = '\n'.join(line for line, _ in TYPOS)
     (tmp_path/'typos.py').write_text(f'import genopt, torch\nps = [torch.zeros(2)]\n{typos}\n')
-    run = subprocess.run([sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10',
-                          '--cache-dir',
-                          ROOT/'.mypy_cache', 'script.py', 'typos.py'], cwd=tmp_path,
-                          capture_output=True, text=True)
+    command = [sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10', '--cache-dir',
+               ROOT/'.mypy_cache', 'script.py', 'typos.py']
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert 'script.py:' not in run.stdout, run.stdout
-    for i, (_, error) in enumerate(TYPOS): assert any(f'typos.py:{i + 3}:' in line and error in line
-                                                      for line in run.stdout.splitlines()), run.stdout
+    lines = run.stdout.splitlines()
+    for i, (_, error) in enumerate(TYPOS, 3):
+        assert any(f'typos.py:{i}:' in line and error in line for line in lines), run.stdout
 
 
 def test_a_users_script_prints_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Promise: `recipe + parts` is what a careful person would write: the parts, their order, the numbers.
+"""Promise: `recipe + parts` is what a careful person would write: parts, order and numbers.
 
 Each story has small parts of its own, and two lists: the parts that are added, and all parts as
 written by hand.
