@@ -1,13 +1,13 @@
-"A training loop in fastai's style, callbacks included: the optimizer asks for nothing more. Run it, or import `Loop`."
+"A training loop with callbacks in fastai's style. Run it, or import `Loop`."
 import genopt
 import torch
-from torch import nn
 
 
 class Loop:
-    "Trains `model`. A callback has methods named like events, and finds all that the loop knows in `self.loop`."
+    "Trains `model`. A callback has methods named like events, and finds the loop in `self.loop`."
     def __init__(self, model, train, valid, loss_fn, opt, cbs=()):
-        self.model, self.train, self.valid, self.loss_fn, self.opt, self.cbs = model, train, valid, loss_fn, opt, [*cbs]
+        self.model, self.train, self.valid = model, train, valid
+        self.loss_fn, self.opt, self.cbs = loss_fn, opt, [*cbs]
         for cb in self.cbs: cb.loop = self
 
     def event(self, name):
@@ -16,8 +16,7 @@ class Loop:
     def fit(self, epochs):
         self.epochs = epochs
         self.event('before_fit')
-        for epoch in range(epochs):
-            self.epoch = epoch
+        for self.epoch in range(epochs):
             for training in (True, False): self.one_epoch(training)
             self.event('after_epoch')
         self.event('after_fit')
@@ -53,7 +52,9 @@ class Accuracy:
 if __name__ == '__main__':
     from sklearn.datasets import load_digits
     rows = [(torch.tensor(x / 16).float(), y) for x, y in zip(*load_digits(return_X_y=True))]
-    train, valid = (torch.utils.data.DataLoader(r, 64, shuffle=len(r) > 500) for r in (rows[:1400], rows[1400:]))
-    model, accuracy = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), Accuracy()
-    Loop(model, train, valid, nn.CrossEntropyLoss(), genopt.AdamW(model.parameters()), [OneCycle(.01), accuracy]).fit(5)
+    train = torch.utils.data.DataLoader(rows[:1400], 64, shuffle=True)
+    valid = torch.utils.data.DataLoader(rows[1400:], 64)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    opt, accuracy = genopt.AdamW(model.parameters()), Accuracy()
+    Loop(model, train, valid, torch.nn.CrossEntropyLoss(), opt, [OneCycle(.01), accuracy]).fit(5)
     for i, a in enumerate(accuracy.history, 1): print(f'epoch {i}: {a:.1%} right')

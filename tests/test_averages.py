@@ -46,7 +46,7 @@ def test_swap(dtype):
     with opt.swapped():
         assert torch.equal(p, avg.to(dtype)) and not torch.equal(p, own)
         with pytest.raises(RuntimeError, match=r'swapped with their averages: call swap\(\) '
-                                               r'again before step\(\)'):
+                                               r'before step\(\)'):
             opt.step()
     assert torch.equal(p, own) and torch.equal(opt.state[p]['param_avg'], avg)
     opt.step()

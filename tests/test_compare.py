@@ -132,7 +132,7 @@ def test_without_the_extra():
             'try: genopt.family()\nexcept ImportError as e: print(e)\n')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout == ('matplotlib is not installed, and pictures need it: '
-                           'pip install "genopt[study]"\n')
+                           'pip install "genopt-torch[study]"\n')
 
 
 # -- commands --------------------------------------------------------------------------------------

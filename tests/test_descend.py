@@ -360,7 +360,7 @@ def test_without_matplotlib(tmp_path, capsys, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     path = descend([sgd_step], steps=1, lr=.001)  # paths go without
-    sentence = 'matplotlib is not installed, and pictures need it: pip install "genopt[study]"'
+    sentence = 'matplotlib is not installed, and pictures need it: pip install "genopt-torch[study]"'
     for draw in path.plot, lambda: animate([path]):
         with pytest.raises(ImportError) as e: draw()
         assert str(e.value) == sentence

@@ -1,36 +1,74 @@
-"Promise: the Python in docs/*.md runs, links lead somewhere, and a checkpoint saved as shown there survives a kill."
+"""Promise: what docs/*.md show is what happens, and links lead somewhere.
+
+A checkpoint saved as shown survives a kill.
+"""
 import re
 import signal
+import socket
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
+import genopt
+import matplotlib
 import pytest
 import torch
-from test_readme import run_session
-
+from genopt.cli import main
 from genopt.engines import cache, toolchain
+from genopt.extras import DISTRIBUTION
+from pages import DOCS, README, ROOT, Page
+from PIL import Image
 
-DOCS = Path(__file__).parents[1] / 'docs'
-PAGES = sorted(DOCS.glob('*.md'))
+CHECKPOINTS = Page('docs/checkpoints.md')
 
 
-def blocks(page): return re.findall(r'```python\n(.*?)```', page.read_text(encoding='utf-8'), re.S)
+def names_for(page):
+    "What a page says are the reader's own: data and a network for a fastai Learner."
+    if page.path.stem != 'training': return {}
+    import learners
+    learn = learners.learner(genopt.Adam)
+    return dict(Learner=partial(learners.Learner, loss_func=learn.loss_func), dls=learn.dls,
+                net=learn.model, splitter=learners.split)
 
 
-@pytest.mark.parametrize('page', [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
-def test_the_code_in_docs(page, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings('ignore')  # those of the trainers
+@pytest.mark.parametrize('page', [p for p in DOCS if p.blocks], ids=repr)
+def test_the_code_in_docs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks(page):
-        if block.startswith('>>>'): run_session(block, names)
-        else: exec(compile(block, page.name, 'exec'), names)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    alone = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)  # torchrun's
+    for name, value in alone.items(): monkeypatch.setenv(name, value)
+    with matplotlib.rc_context(): page.run(names_for(page))
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize('page, command', [(p, c) for p in DOCS for c in p.commands], ids=repr)
+def test_the_commands_in_docs(page, command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 0 and capsys.readouterr().out
+    for name in re.findall(r'\S+\.png', command):
+        with Image.open(tmp_path / name) as picture: assert picture.size > (400, 200)
+
+
+@pytest.mark.parametrize('page', DOCS, ids=repr)
 def test_the_links_in_docs(page):
-    for link in re.findall(r'\]\(([^)#:]+)[^):]*\)', page.read_text(encoding='utf-8')):
-        assert (DOCS / link).is_file(), link
+    for link in page.links: assert (page.path.parent / link).is_file(), link
+
+
+def test_every_page_can_be_found():
+    pages = [README, *DOCS]
+    linked = {(page.path.parent / link).resolve() for page in pages for link in page.links}
+    assert {page.path for page in DOCS} <= linked
+
+
+def test_the_distribution_has_one_name():
+    project = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+    assert f'[project]\nname = "{DISTRIBUTION}"\n' in project
+    told = ['pyproject.toml', '*.md', 'docs/*.md', 'nbs/*.ipynb', 'genopt/**/*.py']
+    for path in [path for pattern in told for path in ROOT.glob(pattern)]:
+        wrong = re.findall(r'install \W*genopt\b(?!-)|"genopt\[', path.read_text(encoding='utf-8'))
+        assert not wrong, path
 
 
 KILLED = """
@@ -42,22 +80,24 @@ save({'step': 2, 'much': torch.ones(100_000), 'last': Deadly()}, 'run.pt')
 
 
 def test_a_kill_while_a_checkpoint_is_saved(tmp_path):
-    show = blocks(DOCS / 'checkpoints.md')[0]
-    script = show + "\nsave({'step': 1}, 'run.pt')\n" + KILLED
+    script = CHECKPOINTS.blocks[0] + "\nsave({'step': 1}, 'run.pt')\n" + KILLED
     done = subprocess.run([sys.executable, '-c', script], cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL and torch.load(tmp_path / 'run.pt') == {'step': 1}
 
 
 def test_a_checkpoint_has_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
-    exec(blocks(DOCS / 'checkpoints.md')[0], names := {})
+    exec(CHECKPOINTS.blocks[0], names := {})
     happened, os = [], names['os']
     for name in 'fsync', 'replace':
-        monkeypatch.setattr(os, name, lambda *args, f=getattr(os, name): (happened.append(f.__name__), f(*args)))
+        def noted(*args, f=getattr(os, name)): happened.append(f.__name__); return f(*args)
+        monkeypatch.setattr(os, name, noted)
     names['save']({'step': 1}, tmp_path / 'run.pt')
-    assert happened == ['fsync', 'replace', 'fsync'] and [p.name for p in tmp_path.iterdir()] == ['run.pt']
+    assert happened == ['fsync', 'replace', 'fsync']
+    assert [p.name for p in tmp_path.iterdir()] == ['run.pt']
 
 
 def test_the_numbers_that_docs_say_of_kernels():
-    text = (DOCS / 'kernels.md').read_text(encoding='utf-8')
-    assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text and cache.ABANDONED == 3600 and 'an hour' in text
+    text = Page('docs/kernels.md').text
+    assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text
+    assert cache.ABANDONED == 3600 and 'an hour' in text
     assert f'loaded them for {cache.UNUSED // 86400} days' in text

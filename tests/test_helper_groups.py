@@ -130,7 +130,7 @@ def test_shared_and_frozen_parameters(model):
     (lambda m: route(m, {'rest': Muon}), TypeError,
      'rule `rest` gets Muon: give a dict, such as dict(parts=Muon)'),
     (lambda m: route(m, {3: {}}), TypeError,
-     'a rule is a word, a pattern for names or a function, and 3 is none'),
+     'a rule is a word, a pattern for names or a function, not 3'),
     (lambda m: route(m, {'rest': dict(params=[])}), TypeError,
      'rule `rest`: its `params` are those that it catches'),
     (lambda m: layer_lrs(m, lr='x'), TypeError, "`lr` = 'x': give a number, not a str"),
@@ -148,8 +148,8 @@ def test_shared_and_frozen_parameters(model):
     (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks', 'head', 'tail']), ValueError,
      'layer `tail` has no parameters that require'),
     (lambda m: Optimizer(route(m, {'rest': dict(parts=Muon)}), lr=.1), ValueError,
-     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` is for matrices, and '
-     'this has 1 dimensions: give it to a group with other parts (see `route`)')])
+     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` takes matrices, and '
+     'this has 1 dimension: give it to a group with other parts (see `route`)')])
 def test_what_is_wrong(model, make, error, why):
     with pytest.raises(error) as e: make(model)
     assert str(e.value).startswith(why)

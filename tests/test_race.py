@@ -120,4 +120,4 @@ def test_a_missing_extra(package, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     sentence = fails(capsys, '--out', tmp_path)
     assert sentence == (f'{package} is not installed, and the race needs it: '
-                        'pip install "genopt[race]"')
+                        'pip install "genopt-torch[race]"')

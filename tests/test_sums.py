@@ -47,10 +47,10 @@ def test_a_sum_is_a_recipe():
 
 
 @pytest.mark.parametrize('extra, why', [
-    (AdamW, 'Adam + ... takes a part, or several in a list, and AdamW is a recipe'),
-    (3, 'Adam + ... takes a part, or several in a list, and 3 is none'),
+    (AdamW, 'Adam + ... takes a part, or several in a list, not AdamW, which is a recipe'),
+    (3, 'Adam + ... takes a part, or several in a list, not 3'),
     ([genopt.cautious, 'x'],
-     "Adam + ... takes a part, or several in a list, and 'x' is none"),
+     "Adam + ... takes a part, or several in a list, not 'x'"),
     (genopt.parts.max_grad.rename(grad_max='sqr_avg'),
      'recipe `Adam + max_grad[grad_max=sqr_avg]`: `average_sqr_grad` and '
      '`max_grad[grad_max=sqr_avg]` both keep `sqr_avg`: leave one out, '
@@ -80,7 +80,7 @@ def test_a_place_where_it_cannot_work(parts, why):
 def test_matrix_parts_on_what_is_no_matrix():
     model = torch.nn.Linear(3, 2)
     with pytest.raises(ValueError, match=r'`bias` \(shape \(2,\), float32\): `orthogonalize` '
-                                         r'is for matrices, and this has 1 dimensions'):
+                                         r'takes matrices, and this has 1 dimension:'):
         genopt.Muon(model.named_parameters())
     with pytest.raises(ValueError,
                        match='parameter 0 of group 0 .*: `orthogonalize` takes no complex numbers'):

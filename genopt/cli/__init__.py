@@ -15,6 +15,7 @@ from typing import Any
 from fastcore.script import anno_parser
 
 from .. import __version__
+from ..extras import missing
 from ..hypers import did_you_mean
 
 __all__ = ['main', 'Stop', 'one_of', 'require', 'write', 'COMMANDS']
@@ -63,8 +64,7 @@ def require(command: str, *packages: str) -> None:
     for package in packages:
         try: import_module(package)
         except ImportError:
-            raise Stop(f'{package} is not installed, and the {command} needs it: '
-                       f'pip install "genopt[{command}]"') from None
+            raise Stop(missing(package, f'the {command} needs', command)) from None
 
 
 def one_of(**options: Any) -> None:

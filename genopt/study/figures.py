@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from ..extras import missing
+
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
 __all__ = ['figure', 'COLORS', 'MARKS', 'LINES']
@@ -30,8 +32,7 @@ def figure(
         from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('matplotlib is not installed, and pictures need it: '
-                          'pip install "genopt[study]"') from None
+        raise ImportError(missing('matplotlib', 'pictures need', 'study')) from None
 
     class Picture(Figure):  # a notebook shows a plain Figure only after pyplot was imported
         def _repr_png_(self) -> bytes:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from ..extras import missing
+
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Formulas', 'Sentences', 'Code', 'Math', 'Note',
            'Text', 'Markdown', 'Html', 'aligned']
 
@@ -156,8 +158,7 @@ class Html(Form):
     def math(self, formula: Math) -> str:
         try: from latex2mathml.converter import convert
         except ImportError:
-            raise ImportError('latex2mathml is not installed, and HTML needs it: '
-                              'pip install "genopt[study]"') from None
+            raise ImportError(missing('latex2mathml', 'HTML needs', 'study')) from None
         found = str(convert(formula.latex))
         return found.replace('<math ', '<math displaystyle="true" ', 1)
 
