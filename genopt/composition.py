@@ -30,18 +30,21 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
 
 class Env(dict[str, Any]):
-    "The values that parts read, by name. `new_param` is the parameter with the update so far."
+    "The values that parts read, by name. `new_param` follows from the update; `place` may be 0."
     def __missing__(self, name: str) -> Any:
         if name == 'new_param': return self['param'] + self['update']
+        if name == 'place': return 0
         raise KeyError(name)
 
     @classmethod
     def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
            numbers: Mapping[str, Any]) -> Env:
         "The values before the first part runs."
-        before = {f'prev_{k}': v for k, v in state.items()}
-        tensors = dict(param=param, grad=grad, raw_grad=grad)
-        return cls({'place': 0, **before, **numbers, **tensors})
+        env = cls()
+        for k, v in state.items(): env[f'prev_{k}'] = v
+        env |= numbers
+        env['param'], env['grad'], env['raw_grad'] = param, grad, grad
+        return env
 
 
 class Composition:

@@ -58,7 +58,7 @@ class Stat(Part):
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
-        self.reads[0] = f'prev_{self.out}'
+        self.reads[0] = self.template = f'prev_{self.out}'
         reads_nothing = all(a.kind == a.KEYWORD_ONLY for a in self._init_args())
         self.is_number = isinstance(self.init, Real) or callable(self.init) and reads_nothing
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +52,7 @@ class Part:
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     is_shared: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # beside its equation
+    template: str = ''       # the name of the tensor whose shape its result has
     out: str                 # the name of its result
 
     def __init__(self,
@@ -69,6 +69,7 @@ class Part:
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
         self._read_signature()
+        self.template = self.template or next(iter(self.reads), '')
 
     # -- what kinds change -------------------------------------------------------------------------
 
@@ -80,11 +81,6 @@ class Part:
     def place(self) -> int:
         "Its place in `recipe + part`, a `kinds.Place`."
         raise NotImplementedError
-
-    @cached_property
-    def template(self) -> str:
-        "The name of the tensor whose shape its result has."
-        return next(iter(self.reads), '')
 
     def init_parameters(self) -> list[inspect.Parameter]:
         "The hyperparameters with which its state begins, as arguments."
