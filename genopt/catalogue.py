@@ -1,15 +1,16 @@
-"What there is: recipes by name and family, parts, and which recipes use which part."
+"The catalogue: recipes by name and family, parts, modifiers, and the recipes that use a part."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from inspect import isfunction
 from itertools import product
 from types import ModuleType
 from typing import Any, NamedTuple, get_args, get_type_hints, overload
 
 from . import parts, zoo
 from .composition import Composition
-from .part import Part
+from .part import Part, with_links
 from .recipe import Options, Recipe, recipe as make
 from .rule import Rule
 
@@ -77,20 +78,21 @@ def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Optio
     for some of them: `@recipe(sqr_mom=.99, alpha='sqr_mom')`. Raises KeyError with the nearest
     name if there is no recipe of that name.
     """
-    return find(fn) if isinstance(fn, str) else make(fn, **defaults)
+    if isinstance(fn, str): return find(fn)
+    if fn is None: return make(**defaults)
+    if isfunction(fn): return make(**defaults)(fn)
+    raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a function')
 
 
 def users(part: Part) -> list[str]:
     "The names of the recipes that use a part, with any options and under any names."
-    def use(recipe: Recipe) -> bool: return any(part.fn in reach(ps) for _, ps in choices(recipe))
-    return [name for name in zoo.__all__ if use(getattr(zoo, name))]
+    return [name for name in zoo.__all__
+            if any(part.fn in reach(ps) for _, ps in choices(getattr(zoo, name)))]
 
 
 def reach(parts: Iterable[Part]) -> set[object]:
     "The functions of parts and of the scalars that they depend on."
-    res: set[object] = set()
-    for p in parts: res |= {p.fn} | reach(p.links.values())
-    return res
+    return {p.fn for p in with_links(parts)}
 
 
 def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
@@ -120,11 +122,10 @@ DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
-    "What can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
+    "The parts that can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
     module = parts.modifiers
     names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
     names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
-    groups = {n: o for n, o in names.items() if isinstance(o, tuple)}
-    inner = {p for parts in groups.values() for p in parts}
+    inner = {p for o in names.values() if isinstance(o, tuple) for p in o}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
-            if n in groups or not o.is_shared and o not in inner}
+            if isinstance(o, tuple) or not o.is_shared and o not in inner}

@@ -1,4 +1,4 @@
-"""A composition: an ordered list of parts, and the pure function that they are together.
+"""A composition: an ordered list of parts, which together are one pure function.
 
     >>> adam = Composition([average_grad, average_sqr_grad, step_count, adam_step])
     >>> state = adam.init(param)                # {'grad_avg': zeros, 'sqr_avg': zeros, 'count': 0}
@@ -8,12 +8,13 @@
 
 A step has two halves. `numbers` runs the scalars and the stats that are numbers, in plain Python,
 once for all parameters that share their values. `update` runs the other parts on one parameter's
-tensors. Both walk down the list; a part sees what the parts before it made. A total (a sum over all
-parameters) is a number that `numbers` is given: `total` computes one parameter's share of it.
+tensors. Both walk down the list; a part sees the results of the parts before it. A total (a sum
+over all parameters) is given to `numbers`: `total` computes one parameter's share of it.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -29,23 +30,25 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
 
 class Env(dict[str, Any]):
-    "What parts read, by name. `new_param` is the parameter with the update so far."
+    "The values that parts read, by name. `new_param` follows from the update; `place` may be 0."
     def __missing__(self, name: str) -> Any:
         if name == 'new_param': return self['param'] + self['update']
+        if name == 'place': return 0
         raise KeyError(name)
 
     @classmethod
     def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
            numbers: Mapping[str, Any]) -> Env:
-        "What the first part sees."
-        env = cls(numbers, param=param, grad=grad, raw_grad=grad)
-        env.setdefault('place', 0)
-        for k, v in state.items(): env.setdefault(f'prev_{k}', v)
+        "The values before the first part runs."
+        env = cls()
+        for k, v in state.items(): env[f'prev_{k}'] = v
+        env |= numbers
+        env['param'], env['grad'], env['raw_grad'] = param, grad, grad
         return env
 
 
 class Composition:
-    """An ordered list of parts that make an optimizer, or ContractError says what to write instead.
+    """An ordered list of parts that make an optimizer. Raises ContractError, with advice, if not.
 
     `parts` are the parts as listed, `ordered` as they run, `stats` the stats by name, and `hypers`
     the hyperparameters with their defaults.
@@ -56,15 +59,15 @@ class Composition:
         self.number_stats = [k for k, p in self.stats.items() if p.is_number]
         self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
         self.ordered = in_order(self.parts, self.stats)
-        self.number_parts = _numbers_of(self.ordered)
+        self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.gates = [p.out for p in self.ordered if isinstance(p, Gate)]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
-        # Totals by name; and by a total's name, the parts before it, those it is made of, and what
-        # it and these read
+        # Totals by name; and for each, the parts before it, those of them on which it depends, and
+        # the names that it and these read
         self.totals = {p.out: p for p in self.ordered if isinstance(p, Total)}
         self.before = {k: self.ordered[:self.ordered.index(p)] for k, p in self.totals.items()}
         self.sources = {k: self._sources(p) for k, p in self.totals.items()}
@@ -72,10 +75,10 @@ class Composition:
                              for k, p in self.totals.items()}
         self.hypers, self._clashes = merged_hypers(self.ordered)
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
-        # What a part itself calls each hyperparameter, whatever its name is now
+        # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
         self.original_names |= {new: old for p in self.ordered for old, new in p.keywords}
-        self.tried: set[Any] = set()  # what it was rehearsed on
+        self.tried: set[Any] = set()  # the trials that it has passed
 
     def _sources(self, total: Part) -> list[Part]:
         "The tensor parts whose results a total needs, directly or through others, in order."
@@ -107,26 +110,30 @@ class Composition:
     def numbers(self,
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
         hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
-        until: Part | None=None     # A total, for only what comes before it
+        until: Part | None=None     # A total: only the parts before it run
     ) -> dict[str, Any]:  # Hyperparameters, scalars, stats that are numbers: `prev_count`, `count`
         """The half of a step that is plain numbers, for all parameters with equal numbers in state.
 
-        Ends at the first gate that is closed; what comes after it is missing.
+        Ends at the first gate that is closed: the numbers after it are missing.
         """
-        before = self.before[until.out] if until else self.ordered
-        need = [*self.hypers, *(p.out for p in before if isinstance(p, Total))]
+        parts, need = self.number_parts, [*self.hypers, *self.totals]
+        if until:
+            before = self.before[until.out]
+            parts = [p for p in before if p in parts]
+            need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
         for k in need:
             if k not in hypers:
                 raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
         env = {k: hypers[k] for k in need}
-        env |= {f'prev_{k}': read(state[k]) for k in self.number_stats}
-        for part in _numbers_of(before) if until else self.number_parts:
-            part.put(env, part.checked(part.run(env), env))
-            if isinstance(part, Gate) and not env[part.out]: break
+        for k in self.number_stats: env[f'prev_{k}'] = read(state[k])
+        for part in parts:
+            env[part.out] = out = part.run(env)
+            if not isinstance(out, (int, float, Real, Tensor)): raise part.bad_result(out, env)
+            if isinstance(part, Gate) and not out: break
         return env
 
     def is_closed(self, numbers: Mapping[str, Any]) -> bool:
-        "True if a gate is closed in what `numbers` returned, so that this step does not happen."
+        "True if `numbers` met a closed gate, so that this step does not happen."
         return any(k in numbers and not numbers[k] for k in self.gates)
 
     def total(self,
@@ -140,7 +147,8 @@ class Composition:
         "One parameter's share of a sum over all parameters."
         env = Env.of(param, grad, state, numbers)
         walk(self.sources[total.out], env, run)
-        share: Tensor = total.checked(run(total, env), env)
+        share = run(total, env)
+        if not isinstance(share, Tensor) or share.dim(): raise total.bad_result(share, env)
         return share
 
     def update(self,
@@ -168,13 +176,12 @@ class Composition:
 
 def walk(
     parts: Iterable[Part],  # Some of a composition's `tensor_parts`, in order
-    env: Env,               # What the parts make is added
+    env: Env,               # Their results are added
     run: Run=Part.run
 ) -> None:
-    "Runs tensor parts in order: each finds what it reads in `env`, and leaves there what it makes."
+    "Runs tensor parts in order: each reads from `env`, and leaves its result there."
     for part in parts:
-        if not part.is_off(env): part.put(env, part.checked(run(part, env), env))
-
-
-def _numbers_of(parts: Iterable[Part]) -> list[Part]:
-    return [p for p in parts if p.is_number and not isinstance(p, Total)]
+        if part.switch and part.is_off(env): continue
+        out = run(part, env)
+        if getattr(out, 'shape', None) != env[part.template].shape: raise part.bad_result(out, env)
+        part.put(env, out)

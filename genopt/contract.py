@@ -1,9 +1,10 @@
-"""The contract of a part, in names: those with a meaning of their own, and those that others use.
+"""The names in a part's contract: those with a meaning of their own, and those used elsewhere.
 
-`param`, `grad` and `update` are what they say. `raw_grad` is the gradient before any transform, and
-`new_param` the parameter with the update so far. `prev_x` is the stat `x` as it was before this
-step. `place` is the parameter's number among all of the optimizer's, for what differs from one to
-the next, such as random numbers; a part that reads it says `whole=True`.
+`param`, `grad` and `update` are the parameter, its gradient, and the change so far. `raw_grad` is
+the gradient before any transform, and `new_param` the parameter with the update so far. `prev_x` is
+the stat `x` as it was before this step. `place` is the parameter's number among all of the
+optimizer's, for parts that differ from parameter to parameter, such as noise; a part that reads it
+says `whole=True`.
 """
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ __all__ = ['ContractError', 'PartError', 'REQUIRED', 'RESERVED']
 RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimizer and its calls
-MARKS = 'do_wd', 'force_train'  # what a fastai Learner writes into a state: decays; is never frozen
+MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place
 STATE_WORDS = (*MARKS, SWAPPED)
 OPTIONS = dict(needs=('real', 'matrix'), sparse=('rows', 'dense'))  # values of decorators' options
@@ -32,7 +33,7 @@ class ContractError(TypeError):
 
 
 class PartError(RuntimeError):
-    "A part failed, or did what it must not. Its `__cause__` is the original exception, if any."
+    "A part failed or broke its contract. `__cause__` is the original exception, if there was one."
 
 
 class _Required:
@@ -48,7 +49,7 @@ def is_reserved(name: str) -> bool:
 
 
 def why_no_hyper(name: str, default: Any) -> str:
-    "Why a part cannot have such a hyperparameter; '' if it can."
+    "The reason why a part cannot have such a hyperparameter, or ''."
     other = 'give the hyperparameter another name'
     if name in COMMON:
         ours = code(*COMMON[name])
@@ -62,7 +63,7 @@ def why_no_hyper(name: str, default: Any) -> str:
 
 
 def why_no_argument(name: str) -> str:
-    "Why a part cannot read what has this name; '' if it can."
+    "The reason why a part cannot read this name, or ''."
     if name == 'prev_': return '`prev_` lacks the name of a stat, as in `prev_grad_avg`'
     if not name.startswith('prev_prev_'): return ''
     return (f'`{name}` is from two steps before this one: keep `{name.removeprefix("prev_")}` in a '
@@ -70,13 +71,13 @@ def why_no_argument(name: str) -> str:
 
 
 def why_no_name(name: Any) -> str:
-    "Why a part cannot take this as a new name for something; '' if it can."
+    "The reason why nothing can be renamed to this, or ''."
     if not isinstance(name, str) or not name.isidentifier(): return 'give a name'
     return 'give a name that is not a word of Python' if iskeyword(name) else ''
 
 
 def check_decorated(kind: str, fn: Any, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    "Raises ContractError for what `@kind` cannot decorate, and for options that it does not have."
+    "Raises ContractError if `@kind` cannot decorate `fn`, or does not have these options."
     if not isfunction(fn):
         raise ContractError(f'@{kind} decorates a function, made with `def`, and {fn!r} is not one')
     for word, value in given.items():

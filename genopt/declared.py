@@ -1,4 +1,4 @@
-"What a recipe declares beside its parts, checked: its options, its own words, and its defaults."
+"Checks of a recipe's declarations beside its parts: its options, its own words, its defaults."
 from __future__ import annotations
 
 from collections.abc import Mapping

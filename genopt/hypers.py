@@ -1,7 +1,7 @@
 """Hyperparameters: one table of their names, meanings and ranges, and the checks of values.
 
 One hyperparameter has one name in every recipe, fastai's: `lr`, `mom`, `sqr_mom`, `eps`, `wd` ...
-What else a rule answers to, such as torch's `betas`, is in `words.py`.
+Other words for it, such as torch's `betas`, are in `words.py`.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Hyper(NamedTuple):
 
 
 TABLE = {h.name: h for h in (
-    # what most recipes have
+    # in most recipes
     Hyper('lr',        'η', 0., doc='learning rate'),
     Hyper('mom',       'β₁', 0., 1., doc='decay of the average of gradients'),
     Hyper('sqr_mom',   'β₂', 0., 1., doc='decay of the average of squared gradients'),
@@ -44,7 +44,7 @@ TABLE = {h.name: h for h in (
     Hyper('sqr_nu',    'ν₂', 0., most=1., doc='share of the average square in a step'),
     Hyper('momentum_decay', 'ψ', 0., doc='how fast the decay of the average grows to its end'),
     Hyper('variance_scale', 'γ', 0., doc='how much of the change of the gradient MARS adds'),
-    # how the learning rate falls, and what it is bounded by
+    # falls and bounds of the learning rate
     Hyper('lr_decay',  'ζ', 0., doc='how fast the learning rate falls with the steps'),
     Hyper('initial_accumulator_value', 'v₀', 0., doc='what the sum of squares begins with'),
     Hyper('lambd',     'λ', doc='decay of the parameter, and of the learning rate'),
@@ -68,7 +68,7 @@ TABLE = {h.name: h for h in (
     Hyper('max_value', 'c', 0., doc='largest element of a gradient'),
     Hyper('max_norm',  'c', 0., doc='largest norm of a gradient'),
     Hyper('max_ratio', 'c', 0., doc='largest norm of a gradient over its parameter\'s'),
-    # what is put onto any recipe
+    # of modifiers
     Hyper('noise',     'η₀', 0., doc='variance of the noise at the first step'),
     Hyper('noise_decay', 'γ', 0., doc='power at which the noise falls'),
     Hyper('seed',      's', 0., doc='seed of the noise', whole=True),
@@ -76,7 +76,7 @@ TABLE = {h.name: h for h in (
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
 
-# What other libraries say, for advice only.
+# Other libraries' words, for advice only
 SYNONYMS = dict(learning_rate='lr', beta1='mom', beta2='sqr_mom', epsilon='eps', decay='wd',
                 wdecay='wd')
 
@@ -94,7 +94,7 @@ def did_you_mean(name: str, choices: Iterable[str], spellings: Iterable[str]=())
 def plain(name: str, value: Any) -> Any:
     """`value` as a plain int or float, or as the tensor that it is.
 
-    Raises TypeError for what is not a number, and ValueError for what is not one finite number.
+    Raises TypeError unless it is a number, and ValueError if it is several numbers or too large.
     NumPy's numbers, fractions and subclasses of int and float become Python's own, as a checkpoint
     holds no others.
     """
@@ -114,9 +114,9 @@ def plain(name: str, value: Any) -> Any:
 
 def check(name: str,       # One of our names, or a part's own
           value: Any,      # A number, or a tensor with one element
-          origin: str=''   # What a part calls it, if it was renamed
+          origin: str=''   # The name that its part's author gave it
          ) -> Any:         # `value`, as `plain` returns it
-    "`value`, if it is in the table's range. Raises TypeError for no number, ValueError otherwise."
+    "`value`, if it is a number (else TypeError) in the table's range (else ValueError)."
     value = plain(name, value)
     row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
     if not math.isfinite(x): raise ValueError(f'`{name}` = {x:g}: give a finite number')

@@ -1,4 +1,4 @@
-"""The kinds of parts. A class says what a part's result means, and its decorator makes such parts.
+"""The kinds of parts. A class gives the results of its parts their meaning; a decorator makes them.
 
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
@@ -10,14 +10,14 @@
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
-gate reads only numbers. While it says no, what stands before it in the list has happened, and
-nothing else.
+gate reads only numbers. While it says no, only the parts before it in the list take effect.
 """
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
+from functools import partial
 from numbers import Real
 from typing import Any, Protocol, overload
 
@@ -33,7 +33,7 @@ __all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Place', 'dec
 
 class Place(IntEnum):
     "The places of a list of parts, from its beginning to its end."
-    GATES = auto()         # may this step happen? With what that depends on
+    GATES = auto()         # gates, and the parts on which they depend
     NUMBERS = auto()       # counts, and numbers made of them
     GRADIENT = auto()      # changes of the gradient
     RULE = auto()          # the recipe's own parts; stats and steps that are added
@@ -58,7 +58,7 @@ class Stat(Part):
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
-        self.reads[0] = f'prev_{self.out}'
+        self.reads[0] = self.template = f'prev_{self.out}'
         reads_nothing = all(a.kind == a.KEYWORD_ONLY for a in self._init_args())
         self.is_number = isinstance(self.init, Real) or callable(self.init) and reads_nothing
 
@@ -165,19 +165,18 @@ class _Number(Part):
 
     def result_name(self) -> str:
         for a in self.args:
-            if a in ('update', 'new_param'): more = ''
-            elif a in RESERVED: more = ': read a @total of it'
-            else: continue
+            if a not in RESERVED: continue
+            more = '' if a in ('update', 'new_param') else ': read a @total of it'
             raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
                               f'is a tensor{more}')
         return self.own_name()
 
     def own_name(self) -> str:
-        "The function's name, and what was renamed in it."
-        name = self.names.get(self.__name__, self.__name__)
-        if is_reserved(name):
+        "The function's name, with its renamed arguments."
+        given = self.names.get(self.__name__)
+        if is_reserved(name := given or self.__name__):
             raise self.broken(f'`{name}` has a meaning of its own: give it another name')
-        return self.names.get(self.__name__, self.label)
+        return given or self.label
 
 
 class Scalar(_Number):
@@ -203,19 +202,14 @@ class Total(_Number):
                               '`update` or `new_param`')
         return self.own_name()
 
-    def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
-        if not isinstance(out, Tensor) or out.dim(): raise self.bad_result(out, env)
-        return out
-
     def wanted(self, env: Mapping[str, Any]) -> str:
         return 'a tensor of one number, such as grad.sum()'
 
 
 class Gate(_Number):
-    """A part that says whether a step may happen: true or false, made of numbers.
+    """A part that lets a step happen or not: true or false, made of numbers.
 
-    If it is false, stats that are numbers and stand before it have their new values, and nothing
-    else has changed.
+    If it is false, only the stats before it that are numbers change.
     """
     kind, note, place = 'gate', 'else nothing happens', Place.GATES
 
@@ -235,7 +229,7 @@ class Decorator(Protocol):
 def decorator(kind: type[Part]) -> Decorator:
     "The decorator that makes parts of one kind. It takes the options of that class."
     def decorate(fn: Any=None, /, **options: Any) -> Any:
-        return (lambda f: kind(f, **options)) if fn is None else kind(fn, **options)
+        return partial(kind, **options) if fn is None else kind(fn, **options)
     first = inspect.Parameter('fn', inspect.Parameter.POSITIONAL_ONLY, default=None)
     more = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=getattr(kind, k))
             for k in kind.options]

@@ -1,4 +1,4 @@
-"""The papers' letters for what parts read and make; hyperparameters have theirs in `hypers.TABLE`.
+"""The papers' letters for stats, scalars and tensors; `hypers.TABLE` has those of hyperparameters.
 
 A letter is written as people write it, `β₁` or `vₘₐₓ`; LaTeX follows from that. A name without a
 letter is a word.
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .hypers import TABLE
-from .part import Part
+from .part import Part, with_links
 
 __all__ = ['LETTERS', 'letters', 'idea', 'retyped', 'latex', 'hat']
 
 LETTERS = dict(
     param='θ', grad='g', raw_grad='∇f', update='Δθ', new_param='θ', count='t', rows='rows',
     columns='columns',
-    # stats; what ends in ₜ is the step's own value, and the one before it ends in ₜ₋₁
+    # stats; a letter that ends in ₜ is for this step's value, and ends in ₜ₋₁ for the last one
     grad_avg='m', sqr_avg='v', max_sqr_avg='vₘₐₓ', sqr_sum='v', grad_sum='s', grad_max='u',
     delta_avg='u', diff_avg='d', fast_avg='m₁', slow_avg='m₂', scaled_avg='b', sqr_norm='v',
     row_avg='R', column_avg='C', step_size='Δ', mom_product='Πμ', eta='ηₜ', first_param='θ₀',
@@ -35,9 +35,9 @@ SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
 POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
 NUMBERS = '₁₂₃₄₅₆₇₈₉'
-# What makes another letter of one
+# Characters after a letter that make it another one
 EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))
-FIRST = ('diff_mom',)  # whose letter is theirs: of Adan's squares, the decay is β₃
+FIRST = ('diff_mom',)  # keeps its letter: so the decay of Adan's squares is β₃
 
 
 def letters(parts: Iterable[Part]) -> dict[str, str]:
@@ -46,7 +46,7 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     Where two would be alike, a numbered hyperparameter gets the next number, and anything else a
     prime.
     """
-    parts = [*_with_links(parts)]
+    parts = [*with_links(parts)]
     res: dict[str, str] = dict(param='θ', new_param='θ', update='Δθ')
     reserved = {n: LETTERS[n] for n in ('grad', 'raw_grad', 'count')}  # always theirs
     def add(name: str, letter: str) -> None:
@@ -60,13 +60,6 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     for n in {n for p in parts for n in p.reads if n.startswith('prev_')}:
         res[n] = res[n.removeprefix('prev_')].removesuffix('ₜ') + 'ₜ₋₁'
     return res
-
-
-def _with_links(parts: Iterable[Part]) -> Iterator[Part]:
-    "The parts, each after the scalars that it depends on."
-    for p in parts:
-        yield from _with_links(p.links.values())
-        yield p
 
 
 def _numbered(hypers: set[str]) -> dict[str, str]:
@@ -83,7 +76,7 @@ def _numbered(hypers: set[str]) -> dict[str, str]:
     return wanted
 
 
-# -- what people typed -----------------------------------------------------------------------------
+# -- documentation ---------------------------------------------------------------------------------
 
 def idea(fn: Callable[..., Any]) -> str:
     "The first paragraph of a function's documentation, as one line."
@@ -91,7 +84,7 @@ def idea(fn: Callable[..., Any]) -> str:
 
 
 def retyped(part: Part, names: Mapping[str, str]) -> str:
-    "The first sentence of a part's documentation, in the letters `names` of those it stands among."
+    "The first sentence of a part's documentation, in the letters `names` of the list it is in."
     line = re.split(r'(?<=\.) (?=[A-ZΑ-Ωα-ω])', idea(part.fn))[0]
     new = dict[str, str]()
     for letter, name in _typed(part):
@@ -104,17 +97,17 @@ def retyped(part: Part, names: Mapping[str, str]) -> str:
 
 
 def _pattern(letter: str) -> str:
-    "Where it is not a part of a word, or one."
+    "A pattern for the letter, except in words and as one."
     if not letter.isascii(): return re.escape(letter)
     article = '(?! [a-z]{2})' if letter == 'a' else ''
     return rf"(?<![A-Za-z_'’-]){re.escape(letter)}(?![A-Za-z_'’]){article}"
 
 
 def _typed(part: Part) -> Iterator[tuple[str, str]]:
-    "The letters that a part's documentation has, and the names that they now stand for."
+    "The letters in a part's documentation, and the names for which they now stand."
     plain = part.under({})
     own = letters([plain])
-    for old, new in zip(_with_links([plain]), _with_links([part])):
+    for old, new in zip(with_links([plain]), with_links([part])):
         for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
             yield own[a], b
             if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]
@@ -123,7 +116,7 @@ def _typed(part: Part) -> Iterator[tuple[str, str]]:
 # -- how a letter is written -----------------------------------------------------------------------
 
 def hat(letter: str) -> str:
-    "With a hat, on its first character."
+    "The letter with a hat on its first character."
     return letter[0] + HAT + letter[1:]
 
 

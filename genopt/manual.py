@@ -17,7 +17,7 @@ __all__ = ['equations', 'meanings', 'signature']
 def signature(
     values: Mapping[str, Any]  # Hyperparameters and options, with their defaults
 ) -> Signature:
-    "What a recipe's call takes. Only the parameters and `lr` go by place."
+    "The signature of a recipe's call. Only the parameters and `lr` go by place."
     def argument(name: str, default: Any) -> Parameter:
         by_place, by_name = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
         return Parameter(name, by_place if name in ('params', 'lr') else by_name,
@@ -35,7 +35,7 @@ def equations(parts: Iterable[Part]) -> str:
 
 
 def meanings(values: Mapping[str, Any], words: Words) -> str:
-    "What each hyperparameter and option means, with its default and other words for it."
+    "The meaning of each hyperparameter and option, with its default and other words for it."
     others: dict[str, list[str]] = {k: [] for k in values}
     for word, names in {**words.means, **words.pairs}.items():
         for i, n in enumerate(names):

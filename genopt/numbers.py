@@ -1,8 +1,8 @@
 """Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch.
 
-So workers share them in shared memory, and whatever saves, moves or copies state takes them for
-what they are. Whole numbers are int64 and others float64: a count stays exact, and a product of
-decays is not rounded to float32. Parts see Python's numbers.
+Workers can share them, and tools that save, move or copy state treat them as any other tensor.
+Whole numbers are int64 and others float64: a count stays exact, and a product of decays is not
+rounded to float32. Parts see Python's numbers.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ['kept', 'read', 'read_all', 'store']
 
 
 def kept(value: Any) -> Tensor:
-    "A number as state keeps it."
+    "A number in the form in which state keeps it."
     dtype = torch.int64 if isinstance(value, int) else torch.float64
     with _disable_current_modes(): return torch.tensor(value, dtype=dtype, device='cpu')
 
@@ -28,7 +28,7 @@ def read(x: Any) -> Any:
 
 
 def read_all(xs: Sequence[Any]) -> list[Any]:
-    "As `read`, of many."
+    "The Python numbers that many states hold."
     if not torch._C._len_torch_dispatch_stack():
         return [x.item() if isinstance(x, Tensor) else x for x in xs]
     with _disable_current_modes(): return read_all(xs)  # a mode could return a stale value
@@ -39,14 +39,12 @@ def store(
     name: str,
     value: Any  # A Python number
 ) -> None:
-    "Writes a number into many states: in place, so that other processes sharing them see it."
-    whole = isinstance(value, int)
-    fit: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    "Writes a number into many states, in place, so that processes that share them see it."
+    whole, fit = isinstance(value, int), list[Tensor]()
     for s in states:
         old = s.get(name)
-        good = isinstance(old, Tensor) and not old.dim() and (whole or old.dtype.is_floating_point)
-        (fit if good else others).append(s)
-    with _disable_current_modes():
-        for s in others: s[name] = kept(value)
-        if fit: torch._foreach_copy_([s[name] for s in fit], [kept(value)] * len(fit))
+        if isinstance(old, Tensor) and not old.dim() and (whole or old.dtype.is_floating_point):
+            fit.append(old)
+        else: s[name] = kept(value)
+    if not fit: return
+    with _disable_current_modes(): torch._foreach_copy_(fit, [kept(value)] * len(fit))

@@ -1,4 +1,4 @@
-"""The order of a list of parts: what each part reads is there when it runs, or an error says why.
+"""The order of a list of parts: each part finds everything that it reads, or an error says why.
 
 A scalar or a total that is not listed comes before the first part that reads it.
 """
@@ -34,7 +34,6 @@ def checked(parts: Any) -> tuple[Part, ...]:
     listed, kept = tuple(parts), dict[str, Part]()
     for p in listed:
         if not isinstance(p, Part): raise ContractError(_not_a_part(p))
-    for p in listed:
         for word in STATE_WORDS:
             if word in (p.out, *p.reads):
                 raise ContractError(f"`{p.label}` reads or keeps `{word}`, an entry of a "
@@ -59,7 +58,7 @@ def in_order(parts: Iterable[Part], stats: Mapping[str, Part]) -> list[Part]:
 
 
 def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, str]]:
-    "The hyperparameters with their defaults; and those on whose default the parts disagree."
+    "The default of each hyperparameter; and, for those on which parts disagree, both defaults."
     made, merged, clashes = {p.out for p in ordered}, dict[str, Any](), dict[str, str]()
     for p in ordered:
         for name, default in p.hypers.items():
@@ -95,17 +94,14 @@ class _Order:
         other = self.stats.get(part.out) or self.makers.get(part.out)
         if part.is_shared and other and other != part:
             raise _both(other, part, 'make', part.__name__)
-        if isinstance(part, Gate): self._check_gate(part)
+        for p in self.done if isinstance(part, Gate) else ():
+            if isinstance(p, Stat) and not p.is_number:
+                raise ContractError(f'`{part.label}` is a gate, and `{p.label}` before it has '
+                                    f'already remembered this step: put the gate before `{p.label}`'
+                                    ', and what it reads before the gate')
         if part.out == 'update': self.makers['new_param'] = part
         self.makers[part.out] = part
         self.done.append(part)
-
-    def _check_gate(self, gate: Part) -> None:
-        for p in self.done:
-            if isinstance(p, Stat) and not p.is_number:
-                raise ContractError(f'`{gate.label}` is a gate, and `{p.label}` before it has '
-                                    f'already remembered this step: put the gate before `{p.label}`'
-                                    ', and what it reads before the gate')
 
     def _check_read(self, name: str, part: Part, listed: Part) -> None:
         "Raises ContractError unless `part` may read `name`, and it is there."
@@ -123,7 +119,7 @@ class _Order:
                                 f'plain Python and reads only numbers{instead}')
 
     def _why_unread(self, name: str, part: Part, listed: Part) -> str:
-        "Why nothing is called `name` when `part` runs, and what to do."
+        "The reason why `name` does not exist when `part` runs, and a remedy."
         stat, later = name.removeprefix('prev_'), f'put `{listed.label}` later'
         if name in ('update', 'new_param'):
             others = any(isinstance(p, Step) and p != part for p in self.parts)
@@ -156,7 +152,10 @@ class _Order:
 
 
 def _check_new_param_is_last(ordered: list[Part]) -> None:
-    "What reads the new parameter must see all of the update, up to what it asks for (Lookahead)."
+    """Raises ContractError if the update changes after a part has read the new parameter.
+
+    A step that reads the results of such parts may follow them, as in Lookahead.
+    """
     late: list[Part] = []
     for p in ordered:
         early = [q for q in late if q.out not in p.reads]
@@ -166,7 +165,7 @@ def _check_new_param_is_last(ordered: list[Part]) -> None:
                                 'changed the update: put it '
                                 + ('last' if is_last else f'after `{p.label}`'))
         if {'new_param', *(q.out for q in late if isinstance(q, Stat))} & {*p.reads}: late.append(p)
-        if p.out == 'update': late.clear()  # this one has seen them, and asks for what it adds
+        if p.out == 'update': late.clear()  # this step has read their results
 
 
 # -- sentences -------------------------------------------------------------------------------------

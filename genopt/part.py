@@ -1,13 +1,13 @@
-"""A part: a pure function, and a signature that is read as a contract.
+"""A part: a pure function whose signature is its contract.
 
     >>> @stat
     ... def average_grad(grad_avg, grad, *, mom=0.9):
     ...     "m ← β₁·m + (1−β₁)·g"
     ...     return grad_avg.lerp(grad, 1 - mom)
 
-Positional arguments name what the part reads: stats, scalars, and names with a meaning of their own
-(see `contract.py`). Keyword-only arguments are its hyperparameters; the user must give a value for
-those without a default. The decorator says what the result means: see `kinds.py`. A positional
+Positional arguments name the values that the part reads: stats, scalars, and names with a meaning
+of their own (see `contract.py`). Keyword-only arguments are its hyperparameters; without a default,
+the user must give a value. The decorator gives the result its meaning: see `kinds.py`. A positional
 argument with a default names the scalar (or total) on which the part depends:
 
     >>> @scalar
@@ -24,8 +24,7 @@ A part can still be called as a function: `average_grad(m, g, mom=.9)` is m·0.9
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,13 +36,13 @@ from .contract import (REQUIRED, ContractError, PartError, check_decorated, code
 from .hypers import did_you_mean
 from .pickling import find, where
 
-__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED']
+__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 
 
 class Part:
-    "A pure function, and what its signature says. Raises ContractError if that cannot be a part."
+    "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
-    options: ClassVar[tuple[str, ...]] = ()  # what its decorator may be given: some of the next six
+    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next six
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
@@ -52,12 +51,13 @@ class Part:
     decay: bool = False      # True if a change of the update applies to weight decay too
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     is_shared: bool = False  # True if it may be the default of another part's argument
-    note: str = ''           # what its equation does not say
-    out: str                 # what its result is called
+    note: str = ''           # beside its equation
+    template: str = ''       # the name of the tensor whose shape its result has
+    out: str                 # the name of its result
 
     def __init__(self,
         fn: Callable[..., Any],
-        names: Mapping[str, str]={},  # New names of what it reads and of its hyperparameters
+        names: Mapping[str, str]={},  # New names of its arguments
         **options: Any                # Of those in the class's `options`
     ):
         check_decorated(self.kind, fn, options, self.options)
@@ -69,49 +69,37 @@ class Part:
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
         self._read_signature()
+        self.template = self.template or next(iter(self.reads), '')
 
-    # -- what each kind says of itself -------------------------------------------------------------
+    # -- what kinds change -------------------------------------------------------------------------
 
     def result_name(self) -> str:
-        "What its result is called. Raises ContractError if the signature is not one of this kind."
+        "The name of its result. Raises ContractError if the signature does not fit the kind."
         raise NotImplementedError
 
     @property
     def place(self) -> int:
-        "Where `recipe + part` puts it, as `kinds.Place` numbers the places."
+        "Its place in `recipe + part`, a `kinds.Place`."
         raise NotImplementedError
 
-    @cached_property
-    def template(self) -> str:
-        "The name of the tensor whose shape its result has."
-        return next(iter(self.reads), '')
-
     def init_parameters(self) -> list[inspect.Parameter]:
-        "Arguments that stand for the hyperparameters with which a state begins."
+        "The hyperparameters with which its state begins, as arguments."
         return []
 
     def is_off(self, env: Mapping[str, Any]) -> bool:
-        "True if its switch is 0. A tensor is not, as it may have a derivative."
-        if not self.switch: return False
+        "True if its switch is 0. A tensor never counts as 0, as it may have a derivative."
         return not isinstance(x := env.get(self.switch), Tensor) and bool(x == 0)
 
     def put(self, env: MutableMapping[str, Any], out: Any) -> None:
-        "Enters its result."
+        "Enters its result `out` under its name."
         env[self.out] = out
 
     def nothing(self, out: Any, env: Mapping[str, Any]) -> Any:
-        "The result in place of `out` that changes nothing, for a kernel whose switch may be 0."
+        "The result that changes nothing, which a kernel takes for `out` while the switch is 0."
         return env[self.template]
 
-    def checked(self, out: Any, env: Mapping[str, Any]) -> Any:
-        "`out`, if it is what such a part returns. Raises PartError if not."
-        fits = (isinstance(out, (Real, Tensor)) if self.is_number else
-                getattr(out, 'shape', None) == env[self.template].shape)
-        if not fits: raise self.bad_result(out, env)
-        return out
-
     def wanted(self, env: Mapping[str, Any]) -> str:
-        "What it should return, in words."
+        "The result that it should return, in words."
         if self.is_number: return 'a number'
         return f'the new `{self.out}`, a tensor of shape {tuple(env[self.template].shape)}'
 
@@ -171,7 +159,7 @@ class Part:
 
     @property
     def known_names(self) -> set[str]:
-        "Those that `rename` can change: of arguments, of its scalars' arguments, a scalar's own."
+        "The names that `rename` can change: of its arguments, of its scalars', and a scalar's own."
         return {*map(self._now, self._defined)}
 
     @property
@@ -197,7 +185,7 @@ class Part:
         return type(self)(self.fn, names, **self.given)
 
     def with_another(self, name: str) -> str:
-        "For errors' advice: how to write this part with another name for what is `name` now."
+        "The code that renames `name` in this part, for the advice of errors."
         own = next((n for n in sorted(self._defined) if self._now(n) == name), name)
         new = {n: repr(new) for n, new in self.names.items()} | {own: '...'}
         return f'`{self.__name__}.rename({", ".join(f"{n}={new[n]}" for n in new)})`'
@@ -205,7 +193,7 @@ class Part:
     # -- running -----------------------------------------------------------------------------------
 
     def run(self, env: Mapping[str, Any]) -> Any:
-        "Calls the function on what it reads from `env`. Raises PartError if it fails."
+        "Calls the function with its arguments from `env`. Raises PartError if it fails."
         try: return self.fn(*[env[n] for n in self.reads], **{k: env[n] for k, n in self.keywords})
         except Exception as e:
             raise PartError(f'`{self.label}` failed: {type(e).__name__}: {e}') from e
@@ -226,7 +214,7 @@ class Part:
                              f'({Path(at.co_filename).name}, line {at.co_firstlineno}): {why}')
 
     def bad_result(self, out: Any, env: Mapping[str, Any]) -> PartError:
-        "The error for a result that is not what such a part returns."
+        "The error for a result of another type or shape than the kind wants."
         if isinstance(out, Tensor):
             dtype = '' if out.is_floating_point() else f' and dtype {out.dtype}'
             got = f'a tensor of shape {tuple(out.shape)}{dtype}'
@@ -247,3 +235,10 @@ class Part:
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
     def __reduce__(self) -> tuple[Any, ...]:
         return (Part.under, (self.under({}), self.names)) if self.names else (find, where(self))
+
+
+def with_links(parts: Iterable[Part]) -> Iterator[Part]:
+    "The parts, each after the scalars and totals that it depends on."
+    for p in parts:
+        yield from with_links(p.links.values())
+        yield p

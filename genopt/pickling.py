@@ -1,4 +1,4 @@
-"Parts and recipes are pickled by name: where another process finds one, and how."
+"Parts and recipes are pickled by name, under which another process finds them."
 from __future__ import annotations
 
 from importlib import import_module
@@ -10,7 +10,7 @@ __all__ = ['find', 'where']
 
 
 def find(module: str, qualname: str) -> Any:
-    "What has this name in a module."
+    "The object of this name in a module."
     return attrgetter(qualname)(import_module(module))
 
 

@@ -1,26 +1,25 @@
-"""Where the parts of a sum go: `recipe + parts` is a list in which each part works as it was meant.
+"""The places of parts in a sum: in the list that `recipe + parts` makes, each part has its effect.
 
-Each kind of part has its `Place`. A part goes there, but not before what it reads, nor after what
-reads it. Parts that are added keep the order in which they were given, wherever one reads what the
-other makes. From that follows:
+Each kind of part has its `Place`. A part goes there, but never before a part whose result it reads,
+or after a part that reads its own. New parts of which one reads the other's result keep the order
+in which they were given. It follows that
 
-* A stat goes to the front with a change of the gradient that is given after it, and sees the
-  gradient as it came. It does not if a part between the two reads it, as it then belongs to that
-  one.
-* A number that an early part reads, such as the recipe's own count of steps, moves forward. A part
-  that reads what cannot move, such as an average of gradients, waits for it.
-* A gate comes before what it stops: all that remembers, but for what it reads, and for numbers that
-  were given before it and that nothing else reads. A change of the gradient that its totals see
-  stays before it, if it needs no memory.
+* a stat that is given before a change of the gradient moves to the front with it, and sees the
+  gradient as it came; unless a part between the two reads the stat, and so it belongs to that one;
+* a number that an early part reads, such as the recipe's count of steps, moves forward. A part that
+  reads something immovable, such as an average of gradients, waits for it;
+* a gate comes before everything that remembers, except for the stats that it reads, and for numbers
+  that were given before it and that only it reads. A change of the gradient that its totals see
+  stays before it, if that change needs no memory.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 from .contract import ContractError
 from .kinds import Gate, Place, Stat, Step, Total, Transform
-from .part import Part
+from .part import Part, with_links
 
 __all__ = ['placed']
 
@@ -39,7 +38,7 @@ def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
 
 
 class _Sum:
-    "A recipe's own parts, and new ones, by their index, as one part may stand there twice."
+    "A recipe's own parts and new ones. Parts are known by index, as one may be listed twice."
     def __init__(self, own: Sequence[Part], new: Sequence[Part]):
         self.parts, self.old = [*own, *new], len(own)
         self.all = range(len(self.parts))
@@ -56,7 +55,7 @@ class _Sum:
         return [i for i in self.all if isinstance(self.parts[i], kinds)]
 
     def in_order(self) -> list[Part]:
-        "Always the part whose place comes first, of those that need not wait for another."
+        "Takes, again and again, the part with the first place of those that need not wait."
         self._find_what_comes_before()
         self._pull_forward()
         todo, order = [*self.all], list[int]()
@@ -79,7 +78,7 @@ class _Sum:
         return late
 
     def _needed(self) -> set[str]:
-        "What transforms and steps read, directly or through stats."
+        "The names that transforms and steps read, directly or through stats."
         needed = {name for i in self.changes for name in self.reads[i]}
         def through() -> set[str]:
             return {r for p, reads in zip(self.parts, self.reads) if p.out in needed for r in reads}
@@ -87,7 +86,7 @@ class _Sum:
         return needed
 
     def _own_place(self, i: int) -> int:
-        "Where its kind goes, whatever it stands with."
+        "The place of a part for itself, before others pull it forward."
         p, reads = self.parts[i], self.reads[i]
         if reads & self.late:
             return Place.AVERAGES if i in self.stats and p.out not in self.needed else Place.WEIGHTS
@@ -96,9 +95,9 @@ class _Sum:
         return Place.DECAYED if 'update' in reads and after_decay else Place.RULE
 
     def _pull_forward(self) -> None:
-        """Parts go to the place of those that they come before.
+        """Moves parts to the place of a part that must come after them.
 
-        These are new parts, of which changes only move to a gate; and the recipe's numbers.
+        New parts move, though changes only to a gate; and so do the recipe's numbers.
         """
         numbers, moved = {i for i in range(self.old) if self.parts[i].is_number}, True
         while moved:
@@ -113,13 +112,12 @@ class _Sum:
     # -- order -------------------------------------------------------------------------------------
 
     def _find_what_comes_before(self) -> None:
-        """First what is needed; then what gates stop, and what they do not; last the order given.
+        """Fills `before`: by need, then by gates, and last by the order in which parts were given.
 
-        The order in which parts were given decides where the rest leaves a choice.
+        That order decides only where the others leave a choice.
         """
-        for i in self.all:
-            for j in self.all:
-                if i != j and self._must_precede(i, j): self.before[j].add(i)
+        for i, j in permutations(self.all, 2):
+            if self._must_precede(i, j): self.before[j].add(i)
         for gate in self.gates:
             self.before[gate] |= {i for i in range(self.old, gate) if self._is_unstopped(i, gate)}
         for gate in self.gates:
@@ -131,7 +129,7 @@ class _Sum:
             self.before[gate] |= {i for i in range(self.old, gate) if self._is_seen(i, gate)}
 
     def _must_precede(self, i: int, j: int) -> bool:
-        "True if part j needs what part i makes, or if the recipe would change were it first."
+        "True if part j needs the result of part i, or would change the recipe if it came first."
         a, b = self.parts[i], self.parts[j]
         if max(i, j) < self.old:
             stops = i in self.gates and j in self.stats or i in self.stats and j in self.gates
@@ -149,15 +147,15 @@ class _Sum:
         return i in self.gates or is_read or not self._is_used(i, j)
 
     def _names(self, i: int) -> set[str]:
-        "Those that readers have for what part i makes, now and before this step."
+        "The names of the result of part i, now and before this step."
         return {self.parts[i].out, f'prev_{self.parts[i].out}'}
 
     def _are_tied(self, i: int, j: int) -> bool:
-        "True if one reads what the other makes."
+        "True if one reads the other's result."
         return self.parts[i].out in self.reads[j] or self.parts[j].out in self.reads[i]
 
     def _is_unstopped(self, i: int, gate: int) -> bool:
-        "True for a number that goes on, as nothing that the gate stops reads it."
+        "True for a number that changes even if the gate is closed, as nothing behind it reads it."
         is_number = i in self.stats and self.parts[i].is_number
         return is_number and not self._is_used(i, gate) and self._is_free(i, gate)
 
@@ -171,16 +169,16 @@ class _Sum:
         return not (self._all_before(i) - self._all_before(gate)) & {*self.stats}
 
     def _is_used(self, i: int, until: int) -> bool:
-        """True if a change that was given between two parts reads what the first one makes.
+        """True if a change that was given between two parts reads the first one's result.
 
-        So does anything that the second one stops, if that is a gate.
+        If the second is a gate, so does any part that it stops.
         """
         readers = [k for k in range(i + 1, until) if self._names(i) & self.reads[k]]
         return any(k in self.changes or until in self.gates and not self.parts[k].is_number
                    or self._is_used(k, until) for k in readers)
 
     def _all_before(self, j: int) -> set[int]:
-        "What must come before part j, directly or before others."
+        "The parts that must come before part j, directly or through others."
         found, todo = set[int](), [j]
         while todo:
             more = self.before[todo.pop()] - found
@@ -205,7 +203,7 @@ class _Sum:
                              f'can come first: {advice}')
 
     def _check_gates(self, order: Sequence[int]) -> None:
-        "A new gate that had to wait must come before what it stops."
+        "Raises ContractError for a new gate that comes after a stat that it should stop."
         stopped = ''
         for i in order:
             if i in self.gates and stopped and i >= self.old:
@@ -215,7 +213,7 @@ class _Sum:
                 stopped = stopped or self.parts[i].label
 
     def _check_changes(self, order: Sequence[int]) -> None:
-        "A new change of the gradient that had to wait must come before a reader of the gradient."
+        "Raises ContractError for a new change of the gradient that no later part would read."
         is_read, vain = False, -1
         for i in reversed(order):
             if is_read or self.parts[i].out != 'grad': is_read |= 'grad' in self.reads[i]
@@ -240,8 +238,8 @@ def _own_total(p: Part, shared: set[Part]) -> str:
 
 
 def _reads(p: Part) -> set[str]:
-    "What a part reads, directly or through its scalars. The new parameter has the update in it."
-    names = {*p.reads}.union(*(_reads(link) for link in p.links.values()))
+    "The names that a part reads, directly or through its scalars. `new_param` includes `update`."
+    names = {name for q in with_links([p]) for name in q.reads}
     return names | {'update'} if 'new_param' in names else names
 
 

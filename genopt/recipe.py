@@ -12,14 +12,14 @@ decorator gives the recipe's own default values for them. `Adam(params, amsgrad=
 takes both, under our names or torch's, and makes an Optimizer.
 
 A recipe and parts that modify it make another recipe, `AdamW + clip_by_global_norm + lookahead`.
-Where each part goes follows from what it reads: see `Recipe.__add__`.
+The place of each part follows from the names that it reads: see `Recipe.__add__`.
 """
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ from .contract import REQUIRED, ContractError
 from .part import Part
 from .pickling import where
 from .placing import placed
-from .rule import Rule
+from .rule import Rule, changed
 from .words import Words
 
 __all__ = ['Options', 'Recipe', 'recipe']
@@ -48,7 +48,7 @@ class Recipe:
     """An optimizer by name: call it with parameters. Made by `@recipe`.
 
     `options` are the arguments of its function, `defaults` its own default values of
-    hyperparameters, `words` what it answers to beside our names and torch's common ones.
+    hyperparameters, `words` its own words beside our names and torch's common ones.
     """
     def __init__(self,
         fn: Options,                          # From options to parts
@@ -84,7 +84,6 @@ class Recipe:
     def _wrong(self, why: str) -> ContractError:
         return ContractError(f'recipe `{self.__name__}`: {why}')
 
-
     def parts(self, **options: Any) -> tuple[Part, ...]:
         "The parts that these options choose."
         options = Words(self.options, self.words).ours(options)
@@ -94,11 +93,9 @@ class Recipe:
 
     def rule(self, options: Mapping[str, Any] | None=None) -> Rule:
         "The rule with these options, of which the last are remembered."
-        own = self.options
-        options = {k: v for k, v in (options or {}).items()
-                   if type(v) is not type(own[k]) or v != own[k]}
+        options = changed(self.options, options or {})
         for k, v in options.items():
-            if isinstance(own[k], bool): check_flag(k, v)
+            if isinstance(self.options[k], bool): check_flag(k, v)
         try: return self._rule(**options)
         except TypeError as e:
             if 'unhashable' not in str(e): raise
@@ -121,12 +118,12 @@ class Recipe:
 
         From first to last there come gates, changes of the gradient, the recipe's own parts,
         changes of the update, decoupled weight decay, changes of the update that are declared
-        with `decay=True`, and readers of the new parameter. No part comes before what it reads,
-        or after what reads it. Parts that read what others make keep the order in which they were
-        added: a stat that is given before a change of the gradient sees the gradient before the
-        change. Parts that the recipe has already are left out, and a part with a `switch`, such
-        as `weight_decay`, replaces those with the same one. Raises ContractError if the parts do
-        not make an optimizer.
+        with `decay=True`, and readers of the new parameter. No part comes before those whose
+        results it reads. New parts that read each other's results keep the order in which they
+        were added: a stat that is given before a change of the gradient sees the gradient before
+        the change. Parts that the recipe has already are left out, and a part with a `switch`,
+        such as `weight_decay`, replaces those with the same one. Raises ContractError if the parts
+        do not make an optimizer.
         """
         parts: Any = [extra]
         if isinstance(extra, Iterable) and not isinstance(extra, str): parts = extra
@@ -167,8 +164,8 @@ class Recipe:
     def explain(self, **options_and_hypers: Any) -> Any:
         """The equations of its parts and of them together, its hyperparameters, memory and sources.
 
-        Takes what a call takes, without the parameters. Print it, or leave it at the end of a
-        notebook's cell.
+        It takes the arguments of a call, without the parameters. Print it, or leave it at the end
+        of a notebook's cell.
         """
         from .study.explain import explain  # a door up: a recipe can be explained
         return explain(self, **options_and_hypers)
@@ -180,10 +177,6 @@ class Recipe:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-
-
-
-
 def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     "`base` with `extra` put where they work."
     def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
@@ -191,7 +184,7 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *labels])
     fn.__doc__, fn.__module__ = base.idea, base.__module__
     fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
-    # Where defaults differ, those of the recipe hold; but a decay that is added has its own
+    # Where defaults differ, the recipe's hold, except for a decay that is added
     hypers = base.rule().composition.hypers
     own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
     own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
@@ -200,20 +193,13 @@ def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
     return res
 
 
-@overload
-def recipe(fn: Options, /) -> Recipe: ...
-@overload
-def recipe(**defaults: float | str) -> Callable[[Options], Recipe]: ...
-def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Options], Recipe]:
-    """Makes a recipe from a function that returns parts.
+def recipe(**declared: float | str) -> Callable[[Options], Recipe]:
+    """A decorator that makes a recipe of a function that returns parts.
 
-    `defaults` are its own default values of hyperparameters. A string is another word for some of
-    them, one that torch or the authors use: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
+    It is given the recipe's own default values of hyperparameters. A string is another word for
+    some of them, one that torch or the authors use: `@recipe(sqr_mom=.99, alpha='sqr_mom')`,
     `@recipe(betas='mom sqr_mom slow_mom')`.
     """
-    if not (fn is None or inspect.isfunction(fn)):
-        raise TypeError(f'recipe({fn!r}): give a name, such as recipe("adam"), or decorate a '
-                        'function')
-    words = {k: tuple(v.split()) for k, v in defaults.items() if isinstance(v, str)}
-    numbers: dict[str, Any] = {k: v for k, v in defaults.items() if k not in words}
-    return Recipe(fn, numbers, words) if fn else lambda fn: Recipe(fn, numbers, words)
+    words = {k: tuple(v.split()) for k, v in declared.items() if isinstance(v, str)}
+    defaults: dict[str, Any] = {k: v for k, v in declared.items() if k not in words}
+    return lambda fn: Recipe(fn, defaults, words)

@@ -1,10 +1,10 @@
-"""The rehearsal: parts are tried when an optimizer is made, so that mistakes are named now.
+"""The rehearsal: parts are tried when an optimizer is made, so that mistakes show at once.
 
-How a part is checked is in `trial`; here is what it is tried on. Gradients are small and large (for
-parts that clip), with a spike, with an element that is not finite, and 0. Hyperparameters are tried
-with other numbers for their zeros, which might hide something; as they were given; and with a
-learning rate of 0, where a warm-up begins. If a part says `whole=True`, shapes are of each kind
-that the parameters have, but small.
+`trial` checks a part; this module chooses the numbers that it is tried on. Gradients are small and
+large (for parts that clip), with a spike, with an element that is not finite, and 0.
+Hyperparameters are tried with other numbers for their zeros, which might hide a mistake; as they
+were given; and with a learning rate of 0, where a warm-up begins. If a part says `whole=True`,
+shapes are of each kind that the parameters have, but small.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .hypers import TABLE
+from .hypers import TABLE, Hyper
 from .contract import PartError
 from .trial import Trial, apart, cast
 
@@ -26,7 +26,7 @@ __all__ = ['rehearse', 'stays_still', 'trial_shape']
 Shape: TypeAlias = tuple[int, ...]
 
 SHAPE = 5, 4     # no piece of it is its own mirror image
-GATED = 20       # how often a gate is tried, before it is taken to be closed for such numbers
+GATED = 20       # steps to wait for a gate to open
 LARGEST = 2**20  # elements, about, of the largest numbers that parts are tried on
 KEPT = 1000      # how many trials a composition remembers
 
@@ -34,14 +34,14 @@ KEPT = 1000      # how many trials a composition remembers
 def rehearse(
     composition: Composition,
     hypers: Mapping[str, Any],  # A number for each hyperparameter
-    params: Sequence[Tensor]    # What it is for: only shapes and dtypes are read
+    params: Sequence[Tensor]    # Only their shapes and dtypes are read
 ) -> None:
     """Tries the parts on random numbers. Raises PartError.
 
-    A composition is tried once for shapes and hyperparameters of a kind. The kind of a number is
-    whether it is 0, 1 or another one. A small shape may be too small for a part that needs the 8
-    largest elements, say. So what fails there is an error only if it also fails in a parameter's
-    own shape, or in a large one of its kind.
+    A composition is tried once for shapes and hyperparameters of a kind. The kinds of a number are
+    0, 1 and any other. A small shape may be too small, say for a part that needs the 8 largest
+    elements. So a failure there is an error only if the part also fails in a parameter's own shape,
+    or in a large one of its kind.
     """
     double = any(p.dtype in (torch.float64, torch.complex128) for p in params)
     dtype = torch.float64 if double else torch.float32
@@ -81,7 +81,7 @@ def stays_still(
 
 def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
            state: dict[str, Any]) -> bool:
-    "The same for one step, which leaves its numbers in `state`."
+    "True if one step moves nothing. It leaves its numbers in `state`."
     numbers = composition.numbers(state, hypers)
     still = composition.is_closed(numbers)
     if not still:
@@ -127,17 +127,15 @@ def _not_huge(shape: Sequence[int]) -> Shape:
 
 
 def _kinds(composition: Composition, hypers: Mapping[str, Any]) -> tuple[Any, ...]:
-    "By this trials are remembered, as a schedule makes other values for every step."
+    "The kinds of the hyperparameters. A schedule makes other values in every step, but few kinds."
     return tuple(v if (v := hypers[k]) in (0, 1) else 2 for k in composition.hypers)
 
 
 def _without_zeros(composition: Composition, hypers: Mapping[str, Any]) -> dict[str, Any]:
-    "With 0.1 for 0, or 1 if it is a whole number, so that it hides nothing."
-    switches = {p.switch for p in composition.parts}
-    zeros = [k for k, v in hypers.items() if not v and (k in TABLE or k in switches)]
-    rows = [(k, TABLE.get(k)) for k in zeros]
-    return {**hypers, **{k: 1 if row and row.whole else min(.1, row.most if row else .1)
-                         for k, row in rows}}
+    "The hyperparameters with 0.1 for 0, or 1 for a whole number, as zeros hide mistakes."
+    rows = {**{p.switch: Hyper('', '') for p in composition.parts}, **TABLE}
+    zeros = {k: rows[k] for k, v in hypers.items() if not v and k in rows}
+    return {**hypers, **{k: 1 if row.whole else min(.1, row.most) for k, row in zeros.items()}}
 
 
 def _remember(composition: Composition, *keys: tuple[Any, ...]) -> None:
@@ -149,7 +147,7 @@ def _remember(composition: Composition, *keys: tuple[Any, ...]) -> None:
 
 def _try(composition: Composition, hypers: Mapping[str, Any], shape: Shape, dtype: torch.dtype,
          more: bool) -> None:
-    "Two steps; and for one shape of several, `more` that does not depend on the shape."
+    "Two steps; and `more` steps for the first shape, as they do not depend on it."
     with apart():
         trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
         def random(scale: float) -> Tensor:
@@ -187,25 +185,25 @@ def _begin(trial: Trial, param: Tensor, random: Callable[[float], Tensor],
 
 
 def _may_fail(trial: Trial, *args: Any) -> None:
-    "A step on numbers that a part may well fail on, such as 1/‖g‖, but not in silence."
+    "A step in which a part may raise an error, such as 1/‖g‖ of 0, but may not break its contract."
     try: trial.step(*args)
     except PartError as e:
         if e.__cause__ is None: raise
 
 
 def _extremes(grad: Tensor) -> list[Tensor]:
-    "Gradients with a spike, which shows what looks at other elements, or none that is finite; 0."
+    "Gradients with a spike, which reveals a look at other elements; NaN or infinity; and 0."
     middle = torch.arange(grad.numel(), device='cpu').view(grad.shape) == grad.numel() // 2
     return [torch.where(middle, x, grad) for x in (1e4, math.nan, math.inf)] + [0 * grad]
 
 
 def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
                    hypers: Mapping[str, Any]) -> None:
-    """Finds a step that returns the new parameter, where that has hardly moved.
+    """Finds a step that returns the new parameter, in a step that hardly moves it.
 
-    The parameter is larger than what is remembered, so that neither a fixed rate nor decay hides
-    it; but not by so much that θ − θₜ₋₁, which is a change, looks like θ. It is tried small too,
-    for parameters that are kept within bounds.
+    The parameter is larger than its stats, so that neither a fixed rate nor decay hides it; but not
+    by so much that θ − θₜ₋₁, which is a change, looks like θ. It is tried small too, for steps that
+    keep it within bounds.
     """
     composition, draw = trial.composition, torch.Generator('cpu').manual_seed(1)
     decays = {k for k, name in composition.original_names.items() if name == 'wd'}
@@ -220,7 +218,7 @@ def _check_changes(trial: Trial, shape: Shape, state: Mapping[str, Any],
 
 def _under_way(state: Mapping[str, Any], draw: torch.Generator,
                scale: float=1.) -> dict[str, Any]:
-    "What began as 0 is a number of this scale, and what began as the parameter is near it."
+    "State in the middle of a run: zeros become numbers of this scale, and others move a little."
     def moved(x: Tensor) -> Tensor:
         noise = 1 + _uniform(x.shape, draw)
         return torch.where(x == 0, scale * noise, x * (1 + .02 * noise))

@@ -18,7 +18,7 @@ from .hypers import check
 from .contract import REQUIRED
 from .words import Words
 
-__all__ = ['Rule']
+__all__ = ['Rule', 'changed']
 
 
 class Rule:
@@ -35,10 +35,8 @@ class Rule:
 
     def choose(self, options: Mapping[str, Any]) -> Rule:
         "The rule with other options. Raises ValueError or TypeError if the recipe refuses them."
-        now = self.options
-        changed = {k: v for k, v in options.items() if type(v) is not type(now[k]) or v != now[k]}
-        if not self.recipe or not changed: return self
-        return self.recipe.rule(self.options | changed)  # type: ignore[no-any-return]
+        if not self.recipe or not changed(self.options, options): return self
+        return self.recipe.rule({**self.options, **options})  # type: ignore[no-any-return]
 
     def choose_in_a_run(self, options: Mapping[str, Any]) -> Rule:
         """As `choose`, for options that are written into a running optimizer.
@@ -58,7 +56,7 @@ class Rule:
 
     def bind(self,
         given: Mapping[str, Any],        # Only words that the rule knows
-        fallback: Mapping[str, Any]={}   # What holds otherwise, before the defaults
+        fallback: Mapping[str, Any]={}   # Values for the rest, before the defaults
     ) -> tuple[Rule, dict[str, Any]]:
         """The rule that these options choose, and a value for each hyperparameter, under our names.
 
@@ -78,7 +76,7 @@ class Rule:
         return rule, {k: check(k, v, rule.composition.original_names[k]) for k, v in values.items()}
 
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        "The options among what was given, under our names."
+        "The options in `given`, under our names."
         means = self.words.means
         found = {w: v for w, v in given.items() if {*means.get(w, ' ')} <= {*self.options}}
         return self.words.ours(found)
@@ -86,3 +84,7 @@ class Rule:
     def __reduce__(self) -> tuple[Any, ...]:
         return Rule, (self.composition, self.recipe, self.options)
 
+
+def changed(options: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    "The values in `now` that differ from those in `options`. A number differs from True or False."
+    return {k: v for k, v in now.items() if type(v) is not type(options[k]) or v != options[k]}

@@ -38,7 +38,7 @@ class Settings:
         rule = self.rule and self.rule.choose(self.rule.options_in(self.given))
         words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
         for word, value in self.given.items():
-            names, size = {*words.means.get(word, ())}, words.size(word, value)
+            names, size = {*words.means.get(word, ())}, len(words.names_of(word, value))
             if rule and not names: continue
             if not all(isinstance(options.get(n, 0.), float) for n in names): continue
             if not is_per_group(value, size): continue

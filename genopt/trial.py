@@ -31,7 +31,7 @@ __all__ = ['Trial', 'apart', 'cast']
 
 Check: TypeAlias = Callable[[Part, Mapping[str, Any], Tensor], None]
 
-# The last one is flat, as an engine may hand out tensors so. It has few elements, with the middle
+# The last one is flat, as engines may flatten tensors. It has a few elements around the middle.
 PIECES: list[Callable[[Tensor], Tensor]] = [
     lambda x: x[1:2], lambda x: x[..., 1:2],
     lambda x: x.reshape(-1)[max(x.numel() // 2 - 2, 0):x.numel() // 2 + 1]]
@@ -39,14 +39,14 @@ PIECES: list[Callable[[Tensor], Tensor]] = [
 # Random operations that take no generator, and the methods of a tensor that do the same with one
 FILLS = {'rand_like': 'uniform_', 'randn_like': 'normal_', 'randint_like': 'random_'}
 
-FROM_NUMPY = torch.ops.aten.lift_fresh.default  # what comes in by this, only pieces can tell
+FROM_NUMPY = torch.ops.aten.lift_fresh.default  # only `check_pieces` can judge NumPy's results
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Outside of all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
+    """Leaves all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
 
-    An interrupt waits until they are back. Otherwise one of ours might stay on.
+    An interrupt waits until they are back, as otherwise some of them might stay off.
     """
     with (shielded(), _disable_current_modes(), temporarily_clear_interpreter_stack(),
           torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),
@@ -63,8 +63,8 @@ class Trial:
     "Steps of a composition in which each part is checked. Raises PartError."
     def __init__(self, composition: Composition):
         self.composition, self.watch = composition, _Watch()
-        self.dtype = torch.float32      # what steps are computed in
-        self.checks: list[Check] = []   # those made after each part, besides the usual ones
+        self.dtype = torch.float32      # in which steps are computed
+        self.checks: list[Check] = []   # made after each part, besides the usual ones
 
     def init(self, param: Tensor, hypers: Mapping[str, Any]) -> dict[str, Any]:
         "State before the first step."
@@ -79,7 +79,7 @@ class Trial:
         state: Mapping[str, Any],
         hypers: Mapping[str, Any]  # A number for each hyperparameter
     ) -> tuple[dict[str, Any], bool]:
-        "The new state, and whether the step happened. If a gate was closed, only numbers are new."
+        "The new state, and True if the step happened. If a gate was closed, only numbers are new."
         composition, given = self.composition, dict(hypers)
         param, grad = param.to(self.dtype), grad.to(self.dtype)
         state = {k: cast(v, self.dtype) for k, v in state.items()}  # as an engine does
@@ -95,7 +95,7 @@ class Trial:
         return composition.update(param, grad, state, numbers, self._run)[1], True
 
     def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
-        "Runs a part, and checks what it did."
+        "Runs a part and checks its result, and that it writes to nothing."
         env = {**env, **{k: env[k] for k in part.reads}}  # one `new_param`
         read = {k: v for k in part.reads if isinstance(v := env[k], Tensor)}
         before = {k: (v._version, v.clone()) for k, v in read.items()}
@@ -116,11 +116,11 @@ class Trial:
     # -- checks ------------------------------------------------------------------------------------
 
     def check_operations(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
-        "Of a part that treats each element alone, every operation does so."
+        "Raises PartError if an operation does not treat each element alone."
         if self.watch.crossed: raise _not_alone(part, f'it calls `{self.watch.crossed}`')
 
     def check_pieces(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
-        "From a piece of its tensors it makes that piece of its result."
+        "Raises PartError unless the part makes each piece of its result from that piece alone."
         if part.whole or not result.dim() or result.shape != env['param'].shape: return
         tensors = {k: v for k in part.reads
                    if isinstance(v := env[k], Tensor) and v.shape == result.shape}
@@ -136,7 +136,10 @@ class Trial:
                                  'whole')
 
     def check_change(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
-        "A change of the parameter is not the parameter, in a step in which hardly anything moves."
+        """Raises PartError for a step that returns the new parameter, and not its change.
+
+        The trial must be one in which parameters hardly move.
+        """
         if part.out != 'update': return
         param = env['new_param' if 'new_param' in part.reads else 'param']
         if param.numel() < 3 or result.shape != param.shape: return  # too few to tell
@@ -148,7 +151,7 @@ class Trial:
     # -- before a total ----------------------------------------------------------------------------
 
     def _run_before(self, total: Part, part: Part, env: Mapping[str, Any]) -> Any:
-        "Runs what a total depends on, which must do the same again when the step is made."
+        "Runs a part before a total twice: it must do the same again when the step is made."
         result = self._run(part, env)
         if isinstance(part, Total): return result
         with self.watch: again = part.run(env)
@@ -157,19 +160,18 @@ class Trial:
 
     def _numbers_before(self, total: Part, state: Mapping[str, Any],
                         hypers: Mapping[str, Any]) -> dict[str, Any]:
-        "The numbers that a total depends on, of which the same is true."
+        "The numbers that a total depends on, also computed twice."
         composition = self.composition
         with self.watch: a, b = (composition.numbers(state, hypers, total) for _ in range(2))
-        read = {*total.reads}.union(*(p.reads for p in composition.sources[total.out]))
         for part in composition.before[total.out]:
-            k = part.out
+            k, read = part.out, composition.source_reads[total.out]
             if part.is_number and k in read and repr(a.get(k)) != repr(b.get(k)):
                 raise _random(part, total)
         return a
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    "Sees every operation of torch. Those that would use the global generator get one of its own."
+    "Sees every operation of torch. Random ones draw from a generator of its own."
     @classmethod
     def _should_skip_dynamo(cls) -> bool: return False  # or torch would import its compiler
 
@@ -179,7 +181,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.begin(False)
 
     def begin(self, looks: bool) -> _Watch:
-        "Forgets what it saw. If it `looks`, then for operations that are not pointwise too."
+        "Forgets what it saw. If it `looks`, it finds operations that are not pointwise too."
         self.crossed = self.random = ''  # the first operation of each kind
         self.looks = looks
         return self
@@ -194,7 +196,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _draw(self, func: Any, args: Any, kwargs: Any) -> Any:
-        "What a random operation returns, of a generator of ours: calls its form that takes one."
+        "Calls the form of a random operation that takes a generator, with one of ours."
         devices = [kwargs.get('device'), *(x.device for x in args if isinstance(x, Tensor)), 'cpu']
         device, packet = torch.device(next(d for d in devices if d)), func.overloadpacket
         if device not in self._generators:
@@ -204,7 +206,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             limits = (0, args[1]) if len(args) == 2 else args[1:]  # of randint_like
             return getattr(torch.empty_like(args[0], **kwargs), fill)(*limits, **ours)
         for form in (func, *(getattr(packet, name) for name in packet.overloads())):
-            if _takes_generator(form) and _arguments(form) == _arguments(func):
+            takes_one = any(a.name == 'generator' for a in form._schema.arguments)
+            if takes_one and _arguments(form) == _arguments(func):
                 return form(*args, **{**kwargs, **ours})
         return func(*args, **kwargs)  # a few that only networks have
 
@@ -217,16 +220,12 @@ def _uses_global_generator(func: Any, args: Any, kwargs: Any) -> bool:
     return generator is None or generator._cdata == usual._cdata
 
 
-def _takes_generator(func: Any) -> bool:
-    return any(a.name == 'generator' for a in func._schema.arguments)
-
-
 def _arguments(func: Any) -> list[tuple[str, str]]:
     return [(a.name, str(a.type)) for a in func._schema.arguments if a.name != 'generator']
 
 
 def _same(a: Any, b: Any) -> bool:
-    "True for equal tensors, in which NaN equals NaN; and for what is not two tensors."
+    "True for equal tensors, where NaN equals NaN; and for anything but two tensors."
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)): return True
     return (a.shape == b.shape and torch.equal(a.isnan(), b.isnan())
             and torch.equal(a.nan_to_num(), b.nan_to_num()))

@@ -1,4 +1,4 @@
-"""Words: what a rule answers to, and how a group keeps what it was told.
+"""Words: the names for hyperparameters and options that a rule takes, and that a group keeps.
 
 A rule knows its hyperparameters and options by our names (`mom`, `sqr_mom`, `wd`). It answers to
 torch's words for them too: `betas`, `momentum`, `weight_decay`. A recipe may have words of its
@@ -11,8 +11,7 @@ own, from its twin in torch.optim or from its authors: RMSprop's `alpha` is `sqr
     >>> words.torchs(dict(lr=.1, mom=.9, sqr_mom=.99, wd=.01))
     {'lr': 0.1, 'betas': (0.9, 0.99), 'weight_decay': 0.01}
 
-A parameter group is kept in torch's words, so that a plain copy of it is what torch's group would
-be.
+A parameter group is kept in torch's words, so a plain copy of it looks like a group of torch's.
 """
 from __future__ import annotations
 
@@ -29,7 +28,6 @@ __all__ = ['Words', 'COMMON', 'is_note', 'unknown']
 # torch's words that any rule answers to, if its recipe has no other word with their meaning
 COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('wd',),
           'decoupled_weight_decay': ('decouple_wd',)}
-
 
 OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # an optimizer's other arguments
 
@@ -57,18 +55,17 @@ class Words:
         self.places = {n: (w, self.means[w].index(n) if len(self.means[w]) > 1 else -1)
                        for n, w in self.kept.items()}
 
-    def size(self, word: str, value: Any=None) -> int:
-        "How many numbers the word stands for, with this value."
-        if word in self.pairs and isinstance(value, (tuple, list)): return len(self.pairs[word])
-        return len(self.means.get(word, (word,)))
+    def names_of(self, word: str, value: Any=None) -> tuple[str, ...]:
+        "Our names for what the word means, with this value."
+        is_pair = word in self.pairs and isinstance(value, (tuple, list))
+        return self.pairs[word] if is_pair else self.means.get(word, (word,))
 
     def split(self, word: str, value: Any) -> dict[str, Any]:
         "The values of the names that `word` means. Raises ValueError if `value` is not as many."
-        names = self.means[word]
-        if word in self.pairs and isinstance(value, (tuple, list)):
-            # torch's Adafactor has None for the dtype's own
-            names, value = self.pairs[word], [0. if v is None else v for v in value]
+        names = self.names_of(word, value)
         if len(names) == 1: return {names[0]: value}
+        if word in self.pairs:  # torch's Adafactor has None for the dtype's own
+            value = [0. if v is None else v for v in value]
         if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
             wanted = ' and '.join(f'`{n}`' for n in names)
             raise ValueError(f'`{word}` = {value!r}: give {len(names)} numbers, for {wanted}')

@@ -7,8 +7,7 @@ from pathlib import Path
 import genopt
 import pytest
 from genopt import cli, parts
-from genopt.catalogue import reach
-from genopt.catalogue import every_part
+from genopt.catalogue import every_part, reach
 from genopt.cli.list import page
 
 DOCS = Path(__file__).parents[1] / 'docs'
@@ -20,15 +19,19 @@ def test_recipes():
     assert len(found) >= 34 and [e.name for e in found] == genopt.zoo.__all__
     assert len({e.name for e in found}) == len(found)
     for e in found:
-        assert e.parts == getattr(genopt, e.name).parts() and e.idea.endswith('.') and '\n' not in e.idea
-        assert ARXIV.search(e.idea) or re.search(r'19\d\d|20\d\d', e.idea), f'{e.name} cites no source'
-    assert [e.name for e in genopt.recipes('friends')] == ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW']
+        assert e.parts == getattr(genopt, e.name).parts() and e.idea.endswith('.')
+        assert '\n' not in e.idea
+        assert ARXIV.search(e.idea) or re.search(r'19\d\d|20\d\d',
+                                                 e.idea), f'{e.name} cites no source'
+    assert [e.name for e in genopt.recipes('friends')] == ['SGD', 'Momentum', 'RMSprop', 'Adam',
+                                                           'AdamW']
     assert repr(found).splitlines()[4].split()[:3] == ['AdamW', 'friends', 'Adam']
 
 
 def test_all_of_torch_optim_is_here():
     import torch
-    theirs = {n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+    theirs = {n for n, c in vars(torch.optim).items()
+              if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
     assert theirs - {'Optimizer', 'LBFGS'} <= {e.name for e in genopt.recipes()}
     assert 'LBFGS' in genopt.zoo.__doc__ and 'LBFGS' in (DOCS / 'catalogue.md').read_text()
 
@@ -66,15 +69,17 @@ def test_no_two_parts_do_the_same():
     "No part could have been another under other names: their bytecode differs, but for names."
     def key(p):
         code = p.fn.__code__
-        return (p.kind, code.co_code, code.co_consts[1:], code.co_names, len(p.hypers), len(p.args), len(p.links),
-                p.whole, str(p.init), p.switch and 'switch', tuple(link.fn for link in p.links.values()))
+        return (p.kind, code.co_code, code.co_consts[1:], code.co_names, len(p.hypers), len(p.args),
+                len(p.links),
+                p.whole, str(p.init), p.switch and 'switch',
+                tuple(link.fn for link in p.links.values()))
     seen = {}
     for p in every_part():
         other = seen.setdefault(key(p), p)
         assert other is p or {other.label, p.label} in ALIKE, f'{p.label} is {other.label}'
 
 
-# Of one form on purpose, as the names they read are what tells students apart; and what only remembers
+# Of one form on purpose: the names that they read tell them apart
 ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}]
 
 
@@ -92,7 +97,8 @@ def test_the_page_is_up_to_date():
 
 
 def test_the_table_of_what_was_verified_has_every_recipe():
-    rows = [line.split(' | ')[0][2:] for line in (DOCS / 'verified.md').read_text(encoding='utf-8').splitlines()[5:]]
+    lines = (DOCS / 'verified.md').read_text(encoding='utf-8').splitlines()[5:]
+    rows = [line.split(' | ')[0][2:] for line in lines]
     assert {*rows} - {'--'} >= {e.name for e in genopt.recipes()}
 
 
@@ -100,12 +106,15 @@ def test_the_command(capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '100')
     assert cli.main(['list']) == 0
     out = capsys.readouterr().out
-    assert 'AdamW        friends   Adam whose weight decay' in out and max(map(len, out.splitlines())) <= 100
+    assert 'AdamW        friends   Adam whose weight decay' in out
+    assert max(map(len, out.splitlines())) <= 100
     assert cli.main(['list', '--family', 'signs']) == 0 and 'Adam ' not in capsys.readouterr().out
     assert cli.main(['list', '--parts']) == 0
-    assert re.search(r'^scale_by_friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$', capsys.readouterr().out, re.M)
+    assert re.search(r'^scale_by_friction +transform +Δθ ← .*\n(.*\n)? +DiffGrad$',
+                     capsys.readouterr().out, re.M)
     assert cli.main(['list', '--family', 'adam']) == 1
-    why = 'list: there is no family `adam`: there are friends, memories, sums, adams, signs, layers\n'
+    why = ('list: there is no family `adam`: there are friends, memories, sums, adams, signs, '
+           'layers\n')
     assert capsys.readouterr().err == why
 
 

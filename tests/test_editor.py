@@ -1,4 +1,4 @@
-"Promise: an editor, `help` and a type checker see each recipe's real signature; and correct use prints no warning."
+"Promise: editors, `help` and type checkers see each recipe's real signature, and do not complain."
 import inspect
 import subprocess
 import sys
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 
 import genopt
-from genopt import (AdamW, Composition, Optimizer, Schedule, average_grad, cautious, clip_by_global_norm, l2_reg,
-                    layer_lrs, linear, momentum_step, no_decay, one_cycle, recipe, route, scalar, stat, step, transform)
+from genopt import (AdamW, Composition, Optimizer, Schedule, average_grad, cautious,
+                    clip_by_global_norm, l2_reg, layer_lrs, linear, momentum_step, no_decay,
+                    one_cycle, recipe, route, scalar, stat, step, transform)
 
 
 @stat
-def sum_grad(grad_sum: Tensor, grad: Tensor, *, mom: float = .9) -> Tensor: return grad + mom * grad_sum
+def sum_grad(grad_sum: Tensor, grad: Tensor, *, mom: float = .9) -> Tensor:
+    return grad + mom * grad_sum
 
 @stat(init=0)
 def count(n: int) -> int: return n + 1
@@ -51,7 +53,8 @@ composition = Composition(made_of)
 other = Summed(model.named_parameters(), lr=.1, mom=.8)
 more = [(AdamW + cautious + clip_by_global_norm)(no_decay(model), lr=1e-3),
         Optimizer(layer_lrs(model, lr=.1), [average_grad, momentum_step], mom=.5),
-        Optimizer(route(model, {'matrices': dict(parts=genopt.Lion), 'rest': dict(parts=AdamW)}), lr=1e-3),
+        Optimizer(route(model, {'matrices': dict(parts=genopt.Lion), 'rest': dict(parts=AdamW)}),
+                  lr=1e-3),
         partial(genopt.Adam, eps=1e-5)(model.parameters(), lr=1e-3)]
 Schedule(opt, 10, lr=one_cycle(.1), wd=linear(.1, 0.))
 torch.optim.lr_scheduler.StepLR(other, 3)
@@ -76,16 +79,19 @@ def test_mypy_strict_passes_a_users_script_and_finds_typos(tmp_path):
     (tmp_path/'script.py').write_text(SCRIPT)
     typos = '\n'.join(line for line, _ in TYPOS)
     (tmp_path/'typos.py').write_text(f'import genopt, torch\nps = [torch.zeros(2)]\n{typos}\n')
-    run = subprocess.run([sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10', '--cache-dir',
-                          ROOT/'.mypy_cache', 'script.py', 'typos.py'], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10', '--cache-dir',
+               ROOT/'.mypy_cache', 'script.py', 'typos.py']
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert 'script.py:' not in run.stdout, run.stdout
-    for i, (_, error) in enumerate(TYPOS): assert any(f'typos.py:{i + 3}:' in line and error in line
-                                                      for line in run.stdout.splitlines()), run.stdout
+    lines = run.stdout.splitlines()
+    for i, (_, error) in enumerate(TYPOS, 3):
+        assert any(f'typos.py:{i}:' in line and error in line for line in lines), run.stdout
 
 
 def test_a_users_script_prints_nothing(tmp_path):
     (tmp_path/'script.py').write_text(SCRIPT)
-    run = subprocess.run([sys.executable, '-W', 'error', 'script.py'], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, '-W', 'error', 'script.py'], cwd=tmp_path,
+                         capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, '', '')
 
 
@@ -109,18 +115,22 @@ def test_help_of_adam(capsys):
     help(genopt.Adam)
     out = capsys.readouterr().out
     for words in ('mom=0.9            decay of the average of gradients (torch: betas[0])',
-                  'Kingma & Ba, arXiv:1412.6980', 'amsgrad=False', 'average_grad      m ← β₁·m + (1 − β₁)·g'):
+                  'Kingma & Ba, arXiv:1412.6980', 'amsgrad=False',
+                  'average_grad      m ← β₁·m + (1 − β₁)·g'):
         assert words in out
 
 
 @pytest.mark.parametrize('name', ['Adam', 'SGD', 'Muon', 'AdEMAMix'])
 def test_an_editor_sees_it(name):
-    script = jedi.Script(f'import genopt\ngenopt.{name}(', project=jedi.Project(ROOT, added_sys_path=[str(ROOT)]))
+    script = jedi.Script(f'import genopt\ngenopt.{name}(',
+                         project=jedi.Project(ROOT, added_sys_path=[str(ROOT)]))
     [found] = script.get_signatures()
     shown = [p.name for p in found.params]
-    assert shown[:2] == ['params', 'lr'] and {*inspect.signature(genopt.recipe(name)).parameters} <= {*shown}
+    assert shown[:2] == ['params', 'lr']
+    assert {*inspect.signature(genopt.recipe(name)).parameters} <= {*shown}
     assert {'weight_decay', 'compile'} <= {*shown}
     assert genopt.recipe(name).idea in found.docstring()
-    completed = jedi.Script(f'import genopt\ngenopt.{name}(ps, weight_d', project=jedi.Project(ROOT)).complete()
+    completed = jedi.Script(f'import genopt\ngenopt.{name}(ps, weight_d',
+                            project=jedi.Project(ROOT)).complete()
     assert 'weight_decay=' in [c.name for c in completed]
     assert name in [c.name for c in jedi.Script(f'import genopt\ngenopt.{name[:3]}').complete()]

@@ -1,4 +1,4 @@
-"Promise: equations are made from the parts that run, and are what runs: evaluated in NumPy, they make the same steps."
+"Promise: equations are made from the parts that run; evaluated in NumPy, they make the same steps."
 import re
 from random import Random
 
@@ -22,15 +22,19 @@ from sympy.printing.numpy import NumPyPrinter
 from torch import nn
 
 STEPS = 6
-NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6, lambd=.1, t0=2.,
-               dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1, clip_share=.1, sync_every=2)
-OPTIONS = [(e.name, ps) for e in genopt.recipes() for ps in dict(map(reversed, choices(genopt.recipe(e.name))))]
+NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6,
+               lambd=.1, t0=2.,
+               dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1, clip_share=.1,
+               sync_every=2)
+OPTIONS = [(e.name, parts) for e in genopt.recipes()
+           for parts in dict(map(reversed, choices(genopt.recipe(e.name))))]
 
 
 class Printer(NumPyPrinter):
     "Where conditions on numbers and on tensors stand together, which sympy's own cannot."
     def __init__(self, modules):
-        super().__init__(dict(fully_qualified_modules=False, inline=True, allow_unknown_functions=True,
+        super().__init__(dict(fully_qualified_modules=False, inline=True,
+                              allow_unknown_functions=True,
                               user_functions={k: k for k in modules}))
 
     def _print_And(self, expr): return f"({' & '.join(map(self._print, expr.args))})"
@@ -40,17 +44,20 @@ class Printer(NumPyPrinter):
 def compiled(lines):
     "Each assignment as a function of arrays."
     for line in lines:
-        opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'add_noise', 'orthogonalize'}
+        opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'add_noise',
+                                                                            'orthogonalize'}
         modules = NUMPY | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
         symbols = sorted(line.expr.free_symbols, key=str)
-        yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'], Printer(modules))
+        yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'],
+                                                           Printer(modules))
 
 
 def in_numpy(lines, env):
     "Makes the assignments, in order, until a gate is closed."
     for line, names, f in lines:
         if 'update' in env: env['new_param'] = env['param'] + env['update']
-        with np.errstate(all='ignore'): env[line.name] = f(*[env[n] for n in names])  # of all cases, it takes one
+        with np.errstate(all='ignore'):  # it computes all cases, and takes one
+            env[line.name] = f(*[env[n] for n in names])
         if line.part and line.part.kind == 'gate' and not env[line.name]: break
     return env
 
@@ -58,8 +65,10 @@ def in_numpy(lines, env):
 def as_it_is(part):
     "A part without an equation, called on arrays."
     def run(*args):
-        *tensors, = (torch.as_tensor(a) if isinstance(a, np.ndarray) else a for a in args[:len(part.reads)])
-        return part.fn(*tensors, **dict(zip([k for k, _ in part.keywords], args[len(part.reads):]))).numpy()
+        *tensors, = (torch.as_tensor(a) if isinstance(a, np.ndarray) else a
+                     for a in args[:len(part.reads)])
+        return part.fn(*tensors,
+                       **dict(zip([k for k, _ in part.keywords], args[len(part.reads):]))).numpy()
     return run
 
 
@@ -71,19 +80,25 @@ def steps_agree(parts, given, tol=1e-11):
     opt = genopt.Optimizer([p], parts, **values)
     equations = Equations(composition, values)
     views = {'part by part': [*compiled(equations.parts)], 'together': [*compiled(equations.whole)]}
-    state = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in composition.init(p, values).items()}
-    params, states = dict.fromkeys(views, p.detach().numpy().copy()), {k: dict(state) for k in views}
+    state = {k: v.numpy() if isinstance(v, torch.Tensor) else v
+             for k, v in composition.init(p, values).items()}
+    params, states = dict.fromkeys(views,
+                                   p.detach().numpy().copy()), {k: dict(state) for k in views}
     for t in range(STEPS):
         p.grad = (.5 + t % 3) * random(t + 10, p.shape, torch.float64)
         opt.step()
         if not p.isfinite().all(): raise RuntimeError('these parts leave the numbers')
         for view, lines in views.items():
             g = p.grad.numpy()
-            env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g, 'place': 0, 'rows': 5,
-                                   'columns': 7, **{f'prev_{k}': v for k, v in states[view].items()}})
-            params[view] = env['param'] + (env['update'] if view == 'part by part' and 'update' in env else 0)
+            env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g,
+                                   'place': 0, 'rows': 5,
+                                   'columns': 7,
+                                   **{f'prev_{k}': v for k, v in states[view].items()}})
+            has_update = view == 'part by part' and 'update' in env
+            params[view] = env['param'] + (env['update'] if has_update else 0)
             states[view] = {k: env.get(k, v) for k, v in states[view].items()}
-            difference = np.abs(params[view] - p.detach().numpy()).max() / p.detach().abs().max().item()
+            difference = np.abs(params[view] - p.detach().numpy()).max()
+            difference /= p.detach().abs().max().item()
             assert difference <= tol, f'step {t + 1}, {view}: {difference:.1e}'
 
 
@@ -92,11 +107,13 @@ def hypers_of(name, parts, nonzero):
     composition = genopt.Composition(parts)
     values = {k: recipe.defaults.get(k, v) for k, v in composition.hypers.items()}
     values = {k: .9 if v is genopt.contract.REQUIRED else v for k, v in values.items()}
-    return {**values, **({k: v for k, v in NONZERO.items() if k in values} if nonzero else {}), 'lr': .05}
+    return {**values, **({k: v for k, v in NONZERO.items() if k in values} if nonzero else {}),
+            'lr': .05}
 
 
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
-@pytest.mark.parametrize('name, parts', OPTIONS, ids=[f'{n}-{i}' for i, (n, _) in enumerate(OPTIONS)])
+@pytest.mark.parametrize('name, parts', OPTIONS,
+                         ids=[f'{n}-{i}' for i, (n, _) in enumerate(OPTIONS)])
 def test_the_equations_of_every_recipe_make_its_steps(name, parts, nonzero):
     steps_agree(parts, hypers_of(name, parts, nonzero))
 
@@ -109,14 +126,18 @@ def test_the_equations_of_every_modifier(name, nonzero):
         steps_agree(parts, hypers_of(base, parts, nonzero))
 
 
-# -- what is printed is what was evaluated -----------------------------------------------------------------------------
+# -- what is printed is what was evaluated ---------------------------------------------------------
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
 FUNCTIONS = dict(nan_to_num=symbols.Nan_To_Num,
-                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=symbols.Norm, clip=symbols.Clip, truth=symbols.Truth,
-                 max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=symbols.Mean, eq=sp.Eq, ne=sp.Ne,
-                 mean_row=symbols.RowMean, mean_col=symbols.ColumnMean, sum=symbols.Total, finite=symbols.Finite,
-                 RMS=lambda x: sp.sqrt(symbols.Mean(x**2)), rows=symbols.SIZES[0], columns=symbols.SIZES[1])
+                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=symbols.Norm, clip=symbols.Clip,
+                 truth=symbols.Truth,
+                 max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=symbols.Mean,
+                 eq=sp.Eq, ne=sp.Ne,
+                 mean_row=symbols.RowMean, mean_col=symbols.ColumnMean, sum=symbols.Total,
+                 finite=symbols.Finite,
+                 RMS=lambda x: sp.sqrt(symbols.Mean(x**2)), rows=symbols.SIZES[0],
+                 columns=symbols.SIZES[1])
 
 
 def read_back(text, letters):
@@ -130,7 +151,8 @@ def read_back(text, letters):
     text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
     text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
     for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
-        text = re.sub(rf'{glyph}(x\d+x|\w+\()', lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
+        text = re.sub(rf'{glyph}(x\d+x|\w+\()',
+                      lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
                       f'{name}({m[1]})', text).replace(f'{glyph}(', f'{name}(')
     text = re.sub(r'sqrt(RMS|max|min)\(', r'_sqrt_\1(', text)
     text = re.sub(r'\[([^]]+) = ([^]]+)\]', r'truth(eq(\1, \2))', text)
@@ -150,7 +172,8 @@ def test_the_text_says_what_was_evaluated(name):
         text, tex = section.equation(line)
         convert(tex)
         if ' if ' in text or 'orthogonalize' in text: continue
-        own = {f'prev_{line.name}': symbols.symbol(line.name)} if line.name in composition.stats else {}
+        is_stat = line.name in composition.stats
+        own = {f'prev_{line.name}': symbols.symbol(line.name)} if is_stat else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})
         back = read_back(re.split(' [←=] ', text, maxsplit=1)[1], section.equations.letters)
         back = back.subs(symbols.symbol('new_param'), symbols.symbol('param'))
@@ -163,7 +186,7 @@ def test_the_text_says_what_was_evaluated(name):
         assert np.allclose(a, b, rtol=1e-5, equal_nan=True), text
 
 
-# -- what has no equation, and what users write ------------------------------------------------------------------------
+# -- what has no equation, and what users write ----------------------------------------------------
 
 def test_only_these_parts_have_no_equation():
     opaque = set()
@@ -173,7 +196,8 @@ def test_only_these_parts_have_no_equation():
     assert opaque == {('orthogonalize', '`bfloat16` is not an operation that equations know'),
                       ('add_noise', 'it needs the value of a number')}
     text = genopt.Muon.explain().text()
-    assert 'g ← orthogonalize(g, a, b, c, k, ε)   (no equation: `bfloat16` is not an operation that equations know)' in text
+    assert ('g ← orthogonalize(g, a, b, c, k, ε)   (no equation: `bfloat16` is not an operation '
+            'that equations know)') in text
 
 
 def of(part, **values):
@@ -185,12 +209,14 @@ def of(part, **values):
 
 def test_a_users_parts():
     @stat
-    def jerk(jerk, grad, *, warmth=.5): return jerk * warmth + torch.where(grad > 0, grad, 2 * grad).abs()
+    def jerk(jerk, grad, *, warmth=.5): return jerk * warmth + torch.where(grad > 0, grad,
+                                                                           2 * grad).abs()
     assert of(jerk).text == 'jerk ← warmth·jerk + |g if g > 0 else 2·g|'
     assert (of(jerk).kind, of(jerk).reads, of(jerk).makes) == ('stat', 'jerk, grad', 'jerk')
 
     @scalar
-    def warmth(*, lr, cap=10): return lr if lr < cap and not lr == 3 else max(min(lr, 2.), abs(-lr), cap)
+    def warmth(*, lr, cap=10): return lr if lr < cap and not lr == 3 else max(min(lr, 2.), abs(-lr),
+                                                                              cap)
     @step
     def warm_step(grad, grad_avg, warmth=warmth): return -warmth * torch.softmax(grad, 0) * grad_avg
     row = of(warm_step)
@@ -210,18 +236,23 @@ def test_a_users_parts():
     ('grad / grad.abs().max()', 'g ← g/max(|g|)'), ('grad.max(torch.zeros(()))', 'g ← max(g, 0)'),
     ('grad.max(lr * grad)', 'g ← max(g, η·g)'), ('max(grad, 0 * grad)', 'g ← max(g, 0)'),
     ('grad / (grad * grad).amin()', 'g ← g/min(g²)'), ('grad * math.pi', 'g ← π·g'),
-    ('torch.norm(grad) * torch.relu(grad)', 'g ← max(g, 0)·‖g‖'), ('grad - grad.mean(-2, keepdim=True)',
+    ('torch.norm(grad) * torch.relu(grad)', 'g ← max(g, 0)·‖g‖'),
+    ('grad - grad.mean(-2, keepdim=True)',
                                                                    'g ← g − mean_col(g)'),
     ('np.sqrt(grad) ** 3', 'g ← g^(3/2)'), ('torch.sigmoid(grad)', 'g ← 1 / (1 + exp(−g))'),
     ('torch.addcdiv(grad, grad, grad + 1, value=-lr)', 'g ← g − η·g / (g + 1)'),
     ('grad.clamp(-1, 1)', 'g ← clip(g, ±1)'), ('grad.clamp(max=lr)', 'g ← min(g, η)'),
-    ('grad if grad.dim() > 1 else 0', 'g ← g'), ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
+    ('grad if grad.dim() > 1 else 0', 'g ← g'),
+    ('grad * (grad.shape[0] / grad.numel())', 'g ← g/columns'),
     ('grad * ((grad > 0) & (grad < 1))', 'g ← g·[g < 1 and g > 0]'),
     ('grad * (1 - .25 * lr) ** -.5', 'g ← g / √(1 − η/4)'),
-    ('grad.nan_to_num()', 'g ← nan_to_num(g)'), ('grad * ~((grad > 0) & (grad < 1))', 'g ← g·[not (g < 1 and g > 0)]'),
-    ('grad // 2', 'g ← floor(g/2)'), ('grad * math.e', 'g ← 2.71828·g'), ('grad % 2', 'g ← g mod 2'),
+    ('grad.nan_to_num()', 'g ← nan_to_num(g)'),
+    ('grad * ~((grad > 0) & (grad < 1))', 'g ← g·[not (g < 1 and g > 0)]'),
+    ('grad // 2', 'g ← floor(g/2)'), ('grad * math.e', 'g ← 2.71828·g'),
+    ('grad % 2', 'g ← g mod 2'),
     ('grad * ((grad > 0) & ((grad < 1) | (lr > grad)))', 'g ← g·[(g < 1 or η > g) and g > 0]'),
-    ('torch.where(grad > 0, torch.where(grad < 1, 1, 2), grad)', 'g ← (1 if g < 1 else 2) if g > 0 else g'),
+    ('torch.where(grad > 0, torch.where(grad < 1, 1, 2), grad)',
+     'g ← (1 if g < 1 else 2) if g > 0 else g'),
     ('2.5 * grad', 'g ← 2.5·g'), ('torch.where(grad > 0, 2, torch.where(grad < 0, 3, grad))',
                                   'g ← 2 if g > 0 else 3 if g < 0 else g')])
 def test_what_an_operation_means(body, text):
@@ -269,16 +300,19 @@ def test_questions():
     assert 'warmup' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
 
 
-# -- never a word of sympy's -------------------------------------------------------------------------------------------
+# -- never a word of sympy's -----------------------------------------------------------------------
 
 OURS = {'floor', 'sign', 'exp', 'log', 'sin', 'cos', 'tanh'}  # also what people call them
-SYMPYS = {n for module in (sp.functions, boolalg, relational, expressions) for n, o in vars(module).items()
-          if isinstance(o, type) and issubclass(o, sp.Basic)} - OURS | {'nan', 'zoo', 'oo', 'False', 'True', 'Sym'}
-WORD = re.compile(rf"(?<![A-Za-z_`\\])({'|'.join(sorted(SYMPYS, key=len, reverse=True))})(?![A-Za-z_`\\])")
+SYMPYS = {n for module in (sp.functions, boolalg, relational,
+                           expressions) for n, o in vars(module).items()
+          if isinstance(o, type) and issubclass(o, sp.Basic)} - OURS | {'nan', 'zoo', 'oo', 'False',
+                                                                        'True', 'Sym'}
+WORD = re.compile(rf"(?<![A-Za-z_`\\])({'|'.join(sorted(SYMPYS, key=len, reverse=True))})"
+                  r'(?![A-Za-z_`\\])')
 
 
 def words(section):
-    "sympy's, of all that is printed of one optimizer but its own name, and what its parts' documentation says."
+    "sympy's words in a printed explanation, but for its name and its parts' documentation."
     said = [*section.together(), *((r.text + r.note, r.latex) for r in section.rows())]
     return {w for pair in said for text in pair for w in WORD.findall(text)}
 
@@ -286,25 +320,36 @@ def words(section):
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_no_recipe_is_explained_in_words_of_sympys(name):
     recipe = genopt.recipe(name)
-    for options, _ in choices(recipe): assert not words(recipe.explain(lr=.1, **options).sections[0]), options
+    for options, _ in choices(recipe):
+        assert not words(recipe.explain(lr=.1, **options).sections[0]), options
 
 
 def test_no_modifier_is_explained_in_words_of_sympys():
     for modifier in genopt.modifiers().values():
-        for base in genopt.SGD, genopt.RAdam: assert not words((base + modifier).explain().sections[0]), modifier
+        for base in genopt.SGD, genopt.RAdam:
+            assert not words((base + modifier).explain().sections[0]), modifier
 
 
 SCALARS = [
-    'float(count > 1 and s > 1e-10)', 'float(count > 1 or s > 1)', 'float(not (count > 1 and s > 1))',
-    'float((count > 1) != (s > 1))', '(count > 1) ^ (s > 2)', '1. if 0 < s < 1 else (2. if count > 3 else 3.)',
-    'float(bool(s))', 'max(s, 1) if min(s, 2) > 1 else abs(s - 1)', 'round(s)', 'math.floor(s) + math.ceil(s)', 's % 2',
-    's // 2', 'int(count > 3)', '(count > 1) * (s > 2)', '(count > 1) & (s > 2) | (s == 0)', 's and 1', 's or cap',
-    'math.exp(1) * s', 'float("inf")', '(1 if count > 2 else 2) > 1', 'float(count == 1) + float(s == 0)',
-    'any([s > 1, count > 2])', 'all([s > 1, count > 2])', '2 ** -s', '10 ** 400 * s if s > 1e300 else s',
+    'float(count > 1 and s > 1e-10)', 'float(count > 1 or s > 1)',
+    'float(not (count > 1 and s > 1))',
+    'float((count > 1) != (s > 1))', '(count > 1) ^ (s > 2)',
+    '1. if 0 < s < 1 else (2. if count > 3 else 3.)',
+    'float(bool(s))', 'max(s, 1) if min(s, 2) > 1 else abs(s - 1)', 'round(s)',
+    'math.floor(s) + math.ceil(s)', 's % 2',
+    's // 2', 'int(count > 3)', '(count > 1) * (s > 2)', '(count > 1) & (s > 2) | (s == 0)',
+    's and 1', 's or cap',
+    'math.exp(1) * s', 'float("inf")', '(1 if count > 2 else 2) > 1',
+    'float(count == 1) + float(s == 0)',
+    'any([s > 1, count > 2])', 'all([s > 1, count > 2])', '2 ** -s',
+    '10 ** 400 * s if s > 1e300 else s',
     # without an equation, or not numbers
-    'float("nan")', '1 / 0', 'math.log(0)', 's / (s - s)', '(-1) ** .5 * s', 'math.log(s - s)', 'math.atan(s)',
-    's < 1j', 's ** (0 * s) ** -1', 'divmod(s, 2)[0]', '0 ** 0 * s', '1 / zero', 'zero ** zero', 'math.log(zero)']
-READERS = ['x * grad', 'grad if x else 0 * grad', 'grad if x > 0 else 2 * grad', 'grad * (x == 1)', 'grad / x',
+    'float("nan")', '1 / 0', 'math.log(0)', 's / (s - s)', '(-1) ** .5 * s', 'math.log(s - s)',
+    'math.atan(s)',
+    's < 1j', 's ** (0 * s) ** -1', 'divmod(s, 2)[0]', '0 ** 0 * s', '1 / zero', 'zero ** zero',
+    'math.log(zero)']
+READERS = ['x * grad', 'grad if x else 0 * grad', 'grad if x > 0 else 2 * grad', 'grad * (x == 1)',
+           'grad / x',
            'torch.where(grad > x, grad, x)', 'grad if not x else grad.abs()',
            'torch.where(torch.where(grad > 0, x, 2) > 1, grad, torch.where(grad > x, x, 0))']
 
@@ -327,23 +372,30 @@ def test_a_condition_on_a_condition_has_no_word_of_sympys(number):
         for given in {}, dict(zero=1.):
             found = explain(two_parts(number, reader), lr=.1, **given)
             assert not words(found.sections[0]), reader
-            found.text(), found.latex(), found.markdown(), convert(found.sections[0].together()[-1][1])
+            found.text(), found.latex(), found.markdown()
+            convert(found.sections[0].together()[-1][1])
 
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('number', SCALARS[:SCALARS.index('float("inf")')])
 def test_a_condition_on_a_condition_is_what_runs(number):
-    for reader in READERS[:4] + READERS[5:]: steps_agree(two_parts(number, reader), dict(lr=.05), 1e-9)
+    for reader in READERS[:4] + READERS[5:]: steps_agree(two_parts(number, reader), dict(lr=.05),
+                                                         1e-9)
 
 
 @pytest.mark.parametrize('body', [
-    'grad * (grad > 0) * (grad < 1)', 'grad * ((grad > 0) != (grad < lr))', 'grad * torch.logical_not(grad > lr)',
-    'grad * torch.logical_xor(grad > 0, grad < lr)', 'torch.where((grad > 0) & ~(grad > lr), 1, 0) * grad',
+    'grad * (grad > 0) * (grad < 1)', 'grad * ((grad > 0) != (grad < lr))',
+    'grad * torch.logical_not(grad > lr)',
+    'grad * torch.logical_xor(grad > 0, grad < lr)',
+    'torch.where((grad > 0) & ~(grad > lr), 1, 0) * grad',
     'torch.where(grad > 0, torch.where(grad > 1, 1, 0), torch.where(grad < -1, 0, 1)) * grad',
-    'torch.where((grad > 0) * (grad < 1), grad, 0)', 'grad.round() + torch.ceil(grad) - grad.floor()',
-    'grad.T.T + grad.mT.mT', 'grad @ grad.T @ grad', '(grad.t() @ grad).transpose(0, 1).mm(grad.mT).T',
+    'torch.where((grad > 0) * (grad < 1), grad, 0)',
+    'grad.round() + torch.ceil(grad) - grad.floor()',
+    'grad.T.T + grad.mT.mT', 'grad @ grad.T @ grad',
+    '(grad.t() @ grad).transpose(0, 1).mm(grad.mT).T',
     'torch.addmm(grad, grad @ grad.mT, grad, beta=lr, alpha=2)', 'torch.swapaxes(grad.T, -1, -2)',
-    '(grad @ grad.T if grad.shape[0] > 2 * grad.shape[1] else grad.T @ grad).square().sum().sqrt() * grad'])
+    '(grad @ grad.T if grad.shape[0] > 2 * grad.shape[1] else grad.T @ grad).square().sum().sqrt() '
+    '* grad'])
 def test_of_conditions_and_matrices_the_equation_is_what_runs(body):
     names = {}
     exec(f'import math, torch\ndef odd(grad, *, lr=.5): return {body}', names)
@@ -354,7 +406,8 @@ def test_of_conditions_and_matrices_the_equation_is_what_runs(body):
 
 
 @pytest.mark.parametrize('body, text, latex', [
-    ('grad.T', 'g ← gᵀ', r'g \leftarrow g^{\top}'), ('grad.mT ** 2', 'g ← (gᵀ)²', r'g \leftarrow {(g^{\top})}^{2}'),
+    ('grad.T', 'g ← gᵀ', r'g \leftarrow g^{\top}'),
+    ('grad.mT ** 2', 'g ← (gᵀ)²', r'g \leftarrow {(g^{\top})}^{2}'),
     ('grad @ grad.t() @ grad', 'g ← g·gᵀ·g', r'g \leftarrow g \, g^{\top} \, g'),
     ('grad.transpose(0, 1) / lr', 'g ← gᵀ/η', r'g \leftarrow \frac{g^{\top}}{\eta}'),
     ('(grad + lr).transpose(-2, -1)', 'g ← (g + η)ᵀ', r'g \leftarrow (g + \eta)^{\top}')])
@@ -368,16 +421,19 @@ def test_a_transposed_matrix(body, text, latex):
 def test_no_equation_is_a_raw_error_of_sympys():
     def odd(grad, *, lr): return grad * (grad > 0 * lr if (grad + grad.norm() * 1j) < 2 else 1)
     row = of(transform(odd))
-    assert (row.text, row.note) == ('g ← odd(g, η)', 'no equation: its result is not always a number')
+    assert (row.text, row.note) == ('g ← odd(g, η)',
+                                    'no equation: its result is not always a number')
 
 
-# -- parts in any order ------------------------------------------------------------------------------------------------
+# -- parts in any order ----------------------------------------------------------------------------
 
 def test_what_is_off_makes_an_update_of_zero():
-    for parts in [genopt.weight_decay], [genopt.weight_decay, genopt.cautious_decay, genopt.cautious], \
+    for parts in [genopt.weight_decay], [genopt.weight_decay, genopt.cautious_decay,
+                                         genopt.cautious], \
             [genopt.weight_decay, genopt.parts.proximal_decay, genopt.average_param]:
         values = dict(genopt.Composition(parts).hypers, lr=.1)
-        assert 'θ ← θ' in [text for text, _ in explain(parts, **values | dict(wd=0.)).sections[0].together()]
+        section = explain(parts, **values | dict(wd=0.)).sections[0]
+        assert 'θ ← θ' in [text for text, _ in section.together()]
         for wd in 0., .2: steps_agree(parts, values | dict(wd=wd))
 
 
@@ -391,8 +447,10 @@ def test_a_switch_may_be_the_learning_rate():
 
 def test_a_part_may_stand_there_twice():
     rows = [*explain([genopt.sgd_step, genopt.sgd_step], lr=.1).sections[0].rows()]
-    assert [(r.part, r.text) for r in rows] == [('sgd_step', 'Δθ ← −η·g'), ('sgd_step', 'Δθ ← Δθ − η·g')]
-    parts = [genopt.average_grad, genopt.step_count, genopt.parts.debiased_step, genopt.parts.debiased_step.rename(mom='ema')]
+    assert [(r.part, r.text) for r in rows] == [('sgd_step', 'Δθ ← −η·g'),
+                                                ('sgd_step', 'Δθ ← Δθ − η·g')]
+    parts = [genopt.average_grad, genopt.step_count, genopt.parts.debiased_step,
+             genopt.parts.debiased_step.rename(mom='ema')]
     text = explain(parts, lr=.1, ema=.5).text()  # two hats for one m
     assert 'm̂ = m / (1 − β₁ᵗ)' in text and 'Δθ ← Δθ − η·m / (1 − βᵗ)' in text
     steps_agree(parts, dict(lr=.1, mom=.9, ema=.5))
@@ -403,7 +461,8 @@ def update_avg(update_avg, update): return .9 * update_avg + .1 * update * updat
 @stat
 def reached(reached, new_param): return new_param
 @transform
-def grown(update, prev_update_avg, param): return update / 2 + update * prev_update_avg + .01 * param * update**2
+def grown(update, prev_update_avg,
+          param): return update / 2 + update * prev_update_avg + .01 * param * update**2
 @transform
 def pulled(grad, update): return grad + .5 * update * update
 @transform
@@ -413,18 +472,22 @@ def back(prev_grad_avg, update, *, lr): return lr * prev_grad_avg / 10 - update 
 @step
 def to_last(param, prev_reached): return (prev_reached - param) / 10
 
-FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_step, genopt.momentum_step, genopt.l2_reg,
-       genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param, genopt.parts.proximal_decay]
-POOL = [p for p in every_part() if p.kind not in ('scalar', 'total') and p.__name__ not in ('orthogonalize', 'add_noise')]
+FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_step,
+       genopt.momentum_step, genopt.l2_reg,
+       genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param,
+       genopt.parts.proximal_decay]
+POOL = [p for p in every_part()
+        if not p.is_shared and p.__name__ not in ('orthogonalize', 'add_noise')]
 KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
 
 
 def random_parts(draw):
-    "Some parts in any order, where they make an optimizer; those that keep what others read are added."
+    "Parts in any order that make an optimizer; stats that the others read are added."
     parts = [draw.choice(draw.choice([POOL, FEW])) for _ in range(draw.randint(2, 7))]
     for _ in range(20):
         try: return genopt.Composition(parts)
-        except genopt.ContractError as e: needed = re.search(r'reads `(?:prev_)?(\w+)`[:,] (?:add|which)', str(e))
+        except genopt.ContractError as e: needed = re.search(r'reads `(?:prev_)?(\w+)`[:,] '
+                                                             r'(?:add|which)', str(e))
         if not needed or needed[1] not in KEEPS: return None
         parts = [KEEPS[needed[1]], *parts]
     return None
@@ -436,7 +499,8 @@ def test_the_equations_of_any_parts_in_any_order():
     while tried < 100:
         composition = random_parts(draw)
         if composition is None: continue
-        values = {k: NONZERO.get(k, .9 if v is genopt.contract.REQUIRED else v) for k, v in composition.hypers.items()}
+        values = {k: NONZERO.get(k, .9 if v is genopt.contract.REQUIRED else v)
+                  for k, v in composition.hypers.items()}
         values |= {k: 0. for k in {'wd', 'mom', 'nu', 'lr_decay'} & {*values} if draw.random() < .3}
         try: steps_agree(composition.parts, values | {k: .05 for k in {'lr'} & {*values}}, 1e-9)
         except (genopt.PartError, RuntimeError): continue  # it breaks its contract here

@@ -1,11 +1,12 @@
-"Promise: a part is a function, whose signature is its contract; and a composition is their pure sum."
+"Promise: a part is a function with its signature for a contract; a composition is their pure sum."
 import copy
 import pickle
 
 import genopt
 import pytest
 import torch
-from genopt import (Composition, ContractError, Optimizer, Part, adam_step, average_grad, average_sqr_grad, debias,
+from genopt import (Composition, ContractError, Optimizer, Part, adam_step, average_grad,
+                    average_sqr_grad, debias,
                     l2_reg, momentum_step, scalar, sgd_step, stat, step, step_count)
 from torch import nn
 
@@ -13,7 +14,7 @@ from torch import nn
 def t(*values): return torch.tensor(values, dtype=torch.float64)
 
 
-# -- functions --------------------------------------------------------------------------------------------------------
+# -- functions -------------------------------------------------------------------------------------
 
 def test_every_part_is_a_function_that_can_be_called_alone():
     m, g = t(1., -2.), t(3., 4.)
@@ -30,11 +31,12 @@ def test_a_renamed_part_is_called_by_its_new_names():
 
 
 def test_a_scalar_must_be_given_when_a_part_is_called_alone():
-    with pytest.raises(TypeError, match='`adam_step`, called alone, needs a number for `bias` and `sqr_bias`'):
+    with pytest.raises(TypeError,
+                       match='`adam_step`, called alone, needs a number for `bias` and `sqr_bias`'):
         adam_step(t(1.), t(1.), lr=.1)
 
 
-# -- names ------------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 def test_renaming_in_steps_is_renaming_at_once():
     twice = adam_step.rename(mom='sqr_mom').rename(sqr_mom='z', grad_avg='a')
@@ -54,20 +56,25 @@ def test_names_can_be_swapped_and_given_back():
 def test_renamed_parts_keep_stats_of_their_own():
     slow = {'grad_avg': 'slow_avg', 'mom': 'slow_mom'}
     p = nn.Parameter(t(0.)); p.grad = t(1.)
-    opt = Optimizer([p], [average_grad, average_grad.rename(**slow), momentum_step, momentum_step.rename(**{
+    opt = Optimizer([p], [average_grad, average_grad.rename(**slow), momentum_step,
+                          momentum_step.rename(**{
         'grad_avg': 'slow_avg'})], lr=1., mom=.5, slow_mom=.75)
     opt.step()
-    assert opt.state[p]['grad_avg'].item() == .5 and opt.state[p]['slow_avg'].item() == .25 and p.item() == -.75
+    assert opt.state[p]['grad_avg'].item() == .5 and opt.state[p]['slow_avg'].item() == .25
+    assert p.item() == -.75
 
 
 def test_parts_are_values():
     again = average_grad.rename(mom='slow_mom')
-    assert again == average_grad.rename(mom='slow_mom') != average_grad and len({again, again, average_grad}) == 2
+    assert again == average_grad.rename(mom='slow_mom') != average_grad
+    assert len({again, again, average_grad}) == 2
     for part in (average_grad, again, adam_step.rename(count='n')):
-        assert pickle.loads(pickle.dumps(part)) == part and copy.deepcopy(part) is part and isinstance(part, Part)
+        assert pickle.loads(pickle.dumps(part)) == part and copy.deepcopy(part) is part
+        assert isinstance(part, Part)
 
 
-renamed = average_grad.rename(mom='slow_mom')  # under a name of its own in this module, but found as average_grad
+# Under a name of its own in this module, but found as average_grad
+renamed = average_grad.rename(mom='slow_mom')
 
 
 @step
@@ -81,11 +88,12 @@ def twice_defined(grad, *, lr): return -2 * lr * grad  # noqa: F811
 
 def test_pickles_find_the_same_function_or_none():
     assert pickle.loads(pickle.dumps(renamed)) == renamed
-    with pytest.raises(pickle.PicklingError, match='`twice_defined` cannot be found as test_parts.twice_defined'):
+    with pytest.raises(pickle.PicklingError,
+                       match='`twice_defined` cannot be found as test_parts.twice_defined'):
         pickle.dumps(older)
 
 
-# -- scalars ----------------------------------------------------------------------------------------------------------
+# -- scalars ---------------------------------------------------------------------------------------
 
 def test_a_scalar_is_computed_once_for_all_parameters_that_share_it():
     calls = []
@@ -117,16 +125,20 @@ def test_a_scalar_may_use_if_and_read_what_was_before():
 
 
 @pytest.mark.parametrize('parts, sentence', [
-    (lambda: [stat(init=.1)(_speed), sgd_step], '`_speed` reads `grad`, a tensor, but a stat that is a number runs in '
-        'plain Python and reads only numbers, so begin with a tensor: init=torch.zeros_like'),
+    (lambda: [stat(init=.1)(_speed), sgd_step],
+     '`_speed` reads `grad`, a tensor, but a stat that is a number runs in plain Python and reads '
+     'only numbers, so begin with a tensor: init=torch.zeros_like'),
     (lambda: [scalar(_count), step_count, sgd_step], '`step_count` and `count` both make `count`'),
-    (lambda: [step(_reads_prev_grad)], '`_reads_prev_grad` reads `prev_grad`, and only a stat has a value from before '
-        'this step: keep `grad` in one'),
-    (lambda: [step(_star_forgotten)], '`_star_forgotten` reads `lr`, a hyperparameter: those stand behind a `*`, as in '
-        '`def _star_forgotten(..., *, lr)`'),
-    (lambda: [step_count, step(_reads_part)], '`_reads_part` reads `step_count`, which is a part: what it keeps is '
-        'called `count`'),
-    (lambda: [genopt.Adam, sgd_step], 'Adam is a recipe, not a part: give its parts, *Adam.parts()'),
+    (lambda: [step(_reads_prev_grad)],
+     '`_reads_prev_grad` reads `prev_grad`, and only a stat has a value from before this step: '
+     'keep `grad` in one'),
+    (lambda: [step(_star_forgotten)],
+     '`_star_forgotten` reads `lr`, a hyperparameter: those stand behind a `*`, as in `def '
+     '_star_forgotten(..., *, lr)`'),
+    (lambda: [step_count, step(_reads_part)],
+     '`_reads_part` reads `step_count`, which is a part: what it keeps is called `count`'),
+    (lambda: [genopt.Adam, sgd_step],
+     'Adam is a recipe, not a part: give its parts, *Adam.parts()'),
     (lambda: [[l2_reg], sgd_step], 'a list is not a part: put a `*` before it'),
     (lambda: {average_grad, momentum_step}, 'a set of parts has no order: give a list')])
 def test_more_lists_that_make_no_optimizer(parts, sentence):
@@ -150,7 +162,7 @@ def test_names_that_a_hyperparameter_cannot_have(name, why):
     with pytest.raises(ContractError, match=why): average_grad.rename(mom=name)
 
 
-# -- the pure function ------------------------------------------------------------------------------------------------
+# -- the pure function -----------------------------------------------------------------------------
 
 HYPERS = dict(lr=.1, mom=.9, sqr_mom=.99, eps=1e-3, wd=.01)
 
@@ -168,7 +180,8 @@ def test_update_is_pure_and_is_what_the_optimizer_does():
         theta = theta + change
         p.grad = g; opt.step()
         assert torch.equal(theta, p)
-        for k, v in state.items(): assert torch.equal(torch.as_tensor(v), torch.as_tensor(opt.state[p][k]))
+        for k, v in state.items(): assert torch.equal(torch.as_tensor(v),
+                                                      torch.as_tensor(opt.state[p][k]))
 
 
 def test_update_can_be_differentiated_with_respect_to_everything():
@@ -188,16 +201,18 @@ def test_update_can_be_vmapped():
     thetas, grads = torch.randn(4, 3).double(), torch.randn(4, 3).double()
     numbers = adam.numbers(adam.init(thetas[0]), HYPERS)
     def change(theta, grad): return adam.update(theta, grad, adam.init(theta), numbers)[0]
-    torch.testing.assert_close(torch.vmap(change)(thetas, grads), torch.stack(list(map(change, thetas, grads))))
+    torch.testing.assert_close(torch.vmap(change)(thetas, grads),
+                               torch.stack(list(map(change, thetas, grads))))
 
 
 def test_numbers_needs_every_hyperparameter():
     adam = Composition(genopt.Adam.parts())
-    with pytest.raises(TypeError, match='`mom` is missing: give a number for each of lr, mom, sqr_mom, eps, wd'):
+    with pytest.raises(TypeError, match='`mom` is missing: give a number for each of lr, mom, '
+                                        'sqr_mom, eps, wd'):
         adam.numbers(adam.init(t(1.)), dict(lr=.1))
 
 
-# -- small print ------------------------------------------------------------------------------------------------------
+# -- small print -----------------------------------------------------------------------------------
 
 def test_a_tensor_that_retains_its_gradient_can_be_optimized():
     w = nn.Parameter(t(1.)) * 2; w.retain_grad()

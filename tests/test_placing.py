@@ -1,13 +1,17 @@
-"""Promise: `recipe + parts` is the list that a careful person would write: the parts, their order, the numbers.
+"""Promise: `recipe + parts` is what a careful person would write: parts, order and numbers.
 
-Each story has small parts of its own, and two lists: what is added, and all of it as written by hand.
+Each story has small parts of its own, and two lists: the parts that are added, and all parts as
+written by hand.
 """
 import genopt
 import pytest
 import torch
-from genopt import (Adam, AdamW, ContractError, Lion, Optimizer, RMSprop, SGD, average_grad, average_param,
-                    average_sqr_grad, clip_by_value, gate, l2_reg, last_grad, momentum_step, recipe, scale_by_rms, scalar,
-                    sgd_step, skip_nonfinite, stat, step, step_count, total, transform, weight_decay)
+from genopt import (Adam, AdamW, ContractError, Lion, Optimizer, RMSprop, SGD, average_grad,
+                    average_param,
+                    average_sqr_grad, clip_by_value, gate, l2_reg, last_grad, momentum_step, recipe,
+                    scale_by_rms, scalar,
+                    sgd_step, skip_nonfinite, stat, step, step_count, total, transform,
+                    weight_decay)
 from helpers import random
 
 GRADS = [(.3 + t % 3) * random(t + 1, (3, 2), torch.float64) for t in range(7)]
@@ -22,14 +26,16 @@ def path(make):
         for i, p in enumerate(ps): p.grad = (i + 1) * g
         opt.step()
         res += [p.detach().clone() for p in ps]
-    return res + [torch.as_tensor(v, dtype=torch.float64) for p in ps for _, v in sorted(opt.state[p].items())]
+    kept = [v for p in ps for _, v in sorted(opt.state[p].items())]
+    return res + [torch.as_tensor(v, dtype=torch.float64) for v in kept]
 
 
 def assert_same_path(ours, theirs):
-    for a, b in zip(path(ours), path(theirs), strict=True): torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+    for a, b in zip(path(ours), path(theirs),
+                    strict=True): torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
-# -- parts, as people write them -----------------------------------------------------------------------------
+# -- parts, as people write them -------------------------------------------------------------------
 
 @stat
 def slow_grad(slow, grad, *, slow_decay=.9): return slow.lerp(grad, 1 - slow_decay)
@@ -58,7 +64,8 @@ def along_moved(moved): return .1 * moved
 @step
 def along_slow(slow, *, lr): return -lr * slow
 @transform
-def lively(update, grad, prev_last_grad): return update * torch.sigmoid((grad - prev_last_grad).abs())
+def lively(update, grad,
+           prev_last_grad): return update * torch.sigmoid((grad - prev_last_grad).abs())
 @stat(init=0)
 def micro(micro): return micro + 1
 @stat(init=0)
@@ -109,7 +116,8 @@ def rounds(rounds): return rounds + 1
 def gathered(gathered, grad, rounds):
     return grad if rounds % 2 else gathered + grad
 @transform
-def all_gathered(grad, gathered, rounds): return torch.zeros_like(grad) if rounds % 2 else gathered / 2
+def all_gathered(grad, gathered,
+                 rounds): return torch.zeros_like(grad) if rounds % 2 else gathered / 2
 
 @transform
 def by_all(grad, size=size): return grad / size
@@ -157,7 +165,8 @@ STORIES = {
     'a memory of the gradient before the change':
         (SGD, [last_grad, less_variance], [last_grad, less_variance, *SGD_]),
     'a memory between two changes':
-        (SGD, [halved, slow_grad, squared, amplified], [halved, slow_grad, squared, amplified, *SGD_]),
+        (SGD, [halved, slow_grad, squared, amplified],
+         [halved, slow_grad, squared, amplified, *SGD_]),
     'a second modifier that remembers what the first made':
         (Adam, [squared, slow_grad, amplified], [squared, slow_grad, amplified, l2_reg, *ADAM]),
     'two changes of the gradient':
@@ -169,7 +178,8 @@ STORIES = {
     'a change of the gradient between a memory and the step that reads it':
         (SGD, [slow_grad, halved, along_slow], [slow_grad, halved, *SGD_, along_slow]),
     'friction, and then a clip':
-        (Adam, [last_grad, lively, clip_by_value], [clip_by_value, l2_reg, *ADAM, last_grad, lively]),
+        (Adam, [last_grad, lively, clip_by_value],
+         [clip_by_value, l2_reg, *ADAM, last_grad, lively]),
     'a filter on the update':
         (AdamW, [moved, smoothed], [*ADAM, moved, smoothed, weight_decay]),
     'a memory of the update before a change of it':
@@ -193,12 +203,14 @@ STORIES = {
     'a gate on a number made of the recipe\'s count':
         (Adam, [fading, faint], [step_count, fading, faint, l2_reg, *AVERAGES, genopt.adam_step]),
     'a number made of the recipe\'s count, which a gate stops':
-        (Adam, [fading, *skip_nonfinite], [*skip_nonfinite, step_count, fading, l2_reg, *AVERAGES, genopt.adam_step]),
+        (Adam, [fading, *skip_nonfinite],
+         [*skip_nonfinite, step_count, fading, l2_reg, *AVERAGES, genopt.adam_step]),
     'a mean of the weights, which a gate stops':
         (SGD, [*genopt.weight_mean, micro, every_second],
          [micro, every_second, step_count, *SGD_, genopt.parts.mean_param]),
     'a gate on the recipe\'s own count':
-        (AdamW, [every_third], [step_count, every_third, *AVERAGES, genopt.adam_step, weight_decay]),
+        (AdamW, [every_third],
+         [step_count, every_third, *AVERAGES, genopt.adam_step, weight_decay]),
     'a gate on a total':
         (Adam, [small], [small, l2_reg, *ADAM]),
     'a gate on a total, with a count of what it stops':
@@ -224,24 +236,28 @@ STORIES = {
         (Adam, [fading, faded], [step_count, fading, faded, l2_reg, *AVERAGES, genopt.adam_step]),
     'a number made of the recipe\'s count, which only a change of the update reads':
         (AdamW, [fading, transform(lambda update, fading: fading * update)],
-         [step_count, fading, *AVERAGES, genopt.adam_step, transform(lambda update, fading: fading * update),
+         [step_count, fading, *AVERAGES, genopt.adam_step,
+          transform(lambda update, fading: fading * update),
           weight_decay]),
     'a number made of a total':
         (SGD, [usual_size, relative], [usual_size, relative, *SGD_]),
     'a number made of a total of a changed gradient':
         (SGD, [squared, usual_size, relative], [squared, usual_size, relative, *SGD_]),
     'a number made of a total, behind a gate on another':
-        (SGD, [usual_size, relative, *skip_nonfinite], [*skip_nonfinite, usual_size, relative, *SGD_]),
+        (SGD, [usual_size, relative, *skip_nonfinite],
+         [*skip_nonfinite, usual_size, relative, *SGD_]),
     'what is gathered in one step, for the next':
         (SGD, [rounds, gathered, all_gathered], [rounds, gathered, all_gathered, *SGD_]),
     'a step that reads a stat of the new parameter':
         (AdamW, [anchor, pulled_back], [*ADAM, weight_decay, anchor, pulled_back]),
     'and then a change of the update':
-        (AdamW, [anchor, pulled_back, doubled], [*ADAM, doubled, weight_decay, anchor, pulled_back]),
+        (AdamW, [anchor, pulled_back, doubled],
+         [*ADAM, doubled, weight_decay, anchor, pulled_back]),
     'a change of the gradient that reads an old stat of the new parameter':
         (AdamW, [anchor, pulled_grad], [pulled_grad, *ADAM, weight_decay, anchor]),
     'an average of what all steps left':
-        (AdamW, [average_param, anchor, pulled_back], [*ADAM, weight_decay, anchor, pulled_back, average_param]),
+        (AdamW, [average_param, anchor, pulled_back],
+         [*ADAM, weight_decay, anchor, pulled_back, average_param]),
     'a change of the gradient that waits for the recipe\'s average':
         (RMSprop, [over_average], [l2_reg, average_sqr_grad, over_average, scale_by_rms, sgd_step]),
     'decays and what they mean':
@@ -251,7 +267,8 @@ STORIES = {
     'another step':
         (AdamW, [slow_grad, along_slow], [*ADAM, slow_grad, along_slow, weight_decay]),
     'a recipe that has a gate':
-        (Gated, [last_grad, less_variance], [micro, every_second, last_grad, less_variance, *Gated.parts()[:1],
+        (Gated, [last_grad, less_variance],
+         [micro, every_second, last_grad, less_variance, *Gated.parts()[:1],
                                              *Gated.parts()[3:]]),
     'a gate on a recipe that has one':
         (Gated, [large_count, small], [micro, every_second, large_count, small, *Gated.parts()[:1],
@@ -296,34 +313,43 @@ def test_a_sum_of_several_is_the_sum_of_one_after_another(base, extra):
     assert new.parts() == (base + extra).parts() == (base + extra[0] + extra[1:]).parts()
 
 
-# -- where nothing works -------------------------------------------------------------------------------------
+# -- where nothing works ---------------------------------------------------------------------------
 
 @gate
 def all_small(size=size): return size < 100
 
 
 @pytest.mark.parametrize('base, extra, why', [
-    (Adam, over_average, '`over_average` changes `grad`, and would stand after `average_sqr_grad`, when no part reads '
-                         '`grad` any more: read `prev_sqr_avg`, its value before this step'),
-    (SGD, [moved, along_update], '`along_update` changes `grad`, and would stand after `moved`, when no part reads '
-                                 '`grad` any more: read `prev_moved`, its value before this step'),
-    (SGD, with_update, '`with_update` changes `grad`, and would stand after `sgd_step`, when no part reads `grad` any '
-                       'more: keep the update in a stat, and read `prev_` and the name of that'),
-    (SGD, [both, halved], '`halved` changes `grad`, and would stand after `both`, when no part reads `grad` any more: '
-                          'give `halved` before it'),
-    (SGD, [hen, egg], '`hen` and `egg` need each other, so none can come first: let one read `prev_hen`, its value '
-                      'before this step'),
-    (SGD, [slow_grad, slow_size, slow_enough], '`slow_enough` is a gate, and would stand after `slow_size`, when '
-     '`slow_grad` has already remembered this step: read `prev_slow_size`, its value before this step'),
-    (Sized, all_small, '`all_small` is a gate, and would stand after `by_all`, when `average_grad` has already '
-                       'remembered this step: give one its own total, `all_small.rename(size=...)`')])
+    (Adam, over_average,
+     '`over_average` changes `grad`, and would stand after `average_sqr_grad`, when no part reads '
+     '`grad` any more: read `prev_sqr_avg`, its value before this step'),
+    (SGD, [moved, along_update],
+     '`along_update` changes `grad`, and would stand after `moved`, when no part reads `grad` any '
+     'more: read `prev_moved`, its value before this step'),
+    (SGD, with_update, '`with_update` changes `grad`, and would stand after `sgd_step`, when no '
+                       'part reads `grad` any more: keep the update in a stat, and read `prev_` '
+                       'and the name of that'),
+    (SGD, [both, halved],
+     '`halved` changes `grad`, and would stand after `both`, when no part reads `grad` any more: '
+     'give `halved` before it'),
+    (SGD, [hen, egg],
+     '`hen` and `egg` need each other, so none can come first: let one read `prev_hen`, its value '
+     'before this step'),
+    (SGD, [slow_grad, slow_size, slow_enough],
+     '`slow_enough` is a gate, and would stand after `slow_size`, when '
+     '`slow_grad` has already remembered this step: read `prev_slow_size`, its value before this '
+     'step'),
+    (Sized, all_small,
+     '`all_small` is a gate, and would stand after `by_all`, when `average_grad` has already '
+     'remembered this step: give one its own total, `all_small.rename(size=...)`')])
 def test_where_nothing_works(base, extra, why):
     with pytest.raises(ContractError) as e: base + extra
     assert str(e.value) == why
 
 
 @pytest.mark.parametrize('base, extra', [
-    (Adam, over_average.rename(sqr_avg='prev_sqr_avg')), (SGD, [moved, along_update.rename(moved='prev_moved')]),
+    (Adam, over_average.rename(sqr_avg='prev_sqr_avg')),
+    (SGD, [moved, along_update.rename(moved='prev_moved')]),
     (SGD, [halved, both]), (SGD, [hen, egg.rename(hen='prev_hen')]),
     (SGD, [slow_grad, slow_size, slow_enough.rename(slow_size='prev_slow_size')]),
     (Sized, all_small.rename(size='own_size'))])

@@ -72,7 +72,7 @@ class ForLearner:
         """
         if not (groups := takes(self.groups(), name)): return self._warn(name)
         words = groups[0].rule.words
-        each = per_group(name, value, len(self.param_groups), words.size(name, value))
+        each = per_group(name, value, len(self.param_groups), len(words.names_of(name, value)))
         values = dict(zip(map(id, self.param_groups), each))
         for g in groups:
             for n, v in g.rule.words.split(name, values[id(g)]).items():

@@ -1,10 +1,10 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
-In all of them, what is read (scalars, and tensors, most of them of the parameter's shape) is
-positional, and hyperparameters are keywords. Recipes are made of `scalars`, `stats`, `transforms`
-and `steps`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
+All of them read scalars and tensors (most of the parameter's shape) by position, and take
+hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms` and `steps`;
+`modifiers` can be added to any recipe, as in `Adam + cautious`.
 
-Their names follow one system. Stats are called by what they keep: `average_x`, `sum_x`, `max_x`,
+Their names follow one system. Stats are called after their value: `average_x`, `sum_x`, `max_x`,
 `last_x`, or a noun for a number (`step_count`). Steps are `x_step`, and decays `x_decay`.
 Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scalars and totals are
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
@@ -17,7 +17,7 @@ from .stats import *       # noqa: F403
 from .steps import *       # noqa: F403
 from .transforms import *  # noqa: F403
 
-# What many rules share; `from genopt import *` has these, the others are asked for by name
+# Parts that many rules share, for `from genopt import *`; import the others by name
 # ruff: noqa: F405
 __all__ = [
     'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad',

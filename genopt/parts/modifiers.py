@@ -1,7 +1,7 @@
 """Modifiers: parts that change any recipe, as in `Adam + cautious`.
 
 Some are several parts, in a tuple. In a list of your own they go where `Recipe.__add__` puts them:
-what changes the gradient first, what changes the update after the steps, what reads the new
+changes of the gradient first, changes of the update after the steps, and readers of the new
 parameter last.
 """
 import torch

@@ -1,4 +1,4 @@
-"Stats: what is remembered from step to step, in order of increasing complexity."
+"Stats: values that are remembered from step to step, in order of increasing complexity."
 import torch
 from torch import maximum
 

@@ -1,4 +1,4 @@
-"Transforms: what recipes do to the gradient before other parts read it, and to the update."
+"Transforms: changes of the gradient before other parts read it, and of the update."
 import torch
 
 from ..kinds import transform

@@ -1,7 +1,7 @@
-"""What Adam became: an average over the root of an average, with one part changed.
+"""The descendants of Adam: an average over the root of an average, with one part changed.
 
-Where a line says nothing else: ε stands outside the root, both averages are debiased and begin at
-0, and decay is decoupled, of the parameter before the step.
+Unless a recipe's line says otherwise, ε stands outside the root, both averages are debiased and
+begin at 0, and decay is decoupled, of the parameter before the step.
 """
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, add_diff,
                      ademamix_step, average_diff, average_grad, average_slow_grad,

@@ -1,7 +1,7 @@
 """Adam and its friends, in order of increasing complexity.
 
-Options, default values and results are torch.optim's. What they share is what they name alike:
-Momentum remembers the gradient, RMSprop its square, and Adam both.
+Options, default values and results are torch.optim's. Momentum remembers the gradient, RMSprop its
+square, and Adam both, by the same parts.
 """
 from ..parts import (adam_step, average_grad, average_sqr_grad, dampened_momentum_buffer, l2_reg,
                      max_sqr_grad, momentum_buffer, momentum_step, nesterov_step,
@@ -16,8 +16,10 @@ AMSGRAD = max_sqr_grad, adam_step.rename(sqr_avg='max_sqr_avg')
 
 
 def _along(mom, dampening, nesterov):
-    """The end of SGD: a step along the gradient, or along a buffer of gradients. What torch refuses
-    makes no sense here."""
+    """The end of SGD: a step along the gradient, or along a buffer of gradients.
+
+    Raises ValueError for the options that torch refuses.
+    """
     if (nesterov or dampening) and not mom:
         raise ValueError('`nesterov` and `dampening` need momentum: give mom=0.9, for example')
     if nesterov and dampening:

@@ -1,4 +1,4 @@
-"""Steps along the gradient and memories of it: what Momentum became.
+"""The descendants of Momentum: steps along the gradient and memories of it.
 
 They differ in which memories they keep, and in how much of each enters the step.
 """

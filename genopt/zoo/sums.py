@@ -1,4 +1,4 @@
-"""Steps divided by the size of all past gradients, and not of recent ones: what Adagrad became."""
+"The descendants of Adagrad: steps divided by the size of all past gradients, not of recent ones."
 from ..parts import (annealed_step, average_sqr_grad, first_param, l2_reg, madgrad_step,
                      scale_by_rms, scale_by_rms_ratio, sgd_step, step_count, sum_grad, sum_sqr_grad,
                      sum_weighted_sqr_grad)
