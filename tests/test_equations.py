@@ -13,7 +13,8 @@ from genopt.catalogue import every_part
 from genopt.study import expressions, symbols
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
-from genopt.study.symbols import NUMPY, Unsymbolic, trace
+from genopt.study.expressions import Unsymbolic
+from genopt.study.symbols import trace
 from helpers import random
 from latex2mathml.converter import convert
 from sympy.core import relational
@@ -25,6 +26,14 @@ STEPS = 6
 NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6, lambd=.1, t0=2.,
                dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1, clip_share=.1, sync_every=2)
 OPTIONS = [(e.name, ps) for e in genopt.recipes() for ps in dict(map(reversed, choices(genopt.recipe(e.name))))]
+
+
+NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
+             Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
+             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
+             Smallest=np.min, MatProd=np.matmul, Clip=np.clip, Nan_To_Num=np.nan_to_num,
+             Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
+             Truth=lambda x: np.where(x, 1., 0.))  # what equations have that sympy lacks
 
 
 class Printer(NumPyPrinter):

@@ -47,8 +47,9 @@ class Surface:
     @property
     def title(self) -> str:
         "Its name in a picture, and its formula if that can be written and is short."
+        from .expressions import symbol
         from .notation import Text
-        from .symbols import Sym, symbol
+        from .symbols import Sym
         try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)
         except Exception: formula = ''
         name = self.name.replace('_', ' ').capitalize()

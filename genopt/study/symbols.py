@@ -17,20 +17,22 @@ from contextvars import ContextVar
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, SimpleNamespace
 from typing import Any
 
 import sympy as sp
 import torch
 
 from ..part import Part
-from .expressions import (NUMPY, TOO_ODD, Clip, ColumnMean, Finite, Largest, MatProd, Mean,
+from .expressions import (TOO_ODD, Clip, ColumnMean, Finite, Largest, MatProd, Mean,
                           Nan_To_Num, Nearest, Norm, RowMean, RowNorm, Smallest, Total, Transposed,
                           Truth, Unsymbolic, cases, condition, is_condition, number, put, settled,
                           symbol, truth)
 
-__all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'Truth', 'NUMPY']
+__all__ = ['OPS', 'REDUCE', 'Sym', 'trace', 'begin']
 
+
+# -- operations ------------------------------------------------------------------------------------
 
 def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> Callable[..., Any]:
     "A function of all elements, or along one dimension."
@@ -42,6 +44,11 @@ def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> 
         if not keepdim: raise Unsymbolic(f'it reduces along {dim} without keepdim')
         return kind(x)
     return reduce
+
+
+def _norm(x: Any, p: Any=2, *args: Any, **kwargs: Any) -> Any:
+    if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
+    return _reduced(Norm, RowNorm)(x, *args, **kwargs)
 
 
 def _extreme(of_two: Any, of_all: Any) -> Callable[..., Any]:
@@ -56,24 +63,25 @@ def _clamp(x: Any, min: Any=None, max: Any=None) -> Any:
     return sp.Max(x, min) if max is None else Clip(x, min, max)
 
 
-def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
-def _whole(x: Any) -> Any:
-    if not isinstance(x, (Truth, sp.Integer)): raise Unsymbolic('it needs the value of a number')
-    return x
-def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return truth(x)
-def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
-def _norm(x: Any, p: Any=2, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
-    if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
-    return _reduced(Norm, RowNorm)(x, dim, keepdim)
 def _transposed(x: Any, *dims: Any) -> Any:
     if dims and {d % 2 for d in dims} != {0, 1}: raise Unsymbolic(f'it turns the dimensions {dims}')
     return Transposed(x)
 
 
+def _whole(x: Any) -> Any:
+    if not isinstance(x, (Truth, sp.Integer)): raise Unsymbolic('it needs the value of a number')
+    return x
+
+
+def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
+def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
+
+
 CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
-def _xor(a: Any, b: Any) -> Any: return sp.Ne(truth(a), truth(b))
-LOGIC: dict[str, Callable[..., Any]] = {'and': sp.And, 'or': sp.Or, 'xor': _xor, 'not': sp.Not}
+LOGIC: dict[str, Callable[..., Any]] = {
+    'and': sp.And, 'or': sp.Or, 'xor': lambda a, b: sp.Ne(truth(a), truth(b)), 'not': sp.Not}
 LOGIC |= {f'{prefix}_{name}': op for prefix in ('logical', 'bitwise') for name, op in LOGIC.items()}
+# What torch's operations mean. A function of sympy's is written by the name that it has here
 OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b,
     mul=operator.mul, truediv=operator.truediv, div=operator.truediv, pow=operator.pow,
@@ -90,10 +98,10 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
     clamp_min=sp.Max, clamp_max=sp.Min,
     where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
-    isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x),
-    to=_as_number, type=_as_number, float=_as_number, double=_as_number, int=_whole,
-    clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, full_like=_full,
-    ones_like=lambda x, **kw: sp.Integer(1), new_zeros=lambda x, *args, **kw: sp.Integer(0))
+    isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x), int=_whole,
+    to=_same, type=_same, float=_same, double=_same, clone=_same, detach=_same, contiguous=_same,
+    item=_same, zeros_like=_full, full_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
+    new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
     norm=_norm, vector_norm=_norm, sum=_reduced(Total), mean=_reduced(Mean, RowMean, ColumnMean),
     amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
@@ -152,13 +160,10 @@ class Sym:
     def __repr__(self) -> str: return f'Sym({self.expr})'
 
 
-def _operators() -> None:
-    for name in 'add sub mul truediv floordiv pow mod matmul and or xor'.split():
-        setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
-        setattr(Sym, f'__r{name}__', lambda a, b, name=name: call(name, b, a))
-    for name in CONDITIONS: setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
-    for name in ('neg', 'abs'): setattr(Sym, f'__{name}__', lambda a, name=name: call(name, a))
-_operators()
+_BINARY = 'add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or', 'xor'
+for _name in (*_BINARY, *CONDITIONS, 'neg', 'abs'):
+    setattr(Sym, f'__{_name}__', lambda *args, name=_name: call(name, *args))
+for _name in _BINARY: setattr(Sym, f'__r{_name}__', lambda a, b, name=_name: call(name, b, a))
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -233,21 +238,13 @@ def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, 
     try: return _explore(lambda: _symbolic(fn, {})(*args, **kwargs), known)
     except Unsymbolic: raise
     except Exception as e:
-        if 'sympy' in [p.name for p in _raised_in(e).parents]: raise Unsymbolic(TOO_ODD) from e
+        raised_in = Path(traceback.extract_tb(e.__traceback__)[-1].filename)
+        if 'sympy' in raised_in.parts: raise Unsymbolic(TOO_ODD) from e
         raise Unsymbolic(f'{type(e).__name__}: {e}'.replace("'Sym'", 'a symbol')) from e
 
 
-def _raised_in(error: Exception) -> Path:
-    "The file whose code raised it."
-    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-
-
-class _Math:
-    "The module `math`, for symbols too."
-    def __getattr__(self, name: str) -> Any: return _lifted(getattr(math, name), name)
-
-
 def _lifted(fn: Any, name: str) -> Any:
+    "A function of numbers that takes symbols too."
     if not callable(fn): return fn
     def lifted(*args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], (tuple, list)): args = (*args[0],)
@@ -258,6 +255,7 @@ def _lifted(fn: Any, name: str) -> Any:
 
 BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
 BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'))
+MATH = SimpleNamespace(**{name: _lifted(fn, name) for name, fn in vars(math).items()})
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
@@ -267,7 +265,7 @@ def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
         new = memo[id(fn.__globals__)] = {**BUILTINS, **fn.__globals__}
         for k, v in fn.__globals__.items():
             is_ours = isinstance(v, FunctionType) and v.__globals__ is fn.__globals__
-            if v is math: new[k] = _Math()
+            if v is math: new[k] = MATH
             elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math':
                 new[k] = _lifted(v, v.__name__)
             elif is_ours: new[k] = _symbolic(v, memo)
