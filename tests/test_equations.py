@@ -10,7 +10,7 @@ import torch
 from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
 from genopt.catalogue import every_part
-from genopt.study import expressions, symbols
+from genopt.study import expressions, operations
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
 from genopt.study.expressions import Unsymbolic
@@ -121,17 +121,17 @@ def test_the_equations_of_every_modifier(name, nonzero):
 # -- what is printed is what was evaluated -----------------------------------------------------------------------------
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(nan_to_num=symbols.Nan_To_Num,
-                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=symbols.Norm, clip=symbols.Clip, truth=symbols.Truth,
-                 max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=symbols.Mean, eq=sp.Eq, ne=sp.Ne,
-                 mean_row=symbols.RowMean, mean_col=symbols.ColumnMean, sum=symbols.Total, finite=symbols.Finite,
-                 RMS=lambda x: sp.sqrt(symbols.Mean(x**2)), rows=symbols.SIZES[0], columns=symbols.SIZES[1])
+FUNCTIONS = dict(nan_to_num=expressions.Nan_To_Num,
+                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=expressions.Norm, clip=expressions.Clip, truth=expressions.Truth,
+                 max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=expressions.Mean, eq=sp.Eq, ne=sp.Ne,
+                 mean_row=expressions.RowMean, mean_col=expressions.ColumnMean, sum=expressions.Total, finite=expressions.Finite,
+                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)), rows=operations.SIZES[0], columns=operations.SIZES[1])
 
 
 def read_back(text, letters):
     "A right-hand side as it is printed, as an expression of sympy's."
     for a, b in zip('²ᵗᶜᵅ', '2tcα'): text = text.replace(a, '^' + b)
-    names = {f'x{i}x': symbols.symbol(name) for i, name in enumerate(letters)}
+    names = {f'x{i}x': expressions.symbol(name) for i, name in enumerate(letters)}
     for letter, x in sorted(zip(letters.values(), names), key=lambda pair: -len(pair[0])):
         if letter.isascii(): text = re.sub(rf'(?<!\w){letter}(?![\w(])', x, text)
         else: text = text.replace(letter, x)
@@ -159,11 +159,11 @@ def test_the_text_says_what_was_evaluated(name):
         text, tex = section.equation(line)
         convert(tex)
         if ' if ' in text or 'orthogonalize' in text: continue
-        own = {f'prev_{line.name}': symbols.symbol(line.name)} if line.name in composition.stats else {}
+        own = {f'prev_{line.name}': expressions.symbol(line.name)} if line.name in composition.stats else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})
         back = read_back(re.split(' [←=] ', text, maxsplit=1)[1], section.equations.letters)
-        back = back.subs(symbols.symbol('new_param'), symbols.symbol('param'))
-        expr = expr.subs(symbols.symbol('new_param'), symbols.symbol('param'))
+        back = back.subs(expressions.symbol('new_param'), expressions.symbol('param'))
+        expr = expr.subs(expressions.symbol('new_param'), expressions.symbol('param'))
         free = sorted(expr.free_symbols | back.free_symbols, key=str)
         assert {s.name for s in back.free_symbols} == {s.name for s in expr.free_symbols}, text
         shapes = dict(row_avg=(4, 1), column_avg=(1, 5))  # whose product R·C is a matrix

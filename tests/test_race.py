@@ -62,7 +62,7 @@ def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
     def AlmostAdam(params, lr):
         return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.999001)
     AlmostAdam.parts = genopt.Adam.parts
-    monkeypatch.setattr(pairs, 'recipe', {'Adam': AlmostAdam}.get)
+    monkeypatch.setattr(pairs, 'find', {'Adam': AlmostAdam}.get)
     sentence = fails(capsys, '--epochs', 1, '--optimizers', 'Adam', '--out', tmp_path)
     assert sentence.startswith('Adam and torch.optim.Adam drifted apart: their weights differ by ')
     assert (tmp_path/'race.png').exists()  # to see what went wrong

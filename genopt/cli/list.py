@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..catalogue import every_part, modifiers, recipes, users
 from ..letters import idea
 from ..part import Part
+from ..study.report import Block, Code, Heading, Markdown, Table
 from ..zoo import FAMILIES
 from . import Stop, one_of
 
@@ -45,28 +46,27 @@ def _show(rows: Iterable[tuple[str, str, str, str]]) -> None:
 
 def page() -> str:
     "The catalogue as Markdown."
-    lines = ['# The catalogue', '',
-             'Written by `python -m genopt list --markdown` from the code that runs.', '',
-             'torch.optim\'s LBFGS is not here: it searches along lines through all parameters at '
-             'once, so it is not made of parts that see one parameter. Use torch\'s.']
+    blocks: list[Block] = [Heading('The catalogue', 1, WRITTEN)]
     for module in FAMILIES:
         key = module.__name__.rsplit('.', 1)[-1]
-        lines += ['', f'## {key}', '', (module.__doc__ or '').strip(), '']
-        lines += ['| recipe | idea | parts |', '|---|---|---|']
-        lines += [_row(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)]
-    lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
-    lines += ['| modifier | parts | what it does |', '|---|---|---|']
-    lines += [_row(f'**{n}**', _labels(ps), ' '.join(idea(p.fn) for p in ps))
-              for n, ps in modifiers().items()]
-    lines += ['', '## Parts', '']
-    lines += ['With the recipes that use each, under any name and by any of their options.', '']
-    lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
-    lines += [_row(f'`{p.label}`', p.kind, idea(p.fn), ', '.join(users(p))) for p in every_part()]
-    return '\n'.join(lines)
+        rows = [(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)]
+        blocks += [Heading(key, 2, (module.__doc__ or '').strip()),
+                   Table(rows, ('recipe', 'idea', 'parts'))]
+    added = [(f'**{name}**', _labels(ps), ' '.join(idea(p.fn) for p in ps))
+             for name, ps in modifiers().items()]
+    parts = [(Code(p.label), p.kind, idea(p.fn), ', '.join(users(p))) for p in every_part()]
+    blocks += [Heading('Modifiers', 2, 'For any recipe, as in `Adam + cautious`.'),
+               Table(added, ('modifier', 'parts', 'what it does')),
+               Heading('Parts', 2, 'With the recipes that use each, under any name and by any of '
+                                   'their options.'),
+               Table(parts, ('part', 'kind', 'what it does', 'used by'))]
+    return Markdown()(blocks)
+
+
+WRITTEN = """Written by `python -m genopt list --markdown` from the code that runs.
+
+torch.optim's LBFGS is not here: it searches along lines through all parameters at once, so it is \
+not made of parts that see one parameter. Use torch's."""
 
 
 def _labels(parts: Iterable[Part]) -> str: return ' → '.join(f'`{p.label}`' for p in parts)
-
-
-def _row(*cells: str) -> str:
-    return '| ' + ' | '.join(c.replace('|', '\\|') for c in cells) + ' |'

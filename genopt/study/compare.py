@@ -15,10 +15,10 @@ from ..catalogue import choices, find, recipes
 from ..composition import Composition
 from ..hypers import TABLE
 from ..part import Part
-from .edits import difference, distance, edit, merged
 from .explain import Section
 from ..letters import letters
-from .members import Member, What, meaning, member, written
+from .members import (Member, What, difference, distance, edit, meaning, member, merged,
+                      written)
 from .report import Block, Cell, Code, Math, Report, Sentences, Table
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
@@ -44,13 +44,13 @@ def relatives(what: What) -> list[str]:
 
 
 def _relatives(mine: Member) -> list[str]:
-    found: list[tuple[int, str]] = []
+    found: list[Member] = []
     for r in (find(entry.name) for entry in recipes()):
         for options, parts in choices(r):
             if max(map(len, difference(mine.parts, parts))) > 1: continue
-            other = member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]}))
-            if other.name != mine.name: found.append((distance(mine, other), edit(mine, other)))
-    return [sentence for _, sentence in sorted(found, key=lambda f: f[0])]
+            found.append(member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]})))
+    found.sort(key=lambda other: distance(mine, other))
+    return [edit(mine, other) for other in found if other.name != mine.name]
 
 
 class Comparison(Report):

@@ -10,7 +10,7 @@ from sympy.core.function import FunctionClass
 
 from ..letters import latex as latex_letter
 from .expressions import MatProd, Mean
-from .symbols import OPS
+from .operations import OPS
 
 __all__ = ['Text', 'Latex', 'is_writable']
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalogue import recipes
-from .edits import difference, distance, merged
 from .figures import COLORS, figure
-from .members import Member, member
+from .members import Member, difference, distance, member, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Formulas', 'Sentences', 'Code', 'Math', 'Note',
-           'Text', 'Markdown', 'Html', 'aligned']
+           'Block', 'Cell', 'Text', 'Markdown', 'Html', 'aligned']
 
 
 # -- what a cell is made of ------------------------------------------------------------------------
@@ -122,6 +122,7 @@ class Markdown(Form):
     "With LaTeX between dollars."
     code = '`{}`'
 
+    def plain(self, text: str) -> str: return text.replace('|', '\\|')
     def math(self, formula: Math) -> str: return f'${formula.latex}$'
     def sentences(self, b: Sentences) -> str: return '\n'.join(f'* {s}' for s in b.sentences)
     def formulas(self, b: Formulas) -> str: return f'{_capital(b.label)}:\n\n$$\n{aligned(b)}\n$$'
