@@ -358,7 +358,7 @@ def test_of_conditions_and_matrices_the_equation_is_what_runs(body):
     exec(f'import math, torch\ndef odd(grad, *, lr=.5): return {body}', names)
     parts = [transform(whole=True)(names['odd']), genopt.sgd_step]
     section = explain(parts, lr=.05).sections[0]
-    assert not words(section) and not section.equations.opaque
+    assert not words(section) and not any(q.why_not for q in section.equations.traced)
     steps_agree(parts, dict(lr=.05), 1e-9)
 
 

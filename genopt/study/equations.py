@@ -47,15 +47,15 @@ class Equations:
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
-        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param'}
-        self.tensors |= {name for k in composition.tensor_stats for name in (k, f'prev_{k}')}
+        stats = composition.tensor_stats
+        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
+                        *(f'prev_{k}' for k in stats)}
         self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
         self.short = {symbol(line.name): line.expr for line in self.traced
                       if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
         self.parts = self._finish(self._alone(), {})
-        self.opaque = [line for line in self.traced if line.why_not]
         try: self.whole = self._finish(_Whole(self).lines, self.zeros)
         except Exception:  # sympy's, of many kinds
             self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]

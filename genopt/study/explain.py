@@ -1,6 +1,6 @@
-"""What an optimizer is, in its own words: equations, hyperparameters, memory and sources.
+"""An optimizer in its own words: its equations, hyperparameters, memory and sources.
 
-All of it is found by running its parts.
+All of it is found by running the parts.
 
     >>> explain('lion').sections[0].together()[-1].text
     'θ ← θ − η·sign((1 − β₁)·g + β₁·mₜ₋₁)'
@@ -16,13 +16,14 @@ import torch
 
 from ..catalogue import find
 from ..composition import Composition
-from ..optimizer import Optimizer
+from ..group import Group
 from ..kinds import Gate, Stat, Total
+from ..letters import latex as latex_letter
+from ..optimizer import Optimizer
 from ..part import Part
 from ..recipe import Recipe
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
-from ..letters import latex as latex_letter
 from .members import meaning, with_values, written
 from .memory import memory_of, sentence
 from .notation import Latex, Text
@@ -42,7 +43,7 @@ class Row(NamedTuple):
     makes: str
     text: str
     latex: str
-    note: str  # What else there is to say
+    note: str  # A remark that the equation does not make
 
     def cells(self) -> list[Cell]:
         reads = [span for name in self.reads.split(', ') for span in (', ', Code(name))][1:]
@@ -90,26 +91,25 @@ class Section:
                 reads = ', '.join(part.out if n == own else n for n in part.reads)
                 makes = '' if isinstance(part, Gate) else part.out
                 named = part.label, part.kind, reads, makes
-            note = '' if line.place in places[i + 1:] else self.note(part)
+            note = '' if line.place in places[i + 1:] else self.note(part, line.why_not)
             yield Row(*named, *self.equation(line), note)
 
-    def note(self, part: Part) -> str:
-        "What the equation does not say."
+    def note(self, part: Part, why_not: str) -> str:
+        "A remark on a part, beside its equation."
         if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
         if part.note: return part.note
         if isinstance(part, Stat):
             start = self.equations.begin(part)
             if start is None: return f'begins with {_called(part.init)}'
             return '' if start == 0 else f'from {self.text(start)}'
-        why = next((line.why_not for line in self.equations.opaque if line.part is part), '')
-        return f'no equation: {why}' if why else ''
+        return f'no equation: {why_not}' if why_not else ''
 
     def together(self) -> list[Math]:
         "The lines of the whole update."
         return [self.equation(line) for line in self.equations.whole]
 
     def formulas(self) -> Formulas:
-        "The whole update, and what is left out of it."
+        "The whole update. Its label has the hyperparameters that are 0 and so left out."
         zeros = ', '.join(f'{self.equations.letters[s.name]} = 0' for s in self.equations.zeros)
         label = f'together, with {zeros}' if zeros else 'together'
         return Formulas(label, [(m,) for m in self.together()])
@@ -193,19 +193,23 @@ def explain(
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
     "One for groups that are alike."
-    alike: list[tuple[tuple[Composition, dict[str, Any], bool], list[Any]]] = []
+    alike: list[list[Group]] = []
     for group in opt.groups():
-        key = group.composition, group.hypers(), group['maximize']
-        same = next((groups for k, groups in alike if k == key), None)
+        same = next((groups for groups in alike if _kind(groups[0]) == _kind(group)), None)
         if same: same.append(group)
-        else: alike.append((key, [group]))
-    for (composition, values, climbs), groups in alike:
+        else: alike.append([group])
+    for groups in alike:
+        composition, values, climbs = _kind(groups[0])
         names = ', '.join(str(g.index) for g in groups)
         titles = [f'groups {names}' if len(groups) > 1 else f'group {names}']
         if len(alike) == 1: titles = []
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
         params = [p for g in groups for p in g['params']]
         yield Section(', '.join(titles), composition, values, params)
+
+
+def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool]:
+    return group.composition, group.hypers(), group['maximize']
 
 
 def _called(init: Any) -> str:

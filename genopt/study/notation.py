@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import sympy as sp
 
-from sympy.core.function import FunctionClass
+from sympy.core.function import AppliedUndef, FunctionClass
 
 from ..letters import latex as latex_letter
 from .expressions import MatProd, Mean
@@ -25,7 +25,7 @@ class Text:
     dot, minus, infinity = '·', '−', '∞'
     words = {'<': '<', '>': '>', '<=': '≤', '>=': '≥', '==': '=', '!=': '≠', 'And': ' and ',
              'Or': ' or '}
-    fences = {'()': ('(', ')'), '[]': ('[', ']'), '|': ('|', '|'), '‖': ('‖', '‖')}
+    fences = dict(brackets='()', Truth='[]', Abs='||', Norm='‖‖')
 
     def __init__(self,
         letters: Mapping[str, str],  # For the names of symbols
@@ -47,9 +47,9 @@ class Text:
     def text(self, x: Any) -> str: return self.write(x)[0]
 
     def inside(self, x: Any, least: int) -> str:
-        "The text of a part of something, in brackets if it does not hold together enough."
+        "A term or a factor, in brackets if it does not hold together enough."
         text, tight = self.write(x)
-        return text if tight >= least else self.fenced('()', text)
+        return text if tight >= least else self.fenced(text)
 
     def _Symbol(self, x: Any) -> Written: return self.letter(self.letters.get(x.name, x.name)), ATOM
 
@@ -79,12 +79,8 @@ class Text:
         return any(s.name in self.tensors for s in x.free_symbols)
 
     def _Mul(self, x: Any) -> Written:
-        above, below = list[Any](), list[Any]()
         coeff, rest = x.as_coeff_Mul()
-        number = abs(coeff)
-        up, down = (number.p, number.q) if number.is_Rational else (number, 1)
-        if up != 1: above.append(sp.sympify(up))
-        if down != 1: below.append(sp.sympify(down))
+        above, below = ([f] if f != 1 else [] for f in sp.fraction(abs(coeff)))
         for factor in sp.Mul.make_args(rest) if rest != 1 else ():
             base, exponent = factor.as_base_exp()
             if exponent == -1: below.append(base)
@@ -94,9 +90,10 @@ class Text:
         elif len(above) == 1: text, tight = self.write(above[0])
         else: text, tight = self.product(above), MUL
         if not coeff.is_negative: return text, tight
-        return self.minus + (text if tight >= MUL else self.fenced('()', text)), ADD
+        return self.minus + (text if tight >= MUL else self.fenced(text)), ADD
 
     def product(self, factors: list[Any]) -> str:
+        if not factors: return '1'
         if len(factors) == 1: return self.text(factors[0])
         order = {name: i for i, name in enumerate(self.letters)}
         def place(f: Any) -> tuple[Any, ...]:
@@ -114,13 +111,13 @@ class Text:
         return self.power(self.inside(base, ATOM), exponent), POW
 
     def _Function(self, x: Any) -> Written: return self.call(_name(x), *map(self.text, x.args))
-    def _AppliedUndef(self, x: Any) -> Written:
-        return self.call(x.func.__name__, *map(self.text, x.args))
 
-    def _Abs(self, x: Any) -> Written: return self.fenced('|', self.text(x.args[0])), ATOM
-    def _Truth(self, x: Any) -> Written: return self.fenced('[]', self.text(x.args[0])), ATOM
-    def _Norm(self, x: Any) -> Written: return self.fenced('‖', self.text(x.args[0])), ATOM
-    def _RowNorm(self, x: Any) -> Written: return self._Norm(x)[0] + self.index('row'), ATOM
+    def _Norm(self, x: Any) -> Written:
+        return self.fenced(self.text(x.args[0]), type(x).__name__), ATOM
+    _Abs = _Truth = _Norm
+
+    def _RowNorm(self, x: Any) -> Written:
+        return self.fenced(self.text(x.args[0]), 'Norm') + self.index('row'), ATOM
 
     def _MatProd(self, x: Any) -> Written:
         least = {a: MUL if isinstance(a, MatProd) else POW for a in x.args}  # (AB)C is A(BC)
@@ -180,14 +177,14 @@ class Text:
     def transposed(self, text: str) -> str: return f'{text}ᵀ'
     def scientific(self, digits: str, power: int) -> str: return f'{digits}e{power}'
 
-    def fenced(self, kind: str, text: str) -> str:
+    def fenced(self, text: str, kind: str='brackets') -> str:
         left, right = self.fences[kind]
         return left + text + right
 
     def call(self, name: str, *args: str) -> Written:
         name, _, index = name.partition(' ')
         function = self.function(name) + (self.index(index) if index else '')
-        return function + self.fenced('()', ', '.join(args)), ATOM
+        return function + self.fenced(', '.join(args)), ATOM
 
     def root(self, x: Any, degree: int) -> Written:
         return {2: '√', 3: '∛'}[degree] + self.inside(x, ATOM), POW
@@ -195,12 +192,12 @@ class Text:
     def power(self, base: str, exponent: Any) -> str:
         text, tight = self.write(exponent)
         if all(c in SUPER for c in text): return base + ''.join(SUPER[c] for c in text)
-        return f'{base}^{text if tight == ATOM else self.fenced("()", text)}'
+        return f'{base}^{text if tight == ATOM else self.fenced(text)}'
 
     def fraction(self, above: list[Any], below: list[Any]) -> Written:
-        top = self.product(above) if above else '1'
+        top = self.product(above)
         if len(above) == 1: top = self.inside(above[0], MUL)
-        bottom = self.fenced('()', self.product(below))
+        bottom = self.fenced(self.product(below))
         if len(below) == 1: bottom = self.inside(below[0], POW)
         slash = ' / ' if {*top} & {' ', self.dot} or ' ' in bottom else '/'
         return top + slash + bottom, MUL
@@ -214,8 +211,8 @@ class Latex(Text):
     dot, minus, infinity, plus_minus = r' \, ', '-', r'\infty', r'\pm '
     words = {'<': '<', '>': '>', '<=': r'\le', '>=': r'\ge', '==': '=', '!=': r'\ne',
              'And': r' \wedge ', 'Or': r' \vee '}
-    fences = {'()': ('(', ')'), '[]': ('[', ']'), '|': (r'\lvert ', r' \rvert'),
-              '‖': (r'\lVert ', r' \rVert')}
+    fences = dict(brackets='()', Truth='[]', Abs=(r'\lvert ', r' \rvert'),
+                  Norm=(r'\lVert ', r' \rVert'))
     operators = 'max', 'min', 'exp', 'log'  # those of LaTeX that occur
 
     def letter(self, letter: str) -> str: return latex_letter(letter)
@@ -229,7 +226,7 @@ class Latex(Text):
     def scientific(self, digits: str, power: int) -> str:
         return rf'{digits} \times 10^{{{power}}}' if digits != '1' else f'10^{{{power}}}'
 
-    def fenced(self, kind: str, text: str) -> str:
+    def fenced(self, text: str, kind: str='brackets') -> str:
         "In brackets, which grow if the text is tall."
         left, right = self.fences[kind]
         tall = any(word in text for word in ('frac', 'sqrt', 'cases'))
@@ -242,7 +239,7 @@ class Latex(Text):
         return self.braced(base) + f'^{{{self.text(exponent)}}}'
 
     def fraction(self, above: list[Any], below: list[Any]) -> Written:
-        return rf'\frac{{{self.product(above) if above else "1"}}}{{{self.product(below)}}}', ATOM
+        return rf'\frac{{{self.product(above)}}}{{{self.product(below)}}}', ATOM
 
     def cases(self, pieces: list[tuple[str, str | None]]) -> Written:
         rows = [rf'{v} & ' + (r'\text{otherwise}' if c is None else rf'\text{{if }} {c}')
@@ -258,6 +255,7 @@ def is_writable(expr: Any) -> bool:
 
 def _name(x: Any) -> str:
     "The name under which a function is written, or '' if it has none."
+    if isinstance(x, AppliedUndef): return str(x.func)
     return getattr(x, 'written', '') or NAMES.get(type(x), '')
 
 
