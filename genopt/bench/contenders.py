@@ -19,8 +19,6 @@ from ..hypers import did_you_mean
 from ..recipe import Recipe
 from ..twins import TWINS
 
-__all__ = ['Contender', 'Task', 'contenders', 'installed', 'names', 'task']
-
 LR = 1e-4
 ADAM = dict(betas=(.9, .999), eps=1e-8)
 FASTAI_ADAM = dict(mom=.9, sqr_mom=.999, eps=1e-8)
@@ -145,9 +143,9 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
     "How to make each contender. All follow the same rule, with the same hyperparameters."
-    def ours(compile: bool) -> Make:
-        return partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
-    res: dict[str, Make] = {'genopt compiled': ours(True), 'genopt eager': ours(False)}
+    res: dict[str, Make] = {}
+    for label, compile in {'genopt compiled': True, 'genopt eager': False}.items():
+        res[label] = partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
     name = task.recipe.__name__
     if name in TWINS:
         cls, options = TWINS[name].cls, task.options
@@ -156,7 +154,7 @@ def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
         loop = dict(foreach=False) if 'foreach' in takes else {}
         ways = dict(loop=loop, foreach=dict(foreach=True), fused=dict(fused=True))
         for way, flags in ways.items():
-            if way == 'loop' or way in takes:  # RMSprop has no fused
+            if flags.keys() <= takes.keys():  # RMSprop has no fused
                 res[f'torch {way}'] = partial(OfTorch, cls, {**flags, **options})
     for library in libraries:
         for recipe, place, arguments in PEERS[library]:

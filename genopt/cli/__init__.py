@@ -17,7 +17,7 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..hypers import did_you_mean
 
-__all__ = ['main', 'Stop', 'one_of', 'require', 'write', 'COMMANDS']
+__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'one_of', 'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None=None) -> int:
         status = command(**options)
         sys.stdout.flush()
         return status
-    except Stop as e: return _fail(f'{name}: {e}')
+    except (Stop, ImportError) as e: return _fail(f'{name}: {e}')  # of a package that is missing
     except BrokenPipeError:  # `genopt list | head`; the interpreter must not flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -56,6 +56,13 @@ def write(path: Path, do: Callable[[Path], Any]) -> None:
         if not path.parent.exists(): path.parent.mkdir(parents=True)
         do(path)
     except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
+
+
+def check_suffix(path: Path | str, *suffixes: str) -> None:
+    "Raises Stop if the name of a picture ends in none of these."
+    if Path(path).suffix.lower() in suffixes: return
+    *some, last = suffixes
+    raise Stop(f'{path}: give a name that ends in {", ".join(some)} or {last}')
 
 
 def require(command: str, *packages: str) -> None:

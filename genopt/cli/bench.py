@@ -14,8 +14,6 @@ from .. import __version__
 from . import Stop, require, write
 from .tables import show
 
-__all__ = ['bench']
-
 
 def bench(
     recipes: str='Adam',  # With commas between, and options as in Adam(amsgrad=True)

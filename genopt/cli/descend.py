@@ -1,17 +1,14 @@
 "The paths of recipes on a surface of two numbers: a picture, or an animation."
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from ..contract import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
-from . import Stop, write
-
-__all__ = ['descend']
-
-KINDS = '.png', '.svg', '.pdf', '.gif'
+from . import Stop, check_suffix, write
 
 
 def descend(
@@ -24,8 +21,7 @@ def descend(
     out: Path=Path('paths.png')  # A .png, .svg or .pdf; or a .gif, which moves
 ) -> int:
     "Draws the paths that recipes take down a surface, as a picture or an animation."
-    if out.suffix.lower() not in KINDS:
-        raise Stop(f'--out {out}: give a name that ends in {", ".join(KINDS)}')
+    check_suffix(out, '.png', '.svg', '.pdf', '.gif')
     begin = _numbers('start', start, 2) or None
     rates: list[float | None] = [*_numbers('lr', lr, 1, len(recipes))] or [None]
     if len(rates) == 1: rates *= len(recipes)
@@ -34,11 +30,8 @@ def descend(
         raise Stop(e.args[0]) from None
     wide = max(len(p.label) for p in paths)
     for p in paths: print(f'{p.label:{wide}}  {p.end}')
-    def draw(out: Path) -> None:
-        if out.suffix.lower() == '.gif': animate(paths).save(out, writer='pillow')
-        else: plot_paths(paths).savefig(out, dpi=150)
-    try: write(out, draw)
-    except ImportError as e: raise Stop(str(e)) from None
+    if out.suffix.lower() == '.gif': write(out, partial(animate(paths).save, writer='pillow'))
+    else: write(out, partial(plot_paths(paths).savefig, dpi=150))
     print(f'wrote {out}')
     return 0
 

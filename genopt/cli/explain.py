@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 from . import Stop, one_of, write
 
-__all__ = ['explain', 'show']
-
 
 def explain(
     recipe: str,  # A name, such as adam
@@ -30,8 +28,7 @@ def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
     if not html:
         print(found.latex() if latex else found.markdown() if markdown else found.text())
         return 0
-    try: page = PAGE.format(title=title, body=found.html())
-    except ImportError as e: raise Stop(str(e)) from None
+    page = PAGE.format(title=title, body=found.html())
     write(Path(html), lambda path: path.write_text(page, encoding='utf-8'))
     print(f'wrote {html}')
     return 0

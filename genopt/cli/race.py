@@ -4,10 +4,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ..bench.pairs import Pair, batches, digits
 from ..hypers import did_you_mean
@@ -16,8 +18,6 @@ from . import Stop, require, write
 from .tables import show
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
-
-__all__ = ['race']
 
 LRS = dict(SGD=.2, Momentum=.05, RMSprop=.001, Adam=.005, AdamW=.005)
 DRIFT = 1e-6  # rounding grows to 1e-12 or so on the way; any error in a rule is far larger
@@ -80,13 +80,14 @@ def race(
 
 def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     "The learning rate of each optimizer that was asked for."
-    known = {n.lower(): n for n in LRS}
-    given = [n.strip() for n in optimizers.split(',')]
-    for n in given:
+    known = {name.lower(): name for name in LRS}
+    names = [n.strip() for n in optimizers.split(',')]
+    for n in names:
         if n.lower() not in known: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, LRS)}')
-    names = [known[n.lower()] for n in given]
+    names = [known[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
-    try: values = [float(v) for v in lrs.split(',')] if lrs else [LRS[n] for n in names]
+    if not lrs: return {n: LRS[n] for n in names}
+    try: values = [float(v) for v in lrs.split(',')]
     except ValueError: raise Stop(f'--lrs {lrs}: give numbers with commas between') from None
     if len(values) != len(names):
         raise Stop(f'--lrs {lrs}: give {len(names)} numbers, one for each of {", ".join(names)}')
@@ -106,11 +107,11 @@ def _draw(pairs: list[Pair], per_epoch: int) -> Figure:
         for pair, color in zip(pairs, figures.COLORS):
             gaps = [abs(a - b) for a, b in zip(*pair.losses)]
             ours, theirs, gap = (_smooth(v, per_epoch) for v in (*pair.losses, gaps))
-            epochs = torch.arange(1, len(ours) + 1) / per_epoch
+            epochs = np.arange(1, len(ours) + 1) / per_epoch
             twin = f'{pair.twin} (momentum=0.9)' if pair.name == 'Momentum' else pair.twin
             above.plot(epochs, theirs, color=color, lw=5, alpha=.3, label=twin)
             above.plot(epochs, ours, color=color, lw=1.2, label=f'genopt.{pair.name}')
-            below.plot(epochs, gap.clamp(min=zero), color=color, lw=1.2, clip_on=False)
+            below.plot(epochs, gap.clip(zero), color=color, lw=1.2, clip_on=False)
         above.set(yscale='log', ylabel='training loss')
         above.set_title('genopt over torch.optim: handwritten digits, same start, same batches',
                         fontsize=11)
@@ -126,9 +127,6 @@ def _draw(pairs: list[Pair], per_epoch: int) -> Figure:
     return fig
 
 
-def _smooth(values: list[float], window: int) -> Tensor:
+def _smooth(values: list[float], window: int) -> NDArray[np.float64]:
     "At each value, the mean of it and those before it, `window` in all."
-    sums = torch.tensor([0., *values], dtype=torch.float64).cumsum(0)
-    i = torch.arange(1, len(sums))
-    start = (i - window).clamp(min=0)
-    return (sums[i] - sums[start]) / (i - start)
+    return np.array([mean(values[max(0, i - window):i]) for i in range(1, len(values) + 1)])

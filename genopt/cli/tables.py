@@ -4,8 +4,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-__all__ = ['show']
-
 
 def show(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     "Prints a table: names on the left, and numbers."

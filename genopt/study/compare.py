@@ -48,7 +48,8 @@ def _relatives(mine: Member) -> list[str]:
     for r in (find(entry.name) for entry in recipes()):
         for options, parts in choices(r):
             if max(map(len, difference(mine.parts, parts))) > 1: continue
-            found.append(member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]})))
+            given = {k: v for k, v in options.items() if v != r.options[k]}
+            found.append(member(partial(r, **given)))
     found.sort(key=lambda other: distance(mine, other))
     return [edit(mine, other) for other in found if other.name != mine.name]
 
@@ -62,8 +63,7 @@ class Comparison(Report):
         self.members = members
         self.parts = merged([[p.fn for p in m.parts] for m in members])
         names = letters(p for m in members for p in m.parts)  # which mean the same in all of them
-        self.sections = [Section('', Composition(m.parts), m.values, names=names)
-                         for m in members]
+        self.sections = [Section('', Composition(m.parts), m.values, names=names) for m in members]
 
     def blocks(self) -> Iterator[Block]:
         names = [m.name for m in self.members]
@@ -84,13 +84,13 @@ class Comparison(Report):
 
     def edits(self) -> list[str]:
         "Each optimizer as an edit of the nearest one before it; for a single one, its relatives."
-        if len(self.members) == 1: return _relatives(self.members[0])
-        nearest = [min(self.members[:i], key=lambda other: distance(other, m))
-                   for i, m in enumerate(self.members) if i]
-        return [edit(a, b) for a, b in zip(nearest, self.members[1:])]
+        first, *others = self.members
+        if not others: return _relatives(first)
+        return [edit(min(self.members[:i], key=lambda before: distance(before, m)), m)
+                for i, m in enumerate(others, 1)]
 
     def sentences(self) -> list[str]:
-        "What is shared by all, and each edit."
+        "The parts that all share, and each edit."
         edits = [f'{e}.' for e in self.edits()]
         if len(self.members) == 1: return edits
         names = ', '.join(self.shared())

@@ -25,7 +25,7 @@ from ..recipe import Recipe
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
 from .members import meaning, with_values, written
-from .memory import memory_of, sentence
+from .memory import MATRIX, memory_of
 from .notation import Latex, Text
 from .report import (Block, Cell, Code, Entry, Formulas, Heading, Math, Note, Report, Table,
                      aligned)
@@ -137,15 +137,21 @@ class Section:
 
     def remembers(self) -> str:
         "The memory of its state, in words."
-        return sentence(self.memory, self.composition.tensor_stats, self.equations.letters,
-                        self.is_of_a_matrix)
+        letters = self.equations.letters
+        kept = {letters[k]: v for k, v in self.memory.items() if v}
+        unknown = [letters[k] for k in self.composition.tensor_stats if k not in self.memory]
+        unsaid = f'what {" and ".join(unknown)} takes cannot be said'
+        if not kept: return unsaid if unknown else 'none: nothing but numbers is kept'
+        res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
+        if self.is_of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
+        if len(kept) > 1: res += ': ' + ' + '.join(f'{k} {v:.3g}' for k, v in kept.items())
+        return f'{res}; {unsaid}' if unknown else res
 
     def sources(self) -> Iterator[tuple[Cell, ...]]:
         "What the documentation of each part cites."
-        cited = {p.__name__: CITED.findall(inspect.getdoc(p.fn) or '')
-                 for p in self.composition.ordered}
-        for name, found in cited.items():
-            if found: yield Code(name), '; '.join(found)
+        for part in dict.fromkeys(p.fn for p in self.composition.ordered):
+            found = CITED.findall(inspect.getdoc(part) or '')
+            if found: yield Code(part.__name__), '; '.join(found)
 
 
 class Explanation(Report):

@@ -38,12 +38,13 @@ def member(what: What, number: int=0) -> Member:
     """
     if isinstance(what, str): what = find(what)
     rule, given = (what.func, what.keywords) if isinstance(what, partial) else (what, {})
-    if not isinstance(rule, (Recipe, Iterable)):
+    source: Recipe | Composition
+    if isinstance(rule, Recipe): name, source = rule.__name__, rule
+    elif isinstance(rule, Iterable): name, source = f'list {number}', Composition(rule)
+    else:
         raise TypeError('compare takes recipes, their names, `partial`s of them, or lists of '
                         f'parts, not {type(rule).__name__}')
-    is_recipe = isinstance(rule, Recipe)
-    composition, values = with_values(rule if is_recipe else Composition(rule), given)
-    name = rule.__name__ if is_recipe else f'list {number}'
+    composition, values = with_values(source, given)
     call = ', '.join(f'{k}={v}' for k, v in given.items())
     return Member(f'{name}({call})' if call else name, composition.parts, values)
 

@@ -25,7 +25,7 @@ class Text:
     dot, minus, infinity = '·', '−', '∞'
     words = {'<': '<', '>': '>', '<=': '≤', '>=': '≥', '==': '=', '!=': '≠', 'And': ' and ',
              'Or': ' or '}
-    fences = dict(brackets='()', Truth='[]', Abs='||', Norm='‖‖')
+    fences = dict(brackets=('(', ')'), Truth=('[', ']'), Abs=('|', '|'), Norm=('‖', '‖'))
 
     def __init__(self,
         letters: Mapping[str, str],  # For the names of symbols
@@ -211,7 +211,7 @@ class Latex(Text):
     dot, minus, infinity, plus_minus = r' \, ', '-', r'\infty', r'\pm '
     words = {'<': '<', '>': '>', '<=': r'\le', '>=': r'\ge', '==': '=', '!=': r'\ne',
              'And': r' \wedge ', 'Or': r' \vee '}
-    fences = dict(brackets='()', Truth='[]', Abs=(r'\lvert ', r' \rvert'),
+    fences = dict(brackets=('(', ')'), Truth=('[', ']'), Abs=(r'\lvert ', r' \rvert'),
                   Norm=(r'\lVert ', r' \rVert'))
     operators = 'max', 'min', 'exp', 'log'  # those of LaTeX that occur
 
@@ -221,7 +221,8 @@ class Latex(Text):
     def transposed(self, text: str) -> str: return self.braced(text) + r'^{\top}'
     def braced(self, text: str) -> str: return f'{{{text}}}' if '^' in text else text
     def function(self, name: str) -> str:
-        return '\\' + name if name in self.operators else rf'\operatorname{{{name}}}'.replace('_', r'\_')
+        if name in self.operators: return '\\' + name
+        return r'\operatorname{' + name.replace('_', r'\_') + '}'
 
     def scientific(self, digits: str, power: int) -> str:
         return rf'{digits} \times 10^{{{power}}}' if digits != '1' else f'10^{{{power}}}'

@@ -11,9 +11,9 @@ from typing import Any
 
 import sympy as sp
 
-from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest, Norm,
-                          RowMean, RowNorm, Smallest, Total, Transposed, Truth, Unsymbolic, cases,
-                          condition, truth)
+from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest,
+                          Norm, RowMean, RowNorm, Smallest, Total, Transposed, Truth, Unsymbolic,
+                          cases, condition, truth)
 
 __all__ = ['CONDITIONS', 'LOGIC', 'OPS', 'REDUCE', 'SIZES']
 
