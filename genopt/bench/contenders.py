@@ -38,7 +38,7 @@ PEERS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
                   ('AdamW', 'optax:adamw', dict(weight_decay=.01, **OPTAX_ADAM))]}
 
 
-# -- what they do ----------------------------------------------------------------------------------
+# -- tasks -----------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Task:
@@ -79,7 +79,7 @@ def installed(library: str) -> bool:
 # -- contenders ------------------------------------------------------------------------------------
 
 class Contender:
-    "An optimizer with its own copy of the parameters, or what is timed beside them."
+    "An optimizer with its own copy of the parameters; or a limit that is timed beside them."
     def step(self) -> None: raise NotImplementedError
     def give(self, grads: list[Tensor]) -> None: "Sets the gradients of the next step."
     def values(self) -> list[Tensor]: raise NotImplementedError

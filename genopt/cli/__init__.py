@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..hypers import did_you_mean
 
-__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'one_of', 'require', 'write']
+__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'one_of', 'print_table',
+           'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
 
-class Stop(Exception): "A command cannot go on. The message says why, and what to do."
+class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."
 
 
 def main(argv: Sequence[str] | None=None) -> int:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None=None) -> int:
         status = command(**options)
         sys.stdout.flush()
         return status
-    except (Stop, ImportError) as e: return _fail(f'{name}: {e}')  # of a package that is missing
+    except (Stop, ImportError) as e: return _fail(f'{name}: {e}')
     except BrokenPipeError:  # `genopt list | head`; the interpreter must not flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -78,6 +79,18 @@ def one_of(**options: Any) -> None:
     "Raises Stop if more than one of these options was given."
     given = [f'--{name}' for name, value in options.items() if value]
     if len(given) > 1: raise Stop(f'{" and ".join(given)} do not go together: give one')
+
+
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    "Prints a table in a terminal: names on the left, and numbers."
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    table = Table(title=title, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  min_width=len(title) + 2)
+    for i, column in enumerate(head): table.add_column(column, justify='right' if i else 'left')
+    for row in rows: table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def _command(name: str) -> Callable[..., int]:

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from . import Stop, require, write
-from .tables import show
+from . import Stop, print_table, require, write
 
 
 def bench(
@@ -89,21 +88,22 @@ def _show_steps(result: dict[str, Any]) -> None:
     rows = [[r['contender'], f'{r["ms"]:.3g}', f'{r["ratio"]:.2f}', f'{r["gb_per_s"]:.1f}',
              f'{r["of_mul"]:.2f}' if 'of_mul' in r else '',
              f'{r["extra_memory"]:.1%}' if 'extra_memory' in r else ''] for r in done]
-    head = 'contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s", 'extra memory'
-    show('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result), head, rows)
+    print_table('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result),
+                ('contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s",
+                 'extra memory'), rows)
     for r in result['rows']:
         if 'failed' in r: print(f'{r["contender"]} failed: {r["failed"]}')
 
 
 def _show_first(result: dict[str, Any]) -> None:
     def seconds(value: float | None) -> str: return 'failed' if value is None else f'{value:.2f}'
-    show('{recipe}, {model}: making the optimizer and its first step, in seconds'.format(**result),
-         ['contender', 'no cache', 'again'],
-         [[r['contender'], seconds(r['cold']), seconds(r['again'])] for r in result['rows']])
+    rows = [[r['contender'], seconds(r['cold']), seconds(r['again'])] for r in result['rows']]
+    print_table('{recipe}, {model}: making the optimizer and its first step, in seconds'
+                .format(**result), ('contender', 'no cache', 'again'), rows)
 
 
 def _show_differences(result: dict[str, Any]) -> None:
-    show(f'{result["recipe"]}: largest difference from the reference, after 20 steps',
-         ['contender', 'in float64', 'in float32', 'state, bytes an element'],
-         [[r['contender'], f'{r["float64"]:.0e}', f'{r["float32"]:.0e}', f'{r["state"]:.3g}']
-          for r in result['rows']])
+    rows = [[r['contender'], f'{r["float64"]:.0e}', f'{r["float32"]:.0e}', f'{r["state"]:.3g}']
+            for r in result['rows']]
+    print_table(f'{result["recipe"]}: largest difference from the reference, after 20 steps',
+                ('contender', 'in float64', 'in float32', 'state, bytes an element'), rows)

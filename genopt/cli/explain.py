@@ -1,4 +1,4 @@
-"What an optimizer is: its equations, hyperparameters, memory and sources."
+"The explanation of an optimizer: its equations, hyperparameters, memory and sources."
 from __future__ import annotations
 
 import ast
@@ -23,7 +23,7 @@ def explain(
 
 
 def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
-    "Prints what was asked for, or writes the page."
+    "Prints a report in one form, or writes it as a page."
     one_of(latex=latex, markdown=markdown, html=html)
     if not html:
         print(found.latex() if latex else found.markdown() if markdown else found.text())

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ..bench.pairs import Pair, batches, digits
 from ..hypers import did_you_mean
 from ..study import figures
-from . import Stop, require, write
-from .tables import show
+from . import Stop, print_table, require, write
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -67,9 +66,9 @@ def race(
     figure = _draw(pairs, len(steps) // epochs)
     write(out / 'race.png', lambda path: figure.savefig(path, dpi=150))
     print(f'wrote {out / "race.png"} and {out / "race.json"}')
-    show('genopt beside torch.optim, on handwritten digits', HEAD,
-         [[r['optimizer'], f'{r["loss"][0]:.4g}', f'{r["accuracy"][0]:.1%}',
-           f'{r["weight_difference"]:.0e}', f'{r["time_ratio"]:.2f}×'] for r in rows])
+    print_table('genopt beside torch.optim, on handwritten digits', HEAD, [
+        [r['optimizer'], f'{r["loss"][0]:.4g}', f'{r["accuracy"][0]:.1%}',
+         f'{r["weight_difference"]:.0e}', f'{r["time_ratio"]:.2f}×'] for r in rows])
     for pair in pairs:
         if (worst := max(pair.drift)) > DRIFT:
             raise Stop(f'{pair.name} and {pair.twin} drifted apart: their weights differ by up to '

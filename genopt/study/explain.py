@@ -24,9 +24,10 @@ from ..part import Part
 from ..recipe import Recipe
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
+from .latex import Latex
 from .members import meaning, with_values, written
 from .memory import MATRIX, memory_of
-from .notation import Latex, Text
+from .notation import Text
 from .report import (Block, Cell, Code, Entry, Formulas, Heading, Math, Note, Report, Table,
                      aligned)
 
@@ -52,12 +53,12 @@ class Row(NamedTuple):
 
 
 class Section:
-    "What one composition is, with values of its hyperparameters."
+    "One composition with values of its hyperparameters, explained."
     def __init__(self,
         title: str,
         composition: Composition,
         values: Mapping[str, Any],
-        params: Sequence[torch.Tensor] | None=None,  # Whose memory it is; a matrix's by default
+        params: Sequence[torch.Tensor] | None=None,  # They set the memory; a matrix by default
         names: Mapping[str, str] | None=None         # Letters, if other sections share them
     ):
         self.title, self.composition, self.values = title, composition, dict(values)
@@ -140,15 +141,15 @@ class Section:
         letters = self.equations.letters
         kept = {letters[k]: v for k, v in self.memory.items() if v}
         unknown = [letters[k] for k in self.composition.tensor_stats if k not in self.memory]
-        unsaid = f'what {" and ".join(unknown)} takes cannot be said'
-        if not kept: return unsaid if unknown else 'none: nothing but numbers is kept'
+        missing = f'the memory of {" and ".join(unknown)} is unknown'
+        if not kept: return missing if unknown else 'none: nothing but numbers is kept'
         res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
         if self.is_of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
         if len(kept) > 1: res += ': ' + ' + '.join(f'{k} {v:.3g}' for k, v in kept.items())
-        return f'{res}; {unsaid}' if unknown else res
+        return f'{res}; {missing}' if unknown else res
 
     def sources(self) -> Iterator[tuple[Cell, ...]]:
-        "What the documentation of each part cites."
+        "The papers that each part's documentation cites."
         for part in dict.fromkeys(p.fn for p in self.composition.ordered):
             found = CITED.findall(inspect.getdoc(part) or '')
             if found: yield Code(part.__name__), '; '.join(found)
@@ -198,7 +199,7 @@ def explain(
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
-    "One for groups that are alike."
+    "A section for each set of groups that run the same."
     alike: list[list[Group]] = []
     for group in opt.groups():
         same = next((groups for groups in alike if _kind(groups[0]) == _kind(group)), None)

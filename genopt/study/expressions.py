@@ -1,4 +1,4 @@
-"""What equations are made of, beside what sympy has: norms, means, clipping, and conditions.
+"""The building blocks of equations that sympy lacks: norms, means, clipping, and conditions.
 
     >>> x = symbol('x')
     >>> settled(sp.Ne(truth(x > 1), 0))              # a condition on a condition is that condition
@@ -95,7 +95,7 @@ class Truth(Function):
 
 
 def symbol(name: str) -> sp.Symbol:
-    "The symbol for what a part reads, or for a hyperparameter."
+    "The symbol of a name that a part reads, or of a hyperparameter."
     whole = dict(integer=True, positive=True) if name == 'count' else {}
     return sp.Symbol(name, real=True, **whole)
 
@@ -120,7 +120,7 @@ def truth(x: Any) -> Any:
 
 
 def condition(x: Any) -> Any:
-    "The condition that a number is: what Python takes for true."
+    "The condition that a number is true, as Python sees it."
     if isinstance(x, Truth): return x.args[0]
     return x if is_condition(x) else settled(sp.Ne(x, 0))
 
@@ -151,7 +151,7 @@ def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
     "Cases, in order. A choice between x and 0 is a product, and one of conditions a condition."
     merged: list[tuple[Any, Any]] = []
     for value, c in pieces:
-        before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
+        before = {sp.Not(c) for _, c in merged}  # so they are known here
         c = sp.And(*(a for a in sp.And.make_args(c) if a not in before))
         if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], c)
         elif c != sp.false: merged.append((value, c))

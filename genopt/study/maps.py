@@ -59,7 +59,7 @@ def animate(
 
 
 def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
-    "Makes one image of all that does not move, so that a frame takes a tenth of the time."
+    "Makes one image of everything that stands still, so a frame takes a tenth of the time."
     from matplotlib.artist import Artist
     from PIL import Image
     for line in moving: line.set_visible(False)
@@ -131,7 +131,7 @@ def map_bounds(paths: list[Path]) -> tuple[Point, Point]:
 
 
 def _floor(paths: list[Path]) -> float:
-    "A known minimum, or else the lowest loss below 0: the logarithm is of what is above it."
+    "A known minimum, or else the lowest loss below 0. Losses are drawn by their height above it."
     surface = paths[0].surface
     if surface.minima: return surface(torch.tensor(surface.minima[0], dtype=torch.float64)).item()
     return float(min(0., *(p.losses.min() for p in paths)))
@@ -164,7 +164,7 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point],
 
 
 def _scale(axes: Axes, losses: Array) -> None:
-    "Logarithmic for more than a factor of ten; without what is rounding, or has diverged."
+    "A logarithmic axis for more than a factor of ten, without rounding errors and divergence."
     losses = losses[losses > 0]
     if not losses.size or losses.max() <= 10 * losses.min(): return
     axes.set_yscale('log')

@@ -18,7 +18,7 @@ MATRIX = torch.Size([1024, 1024])  # the shape of a parameter, where none is kno
 def memory_of(
     composition: Composition,
     values: Mapping[str, Any],
-    params: Iterable[torch.Tensor]=()  # A matrix of 1024 × 1024, if there are none
+    params: Iterable[torch.Tensor]=()  # By default a matrix of 1024 × 1024
 ) -> dict[str, float]:                 # Without the stats whose `init` fails
     """Bytes of each stat for an element of a parameter in float32; on average over `params`.
 

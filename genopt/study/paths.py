@@ -43,7 +43,7 @@ class Path:
     points: Array           # (steps + 1, 2): the start, and the place after each step
     losses: Array           # (steps + 1,): the surface's height there, without noise
     hypers: dict[str, Any]  # All hyperparameters and options
-    label: str              # The name, with the learning rate and what else was given
+    label: str              # The name, with the hyperparameters and options that were given
     diverged: bool
 
     @property
@@ -84,7 +84,7 @@ def descend(
     Without `lr`, each of LRS is tried, and the path is the one with the lowest mean loss over the
     last tenth of the steps. So every recipe is seen at its best, not at a default for networks.
     Raises KeyError for an unknown name, ValueError or TypeError for a wrong start, function or
-    hyperparameter, and what an Optimizer raises.
+    hyperparameter, and the errors of an Optimizer.
     """
     if isinstance(recipe, str): recipe = find(recipe)
     rule = recipe if isinstance(recipe, Recipe) else Composition(recipe)

@@ -18,7 +18,7 @@ __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Formulas', 'Sentences', 'Code
            'Block', 'Cell', 'Text', 'Markdown', 'Html', 'aligned']
 
 
-# -- what a cell is made of ------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------------------------
 
 class Code(str): "A name from the code."
 class Note(str): "A remark behind something else, in brackets."
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass
 class Entry:
-    "A label, and what belongs to it: one cell, or a name and a cell in each row."
+    "A label, and rows of one cell, or of a name and a cell."
     label: str
     rows: Sequence[Sequence[Cell]]
 
@@ -183,7 +183,7 @@ class Html(Form):
 
 
 class Report:
-    "What has blocks. `print` it, or leave it at the end of a notebook's cell."
+    "Anything made of blocks. `print` it, or leave it at the end of a notebook's cell."
     def blocks(self) -> Iterator[Block]: raise NotImplementedError
     def text(self) -> str: return Text()(self.blocks())
     def markdown(self) -> str: return Markdown()(self.blocks())
@@ -195,7 +195,7 @@ class Report:
         except ImportError: return None  # then the notebook shows the Markdown
 
 
-# -- what forms are made of ------------------------------------------------------------------------
+# -- helpers of the forms -------------------------------------------------------------------------
 
 def aligned(formulas: Entry) -> str:
     "In LaTeX, with the arrows and equals signs below each other (needs amsmath)."

@@ -1,4 +1,4 @@
-"""Symbols that parts run on: a part's equation is what its own function returns for them.
+"""Symbols that parts run on: the result of a part's own function is its equation.
 
     >>> trace(average_grad)
     grad*(1 - mom) + mom*prev_grad_avg
@@ -44,7 +44,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
         if name in LOGIC: return condition(sp.sympify(x))
         return x if name == 'where' else truth(x)
     kwargs.pop('out', None)
-    if name in REDUCE:  # what is a plain int there is a dimension
+    if name in REDUCE:  # a plain int is a dimension there
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(op(*args, **kwargs))
     found = op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
@@ -95,7 +95,7 @@ class _Path:
         self.answers, self.values, self.asked = answers, values, list[Any]()
 
     def decide(self, expr: Any) -> bool:
-        "The answer to a question: from values, from what was answered, or one to be tried."
+        "The answer to a question: by values, by earlier answers, or one to be tried."
         zeros = {k: 0 for k, v in self.values.items() if v == 0}
         asked = condition(expr)
         asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
@@ -140,15 +140,15 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
 def trace(
     part: Part,
     values: Mapping[str, Any]={}  # Of hyperparameters, as far as known: they answer questions
-) -> Any:                         # A sympy expression, of symbols with the names of what it reads
-    "What a part returns for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
+) -> Any:                         # A sympy expression of symbols, named as what the part reads
+    "A part's result for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
     args = [Sym(symbol(n)) for n in part.reads]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
     return _run(part.fn, args, kwargs, values)
 
 
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
-    "The expression of what a stat begins with."
+    "The expression of a stat's first value."
     if not callable(part.init): return number(part.init or 0)
     kwargs = {a.name: Sym(symbol(k)) for a, k in zip(part.init_parameters(), part.init_hypers)}
     return _run(part.init, [] if part.is_number else [Sym(symbol('param'))], kwargs, values)
