@@ -60,10 +60,6 @@ class Equations:
         except Exception:  # sympy's, of many kinds
             self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]
 
-    def is_off(self, part: Part) -> bool:
-        "True if it does nothing, as its switch is 0."
-        return part.is_off({**self.values, 'update': symbol('update')})
-
     def begin(self, part: Part) -> Any:
         "The expression of a stat's first value, or None if there is none."
         try: return _checked(begin(part, self.values))

@@ -97,7 +97,8 @@ class Section:
 
     def note(self, part: Part, why_not: str) -> str:
         "A remark on a part, beside its equation."
-        if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
+        if part.is_off({**self.equations.values, 'update': symbol('update')}):
+            return f'off, as {self.equations.letters[part.switch]} = 0'
         if part.note: return part.note
         if isinstance(part, Stat):
             start = self.equations.begin(part)
@@ -180,22 +181,22 @@ def explain(
 ) -> Explanation:
     """The equations of an optimizer, found by running its parts, with its memory and its sources.
 
-    Raises what the recipe raises for wrong options and hyperparameters, and KeyError if there is no
-    recipe of that name.
+    Raises KeyError for an unknown name, and the errors of the recipe for wrong options and
+    hyperparameters.
     """
     if isinstance(what, str): return explain(find(what), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers:
             raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
-        name = getattr(what.recipe, '__name__', 'Optimizer')
-        return Explanation(name, getattr(what.recipe, 'idea', ''), [*_sections(what)])
-    if not isinstance(what, (Recipe, Composition, Iterable)):
+        rule, sections = what.recipe, [*_sections(what)]
+    elif isinstance(what, (Recipe, Composition, Iterable)):
+        rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Any, what))
+        sections = [Section('', *with_values(rule, options_and_hypers))]
+    else:
         raise TypeError('explain takes a recipe, its name, an optimizer from genopt, or a list '
                         f'of parts, not {type(what).__name__}')
-    rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Any, what))
     name = getattr(rule, '__name__', 'An optimizer')
-    section = Section('', *with_values(rule, options_and_hypers))
-    return Explanation(name, getattr(rule, 'idea', ''), [section])
+    return Explanation(name, getattr(rule, 'idea', ''), sections)
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
