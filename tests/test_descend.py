@@ -8,8 +8,8 @@ import pytest
 import torch
 from genopt import Adam, AdamW, PartError, average_grad, cautious, momentum_step, sgd_step, step
 from genopt.cli import main
-from genopt.study.maps import animate, map_bounds, plot_paths
-from genopt.study.paths import LRS, Path, descend
+from genopt.study.maps import Path, animate, map_bounds, plot_paths
+from genopt.study.paths import LRS, descend
 from genopt.study.surfaces import SURFACES, Surface
 from PIL import Image
 
@@ -174,7 +174,7 @@ def test_errors(args, error, sentence):
 
 
 def test_errors_of_the_optimizer_are_its_own():
-    with pytest.raises(ValueError, match='`orthogonalize` is for matrices'): descend('muon')
+    with pytest.raises(ValueError, match='`orthogonalize` takes matrices, and this has 1 dim'): descend('muon')
     with pytest.raises(TypeError, match='no part takes `momm`: did you mean `mom`'):
         descend('adam', momm=.9)
     @step
