@@ -17,7 +17,7 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..hypers import did_you_mean
 
-__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'one_of', 'print_table',
+__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
            'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
@@ -79,6 +79,16 @@ def one_of(**options: Any) -> None:
     "Raises Stop if more than one of these options was given."
     given = [f'--{name}' for name, value in options.items() if value]
     if len(given) > 1: raise Stop(f'{" and ".join(given)} do not go together: give one')
+
+
+def numbers(option: str, text: str, *counts: int) -> list[float]:
+    "The numbers in a text, none if it is empty. Raises Stop unless there are as many as a count."
+    try: res = [float(t) for t in text.split(',')] if text else []
+    except ValueError: raise Stop(f'--{option} {text}: give numbers, with commas between') from None
+    if res and len(res) not in counts:
+        few = ' or '.join(map(str, sorted({*counts})))
+        raise Stop(f'--{option} {text}: give {few} {"number" if few == "1" else "numbers"}')
+    return res
 
 
 def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from ..contract import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
-from . import Stop, check_suffix, write
+from . import Stop, check_suffix, numbers, write
 
 
 def descend(
@@ -22,8 +22,8 @@ def descend(
 ) -> int:
     "Draws the paths that recipes take down a surface, as a picture or an animation."
     check_suffix(out, '.png', '.svg', '.pdf', '.gif')
-    begin = _numbers('start', start, 2) or None
-    rates: list[float | None] = [*_numbers('lr', lr, 1, len(recipes))] or [None]
+    begin = numbers('start', start, 2) or None
+    rates: list[float | None] = [*numbers('lr', lr, 1, len(recipes))] or [None]
     if len(rates) == 1: rates *= len(recipes)
     try: paths = [walk(r, on, begin, steps, rate, seed) for r, rate in zip(recipes, rates)]
     except (KeyError, TypeError, ValueError, ContractError, PartError) as e:
@@ -34,13 +34,3 @@ def descend(
     else: write(out, partial(plot_paths(paths).savefig, dpi=150))
     print(f'wrote {out}')
     return 0
-
-
-def _numbers(option: str, text: str, *counts: int) -> list[float]:
-    "The numbers in a text, with commas between; none if it is empty."
-    try: res = [float(t) for t in text.split(',')] if text else []
-    except ValueError: raise Stop(f'--{option} {text}: give numbers, with commas between') from None
-    if res and len(res) not in counts:
-        few = ' or '.join(map(str, sorted({*counts})))
-        raise Stop(f'--{option} {text}: give {few} {"number" if few == "1" else "numbers"}')
-    return res

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..bench.pairs import Pair, batches, digits
 from ..hypers import did_you_mean
 from ..study import figures
-from . import Stop, print_table, require, write
+from . import Stop, numbers, print_table, require, write
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -43,7 +43,6 @@ def race(
         if value < 1: raise Stop(f'--{name} {value}: give at least 1')
     require('race', 'sklearn', 'matplotlib', 'rich')
     from rich.progress import track
-    write(out, lambda out: out.mkdir(exist_ok=True))
     write(out / 'race.json', Path.touch)
 
     train, test = digits(seed)
@@ -85,11 +84,7 @@ def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
         if n.lower() not in known: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, LRS)}')
     names = [known[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
-    if not lrs: return {n: LRS[n] for n in names}
-    try: values = [float(v) for v in lrs.split(',')]
-    except ValueError: raise Stop(f'--lrs {lrs}: give numbers with commas between') from None
-    if len(values) != len(names):
-        raise Stop(f'--lrs {lrs}: give {len(names)} numbers, one for each of {", ".join(names)}')
+    values = numbers('lrs', lrs, len(names)) or [LRS[n] for n in names]
     for v in values:
         if not 0 <= v < math.inf: raise Stop(f'--lrs {lrs}: {v:g} is not a learning rate')
     return dict(zip(names, values))
