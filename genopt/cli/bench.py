@@ -15,14 +15,14 @@ from . import Stop, print_table, require, write
 
 
 def bench(
-    recipes: str='Adam',  # With commas between, and options as in Adam(amsgrad=True)
-    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # These, transformer, or any such shapes
+    recipes: str='Adam',  # Names with commas between, and options as in Adam(amsgrad=True)
+    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Some of these, transformer, or other such shapes
     device: str='cpu',  # cpu or cuda
     rounds: int=20,  # Steps of each contender, after three to warm up
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
     first: str='500x32x32',  # Models whose first step is timed in a new process
     curves: bool=True,  # Leave out the times over the number of tensors and over their size
-    largest: float=1e8,  # The most elements that the curves go to
+    largest: float=1e8,  # The curves end at this number of elements
     out: Path=Path('bench')  # Folder for bench.json and bench.png
 ) -> int:
     "Times a step of genopt's engines and of torch.optim, and of other libraries if you name them."

@@ -14,10 +14,10 @@ from . import Stop, check_suffix, numbers, write
 def descend(
     recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names, such as adam momentum
     on: str='rosenbrock',  # The surface: valley, noisy_bowl, saddle, rosenbrock, beale
-    steps: int=200,  # How many steps each takes
+    steps: int=200,  # The number of steps of each
     lr: str='',  # One learning rate, or one for each; by default the best of 15 that are tried
     start: str='',  # Where paths begin, as in --start=-1,2; by default a place of the surface
-    seed: int=0,  # Of the surface's noise
+    seed: int=0,  # Seeds the surface's noise
     out: Path=Path('paths.png')  # A .png, .svg or .pdf; or a .gif, which moves
 ) -> int:
     "Draws the paths that recipes take down a surface, as a picture or an animation."

@@ -31,9 +31,9 @@ NEXT = '''What to try next:
 
 def race(
     epochs: int=12,  # Passes over the 1437 training images
-    seed: int=0,  # Of the first weights and of the order of images
-    optimizers: str='SGD,Momentum,RMSprop,Adam',  # Which of these and AdamW, with commas between
-    lrs: str='',  # Their learning rates, in the same order; each one's own by default
+    seed: int=0,  # Seeds the first weights and the order of the images
+    optimizers: str='SGD,Momentum,RMSprop,Adam',  # Some of these and AdamW, with commas between
+    lrs: str='',  # Their learning rates, in the same order; by default the race has one for each
     batch: int=64,  # Images in a batch
     out: Path=Path('race')  # Folder for the figure, race.png, and the numbers, race.json
 ) -> int:

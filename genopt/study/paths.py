@@ -36,7 +36,7 @@ def descend(
     start: Sequence[float] | None=None,     # (x, y); the surface's own by default
     steps: int=200,
     lr: float | None=None,                  # The best of LRS by default
-    seed: int=0,                            # Of the surface's noise
+    seed: int=0,                            # Seeds the surface's noise
     **hypers_and_options: Any               # The recipe's
 ) -> Path:
     """The path of a recipe on a surface, in float64, along the gradient plus the surface's noise.

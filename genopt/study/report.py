@@ -49,7 +49,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     head: Sequence[str]
     caption: str | None=None  # in a terminal, stands in place of the head
-    flow: str=''              # in a terminal, this column joins the one before it, with an arrow
+    flow: str=''              # in a terminal, this column follows an arrow in the one before it
     centred: Sequence[str]=()
 
 
