@@ -16,7 +16,7 @@ from . import Stop, print_table, require, write
 
 def bench(
     recipes: str='Adam',  # Names with commas between, and options as in Adam(amsgrad=True)
-    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Some of these, transformer, or other such shapes
+    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Or transformer, and other such shapes
     device: str='cpu',  # cpu or cuda
     rounds: int=20,  # Steps of each contender, after three to warm up
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
