@@ -7,8 +7,7 @@ import genopt
 import pytest
 from genopt import compare, relatives
 from genopt.cli import main
-from genopt.study.edits import difference, edit
-from genopt.study.members import member
+from genopt.study.members import difference, edit, member
 from genopt.study.pictures import tree
 from PIL import Image
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from genopt import Adam, AdamW, PartError, average_grad, cautious, momentum_step, sgd_step, step
 from genopt.cli import main
-from genopt.study.maps import animate, map_bounds, plot_paths
-from genopt.study.paths import LRS, Path, descend
+from genopt.study.maps import Path, animate, map_bounds, plot_paths
+from genopt.study.paths import LRS, descend
 from genopt.study.surfaces import SURFACES, Surface
 from PIL import Image
 
@@ -340,7 +340,7 @@ def test_the_command_finds_a_learning_rate(tmp_path, capsys):
     (['adam', 'sgd', '--lr', '1,2,3'], '--lr 1,2,3: give 1 or 2 numbers'),
     (['adam', '--lr', 'fast'], '--lr fast: give numbers, with commas between'),
     (['adam', '--lr', '-1'], '`lr` = -1 is out of range: it must be at least 0'),
-    (['adam', '--out', 'a.jpeg'], '--out a.jpeg: give a name that ends in .png, .svg, .pdf, .gif'),
+    (['adam', '--out', 'a.jpeg'], 'a.jpeg: give a name that ends in .png, .svg, .pdf or .gif'),
     (['adam', '--lr', '.1', '--steps', 1, '--out', '/proc/genopt/a.png'],
      'cannot write /proc/genopt/a.png: No such file or directory')])
 def test_what_the_command_says(argv, sentence, capsys):

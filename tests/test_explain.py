@@ -120,7 +120,7 @@ def test_memory_is_in_float32_whatever_the_default_is():
      '0.00391 bytes for each element of a parameter of 1024 × 1024'),
     (lambda param: param if param.sum() > 0 else 2 * param,
      '4 bytes for each element of a parameter'),
-    (lambda param: param.new_zeros(param.shape[3]), 'what memory takes cannot be said')])
+    (lambda param: param.new_zeros(param.shape[3]), 'the memory of memory is unknown')])
 def test_memory_of_any_shape_is_said_as_far_as_it_is_known(init, sentence):
     @genopt.stat(init=init, whole=True)
     def memory(memory, grad): return memory

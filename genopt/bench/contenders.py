@@ -19,8 +19,6 @@ from ..hypers import did_you_mean
 from ..recipe import Recipe
 from ..twins import TWINS
 
-__all__ = ['Contender', 'Task', 'contenders', 'installed', 'names', 'task']
-
 LR = 1e-4
 ADAM = dict(betas=(.9, .999), eps=1e-8)
 FASTAI_ADAM = dict(mom=.9, sqr_mom=.999, eps=1e-8)
@@ -40,7 +38,7 @@ PEERS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
                   ('AdamW', 'optax:adamw', dict(weight_decay=.01, **OPTAX_ADAM))]}
 
 
-# -- what they do ----------------------------------------------------------------------------------
+# -- tasks -----------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Task:
@@ -81,7 +79,7 @@ def installed(library: str) -> bool:
 # -- contenders ------------------------------------------------------------------------------------
 
 class Contender:
-    "An optimizer with its own copy of the parameters, or what is timed beside them."
+    "An optimizer with its own copy of the parameters; or a limit that is timed beside them."
     def step(self) -> None: raise NotImplementedError
     def give(self, grads: list[Tensor]) -> None: "Sets the gradients of the next step."
     def values(self) -> list[Tensor]: raise NotImplementedError
@@ -145,9 +143,9 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
     "How to make each contender. All follow the same rule, with the same hyperparameters."
-    def ours(compile: bool) -> Make:
-        return partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
-    res: dict[str, Make] = {'genopt compiled': ours(True), 'genopt eager': ours(False)}
+    res: dict[str, Make] = {}
+    for label, compile in {'genopt compiled': True, 'genopt eager': False}.items():
+        res[label] = partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
     name = task.recipe.__name__
     if name in TWINS:
         cls, options = TWINS[name].cls, task.options
@@ -156,7 +154,7 @@ def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
         loop = dict(foreach=False) if 'foreach' in takes else {}
         ways = dict(loop=loop, foreach=dict(foreach=True), fused=dict(fused=True))
         for way, flags in ways.items():
-            if way == 'loop' or way in takes:  # RMSprop has no fused
+            if flags.keys() <= takes.keys():  # RMSprop has no fused
                 res[f'torch {way}'] = partial(OfTorch, cls, {**flags, **options})
     for library in libraries:
         for recipe, place, arguments in PEERS[library]:

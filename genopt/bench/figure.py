@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['draw']
-
 
 def draw(
     result: Mapping[str, Any],  # As bench.json has it

@@ -17,8 +17,6 @@ from torch.utils.benchmark import timer
 from .contenders import Task, contenders, names, task
 from .models import shapes
 
-__all__ = ['first_steps']
-
 PATIENCE = 300  # seconds
 
 

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
-__all__ = ['Shapes', 'shapes']
-
 Shapes: TypeAlias = 'list[tuple[int, ...]]'
 
 

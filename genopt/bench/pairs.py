@@ -19,8 +19,6 @@ from torch.utils.benchmark import timer
 from ..catalogue import find
 from ..twins import TWINS
 
-__all__ = ['Pair', 'batches', 'digits']
-
 Data: TypeAlias = 'tuple[Tensor, Tensor]'  # images and labels
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -15,24 +15,9 @@ from torch.utils.benchmark import timer  # it waits for a GPU
 from .contenders import Contender, Make, Task, contenders
 from .models import Shapes
 
-__all__ = ['Row', 'bytes_moved', 'compare', 'curves', 'differences']
-
 Row: TypeAlias = 'dict[str, Any]'
+Run: TypeAlias = Callable[[], float]
 LIMIT = 'mul_'
-
-
-@dataclass
-class Runner:
-    "A contender with its gradients, and the seconds that its steps took."
-    contender: Contender
-    grads: list[Tensor]
-    times: list[float] = field(default_factory=list)
-
-    def run(self) -> None:
-        self.contender.give(self.grads)  # before each step, as HeavyBall takes them away
-        start = timer()
-        self.contender.step()
-        self.times.append(timer() - start)
 
 
 class InPlace(Contender):
@@ -49,24 +34,25 @@ def compare(task: Task, shapes: Shapes, device: torch.device, rounds: int,
     """
     runners, failed = _runners(task, shapes, device, libraries)
     elements = sum(map(math.prod, shapes))
-    runners[LIMIT] = Runner(InPlace(torch.ones(elements, device=device)), [])
-    order = [*runners.values()]
+    runners[LIMIT] = partial(_run, InPlace(torch.ones(elements, device=device)), [])
+    order = [*runners]
+    times: dict[str, list[float]] = {label: [] for label in order}
     for i in range(rounds):
         turn = i % len(order)
-        for runner in order[turn:] + order[:turn]: runner.run()  # nobody is always the first
+        for label in order[turn:] + order[:turn]:  # nobody is always the first
+            times[label].append(runners[label]())
 
-    times = {label: runner.times for label, runner in runners.items()}
     to = min((label for label in times if label.startswith('torch')), default='genopt compiled',
              key=lambda label: median(times[label]))
     rows = []
-    for label, runner in runners.items():
+    for label, run in runners.items():
         moved = 8 * elements if label == LIMIT else bytes_moved(task, elements)
         ms = 1000 * median(times[label])
         row: Row = dict(contender=label, ms=ms, ratio=_ratio(times[label], times[to]), to=to,
                         gb_per_s=moved / ms / 1e6)
         if label != LIMIT:
             row['of_mul'] = moved / (8 * elements) * _ratio(times[LIMIT], times[label])
-            row['extra_memory'] = _extra_memory(runner, device) / (4 * elements)
+            row['extra_memory'] = _extra_memory(run, device) / (4 * elements)
         rows.append(row)
     return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
 
@@ -75,20 +61,27 @@ def _ratio(a: list[float], b: list[float]) -> float: return median(x / y for x, 
 
 
 def _runners(task: Task, shapes: Shapes, device: torch.device,
-             libraries: Sequence[str]) -> tuple[dict[str, Runner], dict[str, str]]:
-    "The contenders, each after three steps; and why others failed."
+             libraries: Sequence[str]) -> tuple[dict[str, Run], dict[str, str]]:
+    "A function that makes a timed step of each contender, after three; and why others failed."
     params = [torch.full(s, .5, device=device) for s in shapes]
     grads = [torch.full(s, .01, device=device) for s in shapes]
-    runners, failed = dict[str, Runner](), dict[str, str]()
+    runners, failed = dict[str, Run](), dict[str, str]()
     for label, make in contenders(task, libraries).items():
         try:
             may_write = label in libraries
-            runner = Runner(make(params), [g.clone() for g in grads] if may_write else grads)
-            for _ in range(3): runner.run()
-            runner.times.clear()
-            runners[label] = runner
+            run = partial(_run, make(params), [g.clone() for g in grads] if may_write else grads)
+            for _ in range(3): run()
+            runners[label] = run
         except Exception as e: failed[label] = f'{type(e).__name__}: {e}'.splitlines()[0]
     return runners, failed
+
+
+def _run(contender: Contender, grads: list[Tensor]) -> float:
+    "The seconds of one step."
+    contender.give(grads)  # before each step, as HeavyBall takes them away
+    start = timer()
+    contender.step()
+    return timer() - start
 
 
 def bytes_moved(task: Task, elements: int) -> int:
@@ -97,16 +90,16 @@ def bytes_moved(task: Task, elements: int) -> int:
     return 4 * elements * (3 + 2 * len(composition.tensor_stats))
 
 
-def _extra_memory(runner: Runner, device: torch.device) -> int:
+def _extra_memory(run: Run, device: torch.device) -> int:
     "The bytes that torch allocates during a step, at their peak."
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        runner.run()
+        run()
         return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or the profiler's remarks stand in the tables
     from torch.profiler import ProfilerActivity, profile
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof: runner.run()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof: run()
     events = [e for e in prof.profiler.kineto_results.events() if e.name() == '[memory]']
     now = peak = 0
     for e in sorted(events, key=lambda e: e.start_ns()):

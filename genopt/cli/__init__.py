@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from .. import __version__
 from ..extras import missing
 from ..hypers import did_you_mean
 
-__all__ = ['main', 'Stop', 'one_of', 'require', 'write', 'COMMANDS']
+__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
+           'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
 
 
-class Stop(Exception): "A command cannot go on. The message says why, and what to do."
+class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."
 
 
 def main(argv: Sequence[str] | None=None) -> int:
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None=None) -> int:
         status = command(**options)
         sys.stdout.flush()
         return status
-    except Stop as e: return _fail(f'{name}: {e}')
+    except (Stop, ImportError) as e: return _fail(f'{name}: {e}')
     except BrokenPipeError:  # `genopt list | head`; the interpreter must not flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -59,6 +60,13 @@ def write(path: Path, do: Callable[[Path], Any]) -> None:
     except OSError as e: raise Stop(f'cannot write {path}: {e.strerror or e}') from None
 
 
+def check_suffix(path: Path | str, *suffixes: str) -> None:
+    "Raises Stop if the name of a picture ends in none of these."
+    if Path(path).suffix.lower() in suffixes: return
+    *some, last = suffixes
+    raise Stop(f'{path}: give a name that ends in {", ".join(some)} or {last}')
+
+
 def require(command: str, *packages: str) -> None:
     "Raises Stop if a package is missing that the command needs."
     for package in packages:
@@ -71,6 +79,28 @@ def one_of(**options: Any) -> None:
     "Raises Stop if more than one of these options was given."
     given = [f'--{name}' for name, value in options.items() if value]
     if len(given) > 1: raise Stop(f'{" and ".join(given)} do not go together: give one')
+
+
+def numbers(option: str, text: str, *counts: int) -> list[float]:
+    "The numbers in a text, none if it is empty. Raises Stop unless there are as many as a count."
+    try: res = [float(t) for t in text.split(',')] if text else []
+    except ValueError: raise Stop(f'--{option} {text}: give numbers, with commas between') from None
+    if res and len(res) not in counts:
+        few = ' or '.join(map(str, sorted({*counts})))
+        raise Stop(f'--{option} {text}: give {few} {"number" if few == "1" else "numbers"}')
+    return res
+
+
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    "Prints a table in a terminal: names on the left, and numbers."
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    table = Table(title=title, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  min_width=len(title) + 2)
+    for i, column in enumerate(head): table.add_column(column, justify='right' if i else 'left')
+    for row in rows: table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def _command(name: str) -> Callable[..., int]:

@@ -11,21 +11,18 @@ from typing import Any
 import torch
 
 from .. import __version__
-from . import Stop, require, write
-from .tables import show
-
-__all__ = ['bench']
+from . import Stop, print_table, require, write
 
 
 def bench(
-    recipes: str='Adam',  # With commas between, and options as in Adam(amsgrad=True)
-    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # These, transformer, or any such shapes
+    recipes: str='Adam',  # Names with commas between, and options as in Adam(amsgrad=True)
+    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Or transformer, and other such shapes
     device: str='cpu',  # cpu or cuda
     rounds: int=20,  # Steps of each contender, after three to warm up
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
     first: str='500x32x32',  # Models whose first step is timed in a new process
     curves: bool=True,  # Leave out the times over the number of tensors and over their size
-    largest: float=1e8,  # The most elements that the curves go to
+    largest: float=1e8,  # The curves end at this number of elements
     out: Path=Path('bench')  # Folder for bench.json and bench.png
 ) -> int:
     "Times a step of genopt's engines and of torch.optim, and of other libraries if you name them."
@@ -91,21 +88,22 @@ def _show_steps(result: dict[str, Any]) -> None:
     rows = [[r['contender'], f'{r["ms"]:.3g}', f'{r["ratio"]:.2f}', f'{r["gb_per_s"]:.1f}',
              f'{r["of_mul"]:.2f}' if 'of_mul' in r else '',
              f'{r["extra_memory"]:.1%}' if 'extra_memory' in r else ''] for r in done]
-    head = 'contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s", 'extra memory'
-    show('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result), head, rows)
+    print_table('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result),
+                ('contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s",
+                 'extra memory'), rows)
     for r in result['rows']:
         if 'failed' in r: print(f'{r["contender"]} failed: {r["failed"]}')
 
 
 def _show_first(result: dict[str, Any]) -> None:
     def seconds(value: float | None) -> str: return 'failed' if value is None else f'{value:.2f}'
-    show('{recipe}, {model}: making the optimizer and its first step, in seconds'.format(**result),
-         ['contender', 'no cache', 'again'],
-         [[r['contender'], seconds(r['cold']), seconds(r['again'])] for r in result['rows']])
+    rows = [[r['contender'], seconds(r['cold']), seconds(r['again'])] for r in result['rows']]
+    print_table('{recipe}, {model}: making the optimizer and its first step, in seconds'
+                .format(**result), ('contender', 'no cache', 'again'), rows)
 
 
 def _show_differences(result: dict[str, Any]) -> None:
-    show(f'{result["recipe"]}: largest difference from the reference, after 20 steps',
-         ['contender', 'in float64', 'in float32', 'state, bytes an element'],
-         [[r['contender'], f'{r["float64"]:.0e}', f'{r["float32"]:.0e}', f'{r["state"]:.3g}']
-          for r in result['rows']])
+    rows = [[r['contender'], f'{r["float64"]:.0e}', f'{r["float32"]:.0e}', f'{r["state"]:.3g}']
+            for r in result['rows']]
+    print_table(f'{result["recipe"]}: largest difference from the reference, after 20 steps',
+                ('contender', 'in float64', 'in float32', 'state, bytes an element'), rows)

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from . import Stop, write
+from . import Stop, check_suffix, write
 from .explain import show
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
-
-__all__ = ['compare', 'save']
 
 
 def compare(
@@ -30,10 +28,8 @@ def compare(
 
 
 def save(draw: Callable[[], Figure], path: str) -> None:
-    "Writes a picture. Raises Stop if the name has another suffix, or if it cannot."
-    if Path(path).suffix.lower() not in ('.png', '.svg', '.pdf'):
-        raise Stop(f'{path}: give a name that ends in .png, .svg or .pdf')
-    try: figure = draw()
-    except ImportError as e: raise Stop(str(e)) from None
+    "Writes a picture. Raises Stop if the name has another suffix, or if the disk refuses."
+    check_suffix(path, '.png', '.svg', '.pdf')
+    figure = draw()
     write(Path(path), lambda p: figure.savefig(p, dpi=150))
     print(f'wrote {path}')

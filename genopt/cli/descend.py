@@ -1,53 +1,36 @@
 "The paths of recipes on a surface of two numbers: a picture, or an animation."
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from ..contract import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
-from . import Stop, write
-
-__all__ = ['descend']
-
-KINDS = '.png', '.svg', '.pdf', '.gif'
+from . import Stop, check_suffix, numbers, write
 
 
 def descend(
     recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names, such as adam momentum
     on: str='rosenbrock',  # The surface: valley, noisy_bowl, saddle, rosenbrock, beale
-    steps: int=200,  # How many steps each takes
+    steps: int=200,  # The number of steps of each
     lr: str='',  # One learning rate, or one for each; by default the best of 15 that are tried
     start: str='',  # Where paths begin, as in --start=-1,2; by default a place of the surface
-    seed: int=0,  # Of the surface's noise
+    seed: int=0,  # Seeds the surface's noise
     out: Path=Path('paths.png')  # A .png, .svg or .pdf; or a .gif, which moves
 ) -> int:
     "Draws the paths that recipes take down a surface, as a picture or an animation."
-    if out.suffix.lower() not in KINDS:
-        raise Stop(f'--out {out}: give a name that ends in {", ".join(KINDS)}')
-    begin = _numbers('start', start, 2) or None
-    rates: list[float | None] = [*_numbers('lr', lr, 1, len(recipes))] or [None]
+    check_suffix(out, '.png', '.svg', '.pdf', '.gif')
+    begin = numbers('start', start, 2) or None
+    rates: list[float | None] = [*numbers('lr', lr, 1, len(recipes))] or [None]
     if len(rates) == 1: rates *= len(recipes)
     try: paths = [walk(r, on, begin, steps, rate, seed) for r, rate in zip(recipes, rates)]
     except (KeyError, TypeError, ValueError, ContractError, PartError) as e:
         raise Stop(e.args[0]) from None
     wide = max(len(p.label) for p in paths)
     for p in paths: print(f'{p.label:{wide}}  {p.end}')
-    def draw(out: Path) -> None:
-        if out.suffix.lower() == '.gif': animate(paths).save(out, writer='pillow')
-        else: plot_paths(paths).savefig(out, dpi=150)
-    try: write(out, draw)
-    except ImportError as e: raise Stop(str(e)) from None
+    if out.suffix.lower() == '.gif': write(out, partial(animate(paths).save, writer='pillow'))
+    else: write(out, partial(plot_paths(paths).savefig, dpi=150))
     print(f'wrote {out}')
     return 0
-
-
-def _numbers(option: str, text: str, *counts: int) -> list[float]:
-    "The numbers in a text, with commas between; none if it is empty."
-    try: res = [float(t) for t in text.split(',')] if text else []
-    except ValueError: raise Stop(f'--{option} {text}: give numbers, with commas between') from None
-    if res and len(res) not in counts:
-        few = ' or '.join(map(str, sorted({*counts})))
-        raise Stop(f'--{option} {text}: give {few} {"number" if few == "1" else "numbers"}')
-    return res

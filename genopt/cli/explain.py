@@ -1,4 +1,4 @@
-"What an optimizer is: its equations, hyperparameters, memory and sources."
+"The explanation of an optimizer: its equations, hyperparameters, memory and sources."
 from __future__ import annotations
 
 import ast
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from . import Stop, one_of, write
-
-__all__ = ['explain', 'show']
 
 
 def explain(
@@ -25,13 +23,12 @@ def explain(
 
 
 def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
-    "Prints what was asked for, or writes the page."
+    "Prints a report in one form, or writes it as a page."
     one_of(latex=latex, markdown=markdown, html=html)
     if not html:
         print(found.latex() if latex else found.markdown() if markdown else found.text())
         return 0
-    try: page = PAGE.format(title=title, body=found.html())
-    except ImportError as e: raise Stop(str(e)) from None
+    page = PAGE.format(title=title, body=found.html())
     write(Path(html), lambda path: path.write_text(page, encoding='utf-8'))
     print(f'wrote {html}')
     return 0

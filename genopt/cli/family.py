@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from .compare import save
 
-__all__ = ['family']
-
 
 def family(
     out: str='family.png'  # A .png, .svg or .pdf

@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..catalogue import every_part, modifiers, recipes, users
 from ..letters import idea
 from ..part import Part
+from ..study.report import Block, Code, Heading, Markdown, Table
 from ..zoo import FAMILIES
 from . import Stop, one_of
-
-__all__ = ['list']
 
 
 def list(  # noqa: A001
@@ -22,7 +21,7 @@ def list(  # noqa: A001
     "Lists the recipes by family, or the parts with the recipes that use them."
     one_of(family=family, parts=parts, markdown=markdown)
     if markdown: print(page())
-    elif parts: _show((p.label, p.kind, idea(p.fn), ', '.join(users(p)) or '–') for p in every_part())
+    elif parts: _show((p.label, *_described(p)) for p in every_part())
     else:
         try: entries = recipes(family)
         except KeyError as e: raise Stop(e.args[0]) from None
@@ -39,34 +38,39 @@ def _show(rows: Iterable[tuple[str, str, str, str]]) -> None:
     for name, kind, about, more in rows:
         first, *rest = textwrap.wrap(about, width) or ['']
         print(f'{name:{name_width}}  {kind:{kind_width}}  {first}')
-        for line in rest + textwrap.wrap(more, width, break_long_words=False):
+        for line in rest + textwrap.wrap(more or '–', width, break_long_words=False):
             print(' ' * indent + line)
 
 
 def page() -> str:
     "The catalogue as Markdown."
-    lines = ['# The catalogue', '',
-             'Written by `python -m genopt list --markdown` from the code that runs.', '',
-             'torch.optim\'s LBFGS is not here: it searches along lines through all parameters at '
-             'once, so it is not made of parts that see one parameter. Use torch\'s.']
+    return Markdown()(_blocks())
+
+
+def _blocks() -> Iterator[Block]:
+    yield Heading('The catalogue', 1, WRITTEN)
     for module in FAMILIES:
         key = module.__name__.rsplit('.', 1)[-1]
-        lines += ['', f'## {key}', '', (module.__doc__ or '').strip(), '']
-        lines += ['| recipe | idea | parts |', '|---|---|---|']
-        lines += [_row(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)]
-    lines += ['', '## Modifiers', '', 'For any recipe, as in `Adam + cautious`.', '']
-    lines += ['| modifier | parts | what it does |', '|---|---|---|']
-    lines += [_row(f'**{n}**', _labels(ps), ' '.join(idea(p.fn) for p in ps))
-              for n, ps in modifiers().items()]
-    lines += ['', '## Parts', '']
-    lines += ['With the recipes that use each, under any name and by any of their options.', '']
-    lines += ['| part | kind | what it does | used by |', '|---|---|---|---|']
-    lines += [_row(f'`{p.label}`', p.kind, idea(p.fn), ', '.join(users(p))) for p in every_part()]
-    return '\n'.join(lines)
+        yield Heading(key, 2, (module.__doc__ or '').strip())
+        yield Table([(f'**{e.name}**', e.idea, _labels(e.parts)) for e in recipes(key)],
+                    ('recipe', 'idea', 'parts'))
+    yield Heading('Modifiers', 2, 'For any recipe, as in `Adam + cautious`.')
+    yield Table([(f'**{name}**', _labels(ps), ' '.join(idea(p.fn) for p in ps))
+                 for name, ps in modifiers().items()], ('modifier', 'parts', 'what it does'))
+    yield Heading('Parts', 2,
+                  'With the recipes that use each, under any name and by any of their options.')
+    yield Table([(Code(p.label), *_described(p)) for p in every_part()],
+                ('part', 'kind', 'what it does', 'used by'))
+
+
+def _described(part: Part) -> tuple[str, str, str]:
+    return part.kind, idea(part.fn), ', '.join(users(part))
+
+
+WRITTEN = """Written by `python -m genopt list --markdown` from the code that runs.
+
+torch.optim's LBFGS is not here: it searches along lines through all parameters at once, so it is \
+not made of parts that see one parameter. Use torch's."""
 
 
 def _labels(parts: Iterable[Part]) -> str: return ' → '.join(f'`{p.label}`' for p in parts)
-
-
-def _row(*cells: str) -> str:
-    return '| ' + ' | '.join(c.replace('|', '\\|') for c in cells) + ' |'

@@ -4,20 +4,19 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ..bench.pairs import Pair, batches, digits
 from ..hypers import did_you_mean
 from ..study import figures
-from . import Stop, require, write
-from .tables import show
+from . import Stop, numbers, print_table, require, write
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
-
-__all__ = ['race']
 
 LRS = dict(SGD=.2, Momentum=.05, RMSprop=.001, Adam=.005, AdamW=.005)
 DRIFT = 1e-6  # rounding grows to 1e-12 or so on the way; any error in a rule is far larger
@@ -32,9 +31,9 @@ NEXT = '''What to try next:
 
 def race(
     epochs: int=12,  # Passes over the 1437 training images
-    seed: int=0,  # Of the first weights and of the order of images
-    optimizers: str='SGD,Momentum,RMSprop,Adam',  # Which of these and AdamW, with commas between
-    lrs: str='',  # Their learning rates, in the same order; each one's own by default
+    seed: int=0,  # Seeds the first weights and the order of the images
+    optimizers: str='SGD,Momentum,RMSprop,Adam',  # Some of these and AdamW, with commas between
+    lrs: str='',  # Their learning rates, in the same order; by default the race has one for each
     batch: int=64,  # Images in a batch
     out: Path=Path('race')  # Folder for the figure, race.png, and the numbers, race.json
 ) -> int:
@@ -44,7 +43,6 @@ def race(
         if value < 1: raise Stop(f'--{name} {value}: give at least 1')
     require('race', 'sklearn', 'matplotlib', 'rich')
     from rich.progress import track
-    write(out, lambda out: out.mkdir(exist_ok=True))
     write(out / 'race.json', Path.touch)
 
     train, test = digits(seed)
@@ -67,9 +65,9 @@ def race(
     figure = _draw(pairs, len(steps) // epochs)
     write(out / 'race.png', lambda path: figure.savefig(path, dpi=150))
     print(f'wrote {out / "race.png"} and {out / "race.json"}')
-    show('genopt beside torch.optim, on handwritten digits', HEAD,
-         [[r['optimizer'], f'{r["loss"][0]:.4g}', f'{r["accuracy"][0]:.1%}',
-           f'{r["weight_difference"]:.0e}', f'{r["time_ratio"]:.2f}×'] for r in rows])
+    print_table('genopt beside torch.optim, on handwritten digits', HEAD, [
+        [r['optimizer'], f'{r["loss"][0]:.4g}', f'{r["accuracy"][0]:.1%}',
+         f'{r["weight_difference"]:.0e}', f'{r["time_ratio"]:.2f}×'] for r in rows])
     for pair in pairs:
         if (worst := max(pair.drift)) > DRIFT:
             raise Stop(f'{pair.name} and {pair.twin} drifted apart: their weights differ by up to '
@@ -80,16 +78,13 @@ def race(
 
 def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     "The learning rate of each optimizer that was asked for."
-    known = {n.lower(): n for n in LRS}
-    given = [n.strip() for n in optimizers.split(',')]
-    for n in given:
+    known = {name.lower(): name for name in LRS}
+    names = [n.strip() for n in optimizers.split(',')]
+    for n in names:
         if n.lower() not in known: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, LRS)}')
-    names = [known[n.lower()] for n in given]
+    names = [known[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
-    try: values = [float(v) for v in lrs.split(',')] if lrs else [LRS[n] for n in names]
-    except ValueError: raise Stop(f'--lrs {lrs}: give numbers with commas between') from None
-    if len(values) != len(names):
-        raise Stop(f'--lrs {lrs}: give {len(names)} numbers, one for each of {", ".join(names)}')
+    values = numbers('lrs', lrs, len(names)) or [LRS[n] for n in names]
     for v in values:
         if not 0 <= v < math.inf: raise Stop(f'--lrs {lrs}: {v:g} is not a learning rate')
     return dict(zip(names, values))
@@ -106,11 +101,11 @@ def _draw(pairs: list[Pair], per_epoch: int) -> Figure:
         for pair, color in zip(pairs, figures.COLORS):
             gaps = [abs(a - b) for a, b in zip(*pair.losses)]
             ours, theirs, gap = (_smooth(v, per_epoch) for v in (*pair.losses, gaps))
-            epochs = torch.arange(1, len(ours) + 1) / per_epoch
+            epochs = np.arange(1, len(ours) + 1) / per_epoch
             twin = f'{pair.twin} (momentum=0.9)' if pair.name == 'Momentum' else pair.twin
             above.plot(epochs, theirs, color=color, lw=5, alpha=.3, label=twin)
             above.plot(epochs, ours, color=color, lw=1.2, label=f'genopt.{pair.name}')
-            below.plot(epochs, gap.clamp(min=zero), color=color, lw=1.2, clip_on=False)
+            below.plot(epochs, gap.clip(zero), color=color, lw=1.2, clip_on=False)
         above.set(yscale='log', ylabel='training loss')
         above.set_title('genopt over torch.optim: handwritten digits, same start, same batches',
                         fontsize=11)
@@ -126,9 +121,6 @@ def _draw(pairs: list[Pair], per_epoch: int) -> Figure:
     return fig
 
 
-def _smooth(values: list[float], window: int) -> Tensor:
+def _smooth(values: list[float], window: int) -> NDArray[np.float64]:
     "At each value, the mean of it and those before it, `window` in all."
-    sums = torch.tensor([0., *values], dtype=torch.float64).cumsum(0)
-    i = torch.arange(1, len(sums))
-    start = (i - window).clamp(min=0)
-    return (sums[i] - sums[start]) / (i - start)
+    return np.array([mean(values[max(0, i - window):i]) for i in range(1, len(values) + 1)])

@@ -1,1 +1,1 @@
-"What the code says of itself: equations, comparisons, pictures, paths. It imports everything; nothing imports it."
+"Equations, comparisons, pictures and paths, read off the code. It imports all; nothing imports it."

@@ -15,10 +15,10 @@ from ..catalogue import choices, find, recipes
 from ..composition import Composition
 from ..hypers import TABLE
 from ..part import Part
-from .edits import difference, distance, edit, merged
 from .explain import Section
 from ..letters import letters
-from .members import Member, What, meaning, member, written
+from .members import (Member, What, difference, distance, edit, meaning, member, merged,
+                      written)
 from .report import Block, Cell, Code, Math, Report, Sentences, Table
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
@@ -44,13 +44,14 @@ def relatives(what: What) -> list[str]:
 
 
 def _relatives(mine: Member) -> list[str]:
-    found: list[tuple[int, str]] = []
+    found: list[Member] = []
     for r in (find(entry.name) for entry in recipes()):
         for options, parts in choices(r):
             if max(map(len, difference(mine.parts, parts))) > 1: continue
-            other = member(partial(r, **{k: v for k, v in options.items() if v != r.options[k]}))
-            if other.name != mine.name: found.append((distance(mine, other), edit(mine, other)))
-    return [sentence for _, sentence in sorted(found, key=lambda f: f[0])]
+            given = {k: v for k, v in options.items() if v != r.options[k]}
+            found.append(member(partial(r, **given)))
+    found.sort(key=lambda other: distance(mine, other))
+    return [edit(mine, other) for other in found if other.name != mine.name]
 
 
 class Comparison(Report):
@@ -62,8 +63,7 @@ class Comparison(Report):
         self.members = members
         self.parts = merged([[p.fn for p in m.parts] for m in members])
         names = letters(p for m in members for p in m.parts)  # which mean the same in all of them
-        self.sections = [Section('', Composition(m.parts), m.values, names=names)
-                         for m in members]
+        self.sections = [Section('', Composition(m.parts), m.values, names=names) for m in members]
 
     def blocks(self) -> Iterator[Block]:
         names = [m.name for m in self.members]
@@ -84,13 +84,13 @@ class Comparison(Report):
 
     def edits(self) -> list[str]:
         "Each optimizer as an edit of the nearest one before it; for a single one, its relatives."
-        if len(self.members) == 1: return _relatives(self.members[0])
-        nearest = [min(self.members[:i], key=lambda other: distance(other, m))
-                   for i, m in enumerate(self.members) if i]
-        return [edit(a, b) for a, b in zip(nearest, self.members[1:])]
+        first, *others = self.members
+        if not others: return _relatives(first)
+        return [edit(min(self.members[:i], key=lambda before: distance(before, m)), m)
+                for i, m in enumerate(others, 1)]
 
     def sentences(self) -> list[str]:
-        "What is shared by all, and each edit."
+        "The parts that all share, and each edit."
         edits = [f'{e}.' for e in self.edits()]
         if len(self.members) == 1: return edits
         names = ', '.join(self.shared())

@@ -25,8 +25,8 @@ __all__ = ['Line', 'Equations']
 class Line(NamedTuple):
     "An assignment."
     name: str              # What is assigned: a stat, `grad`, `update`, `param`, a scalar ...
-    expr: Any              # A sympy expression, whose symbols have the names of what is read
-    part: Part | None=None # Whose it is
+    expr: Any              # A sympy expression; its symbols have the names that the part reads
+    part: Part | None=None # The part that makes it, if it is one part
     why_not: str=''        # Why the part cannot run on symbols; `expr` is then a function
     place: int=-1          # Which of the composition's parts it is: one may stand there twice
 
@@ -47,25 +47,21 @@ class Equations:
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
-        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param'}
-        self.tensors |= {name for k in composition.tensor_stats for name in (k, f'prev_{k}')}
+        stats = composition.tensor_stats
+        self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
+                        *(f'prev_{k}' for k in stats)}
         self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
         self.short = {symbol(line.name): line.expr for line in self.traced
                       if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
         self.parts = self._finish(self._alone(), {})
-        self.opaque = [line for line in self.traced if line.why_not]
         try: self.whole = self._finish(_Whole(self).lines, self.zeros)
         except Exception:  # sympy's, of many kinds
             self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]
 
-    def is_off(self, part: Part) -> bool:
-        "True if it does nothing, as its switch is 0."
-        return part.is_off({**self.values, 'update': symbol('update')})
-
     def begin(self, part: Part) -> Any:
-        "The expression of what a stat begins with, or None if it has none."
+        "The expression of a stat's first value, or None if there is none."
         try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
@@ -85,7 +81,7 @@ class Equations:
             env[line.name] = symbol(line.name)
 
     def _finish(self, lines: Iterable[Line], zeros: Mapping[Any, int]) -> list[Line]:
-        "With hats for what is debiased, short scalars in place, and no scalar that is not read."
+        "The lines with hats on debiased stats, short scalars written out, and no unread scalars."
         done, hats = list[Line](), dict[str, Any]()
         for line in lines:
             try: done += self._finished(line, zeros, hats)
@@ -102,8 +98,8 @@ class Equations:
     def _finished(self,
         line: Line,
         zeros: Mapping[Any, int],
-        hats: dict[str, Any]  # Those written so far, and what they are; new ones are added
-    ) -> list[Line]:          # Raises what sympy raises, and Unsymbolic for what is not a number
+        hats: dict[str, Any]  # The hats so far and their values; new ones are added
+    ) -> list[Line]:          # Raises sympy's errors, and Unsymbolic if the result is not a number
         short = {k: put(e, zeros) for k, e in self.short.items()}
         trivial = {k: v for k, v in short.items() if v.is_Number}  # 1 − β₁ᵗ, if β₁ is 0
         expr, new = put(put(line.expr, zeros), trivial), dict[str, Any]()
@@ -121,7 +117,7 @@ class Equations:
         return expr
 
     def _hats(self, expr: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        "`expr` of `m̂ = m / (1 − β₁ᵗ)` and its like, where a stat is nowhere without its scalar."
+        "`expr` with hats, as in `m̂ = m / (1 − β₁ᵗ)`, for stats that only occur with their scalar."
         found = dict[str, Any]()
         for b in sorted((s for s in expr.free_symbols if s.name in self.scalars), key=str):
             for s in sorted((s for s in expr.free_symbols if s.name in self.tensors), key=str):
@@ -142,7 +138,7 @@ def _checked(expr: Any) -> Any:
 
 
 def _is_short(line: Line) -> bool:
-    "True if a scalar is better written out: not one that papers have a letter for, nor cases."
+    "True if a scalar is better written out: it has no cases, and no letter in papers."
     if line.expr.is_Symbol: return True
     plain = not line.why_not and not line.expr.has(sp.Piecewise)
     return plain and line.name not in LETTERS and line.expr.count_ops() <= 6
@@ -160,10 +156,10 @@ def tidy(expr: Any) -> Any:
 
 
 class _Whole:
-    """Puts what is read once into its reader's line; what is read more often has one of its own.
+    """The whole update: an expression that is read once stands in its reader's line.
 
-    `grad` and `update` wait for their readers as expressions of what the lines so far have made: so
-    what is about to change is given to those that wait and contain it.
+    `grad` and `update` wait for their readers, as expressions of the names that the lines so far
+    have made. Before one of these names changes, an expression that has it gets its line.
     """
     def __init__(self, equations: Equations):
         self.lines = list[Line]()
@@ -187,10 +183,10 @@ class _Whole:
         part.put(env, expr)
         expr = self.waiting[part.out] = env[part.out]
         if part.out != 'grad' or expr.is_Symbol: return
-        if _readers('grad', self.later[1:]) > 1: self._give('grad')
+        if _readers('grad', self.later[1:]) > 1: self._give('grad', expr)
 
     def _update(self) -> Any:
-        "The update so far, but for what has moved the parameter; None before the first step."
+        "The update that has not moved the parameter yet; None if there is none."
         if 'update' in self.waiting: return self.waiting['update']
         has_line = any(q.name == 'update' for q in self.lines)
         return symbol('update') if has_line and not self.moved else None
@@ -204,29 +200,24 @@ class _Whole:
         for name in ('grad', 'update'):
             if name not in self.waiting or symbol(name) not in expr.free_symbols: continue
             once = sum(node == symbol(name) for node in sp.preorder_traversal(expr)) == 1
-            if not (self.waiting[name].is_Atom or once): self._give(name)
+            if not (self.waiting[name].is_Atom or once): self._give(name, self.waiting[name])
         return put(expr, {symbol(name): value for name, value in self.waiting.items()})
-
-    def _give(self, name: str) -> None:
-        "A line of its own."
-        value = self.waiting.pop(name)
-        self._before(name, value)
-        self.lines.append(Line(name, value))
 
     def _move(self) -> None:
         value = symbol('param') + self._update()
         self.waiting.pop('update', None)
-        self._before('param', value)
         self.moved = True
-        self.lines.append(Line('param', value))
+        self._give('param', value)
 
-    def _before(self, name: str, value: Any) -> None:
-        "Gives what waits with the old value of `name` in it, and is read later; `value` is new."
+    def _give(self, name: str, value: Any) -> None:
+        "Makes a line, after the lines of what waits with the old value in it."
+        self.waiting.pop(name, None)
         for other in [k for k, v in self.waiting.items() if symbol(name) in v.free_symbols]:
             if other == 'grad' and not _readers('grad', self.later): continue
             if symbol(other) in value.free_symbols:
                 raise Unsymbolic('each of two has the other in it')
-            self._give(other)
+            self._give(other, self.waiting[other])
+        self.lines.append(Line(name, value))
 
 
 def _running(equations: Equations) -> Iterator[Line]:

@@ -1,6 +1,6 @@
-"""What an optimizer is, in its own words: equations, hyperparameters, memory and sources.
+"""An optimizer in its own words: its equations, hyperparameters, memory and sources.
 
-All of it is found by running its parts.
+All of it is found by running the parts.
 
     >>> explain('lion').sections[0].together()[-1].text
     'θ ← θ − η·sign((1 − β₁)·g + β₁·mₜ₋₁)'
@@ -16,16 +16,18 @@ import torch
 
 from ..catalogue import find
 from ..composition import Composition
-from ..optimizer import Optimizer
+from ..group import Group
 from ..kinds import Gate, Stat, Total
+from ..letters import latex as latex_letter
+from ..optimizer import Optimizer
 from ..part import Part
 from ..recipe import Recipe
 from .equations import Equations, Line
 from .expressions import condition, put, symbol
-from ..letters import latex as latex_letter
+from .latex import Latex
 from .members import meaning, with_values, written
-from .memory import memory_of, sentence
-from .notation import Latex, Text
+from .memory import MATRIX, memory_of
+from .notation import Text
 from .report import (Block, Cell, Code, Entry, Formulas, Heading, Math, Note, Report, Table,
                      aligned)
 
@@ -42,7 +44,7 @@ class Row(NamedTuple):
     makes: str
     text: str
     latex: str
-    note: str  # What else there is to say
+    note: str  # A remark that the equation does not make
 
     def cells(self) -> list[Cell]:
         reads = [span for name in self.reads.split(', ') for span in (', ', Code(name))][1:]
@@ -51,12 +53,12 @@ class Row(NamedTuple):
 
 
 class Section:
-    "What one composition is, with values of its hyperparameters."
+    "One composition with values of its hyperparameters, explained."
     def __init__(self,
         title: str,
         composition: Composition,
         values: Mapping[str, Any],
-        params: Sequence[torch.Tensor] | None=None,  # Whose memory it is; a matrix's by default
+        params: Sequence[torch.Tensor] | None=None,  # They set the memory; a matrix by default
         names: Mapping[str, str] | None=None         # Letters, if other sections share them
     ):
         self.title, self.composition, self.values = title, composition, dict(values)
@@ -90,26 +92,26 @@ class Section:
                 reads = ', '.join(part.out if n == own else n for n in part.reads)
                 makes = '' if isinstance(part, Gate) else part.out
                 named = part.label, part.kind, reads, makes
-            note = '' if line.place in places[i + 1:] else self.note(part)
+            note = '' if line.place in places[i + 1:] else self.note(part, line.why_not)
             yield Row(*named, *self.equation(line), note)
 
-    def note(self, part: Part) -> str:
-        "What the equation does not say."
-        if self.equations.is_off(part): return f'off, as {self.equations.letters[part.switch]} = 0'
+    def note(self, part: Part, why_not: str) -> str:
+        "A remark on a part, beside its equation."
+        if part.is_off({**self.equations.values, 'update': symbol('update')}):
+            return f'off, as {self.equations.letters[part.switch]} = 0'
         if part.note: return part.note
         if isinstance(part, Stat):
             start = self.equations.begin(part)
             if start is None: return f'begins with {_called(part.init)}'
             return '' if start == 0 else f'from {self.text(start)}'
-        why = next((line.why_not for line in self.equations.opaque if line.part is part), '')
-        return f'no equation: {why}' if why else ''
+        return f'no equation: {why_not}' if why_not else ''
 
     def together(self) -> list[Math]:
         "The lines of the whole update."
         return [self.equation(line) for line in self.equations.whole]
 
     def formulas(self) -> Formulas:
-        "The whole update, and what is left out of it."
+        "The whole update. Its label has the hyperparameters that are 0 and so left out."
         zeros = ', '.join(f'{self.equations.letters[s.name]} = 0' for s in self.equations.zeros)
         label = f'together, with {zeros}' if zeros else 'together'
         return Formulas(label, [(m,) for m in self.together()])
@@ -137,15 +139,21 @@ class Section:
 
     def remembers(self) -> str:
         "The memory of its state, in words."
-        return sentence(self.memory, self.composition.tensor_stats, self.equations.letters,
-                        self.is_of_a_matrix)
+        letters = self.equations.letters
+        kept = {letters[k]: v for k, v in self.memory.items() if v}
+        unknown = [letters[k] for k in self.composition.tensor_stats if k not in self.memory]
+        missing = f'the memory of {" and ".join(unknown)} is unknown'
+        if not kept: return missing if unknown else 'none: nothing but numbers is kept'
+        res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
+        if self.is_of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
+        if len(kept) > 1: res += ': ' + ' + '.join(f'{k} {v:.3g}' for k, v in kept.items())
+        return f'{res}; {missing}' if unknown else res
 
     def sources(self) -> Iterator[tuple[Cell, ...]]:
-        "What the documentation of each part cites."
-        cited = {p.__name__: CITED.findall(inspect.getdoc(p.fn) or '')
-                 for p in self.composition.ordered}
-        for name, found in cited.items():
-            if found: yield Code(name), '; '.join(found)
+        "The papers that each part's documentation cites."
+        for part in dict.fromkeys(p.fn for p in self.composition.ordered):
+            found = CITED.findall(inspect.getdoc(part) or '')
+            if found: yield Code(part.__name__), '; '.join(found)
 
 
 class Explanation(Report):
@@ -173,39 +181,43 @@ def explain(
 ) -> Explanation:
     """The equations of an optimizer, found by running its parts, with its memory and its sources.
 
-    Raises what the recipe raises for wrong options and hyperparameters, and KeyError if there is no
-    recipe of that name.
+    Raises KeyError for an unknown name, and the errors of the recipe for wrong options and
+    hyperparameters.
     """
     if isinstance(what, str): return explain(find(what), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers:
             raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
-        name = getattr(what.recipe, '__name__', 'Optimizer')
-        return Explanation(name, getattr(what.recipe, 'idea', ''), [*_sections(what)])
-    if not isinstance(what, (Recipe, Composition, Iterable)):
+        rule, sections = what.recipe, [*_sections(what)]
+    elif isinstance(what, (Recipe, Composition, Iterable)):
+        rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Any, what))
+        sections = [Section('', *with_values(rule, options_and_hypers))]
+    else:
         raise TypeError('explain takes a recipe, its name, an optimizer from genopt, or a list '
                         f'of parts, not {type(what).__name__}')
-    rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Any, what))
     name = getattr(rule, '__name__', 'An optimizer')
-    section = Section('', *with_values(rule, options_and_hypers))
-    return Explanation(name, getattr(rule, 'idea', ''), [section])
+    return Explanation(name, getattr(rule, 'idea', ''), sections)
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
-    "One for groups that are alike."
-    alike: list[tuple[tuple[Composition, dict[str, Any], bool], list[Any]]] = []
+    "A section for each set of groups that run the same."
+    alike: list[list[Group]] = []
     for group in opt.groups():
-        key = group.composition, group.hypers(), group['maximize']
-        same = next((groups for k, groups in alike if k == key), None)
+        same = next((groups for groups in alike if _kind(groups[0]) == _kind(group)), None)
         if same: same.append(group)
-        else: alike.append((key, [group]))
-    for (composition, values, climbs), groups in alike:
+        else: alike.append([group])
+    for groups in alike:
+        composition, values, climbs = _kind(groups[0])
         names = ', '.join(str(g.index) for g in groups)
         titles = [f'groups {names}' if len(groups) > 1 else f'group {names}']
         if len(alike) == 1: titles = []
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
         params = [p for g in groups for p in g['params']]
         yield Section(', '.join(titles), composition, values, params)
+
+
+def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool]:
+    return group.composition, group.hypers(), group['maximize']
 
 
 def _called(init: Any) -> str:

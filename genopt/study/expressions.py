@@ -1,4 +1,4 @@
-"""What equations are made of, beside what sympy has: norms, means, clipping, and conditions.
+"""The building blocks of equations that sympy lacks: norms, means, clipping, and conditions.
 
     >>> x = symbol('x')
     >>> settled(sp.Ne(truth(x > 1), 0))              # a condition on a condition is that condition
@@ -16,13 +16,14 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
 __all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth',
-           'settled', 'cases', 'put', 'NUMPY']
+           'settled', 'cases', 'put', 'Function', 'Mean', 'RowMean', 'ColumnMean', 'Largest',
+           'Smallest', 'Nan_To_Num', 'Norm', 'RowNorm', 'Total', 'MatProd', 'Transposed', 'Clip',
+           'Nearest', 'Finite', 'Truth']
 
 
 class Unsymbolic(TypeError):
@@ -32,75 +33,69 @@ class Unsymbolic(TypeError):
 TOO_ODD = 'its result is not always a number'
 
 
-class _Real(sp.Function):  # type: ignore[misc]
+class Function(sp.Function):  # type: ignore[misc]
+    "A function that sympy lacks, of reals."
+    written = ''  # its name; 'mean row' has an index. Without one, a notation has a method for it
+
     def _eval_is_extended_real(self) -> bool: return True
 
+class _Itself(Function):
+    "Of the same number everywhere, that number."
     @classmethod
-    def eval(cls, *args: Any) -> Any:
-        return cls.of_numbers(*args) if all(a.is_number for a in args) else None
+    def eval(cls, x: Any) -> Any: return x if x.is_number and x.is_finite else None
 
+class Mean(_Itself): written = 'mean'
+class RowMean(_Itself): written = 'mean row'
+class ColumnMean(_Itself): written = 'mean col'
+class Largest(_Itself): written = 'max'
+class Smallest(_Itself): written = 'min'
+class Nan_To_Num(_Itself): written = 'nan_to_num'
+
+class _OfZero(Function):
     @classmethod
-    def of_numbers(cls, *args: Any) -> Any:
-        "Its value, if what it reads is the same number everywhere; or None."
-
-class _Itself(_Real):
-    @classmethod
-    def of_numbers(cls, x: Any) -> Any: return x if x.is_finite else None
-
-class Mean(_Itself): "Over all elements."
-class RowMean(_Itself): "Of each row."
-class ColumnMean(_Itself): "Of each column."
-class Largest(_Itself): "Of all elements."
-class Smallest(_Itself): "Of all elements."
-class Nan_To_Num(_Itself): "x, if that is a finite number."
-
-class _OfZero(_Real):
-    @classmethod
-    def of_numbers(cls, *args: Any) -> Any: return sp.S.Zero if sp.S.Zero in args else None
+    def eval(cls, *args: Any) -> Any: return sp.S.Zero if sp.S.Zero in args else None
 
 class Norm(_OfZero): "‖x‖"
 class RowNorm(_OfZero): "The norm of each row."
-class Total(_OfZero): "The sum of all elements."
+class Total(_OfZero): written = 'sum'
 class MatProd(_OfZero): "The product of two matrices."
 
-class Transposed(_Real):
+class Transposed(Function):
     "xᵀ"
     @classmethod
     def eval(cls, x: Any) -> Any:
         return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
 
-class Clip(_Real):
+class Clip(Function):
     "x, between two bounds."
     @classmethod
-    def of_numbers(cls, x: Any, low: Any, high: Any) -> Any: return sp.Min(sp.Max(x, low), high)
+    def eval(cls, x: Any, low: Any, high: Any) -> Any:
+        if x.is_number and low.is_number and high.is_number: return sp.Min(sp.Max(x, low), high)
 
-class Nearest(_Real):
+class Nearest(Function):
     "The nearest whole number."
-    @classmethod
-    def of_numbers(cls, x: Any) -> Any: return sp.Integer(round(float(x))) if x.is_finite else None
+    written = 'round'
 
-class Finite(_Real):
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return sp.Integer(round(float(x))) if x.is_number and x.is_finite else None
+
+class Finite(Function):
     "1 for a finite number, else 0."
-    @classmethod
-    def of_numbers(cls, x: Any) -> Any: return sp.Integer(bool(x.is_finite))
+    written = 'finite'
 
-class Truth(_Real):
+    @classmethod
+    def eval(cls, x: Any) -> Any: return sp.Integer(bool(x.is_finite)) if x.is_number else None
+
+class Truth(Function):
     "1 where a condition holds, else 0."
     @classmethod
     def eval(cls, x: Any) -> Any:
         return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
 
 
-NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
-             Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
-             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
-             Smallest=np.min, MatProd=np.matmul, Clip=np.clip, Nan_To_Num=np.nan_to_num,
-             Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
-             Truth=lambda x: np.where(x, 1., 0.))  # what they are, in numbers
-
-
 def symbol(name: str) -> sp.Symbol:
-    "The symbol for what a part reads, or for a hyperparameter."
+    "The symbol of a name that a part reads, or of a hyperparameter."
     whole = dict(integer=True, positive=True) if name == 'count' else {}
     return sp.Symbol(name, real=True, **whole)
 
@@ -125,7 +120,7 @@ def truth(x: Any) -> Any:
 
 
 def condition(x: Any) -> Any:
-    "The condition that a number is: what Python takes for true."
+    "The condition that a number is true, as Python sees it."
     if isinstance(x, Truth): return x.args[0]
     return x if is_condition(x) else settled(sp.Ne(x, 0))
 
@@ -134,17 +129,11 @@ def settled(relation: Any) -> Any:
     "A comparison without cases in it, and without conditions where it only asks if they hold."
     if not isinstance(relation, Relational): return relation
     for atom in sorted(relation.atoms(sp.Piecewise, Truth), key=sp.default_sort_key):
-        pieces = _pieces(atom)
-        answers = [(settled(relation.xreplace({atom: value})), c) for value, c in pieces]
+        pieces = [(1, atom.args[0]), (0, sp.true)] if isinstance(atom, Truth) else atom.args
+        answers = [(settled(relation.xreplace({atom: sp.S(value)})), c) for value, c in pieces]
         if isinstance(atom, sp.Piecewise) or all(isinstance(a, BooleanAtom) for a, _ in answers):
             return _either(answers)
     return relation
-
-
-def _pieces(x: Any) -> list[tuple[Any, Any]]:
-    "Values and their conditions, in order."
-    if isinstance(x, Truth): return [(sp.S.One, x.args[0]), (sp.S.Zero, sp.true)]
-    return [(value, c) for value, c in x.args]
 
 
 def _either(pieces: list[tuple[Any, Any]]) -> Any:
@@ -162,7 +151,7 @@ def cases(pieces: Iterable[tuple[Any, Any]]) -> Any:
     "Cases, in order. A choice between x and 0 is a product, and one of conditions a condition."
     merged: list[tuple[Any, Any]] = []
     for value, c in pieces:
-        before = {sp.Not(c) for _, c in merged}  # what is known, when this one is looked at
+        before = {sp.Not(c) for _, c in merged}  # so they are known here
         c = sp.And(*(a for a in sp.And.make_args(c) if a not in before))
         if merged and merged[-1][0] == value: merged[-1] = value, sp.Or(merged[-1][1], c)
         elif c != sp.false: merged.append((value, c))

@@ -1,4 +1,4 @@
-"""Maps: paths on the contours of their surface, and their losses, as a picture or as an animation.
+"""Paths on the contours of their surface, and their losses, as a picture or as an animation.
 
     >>> paths = [descend(name, 'rosenbrock') for name in ('sgd', 'momentum', 'adam')]
     >>> plot_paths(paths).savefig('paths.png')
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .figures import COLORS, LINES, MARKS, figure
-from .paths import Array, Path
 from .surfaces import Point, Surface
 
 if TYPE_CHECKING:
@@ -24,8 +25,46 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ['animate', 'map_bounds', 'plot_paths']
+__all__ = ['Path', 'animate', 'map_bounds', 'plot_paths']
 
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class Path:
+    "The path of a recipe. If it diverged, it ends before the step to infinity or to NaN."
+    name: str               # The recipe's
+    surface: Surface
+    points: Array           # (steps + 1, 2): the start, and the place after each step
+    losses: Array           # (steps + 1,): the surface's height there, without noise
+    hypers: dict[str, Any]  # All hyperparameters and options
+    label: str              # The name, with the hyperparameters and options that were given
+    diverged: bool
+
+    @property
+    def distance(self) -> float | None:
+        "From the end to the nearest minimum, or None if none is known."
+        return self.surface.distance(*self.points[-1])
+
+    @property
+    def end(self) -> str:
+        "How it ended, in words."
+        if self.diverged: return f'diverged in step {len(self.points)}'
+        away = f', {self.distance:.3g} from the minimum' if self.surface.minima else ''
+        return f'loss {self.losses[-1]:.3g}{away}'
+
+    def __repr__(self) -> str:
+        (x, y), (u, v) = self.points[0], self.points[-1]
+        return (f'{self.label} on {self.surface.name}: '
+                f'from ({x:.3g}, {y:.3g}) with loss {self.losses[0]:.3g} '
+                f'to ({u:.3g}, {v:.3g}) in {len(self.points) - 1} steps: {self.end}')
+
+    def plot(self) -> Figure:
+        "A picture: see `plot_paths`."
+        return plot_paths([self])
+
+
+# -- pictures --------------------------------------------------------------------------------------
 
 def plot_paths(paths: Iterable[Path]) -> Figure:
     """A matplotlib Figure: the paths on a map of their surface, and their losses over the steps.
@@ -59,7 +98,7 @@ def animate(
 
 
 def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
-    "Makes one image of all that does not move, so that a frame takes a tenth of the time."
+    "Makes one image of everything that stands still, so a frame takes a tenth of the time."
     from matplotlib.artist import Artist
     from PIL import Image
     for line in moving: line.set_visible(False)
@@ -131,7 +170,7 @@ def map_bounds(paths: list[Path]) -> tuple[Point, Point]:
 
 
 def _floor(paths: list[Path]) -> float:
-    "A known minimum, or else the lowest loss below 0: the logarithm is of what is above it."
+    "A known minimum, or else the lowest loss below 0. Losses are drawn by their height above it."
     surface = paths[0].surface
     if surface.minima: return surface(torch.tensor(surface.minima[0], dtype=torch.float64)).item()
     return float(min(0., *(p.losses.min() for p in paths)))
@@ -164,7 +203,7 @@ def _map(axes: Axes, surface: Surface, bounds: tuple[Point, Point],
 
 
 def _scale(axes: Axes, losses: Array) -> None:
-    "Logarithmic for more than a factor of ten; without what is rounding, or has diverged."
+    "A logarithmic axis for more than a factor of ten, without rounding errors and divergence."
     losses = losses[losses > 0]
     if not losses.size or losses.max() <= 10 * losses.min(): return
     axes.set_yscale('log')

@@ -1,18 +1,24 @@
-"An optimizer as a study sees it: a name, parts, and the values of its hyperparameters."
+"""Optimizers as a comparison sees them, and the edits that make one of another.
+
+    >>> edit(member('adam'), member('adamw'))
+    'AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0'
+"""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from ..composition import Composition
-from ..hypers import TABLE
-from ..contract import REQUIRED
-from ..part import Part
 from ..catalogue import find, rule_of
+from ..composition import Composition
+from ..contract import REQUIRED
+from ..hypers import TABLE
+from ..part import Part
 from ..recipe import Recipe
 
-__all__ = ['Member', 'What', 'member', 'with_values', 'written', 'meaning']
+__all__ = ['Member', 'What', 'difference', 'distance', 'edit', 'meaning', 'member', 'merged',
+           'with_values', 'written']
 
 What: TypeAlias = 'Recipe | str | Iterable[Part] | partial[Any]'
 
@@ -32,16 +38,15 @@ def member(what: What, number: int=0) -> Member:
     """
     if isinstance(what, str): what = find(what)
     rule, given = (what.func, what.keywords) if isinstance(what, partial) else (what, {})
-    if isinstance(rule, Recipe):
-        composition, values = with_values(rule, given)
-        call = ', '.join(f'{k}={v}' for k, v in given.items())
-        name = f'{rule.__name__}({call})' if call else rule.__name__
-        return Member(name, composition.parts, values)
-    if not isinstance(rule, Iterable):
+    source: Recipe | Composition
+    if isinstance(rule, Recipe): name, source = rule.__name__, rule
+    elif isinstance(rule, Iterable): name, source = f'list {number}', Composition(rule)
+    else:
         raise TypeError('compare takes recipes, their names, `partial`s of them, or lists of '
                         f'parts, not {type(rule).__name__}')
-    composition = Composition(rule)
-    return Member(f'list {number}', composition.parts, composition.hypers)
+    composition, values = with_values(source, given)
+    call = ', '.join(f'{k}={v}' for k, v in given.items())
+    return Member(f'{name}({call})' if call else name, composition.parts, values)
 
 
 def with_values(
@@ -64,3 +69,51 @@ def written(value: Any) -> str:
 def meaning(hyper: str) -> str:
     "What a hyperparameter of the table is."
     return TABLE[hyper].doc if hyper in TABLE else ''
+
+
+# -- edits -----------------------------------------------------------------------------------------
+
+def difference(a: Iterable[Part], b: Iterable[Part]) -> tuple[list[Part], list[Part]]:
+    "The parts that only `a` has, and those that only `b` has."
+    return [*(Counter(a) - Counter(b)).elements()], [*(Counter(b) - Counter(a)).elements()]
+
+
+def distance(a: Member, b: Member) -> int:
+    "How many parts must be taken away and added to make `b` of `a`."
+    return sum(map(len, difference(a.parts, b.parts)))
+
+
+def edit(
+    a: Member,
+    b: Member
+) -> str:  # A sentence without its full stop
+    "How `b` is made of `a`: `AdamW is Adam without l2_reg, with weight_decay`."
+    changes = [*_changes_of_parts(a, b)] or ['in all its parts']
+    values = [f'{k} = {written(v)}, not {written(a.values[k])}' for k, v in b.values.items()
+              if k in a.values and REQUIRED not in (v, a.values[k]) and v != a.values[k]]
+    return '; '.join([f'{b.name} is {a.name} ' + ', '.join(changes), *values])
+
+
+def _changes_of_parts(a: Member, b: Member) -> Iterator[str]:
+    gone, new = difference(a.parts, b.parts)
+    if gone: yield f'without {_names(gone)}'
+    if new: yield f'with {_names(new)}'
+    common = {*a.parts} & {*b.parts}
+    if [p for p in a.parts if p in common] != [p for p in b.parts if p in common]:
+        yield 'in another order'
+
+
+def _names(parts: Iterable[Part]) -> str:
+    *some, last = (p.label for p in parts)
+    return f'{", ".join(some)} and {last}' if some else last
+
+
+def merged(lists: Iterable[list[Any]]) -> list[Any]:
+    "All that is in the lists, each item once, as nearly as possible in their order."
+    res: list[Any] = []
+    for items in lists:
+        place = 0
+        for x in items:
+            if x not in res: res.insert(place, x)
+            place = max(place, res.index(x) + 1)
+    return res

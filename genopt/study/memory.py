@@ -10,7 +10,7 @@ from ..composition import Composition
 from ..contract import REQUIRED, PartError
 from ..kinds import Stat
 
-__all__ = ['memory_of', 'sentence']
+__all__ = ['MATRIX', 'memory_of']
 
 MATRIX = torch.Size([1024, 1024])  # the shape of a parameter, where none is known
 
@@ -18,7 +18,7 @@ MATRIX = torch.Size([1024, 1024])  # the shape of a parameter, where none is kno
 def memory_of(
     composition: Composition,
     values: Mapping[str, Any],
-    params: Iterable[torch.Tensor]=()  # A matrix of 1024 × 1024, if there are none
+    params: Iterable[torch.Tensor]=()  # By default a matrix of 1024 × 1024
 ) -> dict[str, float]:                 # Without the stats whose `init` fails
     """Bytes of each stat for an element of a parameter in float32; on average over `params`.
 
@@ -40,20 +40,3 @@ def _start(stat: Stat, shape: torch.Size, hypers: Mapping[str, float]) -> torch.
     try: res: torch.Tensor = stat.start(meta, hypers)
     except PartError: res = stat.start(torch.ones(shape, dtype=torch.float32), hypers)
     return res
-
-
-def sentence(
-    memory: Mapping[str, float],  # As `memory_of` has it
-    stats: Iterable[str],         # All that hold tensors
-    letters: Mapping[str, str],
-    of_a_matrix: bool             # True if it holds for that shape only
-) -> str:
-    "The memory of a composition, in words."
-    kept = {k: v for k, v in memory.items() if v}
-    unknown = ' and '.join(letters[k] for k in stats if k not in memory)
-    unsaid = f'what {unknown} takes cannot be said'
-    if not kept: return unsaid if unknown else 'none: nothing but numbers is kept'
-    res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
-    if of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
-    if len(kept) > 1: res += ': ' + ' + '.join(f'{letters[k]} {v:.3g}' for k, v in kept.items())
-    return f'{res}; {unsaid}' if unknown else res

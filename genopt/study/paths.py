@@ -1,4 +1,4 @@
-"""Paths down the valley: where recipes go on a surface.
+"""Descent: the paths of recipes on a surface.
 
     >>> descend('sgd', 'valley', lr=.01, steps=3)
     SGD (lr=0.01) on valley: from (-9, 2) with loss 100 to (-8.73, 0.686) in 3 steps:
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..catalogue import find
@@ -23,51 +21,13 @@ from ..hypers import did_you_mean
 from ..optimizer import Optimizer
 from ..part import Part
 from ..recipe import Recipe
+from .maps import Path
 from .surfaces import SURFACES, Point, Surface
 
-if TYPE_CHECKING: from matplotlib.figure import Figure
-
-__all__ = ['descend', 'Path', 'LRS']
-
-Array: TypeAlias = NDArray[np.float64]
+__all__ = ['descend', 'LRS']
 
 LRS = tuple(float(f'{m}e{e}') for e in range(-4, 1) for m in (1, 2, 5))  # from 0.0001 to 5
 FAR = 1e6  # times the start; a path beyond that has diverged
-
-
-@dataclass(frozen=True, repr=False)
-class Path:
-    "The path of a recipe. If it diverged, it ends before the step to infinity or to NaN."
-    name: str               # The recipe's
-    surface: Surface
-    points: Array           # (steps + 1, 2): the start, and the place after each step
-    losses: Array           # (steps + 1,): the surface's height there, without noise
-    hypers: dict[str, Any]  # All hyperparameters and options
-    label: str              # The name, with the learning rate and what else was given
-    diverged: bool
-
-    @property
-    def distance(self) -> float | None:
-        "From the end to the nearest minimum, or None if none is known."
-        return self.surface.distance(*self.points[-1])
-
-    @property
-    def end(self) -> str:
-        "How it ended, in words."
-        if self.diverged: return f'diverged in step {len(self.points)}'
-        away = f', {self.distance:.3g} from the minimum' if self.surface.minima else ''
-        return f'loss {self.losses[-1]:.3g}{away}'
-
-    def __repr__(self) -> str:
-        (x, y), (u, v) = self.points[0], self.points[-1]
-        return (f'{self.label} on {self.surface.name}: '
-                f'from ({x:.3g}, {y:.3g}) with loss {self.losses[0]:.3g} '
-                f'to ({u:.3g}, {v:.3g}) in {len(self.points) - 1} steps: {self.end}')
-
-    def plot(self) -> Figure:
-        "A picture: see `plot_paths`."
-        from .maps import plot_paths
-        return plot_paths([self])
 
 
 def descend(
@@ -76,7 +36,7 @@ def descend(
     start: Sequence[float] | None=None,     # (x, y); the surface's own by default
     steps: int=200,
     lr: float | None=None,                  # The best of LRS by default
-    seed: int=0,                            # Of the surface's noise
+    seed: int=0,                            # Seeds the surface's noise
     **hypers_and_options: Any               # The recipe's
 ) -> Path:
     """The path of a recipe on a surface, in float64, along the gradient plus the surface's noise.
@@ -84,7 +44,7 @@ def descend(
     Without `lr`, each of LRS is tried, and the path is the one with the lowest mean loss over the
     last tenth of the steps. So every recipe is seen at its best, not at a default for networks.
     Raises KeyError for an unknown name, ValueError or TypeError for a wrong start, function or
-    hyperparameter, and what an Optimizer raises.
+    hyperparameter, and the errors of an Optimizer.
     """
     if isinstance(recipe, str): recipe = find(recipe)
     rule = recipe if isinstance(recipe, Recipe) else Composition(recipe)

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalogue import recipes
-from .edits import difference, distance, merged
 from .figures import COLORS, figure
-from .members import Member, member
+from .members import Member, difference, distance, member, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,12 +59,12 @@ def _name_kinds(ax: Axes, kinds: Sequence[str]) -> None:
 
 # -- the family ------------------------------------------------------------------------------------
 
-def tree(members: Sequence[Member], root: int=0) -> dict[int, int]:
-    "Each member's parent: the one from which it takes the fewest edits. Parents come first."
+def tree(members: Sequence[Member]) -> dict[int, int]:
+    "Each member's parent, its nearest. The first member is the root, and parents come first."
     parents: dict[int, int] = {}
-    while left := {*range(len(members))} - {root, *parents}:
+    while left := {*range(1, len(members))} - {*parents}:
         _, child, parent = min((distance(members[p], members[c]), c, p)
-                               for c in left for p in (root, *parents))
+                               for c in left for p in (0, *parents))
         parents[child] = parent
     return parents
 
@@ -77,7 +76,7 @@ def family() -> Figure:
     families = [*dict.fromkeys(e.family for e in entries)]
     color = dict(zip(families, COLORS))
     parents = tree(members)
-    places = dict(_places(0, parents))
+    places = dict(_places(parents))
     with figure(13, 9.6, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
         for child, parent in parents.items():
@@ -99,13 +98,13 @@ def family() -> Figure:
     return fig
 
 
-def _places(root: int, parents: Mapping[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
+def _places(parents: Mapping[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
     "For each member, its depth in the tree and its row. Small branches come first."
     def descendants(i: int) -> Iterator[tuple[int, int]]:
         yield i, 0
         branches = [[*descendants(c)] for c, p in parents.items() if p == i]
         for branch in sorted(branches, key=len): yield from ((c, depth + 1) for c, depth in branch)
-    for row, (i, depth) in enumerate(descendants(root)): yield i, (depth, row)
+    for row, (i, depth) in enumerate(descendants(0)): yield i, (depth, row)
 
 
 def _short_edit(a: Member, b: Member) -> str:

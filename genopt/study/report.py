@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, TypeAlias
 from ..extras import missing
 
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Formulas', 'Sentences', 'Code', 'Math', 'Note',
-           'Text', 'Markdown', 'Html', 'aligned']
+           'Block', 'Cell', 'Text', 'Markdown', 'Html', 'aligned']
 
 
-# -- what a cell is made of ------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------------------------
 
 class Code(str): "A name from the code."
 class Note(str): "A remark behind something else, in brackets."
@@ -51,13 +51,13 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     head: Sequence[str]
     caption: str | None=None  # in a terminal, stands in place of the head
-    flow: str=''              # in a terminal, this column joins the one before it, with an arrow
+    flow: str=''              # in a terminal, this column follows an arrow in the one before it
     centred: Sequence[str]=()
 
 
 @dataclass
 class Entry:
-    "A label, and what belongs to it: one cell, or a name and a cell in each row."
+    "A label, and rows of one cell, or of a name and a cell."
     label: str
     rows: Sequence[Sequence[Cell]]
 
@@ -124,6 +124,7 @@ class Markdown(Form):
     "With LaTeX between dollars."
     code = '`{}`'
 
+    def plain(self, text: str) -> str: return text.replace('|', '\\|')
     def math(self, formula: Math) -> str: return f'${formula.latex}$'
     def sentences(self, b: Sentences) -> str: return '\n'.join(f'* {s}' for s in b.sentences)
     def formulas(self, b: Formulas) -> str: return f'{_capital(b.label)}:\n\n$$\n{aligned(b)}\n$$'
@@ -183,7 +184,7 @@ class Html(Form):
 
 
 class Report:
-    "What has blocks. `print` it, or leave it at the end of a notebook's cell."
+    "Anything made of blocks. `print` it, or leave it at the end of a notebook's cell."
     def blocks(self) -> Iterator[Block]: raise NotImplementedError
     def text(self) -> str: return Text()(self.blocks())
     def markdown(self) -> str: return Markdown()(self.blocks())
@@ -195,7 +196,7 @@ class Report:
         except ImportError: return None  # then the notebook shows the Markdown
 
 
-# -- what forms are made of ------------------------------------------------------------------------
+# -- helpers of the forms -------------------------------------------------------------------------
 
 def aligned(formulas: Entry) -> str:
     "In LaTeX, with the arrows and equals signs below each other (needs amsmath)."

@@ -26,7 +26,7 @@ class Surface:
     start: Point | None=None                 # Where paths begin
     bounds: tuple[Point, Point] | None=None  # What a picture shows: from and to, for x and for y
     minima: tuple[Point, ...]=()             # Those that are known
-    noise: float=0.                          # Standard deviation of what is added to each slope
+    noise: float=0.                          # Standard deviation of the noise in each slope
 
     def __call__(self, point: Tensor) -> Tensor:
         """The height at `point`, of shape (2,).
@@ -47,8 +47,9 @@ class Surface:
     @property
     def title(self) -> str:
         "Its name in a picture, and its formula if that can be written and is short."
+        from .expressions import symbol
         from .notation import Text
-        from .symbols import Sym, symbol
+        from .symbols import Sym
         try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)
         except Exception: formula = ''
         name = self.name.replace('_', ' ').capitalize()

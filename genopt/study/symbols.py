@@ -1,4 +1,4 @@
-"""Symbols that parts run on: a part's equation is what its own function returns for them.
+"""Symbols that parts run on: the result of a part's own function is its equation.
 
     >>> trace(average_grad)
     grad*(1 - mom) + mom*prev_grad_avg
@@ -10,95 +10,24 @@ values. A tensor stands for a matrix.
 from __future__ import annotations
 
 import math
-import operator
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, SimpleNamespace
 from typing import Any
 
 import sympy as sp
 import torch
 
 from ..part import Part
-from .expressions import (NUMPY, TOO_ODD, Clip, ColumnMean, Finite, Largest, MatProd, Mean,
-                          Nan_To_Num, Nearest, Norm, RowMean, RowNorm, Smallest, Total, Transposed,
-                          Truth, Unsymbolic, cases, condition, is_condition, number, put, settled,
+from .expressions import (TOO_ODD, Unsymbolic, cases, condition, is_condition, number, put, settled,
                           symbol, truth)
+from .operations import CONDITIONS, LOGIC, OPS, REDUCE, SIZES
 
-__all__ = ['Sym', 'Unsymbolic', 'trace', 'begin', 'symbol', 'cases', 'Truth', 'NUMPY']
-
-
-def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> Callable[..., Any]:
-    "A function of all elements, or along one dimension."
-    def reduce(x: Any, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
-        dims = (dim,) if isinstance(dim, int) else dim
-        if dims is None: return whole(x)
-        kind = rows if (*dims,) in ((1,), (-1,)) else columns if (*dims,) in ((0,), (-2,)) else None
-        if kind is None: raise Unsymbolic(f'it reduces along {dim}')
-        if not keepdim: raise Unsymbolic(f'it reduces along {dim} without keepdim')
-        return kind(x)
-    return reduce
-
-
-def _extreme(of_two: Any, of_all: Any) -> Callable[..., Any]:
-    def extreme(x: Any, other: Any=None) -> Any:
-        if isinstance(other, int): raise Unsymbolic(f'it reduces along {other}')
-        return of_all(x) if other is None else of_two(x, other)
-    return extreme
-
-
-def _clamp(x: Any, min: Any=None, max: Any=None) -> Any:
-    if min is None: return sp.Min(x, max)
-    return sp.Max(x, min) if max is None else Clip(x, min, max)
-
-
-def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
-def _whole(x: Any) -> Any:
-    if not isinstance(x, (Truth, sp.Integer)): raise Unsymbolic('it needs the value of a number')
-    return x
-def _as_number(x: Any, *args: Any, **kwargs: Any) -> Any: return truth(x)
-def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
-def _norm(x: Any, p: Any=2, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
-    if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
-    return _reduced(Norm, RowNorm)(x, dim, keepdim)
-def _transposed(x: Any, *dims: Any) -> Any:
-    if dims and {d % 2 for d in dims} != {0, 1}: raise Unsymbolic(f'it turns the dimensions {dims}')
-    return Transposed(x)
-
-
-CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
-def _xor(a: Any, b: Any) -> Any: return sp.Ne(truth(a), truth(b))
-LOGIC: dict[str, Callable[..., Any]] = {'and': sp.And, 'or': sp.Or, 'xor': _xor, 'not': sp.Not}
-LOGIC |= {f'{prefix}_{name}': op for prefix in ('logical', 'bitwise') for name, op in LOGIC.items()}
-OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
-    add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b,
-    mul=operator.mul, truediv=operator.truediv, div=operator.truediv, pow=operator.pow,
-    neg=operator.neg, mod=sp.Mod, remainder=sp.Mod, floordiv=lambda a, b: sp.floor(a / b),
-    matmul=MatProd, mm=MatProd, t=Transposed, adjoint=Transposed,
-    addmm=lambda x, a, b, beta=1, alpha=1: beta * x + alpha * MatProd(a, b),
-    transpose=_transposed, swapaxes=_transposed, swapdims=_transposed,
-    lerp=lambda a, b, w: (1 - w) * a + w * b, addcmul=lambda a, b, c, value=1: a + value * b * c,
-    addcdiv=lambda a, b, c, value=1: a + value * b / c,
-    sqrt=sp.sqrt, rsqrt=lambda x: 1 / sp.sqrt(x), square=lambda x: x**2,
-    reciprocal=lambda x: 1 / x, sigmoid=lambda x: 1 / (1 + sp.exp(-x)), exp=sp.exp, log=sp.log,
-    log1p=lambda x: sp.log(1 + x), expm1=lambda x: sp.exp(x) - 1, abs=sp.Abs, sign=sp.sign,
-    sin=sp.sin, cos=sp.cos, tanh=sp.tanh, floor=sp.floor, ceil=sp.ceiling, round=Nearest,
-    maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
-    clamp_min=sp.Max, clamp_max=sp.Min,
-    where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
-    isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x),
-    to=_as_number, type=_as_number, float=_as_number, double=_as_number, int=_whole,
-    clone=_same, detach=_same, contiguous=_same, item=_same, zeros_like=_full, full_like=_full,
-    ones_like=lambda x, **kw: sp.Integer(1), new_zeros=lambda x, *args, **kw: sp.Integer(0))
-REDUCE: dict[str, Callable[..., Any]] = dict(
-    norm=_norm, vector_norm=_norm, sum=_reduced(Total), mean=_reduced(Mean, RowMean, ColumnMean),
-    amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
-    min=_extreme(sp.Min, Smallest))
-SIZES = sp.symbols('rows columns', positive=True, integer=True)
+__all__ = ['Sym', 'trace', 'begin']
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -115,7 +44,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
         if name in LOGIC: return condition(sp.sympify(x))
         return x if name == 'where' else truth(x)
     kwargs.pop('out', None)
-    if name in REDUCE:  # what is a plain int there is a dimension
+    if name in REDUCE:  # a plain int is a dimension there
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(op(*args, **kwargs))
     found = op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
@@ -152,13 +81,10 @@ class Sym:
     def __repr__(self) -> str: return f'Sym({self.expr})'
 
 
-def _operators() -> None:
-    for name in 'add sub mul truediv floordiv pow mod matmul and or xor'.split():
-        setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
-        setattr(Sym, f'__r{name}__', lambda a, b, name=name: call(name, b, a))
-    for name in CONDITIONS: setattr(Sym, f'__{name}__', lambda a, b, name=name: call(name, a, b))
-    for name in ('neg', 'abs'): setattr(Sym, f'__{name}__', lambda a, name=name: call(name, a))
-_operators()
+_BINARY = 'add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'and', 'or', 'xor'
+for _name in (*_BINARY, *CONDITIONS, 'neg', 'abs'):
+    setattr(Sym, f'__{_name}__', lambda *args, name=_name: call(name, *args))
+for _name in _BINARY: setattr(Sym, f'__r{_name}__', lambda a, b, name=_name: call(name, b, a))
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -169,7 +95,7 @@ class _Path:
         self.answers, self.values, self.asked = answers, values, list[Any]()
 
     def decide(self, expr: Any) -> bool:
-        "The answer to a question: from values, from what was answered, or one to be tried."
+        "The answer to a question: by values, by earlier answers, or one to be tried."
         zeros = {k: 0 for k, v in self.values.items() if v == 0}
         asked = condition(expr)
         asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
@@ -214,15 +140,15 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
 def trace(
     part: Part,
     values: Mapping[str, Any]={}  # Of hyperparameters, as far as known: they answer questions
-) -> Any:                         # A sympy expression, of symbols with the names of what it reads
-    "What a part returns for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
+) -> Any:                         # A sympy expression of symbols, named as what the part reads
+    "A part's result for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
     args = [Sym(symbol(n)) for n in part.reads]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
     return _run(part.fn, args, kwargs, values)
 
 
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
-    "The expression of what a stat begins with."
+    "The expression of a stat's first value."
     if not callable(part.init): return number(part.init or 0)
     kwargs = {a.name: Sym(symbol(k)) for a, k in zip(part.init_parameters(), part.init_hypers)}
     return _run(part.init, [] if part.is_number else [Sym(symbol('param'))], kwargs, values)
@@ -233,21 +159,13 @@ def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, 
     try: return _explore(lambda: _symbolic(fn, {})(*args, **kwargs), known)
     except Unsymbolic: raise
     except Exception as e:
-        if 'sympy' in [p.name for p in _raised_in(e).parents]: raise Unsymbolic(TOO_ODD) from e
+        raised_in = Path(traceback.extract_tb(e.__traceback__)[-1].filename)
+        if 'sympy' in raised_in.parts: raise Unsymbolic(TOO_ODD) from e
         raise Unsymbolic(f'{type(e).__name__}: {e}'.replace("'Sym'", 'a symbol')) from e
 
 
-def _raised_in(error: Exception) -> Path:
-    "The file whose code raised it."
-    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-
-
-class _Math:
-    "The module `math`, for symbols too."
-    def __getattr__(self, name: str) -> Any: return _lifted(getattr(math, name), name)
-
-
 def _lifted(fn: Any, name: str) -> Any:
+    "A function of numbers that takes symbols too."
     if not callable(fn): return fn
     def lifted(*args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], (tuple, list)): args = (*args[0],)
@@ -258,6 +176,7 @@ def _lifted(fn: Any, name: str) -> Any:
 
 BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
 BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'))
+MATH = SimpleNamespace(**{name: _lifted(fn, name) for name, fn in vars(math).items()})
 
 
 def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
@@ -267,7 +186,7 @@ def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
         new = memo[id(fn.__globals__)] = {**BUILTINS, **fn.__globals__}
         for k, v in fn.__globals__.items():
             is_ours = isinstance(v, FunctionType) and v.__globals__ is fn.__globals__
-            if v is math: new[k] = _Math()
+            if v is math: new[k] = MATH
             elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math':
                 new[k] = _lifted(v, v.__name__)
             elif is_ours: new[k] = _symbolic(v, memo)
