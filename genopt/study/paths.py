@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from ..optimizer import Optimizer
 from ..part import Part
 from ..recipe import Recipe
 from .surfaces import SURFACES, Point, Surface
-
-if TYPE_CHECKING: from matplotlib.figure import Figure
 
 __all__ = ['descend', 'Path', 'LRS']
 
@@ -63,11 +61,6 @@ class Path:
         return (f'{self.label} on {self.surface.name}: '
                 f'from ({x:.3g}, {y:.3g}) with loss {self.losses[0]:.3g} '
                 f'to ({u:.3g}, {v:.3g}) in {len(self.points) - 1} steps: {self.end}')
-
-    def plot(self) -> Figure:
-        "A picture: see `plot_paths`."
-        from .maps import plot_paths
-        return plot_paths([self])
 
 
 def descend(
