@@ -68,12 +68,6 @@ def checked(
     if missing := {'state', 'param_groups'} - {*saved}:
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     entries, theirs = dict(saved['state']), list(saved['param_groups'])
-    for i, g in enumerate(theirs):
-        if not isinstance(g, Mapping):
-            raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
-        for k in ('params', 'parts'):
-            if not isinstance(g.get(k, []), list):
-                raise refusal(f'its group {i}: `{k}` = {g[k]!r}, and not a list')
     if len(theirs) != len(groups):
         raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has '
                       f'{len(groups)}')
@@ -95,7 +89,7 @@ def checked(
                           'a dict')
         if entry := {**marks, **entry}: state[p] = _entry(entry, group, p)
     state.update({k: deepcopy(v) for k, v in entries.items() if k not in keys})
-    _try(new, state)
+    for group in new: _try_counts(group, state)
     return new, state
 
 
@@ -104,10 +98,12 @@ def checked(
 def _group(old: Mapping[str, Any], group: Group) -> Group:
     "The group with what was saved of it."
     it = f'its group {group.index}'
-    for k in ('parts', 'params', 'maximize'):
+    if not isinstance(old, Mapping):
+        raise refusal(f'{it} is a {type(old).__name__}, and not a dict')
+    for k, kind in dict(parts=list, params=list, maximize=bool).items():
         if k not in old: raise refusal(f'{it} lacks `{k}`')
-    if not isinstance(old['maximize'], bool):
-        raise refusal(f'{it}: `maximize` = {old["maximize"]!r}')
+        if not isinstance(old[k], kind):
+            raise refusal(f'{it}: `{k}` = {old[k]!r}, and not a {kind.__name__}')
     new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
     try: given, rule = _values(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
@@ -126,9 +122,9 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     new.take_rule({**rule.options, **given}, rule)
     rehearse(rule.composition, new.numbers(), group['params'])
     _check_names(old, group, it)
+    taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
     for k, v in old.items():
-        if k in rule.words.means or k in ('params', 'parts'): continue
-        if k == 'param_names' and k in new: continue
+        if k in taken: continue
         if is_slip(k, rule.words): raise refusal(f'{it}: {unknown(k, rule.words)}')
         if str(k).startswith('scheduled ') and not (type(v) is int and v >= 0):
             raise refusal(f'{it}: `{k}` = {v!r}, and not a number of steps')
@@ -212,14 +208,13 @@ def _kind(x: Any) -> str:
     return f'a {kind}tensor of shape {tuple(x.shape)}'
 
 
-def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
-    "Makes a small step with each group's values and counts, which may be legal only one by one."
-    for group in groups:
-        c, hypers = group.composition, group.numbers()
-        counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
-                  if p in state and {*c.stats} <= {*state[p]}]
-        for numbers in {counts[0], min(counts), max(counts)} if counts else ():
-            _try_step(c, hypers, dict(zip(c.number_stats, numbers)))
+def _try_counts(group: Group, state: Mapping[Any, Any]) -> None:
+    "Makes small steps with a group's values and counts: each may be legal, but not all together."
+    c = group.composition
+    counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
+              if p in state and {*c.stats} <= {*state[p]}]
+    for numbers in {counts[0], min(counts), max(counts)} if counts else ():
+        _try_step(c, group.numbers(), dict(zip(c.number_stats, numbers)))
 
 
 def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str, Any]) -> None:

@@ -55,14 +55,12 @@ class Group(dict[str, Any]):
         """
         for k in items:
             if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
-        check_flag('maximize', items.get('maximize', False))
         notes = {k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}
         group = cls(notes, rule, index)
         given = rule.words.said(items)
-        group['params'] = named(items, index)[1]
+        group['params'], group['maximize'] = named(items, index)[1], items.get('maximize', False)
         group.take_rule({**rule.defaults, **rule.options}, rule)
         group._write(given)
-        group.setdefault('maximize', False)
         for k in group.composition.hypers:
             if group[k] is REQUIRED: raise TypeError(f'group {index}: `{k}` is missing')
         return group

@@ -31,14 +31,17 @@ Ends: TypeAlias = 'float | Sequence[float] | np.ndarray[Any, Any]'
 class Curve:
     "A value as a function of the fraction of the run, from 0 to 1. It can be pickled."
     def __init__(self,
-        shape: Callable[[float, Any, Any], Any],  # from (fraction, start, end) to the value
+        shape: Callable[..., Any],  # From fraction, start, end and `more` to the value
         start: Ends,
-        end: Ends
+        end: Ends,
+        *more: float
     ):
-        self.shape, self.start, self.end = shape, _array(start), _array(end)
+        self.shape, self.numbers = shape, (_array(start), _array(end), *more)
 
-    def __call__(self, fraction: float) -> Any: return self.shape(fraction, self.start, self.end)
-    def __repr__(self) -> str: return f'{self.shape.__name__.strip("_")}({self.start}, {self.end})'
+    def __call__(self, fraction: float) -> Any: return self.shape(fraction, *self.numbers)
+
+    def __repr__(self) -> str:
+        return f'{self.shape.__name__.strip("_")}({", ".join(map(str, self.numbers))})'
 
 
 def _array(x: Any) -> Any: return np.asarray(x, dtype=float) if isinstance(x, Iterable) else x
@@ -48,6 +51,7 @@ def _constant(t: float, a: Any, b: Any) -> Any: return a
 def _linear(t: float, a: Any, b: Any) -> Any: return a + t * (b - a)
 def _cosine(t: float, a: Any, b: Any) -> Any: return a + (1 - math.cos(math.pi * t)) / 2 * (b - a)
 def _exponential(t: float, a: Any, b: Any) -> Any: return a * (b / a)**t
+def _polynomial(t: float, a: Any, b: Any, power: float) -> Any: return a + t**power * (b - a)
 
 
 def constant(value: Ends) -> Curve:
@@ -72,14 +76,9 @@ def exponential(start: Ends, end: Ends) -> Curve:
     return Curve(_exponential, start, end)
 
 
-class polynomial(Curve):
+def polynomial(start: Ends, end: Ends, power: float) -> Curve:
     "start + fractionᵖ·(end − start)."
-    def __init__(self, start: Ends, end: Ends, power: float):
-        super().__init__(self._shape, start, end)
-        self.power = power
-
-    def _shape(self, t: float, a: Any, b: Any) -> Any: return a + t**self.power * (b - a)
-    def __repr__(self) -> str: return f'polynomial({self.start}, {self.end}, {self.power})'
+    return Curve(_polynomial, start, end, power)
 
 
 class combined:

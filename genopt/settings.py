@@ -35,13 +35,14 @@ class Settings:
 
     def spread(self, groups: Sequence[dict[str, Any]]) -> None:
         "Hands out the items of a list or a slice. The last one holds for groups that come later."
+        lists = {w: v for w, v in self.given.items() if is_per_group(v)}
+        if not lists: return
         rule = self.rule and self.rule.choose(self.rule.options_in(self.given))
         words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
-        for word, value in self.given.items():
+        for word, value in lists.items():
             names, size = {*words.means.get(word, ())}, words.size(word, value)
-            if rule and not names: continue
+            if rule and not names or not is_per_group(value, size): continue
             if not all(isinstance(options.get(n, 0.), float) for n in names): continue
-            if not is_per_group(value, size): continue
             each = per_group(word, value, len(groups), size)
             for group, one in zip(groups, each):
                 if not any(names & {*words.means.get(w, ())} for w in group): group[word] = one

@@ -14,15 +14,12 @@ __all__ = ['Twin', 'TWINS', 'torchs_names', 'twin']
 Entry: TypeAlias = dict[str, Any]  # a parameter's state, in torch's words
 
 
-def _as_it_is(entry: Entry, hypers: Mapping[str, Any]) -> Entry: return entry
-
-
 class Twin(NamedTuple):
-    "A recipe's class in torch.optim, the name of each stat there, and what to do beside renaming."
+    "A recipe's class in torch.optim, and how to translate the state of a parameter."
     cls: type[torch.optim.Optimizer]
-    names: dict[str, str]
-    to: Callable[[Entry, Mapping[str, Any]], Entry] = _as_it_is  # Is given the hyperparameters, too
-    fro: Callable[[Entry], Entry] = dict
+    names: dict[str, str]  # of each stat, there
+    to: Callable[[Entry, Mapping[str, Any]], Entry] = lambda entry, hypers: entry  # after renaming
+    fro: Callable[[Entry], Entry] = dict                                           # before renaming
 
 
 def _asgd_to(entry: Entry, hypers: Mapping[str, Any]) -> Entry:
