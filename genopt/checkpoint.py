@@ -49,7 +49,7 @@ def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    "Makes one ValueError of whatever goes wrong inside: this state_dict cannot be loaded."
+    "Turns any error inside into a ValueError: this state_dict cannot be loaded."
     try: yield
     except ValueError as e:
         if str(e).startswith('cannot load'): raise
@@ -61,8 +61,8 @@ def refusing() -> Iterator[None]:
 @refusing()
 def checked(
     saved: Mapping[str, Any],   # What `Optimizer.state_dict` returned, here or elsewhere
-    groups: Sequence[Group],    # What is to take it
-    now: Mapping[Any, Any]      # Its state, whose marks stay where `saved` has none
+    groups: Sequence[Group],    # The groups that take it
+    now: Mapping[Any, Any]      # Their state: its marks stay where `saved` has none
 ) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
     if missing := {'state', 'param_groups'} - {*saved}:
@@ -183,23 +183,24 @@ def _likes(group: Group, p: Tensor) -> dict[str, Tensor]:
 
 
 def _number(v: Any, part: Part, where: str) -> int | float:
-    "A stat that is a number. One that counts has a whole number, and none below its first."
+    "The value of a stat that is a number. A count is whole, and not below its first value."
     x = read(v) if isinstance(v, Tensor) and v.numel() == 1 else v
     is_number = isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)
     if not is_number or isinstance(x, int) and abs(x) >= LARGEST:
         there = _kind(x) if isinstance(x, Tensor) else repr(x)
         raise refusal(f'{where} is {there} in it, and a number here')
     x = int(x) if isinstance(x, int) else float(x)
-    if type(part.init) is not int or part.reads != [f'prev_{part.out}'] or part.keywords: return x
-    second = part.fn(part.init)
-    if type(second) is int and (x != int(x) or abs(x) >= LARGEST or x < part.init < second):
+    reads_only_itself = part.reads == [f'prev_{part.out}'] and not part.keywords
+    second = part.fn(part.init) if type(part.init) is int and reads_only_itself else None
+    if type(second) is not int: return x
+    if x != int(x) or abs(x) >= LARGEST or x < part.init < second:
         raise refusal(f'{where} is {x:g} in it, and a count is a whole number, at least '
                       f'{part.init}')
-    return int(x) if type(second) is int else x
+    return int(x)
 
 
 def _kind(x: Any) -> str:
-    "What must be the same here and there: not the precision of a tensor."
+    "What must be the same here and there: the type and the shape, but not the precision."
     if isinstance(x, Real): return 'a number'
     if not isinstance(x, Tensor): return f'a {type(x).__name__}'
     kind = f'{x.dtype} '.removeprefix('torch.')

@@ -171,7 +171,7 @@ class Group(dict[str, Any]):
         return KeyError(f'`{key}` is not a hyperparameter of this group: {advice}')
 
     def summary(self) -> str:
-        "How a printed optimizer shows it."
+        "What a printed optimizer shows of it."
         hypers = [f'{k}={float(v):g}' for k, v in self.hypers().items()]
         if self['maximize']: hypers.append('maximize')
         n, elements = len(self['params']), sum(p.numel() for p in self['params'])
@@ -179,7 +179,7 @@ class Group(dict[str, Any]):
                 f'    {self.composition}\n    {", ".join(hypers)}')
 
     def describe(self, param: Tensor) -> str:
-        "How errors call one of its parameters."
+        "One of its parameters, as errors name it."
         i = next(i for i, p in enumerate(self['params']) if p is param)
         return describe(param, i, self.index, self.get('param_names'))
 

@@ -26,7 +26,7 @@ __all__ = ['new_group', 'restore_groups']
 
 def new_group(
     given: Mapping[str, Any],    # `params`, and what the group has of its own
-    groups: Sequence[Group],     # Those that are there already
+    groups: Sequence[Group],     # The optimizer's, so far
     settings: Settings,
     defaults: Mapping[str, Any]  # The optimizer's
 ) -> Group:
@@ -64,7 +64,7 @@ def _sorted_out(given: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], d
 
 
 def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -> None:
-    "Raises an error for other parts than it names, or that do not take its parameters."
+    "Raises an error if its parts are not those that it names, or do not take its parameters."
     c = group.composition
     if labels and labels != group['parts']:
         raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but here '

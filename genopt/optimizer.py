@@ -131,7 +131,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             place += len(group['params'])
 
     def init_state(self) -> None:
-        "Makes the state of every parameter that has none now, instead of on its first step."
+        "Begins the state of every parameter now, instead of on its first step."
         for group in self.groups():
             for p in group['params']:
                 if p.is_floating_point() or p.is_complex(): begin(group, p, self.state)
@@ -141,8 +141,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """Puts a stat such as `param_avg` in the parameters' place; called again, puts them back.
 
         `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters
-        without a state stay. A checkpoint that is made in between knows of it. Raises ValueError
-        if there is no such stat. While swapped, `step` raises RuntimeError.
+        without a state stay as they are. A checkpoint that is made in between has both. Raises
+        ValueError if there is no such stat. While swapped, `step` raises RuntimeError.
         """
         averages.swap(self.groups(), self.state, name)
 

@@ -1,4 +1,4 @@
-"Parameters in every form that people give them, as groups; and how errors speak of one."
+"Parameters in every form that people give them in, as groups; and their names in errors."
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     """`params` as a list of dicts, one for each group.
 
     Tensors, or (name, tensor) pairs, are one group; of dicts or lists, each is a group. Raises
-    TypeError for anything else and for what has no order, ValueError if there is nothing in it.
+    TypeError for anything else, and ValueError if there are no parameters.
     """
     if isinstance(params, Tensor):
         raise TypeError('params is one tensor: give a list of them, [tensor]')
@@ -32,10 +32,8 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
                         'example')
     items = list(params)
     if items and isinstance(items[0], Mapping):
-        for g in items:
-            if not isinstance(g, Mapping):
-                kind = type(g).__name__
-                raise TypeError(f'the first group is a dict, and a later one is a {kind}')
+        if others := [type(g).__name__ for g in items if not isinstance(g, Mapping)]:
+            raise TypeError(f'the first group is a dict, and a later one is a {others[0]}')
         groups = [dict(g) for g in items]
     elif items and _is_list(items[0]):
         groups = [{'params': list(g) if _is_list(g) else g} for g in items]
@@ -113,7 +111,7 @@ def _what_is_wrong(p: Any, seen: Container[Any]) -> Exception | None:
 
 
 def describe(p: Any, i: int, group: int, names: Sequence[str] | None) -> str:
-    "How errors call parameter `i` of a group: by its name or place, and with its shape and dtype."
+    "Parameter `i` of a group in errors: its name or its place, its shape and its dtype."
     name = f'`{names[i]}`' if names else f'parameter {i} of group {group}'
     if not isinstance(p, Tensor): return name
     return f'{name} (shape {tuple(p.shape)}, {str(p.dtype).removeprefix("torch.")})'

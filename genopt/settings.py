@@ -1,4 +1,4 @@
-"""Settings: what an optimizer was told, and what a group of its parameters gets from that.
+"""Settings: what an optimizer was told when it was made, and what each of its groups gets of that.
 
     >>> settings = Settings(rule_of('sgd'), dict(lr=[.1, .2], momentum=.9))
     >>> groups = [dict(params=params[:2]), dict(params=params[2:])]
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .catalogue import rule_of
-from .group import ENGINE_WORDS, Group
+from .group import ENGINE_WORDS
 from .hypers import TABLE, is_per_group, per_group
 from .contract import REQUIRED
 from .rule import Rule
@@ -58,7 +58,7 @@ class Settings:
                 if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     def values_for(self, rule: Rule, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What a group takes from the optimizer: defaults; under another rule, what the user gave."
+        "The optimizer's values for a group: its defaults, or those given, if the rule is another."
         mine = self.rule
         if mine and rule.recipe is mine.recipe and rule.composition is mine.composition:
             return defaults
@@ -68,10 +68,8 @@ class Settings:
 
     def rule_of_new(self, group: Mapping[str, Any], index: int) -> Rule:
         "The rule that a group asks for with its `parts`. Raises TypeError if there is none."
-        parts = group.get('parts')
-        if parts is not None and not labels_in(parts): return rule_of(parts)
-        if self.rule: return self.rule
-        if isinstance(group, Group): return group.rule
+        rule = _own_rule(group) or self.rule or getattr(group, 'rule', None)
+        if rule: return rule
         raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group '
                         'as `parts=`')
 
@@ -79,16 +77,19 @@ class Settings:
         "The rule of the group that a plain dictionary was: by its place, or by its parts."
         if not isinstance(group, Mapping) or 'params' not in group:
             raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
-        parts = group.get('parts')
-        if parts is not None and not labels_in(parts): return rule_of(parts)
-        alike = [r for r in self.rules if _labels_with(r, group) == parts]
-        if parts and not alike:
-            raise TypeError(f'group {index} has the parts {" → ".join(parts)}, which no group of '
-                            'this optimizer had')
-        there = self.rules[index:index + 1]
-        first = [r for r in there if r in alike or 'parts' not in group]
-        if found := next((r for r in (*first, *alike, self.rule, *there) if r), None): return found
-        raise TypeError(f'group {index} has none of the rules that this optimizer has')
+        if rule := _own_rule(group): return rule
+        there, labels = self.rules[index:index + 1], group.get('parts')
+        if not labels: found = [r for r in (*there, self.rule) if r]
+        else: found = [r for r in (*there, *self.rules) if _labels_with(r, group) == labels]
+        if found: return found[0]
+        what = f'the parts {" → ".join(labels)}, which' if labels else 'no `parts`, and'
+        raise TypeError(f'group {index} has {what} no group of this optimizer had')
+
+
+def _own_rule(group: Mapping[str, Any]) -> Rule | None:
+    "The rule of the parts that were given for a group; None if it has only the names of parts."
+    parts = group.get('parts')
+    return None if parts is None or labels_in(parts) else rule_of(parts)
 
 
 def _labels_with(rule: Rule, group: Mapping[str, Any]) -> list[str]:
@@ -104,7 +105,7 @@ def labels_in(parts: Any) -> list[str]:
 
 
 def take_engine_words(hypers: dict[str, Any]) -> bool:
-    "Takes torch's words for how a rule runs out of `hypers`. True if they ask for a kernel."
+    "Removes torch's words for engines from `hypers`. True if they ask for a compiled kernel."
     given = {k: hypers.pop(k) for k in [*hypers] if k in ENGINE_WORDS}
     for k, v in given.items():
         if v not in (None, False, True):

@@ -1,4 +1,4 @@
-"""State: what is remembered of each parameter, begun on its first step; and the work of a step.
+"""The state of each parameter, which begins on its first step; and the work of a step.
 
 A parameter's state is a dictionary of its stats. Other entries are a Learner's marks, the
 parameter itself while an average is in its place, and what options that are off now have left

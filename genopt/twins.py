@@ -1,4 +1,4 @@
-"Twins: a recipe's class in torch.optim, and what that calls and keeps of each parameter's state."
+"Twins: each recipe's class in torch.optim, and its names for the state of a parameter."
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ def twin(recipe: Any) -> Twin:
 
 
 def torchs_names(rule: Rule) -> dict[str, str]:
-    "The stat that each of torch's names means to a rule. A sum has the names of its first recipe."
+    "The stat of a rule that each of torch's names means. A sum has the names of its first recipe."
     recipe = rule.recipe
     while recipe is not None and recipe.made_of: recipe = recipe.made_of[0]
     try: names = {theirs: ours for ours, theirs in twin(recipe).names.items()}

@@ -24,7 +24,7 @@ from ..words import COMMON
 
 __all__ = ['made_by_torch', 'from_torch', 'to_torch']
 
-# Every word that a class of torch.optim has for a hyperparameter
+# Every hyperparameter of a class in torch.optim, by its name there
 THEIRS = {k for t in TWINS.values() for k in inspect.signature(t.cls).parameters
           if k not in (*GROUP_KEYS, *ENGINE_WORDS)}
 
