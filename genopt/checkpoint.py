@@ -107,7 +107,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
     try: given, rule = _values(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
-    if old['parts'] != [p.label for p in rule.composition.parts]:
+    if old['parts'] != rule.labels:
         raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is '
                       f'{rule.composition}')
     n, here = len(old['params']), len(group['params'])
@@ -119,7 +119,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
         try:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
-    new.take_rule({**rule.options, **given}, rule)
+    new.take_rule(given, rule)
     rehearse(rule.composition, new.numbers(), group['params'])
     _check_names(old, group, it)
     taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
@@ -136,7 +136,7 @@ def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]
     "The values that were saved, under our names, and the rule that they choose."
     words = group.rule.words
     given = {n: group.value_of(n, v) for n, v in words.said(old).items()}
-    rule = group.rule.choose_in_a_run({n: v for n, v in given.items() if n in group.options})
+    rule = group.rule.choose_in_a_run(given)
     more = rule.words.said({k: v for k, v in old.items() if k not in words.means})
     return given | {n: plain(n, v) for n, v in more.items()}, rule
 

@@ -59,7 +59,7 @@ class Group(dict[str, Any]):
         group = cls(notes, rule, index)
         given = rule.words.said(items)
         group['params'], group['maximize'] = named(items, index)[1], items.get('maximize', False)
-        group.take_rule({**rule.defaults, **rule.options}, rule)
+        group.take_rule({}, rule)
         group._write(given)
         for k in group.composition.hypers:
             if group[k] is REQUIRED: raise TypeError(f'group {index}: `{k}` is missing')
@@ -110,7 +110,7 @@ class Group(dict[str, Any]):
     def _write(self, given: Mapping[str, Any]) -> None:
         "Takes values under our names. If options choose other parts, unused state waits."
         given = {n: self.value_of(n, v) for n, v in given.items()}
-        rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
+        rule = self.rule.choose_in_a_run(given)
         if rule is self.rule:
             for n, v in given.items():
                 word, i = rule.words.places[n]
@@ -126,12 +126,11 @@ class Group(dict[str, Any]):
         self.take_rule(now, rule)
 
     def take_rule(self, values: Mapping[str, Any], rule: Rule) -> None:
-        "Takes another rule, and a value for each of its names."
+        "Takes another rule, with these values of its hyperparameters."
         old, new = ({*r.words.kept.values()} for r in (self.rule, rule))
         for word in old - new: dict.pop(self, word, None)
         self.rule, self.settled, self.plans = rule, False, {}
-        labels = [p.label for p in rule.composition.parts]
-        dict.update(self, rule.words.torchs(values), parts=labels)
+        dict.update(self, rule.entries(values), parts=rule.labels)
 
     def value_of(self, name: str, value: Any) -> Any:
         "`value` as a group keeps it. Raises TypeError or ValueError if it cannot be one."

@@ -45,8 +45,7 @@ def new_group(
     rule, values = base.bind(own, settings.values_for(base, defaults))
     group = Group({
         'params': params, **({'param_names': names} if names else {}),
-        **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
-        'parts': [p.label for p in rule.composition.parts]}, rule, index)
+        **rule.entries(values), **notes, 'maximize': maximize, 'parts': rule.labels}, rule, index)
     _check_parts(group, labels_in(given.get('parts')), groups)
     rehearse(rule.composition, group.numbers(), params)
     return group

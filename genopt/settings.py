@@ -53,8 +53,7 @@ class Settings:
         if not self.rule: return dict(self.given)
         rule = self.rule.choose(self.rule.options_in(self.given))
         ours = rule.words.ours({k: v for k, v in self.given.items() if k in rule.words.means})
-        values = rule.words.torchs({**rule.options, **rule.defaults, **ours})
-        return {k: v for k, v in values.items()
+        return {k: v for k, v in rule.entries(ours).items()
                 if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     def values_for(self, rule: Rule, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,8 +93,7 @@ def _own_rule(group: Mapping[str, Any]) -> Rule | None:
 
 def _labels_with(rule: Rule, group: Mapping[str, Any]) -> list[str]:
     "The names of a rule's parts with the options that a group has now, which may be others."
-    options = {n: v for n, v in rule.words.said(group).items() if n in rule.options}
-    return [p.label for p in rule.choose_in_a_run(options).composition.parts]
+    return rule.choose_in_a_run(rule.words.said(group)).labels
 
 
 def labels_in(parts: Any) -> list[str]:

@@ -79,13 +79,12 @@ def _group_from_torch(saved: Mapping[str, Any], i: int,
                           f'group {i}')
         if k in own and k not in ENGINE_WORDS and own[k] is not v and own[k] != v:
             raise refusal(f'`{k}` is {v} in its group {i}, and {own[k]} in {recipe.__name__}')
-    words = recipe.rule().words
-    given = {k: v for k, v in saved.items() if k in words.means}
+    means = recipe.rule().words.means
+    given = {k: v for k, v in saved.items() if k in means}
     rule, _ = recipe.rule().bind({}, given)
-    values = {**rule.options, **rule.defaults, **rule.words.ours(given)}
-    kept = {k: v for k, v in saved.items() if k not in own or k in words.means or k in GROUP_KEYS}
-    return {'maximize': False, **kept, **rule.words.torchs(values),
-            'parts': [p.label for p in rule.composition.parts]}, rule.composition
+    kept = {k: v for k, v in saved.items() if k not in own or k in means or k in GROUP_KEYS}
+    return {'maximize': False, **kept, **rule.entries(rule.words.ours(given)),
+            'parts': rule.labels}, rule.composition
 
 
 def _entry_from_torch(entry: dict[str, Any], twin: Twin,
