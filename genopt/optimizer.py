@@ -17,7 +17,7 @@ import torch
 
 from . import averages
 from .catalogue import rule_of
-from .checkpoint import checked, pack, refusal, refusing
+from .checkpoint import checked, pack, refusal
 from .engines import eager
 from .engines.compiled import Compiled
 from .engines.segments import segments
@@ -29,7 +29,7 @@ from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
-from .interop.torch import from_torch, made_by_torch
+from .interop.torch import from_torch
 from .joining import new_group, restore_groups
 from .params import Params, as_groups
 from .part import Part
@@ -194,9 +194,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         averages.refuse_swapped(self.state.values(), 'load_state_dict')
-        with refusing():
-            if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
-        groups, state = checked(state_dict, self.groups(), self.state)
+        saved = from_torch(state_dict, self.recipe)
+        groups, state = checked(saved, self.groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state
         self._settings.rules = tuple(g.rule for g in groups)

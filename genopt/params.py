@@ -35,19 +35,18 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
         if others := [type(g).__name__ for g in items if not isinstance(g, Mapping)]:
             raise TypeError(f'the first group is a dict, and a later one is a {others[0]}')
         groups = [dict(g) for g in items]
-    elif items and _is_list(items[0]):
-        groups = [{'params': list(g) if _is_list(g) else g} for g in items]
-        empty = [i for i, g in enumerate(groups) if g['params'] == []]
-        if 0 < len(empty) < len(groups):
-            raise ValueError(f'group {empty[0]} is an empty list: has the splitter, or whatever '
-                             'made it, found no parameters for it?')
+    elif items and _is_list(items[0]): groups = [{'params': g} for g in items]
     else: groups = [{'params': items}]
     for g in groups:
         params = g.get('params')
         g['params'] = list(params) if _is_list(params) else params  # a generator is used up once
-    if all(g['params'] == [] for g in groups):
-        raise ValueError('optimizer got an empty parameter list: has the model parameters, '
-                         'or was the generator already used up?')
+    empty = [i for i, g in enumerate(groups) if g['params'] == []]
+    if len(empty) == len(groups):
+        raise ValueError('optimizer got an empty parameter list: the model has no parameters, '
+                         'or the generator is used up')
+    if empty and not isinstance(items[0], Mapping):
+        raise ValueError(f'group {empty[0]} is an empty list: leave it out, or correct the '
+                         'splitter that found no parameters for it')
     return groups
 
 
