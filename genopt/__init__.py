@@ -26,29 +26,27 @@ __version__ = '0.1.0'
 # Loaded when they are asked for, so that recipes need no engine, and an optimizer needs no sympy.
 # An editor reads `__init__.pyi`.
 LATER = {
-    'interop.torch': ['to_torch'],
-    'optimizer': ['Optimizer'],
-    'routing': ['Groups', 'layer_lrs', 'no_decay', 'route'],
-    'schedule': ['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
-                 'linear', 'one_cycle', 'polynomial'],
-    'study.compare': ['compare', 'relatives'],
-    'study.explain': ['explain'],
-    'study.maps': ['animate', 'plot_paths'],
-    'study.paths': ['descend'],
-    'study.pictures': ['family'],
-    'study.surfaces': ['SURFACES']}
-_MODULES = {name: module for module, names in LATER.items() for name in names}
+    'to_torch': 'interop.torch',
+    'Optimizer': 'optimizer',
+    **dict.fromkeys(['Groups', 'layer_lrs', 'no_decay', 'route'], 'routing'),
+    **dict.fromkeys(['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
+                     'linear', 'one_cycle', 'polynomial'], 'schedule'),
+    **dict.fromkeys(['compare', 'relatives'], 'study.compare'),
+    'explain': 'study.explain',
+    **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
+    'descend': 'study.paths',
+    'family': 'study.pictures',
+    'SURFACES': 'study.surfaces'}
 
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Part', 'Recipe',
            'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']
-__all__ += [*_MODULES, *zoo.__all__, *parts.__all__]
+__all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value = globals()[name] = getattr(import_module(f'.{_MODULES[name]}', __name__), name)
-        return value
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in LATER: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(import_module(f'.{LATER[name]}', __name__), name)
+    return value
 
 
 def __dir__() -> list[str]: return [*__all__, 'parts', 'zoo', '__version__']

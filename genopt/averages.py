@@ -33,7 +33,6 @@ def refuse_swapped(states: Iterable[Any], call: str) -> None:
 
 
 @torch.no_grad()
-@outside_graphs
 def swap(groups: Sequence[Group], state: Mapping[Any, Any], name: str='') -> None:
     "Puts averages in the parameters' place, or the parameters back: see `Optimizer.swap`."
     with shielded():

@@ -49,7 +49,7 @@ def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    "Makes one ValueError of whatever goes wrong inside: this state_dict cannot be loaded."
+    "Turns any error inside into a ValueError: this state_dict cannot be loaded."
     try: yield
     except ValueError as e:
         if str(e).startswith('cannot load'): raise
@@ -61,19 +61,13 @@ def refusing() -> Iterator[None]:
 @refusing()
 def checked(
     saved: Mapping[str, Any],   # What `Optimizer.state_dict` returned, here or elsewhere
-    groups: Sequence[Group],    # What is to take it
-    now: Mapping[Any, Any]      # Its state, whose marks stay where `saved` has none
+    groups: Sequence[Group],    # The groups that take it
+    now: Mapping[Any, Any]      # Their state: its marks stay where `saved` has none
 ) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
     if missing := {'state', 'param_groups'} - {*saved}:
         raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
     entries, theirs = dict(saved['state']), list(saved['param_groups'])
-    for i, g in enumerate(theirs):
-        if not isinstance(g, Mapping):
-            raise refusal(f'its group {i} is a {type(g).__name__}, and not a dict')
-        for k in ('params', 'parts'):
-            if not isinstance(g.get(k, []), list):
-                raise refusal(f'its group {i}: `{k}` = {g[k]!r}, and not a list')
     if len(theirs) != len(groups):
         raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has '
                       f'{len(groups)}')
@@ -95,7 +89,7 @@ def checked(
                           'a dict')
         if entry := {**marks, **entry}: state[p] = _entry(entry, group, p)
     state.update({k: deepcopy(v) for k, v in entries.items() if k not in keys})
-    _try(new, state)
+    for group in new: _try_counts(group, state)
     return new, state
 
 
@@ -104,14 +98,16 @@ def checked(
 def _group(old: Mapping[str, Any], group: Group) -> Group:
     "The group with what was saved of it."
     it = f'its group {group.index}'
-    for k in ('parts', 'params', 'maximize'):
+    if not isinstance(old, Mapping):
+        raise refusal(f'{it} is a {type(old).__name__}, and not a dict')
+    for k, kind in dict(parts=list, params=list, maximize=bool).items():
         if k not in old: raise refusal(f'{it} lacks `{k}`')
-    if not isinstance(old['maximize'], bool):
-        raise refusal(f'{it}: `maximize` = {old["maximize"]!r}')
+        if not isinstance(old[k], kind):
+            raise refusal(f'{it}: `{k}` = {old[k]!r}, and not a {kind.__name__}')
     new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
     try: given, rule = _values(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
-    if old['parts'] != [p.label for p in rule.composition.parts]:
+    if old['parts'] != rule.labels:
         raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is '
                       f'{rule.composition}')
     n, here = len(old['params']), len(group['params'])
@@ -123,12 +119,12 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
         try:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
-    new.take_rule({**rule.options, **given}, rule)
+    new.take_rule(given, rule)
     rehearse(rule.composition, new.numbers(), group['params'])
     _check_names(old, group, it)
+    taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
     for k, v in old.items():
-        if k in rule.words.means or k in ('params', 'parts'): continue
-        if k == 'param_names' and k in new: continue
+        if k in taken: continue
         if is_slip(k, rule.words): raise refusal(f'{it}: {unknown(k, rule.words)}')
         if str(k).startswith('scheduled ') and not (type(v) is int and v >= 0):
             raise refusal(f'{it}: `{k}` = {v!r}, and not a number of steps')
@@ -140,7 +136,7 @@ def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]
     "The values that were saved, under our names, and the rule that they choose."
     words = group.rule.words
     given = {n: group.value_of(n, v) for n, v in words.said(old).items()}
-    rule = group.rule.choose_in_a_run({n: v for n, v in given.items() if n in group.options})
+    rule = group.rule.choose_in_a_run(given)
     more = rule.words.said({k: v for k, v in old.items() if k not in words.means})
     return given | {n: plain(n, v) for n, v in more.items()}, rule
 
@@ -187,23 +183,24 @@ def _likes(group: Group, p: Tensor) -> dict[str, Tensor]:
 
 
 def _number(v: Any, part: Part, where: str) -> int | float:
-    "A stat that is a number. One that counts has a whole number, and none below its first."
+    "The value of a stat that is a number. A count is whole, and not below its first value."
     x = read(v) if isinstance(v, Tensor) and v.numel() == 1 else v
     is_number = isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)
     if not is_number or isinstance(x, int) and abs(x) >= LARGEST:
         there = _kind(x) if isinstance(x, Tensor) else repr(x)
         raise refusal(f'{where} is {there} in it, and a number here')
     x = int(x) if isinstance(x, int) else float(x)
-    if type(part.init) is not int or part.reads != [f'prev_{part.out}'] or part.keywords: return x
-    second = part.fn(part.init)
-    if type(second) is int and (x != int(x) or abs(x) >= LARGEST or x < part.init < second):
+    reads_only_itself = part.reads == [f'prev_{part.out}'] and not part.keywords
+    second = part.fn(part.init) if type(part.init) is int and reads_only_itself else None
+    if type(second) is not int: return x
+    if x != int(x) or abs(x) >= LARGEST or x < part.init < second:
         raise refusal(f'{where} is {x:g} in it, and a count is a whole number, at least '
                       f'{part.init}')
-    return int(x) if type(second) is int else x
+    return int(x)
 
 
 def _kind(x: Any) -> str:
-    "What must be the same here and there: not the precision of a tensor."
+    "What must be the same here and there: the type and the shape, but not the precision."
     if isinstance(x, Real): return 'a number'
     if not isinstance(x, Tensor): return f'a {type(x).__name__}'
     kind = f'{x.dtype} '.removeprefix('torch.')
@@ -212,14 +209,13 @@ def _kind(x: Any) -> str:
     return f'a {kind}tensor of shape {tuple(x.shape)}'
 
 
-def _try(groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
-    "Makes a small step with each group's values and counts, which may be legal only one by one."
-    for group in groups:
-        c, hypers = group.composition, group.numbers()
-        counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
-                  if p in state and {*c.stats} <= {*state[p]}]
-        for numbers in {counts[0], min(counts), max(counts)} if counts else ():
-            _try_step(c, hypers, dict(zip(c.number_stats, numbers)))
+def _try_counts(group: Group, state: Mapping[Any, Any]) -> None:
+    "Makes small steps with a group's values and counts: each may be legal, but not all together."
+    c = group.composition
+    counts = [tuple(read(state[p][k]) for k in c.number_stats) for p in group['params']
+              if p in state and {*c.stats} <= {*state[p]}]
+    for numbers in {counts[0], min(counts), max(counts)} if counts else ():
+        _try_step(c, group.numbers(), dict(zip(c.number_stats, numbers)))
 
 
 def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str, Any]) -> None:

@@ -55,14 +55,12 @@ class Group(dict[str, Any]):
         """
         for k in items:
             if k not in rule.words.means and is_slip(k, rule.words): raise unknown(k, rule.words)
-        check_flag('maximize', items.get('maximize', False))
         notes = {k: v for k, v in items.items() if k not in rule.words.means and k != 'parts'}
         group = cls(notes, rule, index)
         given = rule.words.said(items)
-        group['params'] = named(items, index)[1]
-        group.take_rule({**rule.defaults, **rule.options}, rule)
+        group['params'], group['maximize'] = named(items, index)[1], items.get('maximize', False)
+        group.take_rule({}, rule)
         group._write(given)
-        group.setdefault('maximize', False)
         for k in group.composition.hypers:
             if group[k] is REQUIRED: raise TypeError(f'group {index}: `{k}` is missing')
         return group
@@ -112,7 +110,7 @@ class Group(dict[str, Any]):
     def _write(self, given: Mapping[str, Any]) -> None:
         "Takes values under our names. If options choose other parts, unused state waits."
         given = {n: self.value_of(n, v) for n, v in given.items()}
-        rule = self.rule.choose_in_a_run({n: v for n, v in given.items() if n in self.options})
+        rule = self.rule.choose_in_a_run(given)
         if rule is self.rule:
             for n, v in given.items():
                 word, i = rule.words.places[n]
@@ -128,12 +126,11 @@ class Group(dict[str, Any]):
         self.take_rule(now, rule)
 
     def take_rule(self, values: Mapping[str, Any], rule: Rule) -> None:
-        "Takes another rule, and a value for each of its names."
+        "Takes another rule, with these values of its hyperparameters."
         old, new = ({*r.words.kept.values()} for r in (self.rule, rule))
         for word in old - new: dict.pop(self, word, None)
         self.rule, self.settled, self.plans = rule, False, {}
-        labels = [p.label for p in rule.composition.parts]
-        dict.update(self, rule.words.torchs(values), parts=labels)
+        dict.update(self, rule.entries(values), parts=rule.labels)
 
     def value_of(self, name: str, value: Any) -> Any:
         "`value` as a group keeps it. Raises TypeError or ValueError if it cannot be one."
@@ -173,7 +170,7 @@ class Group(dict[str, Any]):
         return KeyError(f'`{key}` is not a hyperparameter of this group: {advice}')
 
     def summary(self) -> str:
-        "How a printed optimizer shows it."
+        "What a printed optimizer shows of it."
         hypers = [f'{k}={float(v):g}' for k, v in self.hypers().items()]
         if self['maximize']: hypers.append('maximize')
         n, elements = len(self['params']), sum(p.numel() for p in self['params'])
@@ -181,7 +178,7 @@ class Group(dict[str, Any]):
                 f'    {self.composition}\n    {", ".join(hypers)}')
 
     def describe(self, param: Tensor) -> str:
-        "How errors call one of its parameters."
+        "One of its parameters, as errors name it."
         i = next(i for i, p in enumerate(self['params']) if p is param)
         return describe(param, i, self.index, self.get('param_names'))
 

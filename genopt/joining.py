@@ -26,7 +26,7 @@ __all__ = ['new_group', 'restore_groups']
 
 def new_group(
     given: Mapping[str, Any],    # `params`, and what the group has of its own
-    groups: Sequence[Group],     # Those that are there already
+    groups: Sequence[Group],     # The optimizer's, so far
     settings: Settings,
     defaults: Mapping[str, Any]  # The optimizer's
 ) -> Group:
@@ -45,8 +45,7 @@ def new_group(
     rule, values = base.bind(own, settings.values_for(base, defaults))
     group = Group({
         'params': params, **({'param_names': names} if names else {}),
-        **rule.words.torchs({**rule.options, **values}), **notes, 'maximize': maximize,
-        'parts': [p.label for p in rule.composition.parts]}, rule, index)
+        **rule.entries(values), **notes, 'maximize': maximize, 'parts': rule.labels}, rule, index)
     _check_parts(group, labels_in(given.get('parts')), groups)
     rehearse(rule.composition, group.numbers(), params)
     return group
@@ -64,7 +63,7 @@ def _sorted_out(given: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], d
 
 
 def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -> None:
-    "Raises an error for other parts than it names, or that do not take its parameters."
+    "Raises an error if its parts are not those that it names, or do not take its parameters."
     c = group.composition
     if labels and labels != group['parts']:
         raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but here '

@@ -17,7 +17,7 @@ import torch
 
 from . import averages
 from .catalogue import rule_of
-from .checkpoint import checked, pack, refusal, refusing
+from .checkpoint import checked, pack, refusal
 from .engines import eager
 from .engines.compiled import Compiled
 from .engines.segments import segments
@@ -29,7 +29,7 @@ from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
-from .interop.torch import from_torch, made_by_torch
+from .interop.torch import from_torch
 from .joining import new_group, restore_groups
 from .params import Params, as_groups
 from .part import Part
@@ -131,7 +131,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
             place += len(group['params'])
 
     def init_state(self) -> None:
-        "Makes the state of every parameter that has none now, instead of on its first step."
+        "Begins the state of every parameter now, instead of on its first step."
         for group in self.groups():
             for p in group['params']:
                 if p.is_floating_point() or p.is_complex(): begin(group, p, self.state)
@@ -141,8 +141,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """Puts a stat such as `param_avg` in the parameters' place; called again, puts them back.
 
         `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters
-        without a state stay. A checkpoint that is made in between knows of it. Raises ValueError
-        if there is no such stat. While swapped, `step` raises RuntimeError.
+        without a state stay as they are. A checkpoint that is made in between has both. Raises
+        ValueError if there is no such stat. While swapped, `step` raises RuntimeError.
         """
         averages.swap(self.groups(), self.state, name)
 
@@ -194,9 +194,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         averages.refuse_swapped(self.state.values(), 'load_state_dict')
-        with refusing():
-            if made_by_torch(state_dict): state_dict = from_torch(state_dict, self.recipe)
-        groups, state = checked(state_dict, self.groups(), self.state)
+        saved = from_torch(state_dict, self.recipe)
+        groups, state = checked(saved, self.groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state
         self._settings.rules = tuple(g.rule for g in groups)

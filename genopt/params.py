@@ -1,4 +1,4 @@
-"Parameters in every form that people give them, as groups; and how errors speak of one."
+"Parameters in every form that people give them in, as groups; and their names in errors."
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     """`params` as a list of dicts, one for each group.
 
     Tensors, or (name, tensor) pairs, are one group; of dicts or lists, each is a group. Raises
-    TypeError for anything else and for what has no order, ValueError if there is nothing in it.
+    TypeError for anything else, and ValueError if there are no parameters.
     """
     if isinstance(params, Tensor):
         raise TypeError('params is one tensor: give a list of them, [tensor]')
@@ -32,24 +32,21 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
                         'example')
     items = list(params)
     if items and isinstance(items[0], Mapping):
-        for g in items:
-            if not isinstance(g, Mapping):
-                kind = type(g).__name__
-                raise TypeError(f'the first group is a dict, and a later one is a {kind}')
+        if others := [type(g).__name__ for g in items if not isinstance(g, Mapping)]:
+            raise TypeError(f'the first group is a dict, and a later one is a {others[0]}')
         groups = [dict(g) for g in items]
-    elif items and _is_list(items[0]):
-        groups = [{'params': list(g) if _is_list(g) else g} for g in items]
-        empty = [i for i, g in enumerate(groups) if g['params'] == []]
-        if 0 < len(empty) < len(groups):
-            raise ValueError(f'group {empty[0]} is an empty list: has the splitter, or whatever '
-                             'made it, found no parameters for it?')
+    elif items and _is_list(items[0]): groups = [{'params': g} for g in items]
     else: groups = [{'params': items}]
     for g in groups:
         params = g.get('params')
         g['params'] = list(params) if _is_list(params) else params  # a generator is used up once
-    if all(g['params'] == [] for g in groups):
-        raise ValueError('optimizer got an empty parameter list: has the model parameters, '
-                         'or was the generator already used up?')
+    empty = [i for i, g in enumerate(groups) if g['params'] == []]
+    if len(empty) == len(groups):
+        raise ValueError('optimizer got an empty parameter list: the model has no parameters, '
+                         'or the generator is used up')
+    if empty and not isinstance(items[0], Mapping):
+        raise ValueError(f'group {empty[0]} is an empty list: leave it out, or correct the '
+                         'splitter that found no parameters for it')
     return groups
 
 
@@ -113,7 +110,7 @@ def _what_is_wrong(p: Any, seen: Container[Any]) -> Exception | None:
 
 
 def describe(p: Any, i: int, group: int, names: Sequence[str] | None) -> str:
-    "How errors call parameter `i` of a group: by its name or place, and with its shape and dtype."
+    "Parameter `i` of a group in errors: its name or its place, its shape and its dtype."
     name = f'`{names[i]}`' if names else f'parameter {i} of group {group}'
     if not isinstance(p, Tensor): return name
     return f'{name} (shape {tuple(p.shape)}, {str(p.dtype).removeprefix("torch.")})'

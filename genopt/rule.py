@@ -33,17 +33,27 @@ class Rule:
         defaults = {**composition.hypers, **(recipe.defaults if recipe else {}), **self.options}
         self.defaults = {k: defaults[k] for k in composition.hypers}
 
+    @property
+    def labels(self) -> list[str]:
+        "The names of its parts, as a group keeps them."
+        return [p.label for p in self.composition.parts]
+
+    def entries(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        "What a group keeps in torch's words: these values, and defaults for the others."
+        return self.words.torchs({**self.defaults, **self.options, **values})
+
     def choose(self, options: Mapping[str, Any]) -> Rule:
         "The rule with other options. Raises ValueError or TypeError if the recipe refuses them."
         if not self.recipe or not changed(self.options, options): return self
         return self.recipe.rule({**self.options, **options})  # type: ignore[no-any-return]
 
-    def choose_in_a_run(self, options: Mapping[str, Any]) -> Rule:
-        """As `choose`, for options that are written into a running optimizer.
+    def choose_in_a_run(self, values: Mapping[str, Any]) -> Rule:
+        """As `choose`, for the options among values that are written into a running optimizer.
 
         An option that has no meaning now waits until it has one, as in torch: SGD's `nesterov`
         without momentum. Raises ValueError for options that contradict each other.
         """
+        options = {n: v for n, v in values.items() if n in self.options}
         try: return self.choose(options)
         except ValueError:
             base, merged = self.recipe.options if self.recipe else {}, {**self.options, **options}

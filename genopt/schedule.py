@@ -31,14 +31,17 @@ Ends: TypeAlias = 'float | Sequence[float] | np.ndarray[Any, Any]'
 class Curve:
     "A value as a function of the fraction of the run, from 0 to 1. It can be pickled."
     def __init__(self,
-        shape: Callable[[float, Any, Any], Any],  # from (fraction, start, end) to the value
+        shape: Callable[..., Any],  # From fraction, start, end and `more` to the value
         start: Ends,
-        end: Ends
+        end: Ends,
+        *more: float
     ):
-        self.shape, self.start, self.end = shape, _array(start), _array(end)
+        self.shape, self.numbers = shape, (_array(start), _array(end), *more)
 
-    def __call__(self, fraction: float) -> Any: return self.shape(fraction, self.start, self.end)
-    def __repr__(self) -> str: return f'{self.shape.__name__.strip("_")}({self.start}, {self.end})'
+    def __call__(self, fraction: float) -> Any: return self.shape(fraction, *self.numbers)
+
+    def __repr__(self) -> str:
+        return f'{self.shape.__name__.strip("_")}({", ".join(map(str, self.numbers))})'
 
 
 def _array(x: Any) -> Any: return np.asarray(x, dtype=float) if isinstance(x, Iterable) else x
@@ -48,10 +51,11 @@ def _constant(t: float, a: Any, b: Any) -> Any: return a
 def _linear(t: float, a: Any, b: Any) -> Any: return a + t * (b - a)
 def _cosine(t: float, a: Any, b: Any) -> Any: return a + (1 - math.cos(math.pi * t)) / 2 * (b - a)
 def _exponential(t: float, a: Any, b: Any) -> Any: return a * (b / a)**t
+def _polynomial(t: float, a: Any, b: Any, power: float) -> Any: return a + t**power * (b - a)
 
 
 def constant(value: Ends) -> Curve:
-    "The same all the time."
+    "The same value all the time."
     return Curve(_constant, value, value)
 
 
@@ -72,14 +76,9 @@ def exponential(start: Ends, end: Ends) -> Curve:
     return Curve(_exponential, start, end)
 
 
-class polynomial(Curve):
+def polynomial(start: Ends, end: Ends, power: float) -> Curve:
     "start + fractionᵖ·(end − start)."
-    def __init__(self, start: Ends, end: Ends, power: float):
-        super().__init__(self._shape, start, end)
-        self.power = power
-
-    def _shape(self, t: float, a: Any, b: Any) -> Any: return a + t**self.power * (b - a)
-    def __repr__(self) -> str: return f'polynomial({self.start}, {self.end}, {self.power})'
+    return Curve(_polynomial, start, end, power)
 
 
 class combined:
@@ -128,12 +127,14 @@ def one_cycle(
 class Schedule:
     """Writes hyperparameters of `opt` before each step, over whatever else has written them.
 
-    Each `opt.step()` moves it on by one. Where it is is kept in the optimizer's groups, so
-    whatever saves the optimizer saves it: make the same Schedule again, before or after loading,
-    and it goes on (if it was not at its end). Several may run, for different hyperparameters. A
-    copy of a Schedule runs a copy of its optimizer; one of the optimizer alone has none. Raises
-    KeyError for a hyperparameter that no part takes, TypeError for what is no function,
-    ValueError where a value is out of range, somewhere on the way, or has a schedule already.
+    Each `opt.step()` moves it on by one. Its position is kept in the optimizer's groups and saved
+    with them: make the same Schedule again, before or after loading, and it goes on from there,
+    or begins anew if it had ended. Several may run, for different hyperparameters. To copy a
+    Schedule is to copy its optimizer too; a copy of the optimizer alone has no Schedule.
+
+    Raises KeyError for a hyperparameter that no part takes, TypeError for a curve that is not a
+    function, and ValueError for a hyperparameter that has a schedule already or whose values
+    leave its range anywhere on the way.
     """
     def __init__(self,
         opt: Optimizer,
@@ -147,7 +148,7 @@ class Schedule:
         if steps is not None and not (whole and steps >= 1):
             raise ValueError(f'steps = {steps!r}: give a whole number of at least 1, or none')
         if not curves:
-            raise TypeError('a Schedule needs what to schedule, such as lr=linear(.1, 0)')
+            raise TypeError('a Schedule needs a hyperparameter, such as lr=linear(.1, 0)')
         self.opt, self.steps, self.curves = opt, steps and int(steps), curves
         self.names: dict[str, None] = {}  # what it writes, under our names
         for name, curve in curves.items():
@@ -202,9 +203,10 @@ class Schedule:
     @outside_graphs
     def _before(self, opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         # torch's distributed checkpoints make a step at lr = 0, to have a state: it does not count
-        lrs = [g['lr'] for g in opt.param_groups if 'lr' in g] if 'lr' in self.names else [1.]
+        def moves() -> bool: return any(g['lr'] for g in opt.param_groups if 'lr' in g)
+        moved = 'lr' not in self.names or moves()
         self._write(self.position)
-        self._counts = any(lrs) or not any(g['lr'] for g in opt.param_groups if 'lr' in g)
+        self._counts = moved or not moves()
         if not self._counts: self.opt.set_hyper('lr', 0.)
 
     @outside_graphs

@@ -1,4 +1,4 @@
-"""Settings: what an optimizer was told, and what a group of its parameters gets from that.
+"""Settings: what an optimizer was told when it was made, and what each of its groups gets of that.
 
     >>> settings = Settings(rule_of('sgd'), dict(lr=[.1, .2], momentum=.9))
     >>> groups = [dict(params=params[:2]), dict(params=params[2:])]
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .catalogue import rule_of
-from .group import ENGINE_WORDS, Group
+from .group import ENGINE_WORDS
 from .hypers import TABLE, is_per_group, per_group
 from .contract import REQUIRED
 from .rule import Rule
@@ -35,13 +35,14 @@ class Settings:
 
     def spread(self, groups: Sequence[dict[str, Any]]) -> None:
         "Hands out the items of a list or a slice. The last one holds for groups that come later."
+        lists = {w: v for w, v in self.given.items() if is_per_group(v)}
+        if not lists: return
         rule = self.rule and self.rule.choose(self.rule.options_in(self.given))
         words, options = (rule.words, rule.options) if rule else (Words(TABLE), {})
-        for word, value in self.given.items():
+        for word, value in lists.items():
             names, size = {*words.means.get(word, ())}, len(words.names_of(word, value))
-            if rule and not names: continue
+            if rule and not names or not is_per_group(value, size): continue
             if not all(isinstance(options.get(n, 0.), float) for n in names): continue
-            if not is_per_group(value, size): continue
             each = per_group(word, value, len(groups), size)
             for group, one in zip(groups, each):
                 if not any(names & {*words.means.get(w, ())} for w in group): group[word] = one
@@ -52,12 +53,11 @@ class Settings:
         if not self.rule: return dict(self.given)
         rule = self.rule.choose(self.rule.options_in(self.given))
         ours = rule.words.ours({k: v for k, v in self.given.items() if k in rule.words.means})
-        values = rule.words.torchs({**rule.options, **rule.defaults, **ours})
-        return {k: v for k, v in values.items()
+        return {k: v for k, v in rule.entries(ours).items()
                 if v is not REQUIRED and not (isinstance(v, tuple) and REQUIRED in v)}
 
     def values_for(self, rule: Rule, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What a group takes from the optimizer: defaults; under another rule, what the user gave."
+        "The optimizer's values for a group: its defaults, or those given, if the rule is another."
         mine = self.rule
         if mine and rule.recipe is mine.recipe and rule.composition is mine.composition:
             return defaults
@@ -67,10 +67,8 @@ class Settings:
 
     def rule_of_new(self, group: Mapping[str, Any], index: int) -> Rule:
         "The rule that a group asks for with its `parts`. Raises TypeError if there is none."
-        parts = group.get('parts')
-        if parts is not None and not labels_in(parts): return rule_of(parts)
-        if self.rule: return self.rule
-        if isinstance(group, Group): return group.rule
+        rule = _own_rule(group) or self.rule or getattr(group, 'rule', None)
+        if rule: return rule
         raise TypeError(f'group {index} has no parts: give them to the Optimizer, or to the group '
                         'as `parts=`')
 
@@ -78,22 +76,24 @@ class Settings:
         "The rule of the group that a plain dictionary was: by its place, or by its parts."
         if not isinstance(group, Mapping) or 'params' not in group:
             raise TypeError(f'group {index} is {group!r}: a group is a dict with `params`')
-        parts = group.get('parts')
-        if parts is not None and not labels_in(parts): return rule_of(parts)
-        alike = [r for r in self.rules if _labels_with(r, group) == parts]
-        if parts and not alike:
-            raise TypeError(f'group {index} has the parts {" → ".join(parts)}, which no group of '
-                            'this optimizer had')
-        there = self.rules[index:index + 1]
-        first = [r for r in there if r in alike or 'parts' not in group]
-        if found := next((r for r in (*first, *alike, self.rule, *there) if r), None): return found
-        raise TypeError(f'group {index} has none of the rules that this optimizer has')
+        if rule := _own_rule(group): return rule
+        there, labels = self.rules[index:index + 1], group.get('parts')
+        if not labels: found = [r for r in (*there, self.rule) if r]
+        else: found = [r for r in (*there, *self.rules) if _labels_with(r, group) == labels]
+        if found: return found[0]
+        what = f'the parts {" → ".join(labels)}, which' if labels else 'no `parts`, and'
+        raise TypeError(f'group {index} has {what} no group of this optimizer had')
+
+
+def _own_rule(group: Mapping[str, Any]) -> Rule | None:
+    "The rule of the parts that were given for a group; None if it has only the names of parts."
+    parts = group.get('parts')
+    return None if parts is None or labels_in(parts) else rule_of(parts)
 
 
 def _labels_with(rule: Rule, group: Mapping[str, Any]) -> list[str]:
     "The names of a rule's parts with the options that a group has now, which may be others."
-    options = {n: v for n, v in rule.words.said(group).items() if n in rule.options}
-    return [p.label for p in rule.choose_in_a_run(options).composition.parts]
+    return rule.choose_in_a_run(rule.words.said(group)).labels
 
 
 def labels_in(parts: Any) -> list[str]:
@@ -103,7 +103,7 @@ def labels_in(parts: Any) -> list[str]:
 
 
 def take_engine_words(hypers: dict[str, Any]) -> bool:
-    "Takes torch's words for how a rule runs out of `hypers`. True if they ask for a kernel."
+    "Removes torch's words for engines from `hypers`. True if they ask for a compiled kernel."
     given = {k: hypers.pop(k) for k in [*hypers] if k in ENGINE_WORDS}
     for k, v in given.items():
         if v not in (None, False, True):

@@ -1,4 +1,4 @@
-"""State: what is remembered of each parameter, begun on its first step; and the work of a step.
+"""The state of each parameter, which begins on its first step; and the work of a step.
 
 A parameter's state is a dictionary of its stats. Other entries are a Learner's marks, the
 parameter itself while an average is in its place, and what options that are off now have left
@@ -50,12 +50,14 @@ def work_of(
 
     Raises RuntimeError while parameters are swapped with their averages.
     """
-    params, grads = _with_gradients(group['params'])
+    params: list[Tensor] = group['params']
+    places: Sequence[int] = range(place, place + len(params))
+    grads = [g for p in params if (g := p.grad) is not None]
+    if len(grads) < len(params):
+        places = [place + i for i, p in enumerate(params) if p.grad is not None]
+        params = [p for p in params if p.grad is not None]
     try: states = [state[p] for p in params]
     except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
-    places: Sequence[int] = range(place, place + len(params))
-    if params is not group['params']:
-        places = [place + i for i, p in enumerate(group['params']) if p.grad is not None]
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
                 group['maximize'], places, group.plans)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
@@ -68,19 +70,11 @@ def work_of(
     return _split_by_decay(work.gather())
 
 
-def _with_gradients(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    "The parameters that have a gradient, and their gradients."
-    grads = [g for p in params if (g := p.grad) is not None]
-    if len(grads) == len(params): return params, grads
-    return [p for p in params if p.grad is not None], grads
-
-
 def _split_by_decay(work: Work) -> list[Work]:
     "Takes apart the parameters that a Learner has marked as exempt from weight decay."
-    exempt = [i for i, s in enumerate(work.states) if not s.get('do_wd', True)]
-    if not exempt: return [work]
-    rest = work.subset([i for i in range(len(work.params)) if i not in {*exempt}])
-    without = work.subset(exempt)
-    decays = {k for k, origin in work.composition.original_names.items() if origin == 'wd'}
-    without.hypers = {k: 0. if k in decays else v for k, v in work.hypers.items()}
-    return [w for w in (rest, without) if w.params]
+    marked: dict[bool, list[int]] = {True: [], False: []}
+    for i, s in enumerate(work.states): marked[bool(s.get('do_wd', True))].append(i)
+    if not marked[False]: return [work]
+    exempt, names = work.subset(marked[False]), work.composition.original_names
+    exempt.hypers = {k: 0. if names.get(k) == 'wd' else v for k, v in work.hypers.items()}
+    return [work.subset(marked[True]), exempt] if marked[True] else [exempt]

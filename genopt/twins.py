@@ -1,4 +1,4 @@
-"Twins: a recipe's class in torch.optim, and what that calls and keeps of each parameter's state."
+"Twins: each recipe's class in torch.optim, and its names for the state of a parameter."
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -14,15 +14,12 @@ __all__ = ['Twin', 'TWINS', 'torchs_names', 'twin']
 Entry: TypeAlias = dict[str, Any]  # a parameter's state, in torch's words
 
 
-def _as_it_is(entry: Entry, hypers: Mapping[str, Any]) -> Entry: return entry
-
-
 class Twin(NamedTuple):
-    "A recipe's class in torch.optim, the name of each stat there, and what to do beside renaming."
+    "A recipe's class in torch.optim, and how to translate the state of a parameter."
     cls: type[torch.optim.Optimizer]
-    names: dict[str, str]
-    to: Callable[[Entry, Mapping[str, Any]], Entry] = _as_it_is  # Is given the hyperparameters, too
-    fro: Callable[[Entry], Entry] = dict
+    names: dict[str, str]  # of each stat, there
+    to: Callable[[Entry, Mapping[str, Any]], Entry] = lambda entry, hypers: entry  # after renaming
+    fro: Callable[[Entry], Entry] = dict                                           # before renaming
 
 
 def _asgd_to(entry: Entry, hypers: Mapping[str, Any]) -> Entry:
@@ -89,7 +86,7 @@ def twin(recipe: Any) -> Twin:
 
 
 def torchs_names(rule: Rule) -> dict[str, str]:
-    "The stat that each of torch's names means to a rule. A sum has the names of its first recipe."
+    "The stat of a rule that each of torch's names means. A sum has the names of its first recipe."
     recipe = rule.recipe
     while recipe is not None and recipe.made_of: recipe = recipe.made_of[0]
     try: names = {theirs: ours for ours, theirs in twin(recipe).names.items()}

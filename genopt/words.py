@@ -93,10 +93,11 @@ class Words:
 
     def torchs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         "`values`, which have all of our names, as a group keeps them."
-        def of(word: str) -> Any:
-            found = tuple(values[n] for n in self.means[word])
-            return found if len(found) > 1 else found[0]
-        return {w: of(w) for w in dict.fromkeys(self.kept.values())}
+        res: dict[str, Any] = {}
+        for word in self.kept.values():
+            first, *more = self.means[word]
+            res[word] = (values[first], *[values[n] for n in more]) if more else values[first]
+        return res
 
     def read(self, group: Mapping[str, Any], name: str) -> Any:
         "The value of one of our names in a group. Raises KeyError or TypeError if it is not there."

@@ -73,8 +73,8 @@ def test_summary():
 
 def test_a_splitter_with_an_empty_group():
     learn = learner(genopt.Adam, splitter=lambda m: [[], list(m.parameters())])
-    with pytest.raises(ValueError, match='group 0 is an empty list: has the splitter, '
-                                         'or whatever made it, found no'):
+    with pytest.raises(ValueError, match='group 0 is an empty list: leave it out, '
+                                         'or correct the splitter'):
         learn.create_opt()
 
 

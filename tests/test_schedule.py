@@ -137,7 +137,7 @@ def test_a_curve_in_fastais_scheduler():
     (lambda o: Schedule(o, 9, lr=.1), TypeError,
      'lr = 0.1: give a function, such as linear(.1, 0)'),
     (lambda o: Schedule(o, 9), TypeError,
-     'a Schedule needs what to schedule, such as lr=linear(.1, 0)'),
+     'a Schedule needs a hyperparameter, such as lr=linear(.1, 0)'),
     (lambda o: Schedule(o, 0, lr=constant(.1)), ValueError,
      'steps = 0: give a whole number of at least 1, or none'),
     (lambda o: Schedule(o, 1.5, lr=constant(.1)), ValueError, 'steps = 1.5: give a whole number'),

@@ -45,9 +45,7 @@ def texts() -> dict[Path, str]:
 
 
 def _top() -> str:
-    later: dict[str, list[str]] = vars(genopt)['LATER']
-    modules = {n: m for m, names in later.items() for n in names}
-    modules |= dict.fromkeys(zoo.__all__, 'zoo')
+    modules: dict[str, str] = vars(genopt)['LATER'] | dict.fromkeys(zoo.__all__, 'zoo')
     for n in {*genopt.__all__} - {*modules}:
         home = getattr(getattr(genopt, n), '__module__', 'genopt.parts.modifiers')  # of a tuple
         modules[n] = home.removeprefix('genopt.')

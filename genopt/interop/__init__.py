@@ -1,1 +1,1 @@
-"How genopt speaks with others: their names, their state."
+"Other libraries: their names, their state, and what they ask of an optimizer."

@@ -1,8 +1,8 @@
 """A step in a function that `torch.compile` traces: the graph breaks, and the step runs as it is.
 
 Tracing it would bake today's numbers into a graph, and be no faster: the compiled engine makes a
-better kernel. What is said here is what `torch.compiler.disable` says, but without importing
-torch._dynamo, which takes a second.
+better kernel. This does what `torch.compiler.disable` does, without importing torch._dynamo,
+which takes a second.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 
 def outside_graphs(fn: F) -> F:
-    "`fn`, never traced, nor anything that it calls."
+    "Keeps `fn`, and all that it calls, from being traced."
     if set_code_exec_strategy is None: return torch._disable_dynamo(fn)
     skip = _FrameAction.SKIP
     set_code_exec_strategy(fn.__code__, _FrameExecStrategy(skip, skip))

@@ -1,6 +1,6 @@
-"""What a fastai `Learner` asks of an optimizer, beside what torch's have.
+"""The methods that a fastai `Learner` needs of an optimizer, beside torch's.
 
-An Optimizer has all of it, so it needs no wrapper:
+An Optimizer has all of them, so it needs no wrapper:
 
     >>> learn = Learner(dls, model, opt_func=genopt.Adam, splitter=splitter)
     >>> learn.fine_tune(3, 1e-3)
@@ -26,26 +26,25 @@ __all__ = ['ForLearner', 'Values']
 
 
 class Values(MutableMapping[str, Any]):
-    "The hyperparameters of a group, without its parameters. What is written here is written there."
+    "The hyperparameters of a group, as a dict; to write to it is to write to the group."
     def __init__(self, group: Group): self.group = group
+    def __contains__(self, k: object) -> bool: return k in self.group.rule.words.means
     def __getitem__(self, k: str) -> Any:
-        if not _has(self.group, k):
-            if is_momentum(k): return 0.  # what a one-cycle schedule asks any optimizer
-            raise no_hyper(k, [self.group])
-        return self.group[k]
+        if k in self: return self.group[k]
+        if is_momentum(k): return 0.  # a one-cycle schedule asks any optimizer for it
+        raise no_hyper(k, [self.group])
     def __setitem__(self, k: str, v: Any) -> None:
-        if not _has(self.group, k): raise no_hyper(k, [self.group])
+        if k not in self: raise no_hyper(k, [self.group])
         self.group[k] = v
     def __delitem__(self, k: str) -> None: del self.group[k]
     def __iter__(self) -> Iterator[str]: return iter(self.group.composition.hypers)
     def __len__(self) -> int: return len(self.group.composition.hypers)
-    def __contains__(self, k: object) -> bool: return _has(self.group, k)
     def __repr__(self) -> str: return repr(self.group.hypers())
 
 
 class ForLearner:
-    "The methods of an Optimizer that are fastai's. They need of it what is declared first."
-    param_groups: list[Any]
+    "An Optimizer's methods for fastai."
+    param_groups: list[Any]  # the Optimizer's own, as are the next two
     state: defaultdict[Any, Any]
     groups: Callable[[], list[Group]]
     frozen_idx = 0   # the first group that trains
@@ -67,10 +66,16 @@ class ForLearner:
         `slice(a, b)` goes from a in the first group to b in the last, in equal ratios; `slice(b)`
         is b in the last and b/10 in all others. Raises KeyError if no group takes it, ValueError
         for a wrong number of values or one out of range; then nothing has changed. An optimizer
-        that was made without momentum gets none from a one-cycle schedule, and says so in one
-        warning.
+        that was made without momentum stays without it, whatever a one-cycle schedule writes, and
+        warns once.
         """
-        if not (groups := takes(self.groups(), name)): return self._warn(name)
+        if not (groups := takes(self.groups(), name)):
+            if not self._warned:
+                warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its '
+                              'recipe has an option for it, give mom=0.9 when it is made)',
+                              UserWarning, 2)
+            self._warned = True
+            return
         words = groups[0].rule.words
         each = per_group(name, value, len(self.param_groups), len(words.names_of(name, value)))
         values = dict(zip(map(id, self.param_groups), each))
@@ -87,12 +92,6 @@ class ForLearner:
     def set_hypers(self, **values: Any) -> None:
         "As `set_hyper`, for several."
         for k, v in values.items(): self.set_hyper(k, v)
-
-    def _warn(self, name: str) -> None:
-        if not self._warned:
-            warnings.warn(f'`{name}` has no effect: this optimizer has no momentum (if its recipe '
-                          'has an option for it, give mom=0.9 when it is made)', UserWarning, 3)
-        self._warned = True
 
     @property
     def param_lists(self) -> Any:
@@ -148,8 +147,3 @@ class ForLearner:
 def _fastais_list(items: Iterable[Any]) -> Any:
     from fastcore.foundation import L  # only a Learner needs it
     return L(items)
-
-
-def _has(group: Group, name: object) -> bool:
-    "True if its rule has this hyperparameter, or option."
-    return name in group.rule.words.means

@@ -22,14 +22,14 @@ from ..state import begun
 from ..twins import TWINS, Twin, twin
 from ..words import COMMON
 
-__all__ = ['made_by_torch', 'from_torch', 'to_torch']
+__all__ = ['from_torch', 'to_torch']
 
-# Every word that a class of torch.optim has for a hyperparameter
+# Every hyperparameter of a class in torch.optim, by its name there
 THEIRS = {k for t in TWINS.values() for k in inspect.signature(t.cls).parameters
           if k not in (*GROUP_KEYS, *ENGINE_WORDS)}
 
 
-def made_by_torch(state_dict: Mapping[str, Any]) -> bool:
+def _made_by_torch(state_dict: Mapping[str, Any]) -> bool:
     "True if its groups are in torch's words and, unlike ours, do not name their parts."
     groups = [g for g in state_dict.get('param_groups') or () if isinstance(g, Mapping)]
     words = {*COMMON, *ENGINE_WORDS}
@@ -53,8 +53,10 @@ def _torch_group(cls: type[torch.optim.Optimizer], values: Mapping[str, Any]) ->
 def from_torch(state_dict: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     """A genopt state_dict from that of the recipe's twin in torch.optim, with the same tensors.
 
-    Raises ValueError if the recipe has no twin, or if another optimizer or other options made it.
+    One that torch has not made is returned as it is. Raises ValueError if the recipe has no twin,
+    or if another optimizer or other options made it.
     """
+    if not _made_by_torch(state_dict): return dict(state_dict)
     its_twin, groups, entries = twin(recipe), [], {}
     for i, saved in enumerate(state_dict['param_groups']):
         group, composition = _group_from_torch(saved, i, recipe)
@@ -79,13 +81,12 @@ def _group_from_torch(saved: Mapping[str, Any], i: int,
                           f'group {i}')
         if k in own and k not in ENGINE_WORDS and own[k] is not v and own[k] != v:
             raise refusal(f'`{k}` is {v} in its group {i}, and {own[k]} in {recipe.__name__}')
-    words = recipe.rule().words
-    given = {k: v for k, v in saved.items() if k in words.means}
+    means = recipe.rule().words.means
+    given = {k: v for k, v in saved.items() if k in means}
     rule, _ = recipe.rule().bind({}, given)
-    values = {**rule.options, **rule.defaults, **rule.words.ours(given)}
-    kept = {k: v for k, v in saved.items() if k not in own or k in words.means or k in GROUP_KEYS}
-    return {'maximize': False, **kept, **rule.words.torchs(values),
-            'parts': [p.label for p in rule.composition.parts]}, rule.composition
+    kept = {k: v for k, v in saved.items() if k not in own or k in means or k in GROUP_KEYS}
+    return {'maximize': False, **kept, **rule.entries(rule.words.ours(given)),
+            'parts': rule.labels}, rule.composition
 
 
 def _entry_from_torch(entry: dict[str, Any], twin: Twin,
