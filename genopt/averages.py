@@ -32,21 +32,19 @@ def refuse_swapped(states: Iterable[Any], call: str) -> None:
                            f'{call}()')
 
 
-@torch.no_grad()
 def swap(groups: Sequence[Group], state: Mapping[Any, Any], name: str='') -> None:
     "Puts averages in the parameters' place, or the parameters back: see `Optimizer.swap`."
-    with shielded():
+    with shielded(), torch.no_grad():
         if is_swapped(state.values()): return put_back(state)
         for p, entry, stat in _averages(groups, state, name):
             entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
             p.copy_(entry[stat])
 
 
-@torch.no_grad()
 @outside_graphs
 def put_back(state: Mapping[Any, Any]) -> None:
     "Puts the parameters back that wait in their states."
-    with shielded():
+    with shielded(), torch.no_grad():
         for p, entry in state.items():
             if isinstance(entry, dict) and SWAPPED in entry:
                 p.copy_(entry[SWAPPED])

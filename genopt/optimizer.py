@@ -102,7 +102,6 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     # -- a step ------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     @outside_graphs
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
@@ -114,9 +113,9 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         loss = None
         if closure is not None:
             with torch.enable_grad(): loss = closure()
-        found = [dense_or_rows(work) for work in self._work()]
-        sums = totals([work for work, _ in found])
-        with shielded():
+        with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
+            found = [dense_or_rows(work) for work in self._work()]
+            sums = totals([work for work, _ in found])
             for work, _ in found:
                 if sums: work.hypers = work.hypers | sums
                 self.engine(work)
