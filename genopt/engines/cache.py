@@ -1,12 +1,11 @@
-"""Kernels on disk: where they are kept, how one is written, and what is checked before one is
-loaded.
+"""Kernels on disk: they are written whole, and checked before they are loaded.
 
-A kernel's file is named `KEY-CHECKSUM.so`. The key says what it was made from; the checksum is
-that of the file itself and is compared before the file is loaded, as loading a damaged library
-can kill the process. A file is written whole or not at all. Nobody but this user can write to it
-or to its folder. See `docs/kernels.md`.
+A kernel's file is named `KEY-CHECKSUM.so`. The key stands for all that it was made from. The
+checksum is that of the file, and is compared before the file is loaded, as loading a damaged
+library can kill the process. Nobody but this user can write to the file or to its folder. See
+`docs/kernels.md`.
 
-Nothing here raises anything but OSError.
+All functions raise OSError, and nothing else.
 """
 from __future__ import annotations
 
@@ -52,16 +51,17 @@ def store(content: bytes, scratch: Path, folder: Path, key: str) -> Path:
     "Writes a kernel's file in `scratch`, and moves it to its place when all of it is on the disk."
     beside, path = scratch / 'whole.so', folder / _name(key, content)
     beside.touch(0o600)
-    with beside.open('r+b') as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
+    beside.write_bytes(content)
+    _sync(beside)
     beside.replace(path)
-    with suppress(OSError):  # not every system can do this to a folder
-        descriptor = os.open(folder, os.O_RDONLY)
-        try: os.fsync(descriptor)
-        finally: os.close(descriptor)
+    with suppress(OSError): _sync(folder)  # not every system can do this to a folder
     return path
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try: os.fsync(descriptor)
+    finally: os.close(descriptor)
 
 
 def load(path: Path) -> Callable[..., None]:
@@ -118,16 +118,16 @@ def folder() -> Path | None:
     xdg = os.environ.get('XDG_CACHE_HOME', '')
     caches = xdg if os.path.isabs(xdg) else '~/.cache'
     given = os.environ.get('GENOPT_CACHE') or os.path.join(caches, 'genopt')
+    place = os.path.expanduser(given)
+    if place.startswith('~'): return None  # there is no home
     with suppress(OSError):
-        place = os.path.expanduser(given)
-        if place.startswith('~'): return None  # there is no home
         path = _absolute(place)
         for p in [*reversed(path.parents), path]:
             if not p.exists(): p.mkdir(0o700, exist_ok=True)
         found = Path(os.path.realpath(path, strict=True))
-        if not _is_private(found): return None
-        _sweep(found)
-        return found
+        if _is_private(found):
+            _sweep(found)
+            return found
     return None
 
 
@@ -137,7 +137,6 @@ def _absolute(path: str) -> Path: return Path(os.path.abspath(path))
 
 def _is_private(folder: Path) -> bool:
     "True if nobody else can write into the folder, or put another one in its place."
-    if not hasattr(os, 'geteuid'): return True
     return _is_ours(folder.stat()) and all(_is_safe(parent.stat()) for parent in folder.parents)
 
 
@@ -147,7 +146,8 @@ def _is_ours(status: os.stat_result) -> bool:
 
 
 def _is_safe(parent: os.stat_result) -> bool:
-    "True if nobody else can rename what this user has in the folder."
+    "True if nobody else can rename the files and folders that this user has in the folder."
+    if not hasattr(os, 'geteuid'): return True
     has_own_group = parent.st_gid == parent.st_uid  # a group of this user alone
     others = 0o002 if has_own_group else 0o022
     is_shared = parent.st_mode & others and not parent.st_mode & stat.S_ISVTX

@@ -65,8 +65,7 @@ void run(int64_t count, const int64_t *sizes, char *const *table, const double *
 def source(tape: Tape, columns: Sequence[Column]) -> str:
     "The kernel in C. Raises Untranslatable for an operation or a dtype that has no C."
     for c in columns:
-        if c.dtype not in TYPES:
-            raise Untranslatable(f'there is no C for {str(c.dtype).removeprefix("torch.")}')
+        if c.dtype not in TYPES: raise Untranslatable(f'there is no C for {c.dtype}')
     lines = [PREAMBLE, *_vector_math({op.name for op in tape.ops}),
              'static inline void loop(char *const *t, int64_t count, int64_t a, int64_t b, '
              'const double *x)\n{']
@@ -89,10 +88,7 @@ def source(tape: Tape, columns: Sequence[Column]) -> str:
 
 def _vector_math(used: set[str]) -> list[str]:
     "Declarations of functions that glibc has for whole vectors."
-    lines = []
     if 'sigmoid' in used: used = used | {'exp'}
-    for name in sorted(used & {*VECTOR}):
-        for f, T in (('f', 'float'), ('', 'double')):
-            args = ', '.join([T] * VECTOR[name])
-            lines.append(f'__attribute__((simd("notinbranch"))) {T} {name}{f}({args});')
+    lines = [f'__attribute__((simd("notinbranch"))) {T} {name}{f}({", ".join([T] * VECTOR[name])});'
+             for name in sorted(used & {*VECTOR}) for f, T in (('f', 'float'), ('', 'double'))]
     return ['#ifdef VECTOR_MATH', *lines, '#endif'] if lines else []
