@@ -40,7 +40,9 @@ def find(folder: Path, key: str) -> Callable[..., None] | None:
     """
     for path in sorted(folder.glob(f'{key}-*.so')):
         with suppress(OSError):
-            if _is_intact(path, key):
+            status = path.lstat()
+            is_safe = stat.S_ISREG(status.st_mode) and _is_ours(status)
+            if is_safe and path.name == _name(key, path.read_bytes()):
                 with suppress(OSError): os.utime(path)  # it is in use: see `_sweep`
                 return load(path)
         _remove(path)
@@ -84,12 +86,6 @@ def scratch(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
 def _name(key: str, content: bytes) -> str: return f'{key}-{hashlib.sha256(content).hexdigest()}.so'
 
 
-def _is_intact(path: Path, key: str) -> bool:
-    status = path.lstat()
-    if not (stat.S_ISREG(status.st_mode) and _is_ours(status)): return False
-    return path.name == _name(key, path.read_bytes())
-
-
 def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
@@ -125,7 +121,7 @@ def folder() -> Path | None:
         for p in [*reversed(path.parents), path]:
             if not p.exists(): p.mkdir(0o700, exist_ok=True)
         found = Path(os.path.realpath(path, strict=True))
-        if _is_private(found):
+        if _is_ours(found.stat()) and all(_is_safe(parent.stat()) for parent in found.parents):
             _sweep(found)
             return found
     return None
@@ -135,18 +131,14 @@ def folder() -> Path | None:
 def _absolute(path: str) -> Path: return Path(os.path.abspath(path))
 
 
-def _is_private(folder: Path) -> bool:
-    "True if nobody else can write into the folder, or put another one in its place."
-    return _is_ours(folder.stat()) and all(_is_safe(parent.stat()) for parent in folder.parents)
-
-
 def _is_ours(status: os.stat_result) -> bool:
+    "True if nobody else can write to the file or folder."
     if not hasattr(os, 'geteuid'): return True
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _is_safe(parent: os.stat_result) -> bool:
-    "True if nobody else can rename the files and folders that this user has in the folder."
+    "True if nobody else can put another file or folder in the place of this user's."
     if not hasattr(os, 'geteuid'): return True
     has_own_group = parent.st_gid == parent.st_uid  # a group of this user alone
     others = 0o002 if has_own_group else 0o022

@@ -48,17 +48,13 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
         if not how or work.grads[i].layout != torch.sparse_coo: raise _refusal(work, work.params[i])
     if how == 'dense':
         return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
-    params, grads, states, origins = [], [], [], []
-    for i in sparse:
-        p, g, state = work.params[i], work.grads[i].coalesce(), work.states[i]
-        at = tuple(g.indices())
-        params.append(p[at])
-        grads.append(g.values())
-        states.append({k: read(state[k]) if part.is_number else state[k][at]
-                       for k, part in c.stats.items()})
-        origins.append((p, state, at))
+    grads = [work.grads[i].coalesce() for i in sparse]
+    origins = [(work.params[i], work.states[i], tuple(g.indices())) for i, g in zip(sparse, grads)]
+    params = [p[at] for p, _, at in origins]
+    states = [{k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()}
+              for _, state, at in origins]
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
-    rows = replace(work, params=params, grads=grads, states=states, plans={},
+    rows = replace(work, params=params, grads=[g.values() for g in grads], states=states, plans={},
                    places=[work.places[i] for i in sparse],
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
