@@ -88,7 +88,7 @@ def as_computed(cohort: Cohort, tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _unshared(x: Tensor, old: Iterable[Tensor]) -> Tensor:
-    "A copy if a part has returned what it read: writing to that must not change this."
+    "A copy if a part has returned one of its arguments, which writing would change."
     return x.clone() if x._is_view() or any(x is t for t in old) else x
 
 

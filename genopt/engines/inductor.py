@@ -142,7 +142,7 @@ def _call(func: Any, args: list[Any], dtype: torch.dtype, call: Callable[..., An
 
 
 def _filling(op: Op, args: list[Any]) -> Any:
-    "What a factory fills a tensor with."
+    "The value that a factory fills a tensor with."
     return args[int(FILLS[op.name][1])] if FILLS[op.name].startswith('{') else int(FILLS[op.name])
 
 

@@ -134,7 +134,7 @@ def _loop(tape: Tape, columns: Iterable[Column]) -> Kernel:
 
 
 def _numbers(composition: Composition) -> list[str]:
-    "What a kernel is called with: hyperparameters, totals, scalars, and stats that are numbers."
+    "A kernel's arguments: hyperparameters, totals, scalars, and stats that are numbers."
     return [*composition.hypers, *composition.totals,
             *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
             *(f'prev_{k}' for k in composition.number_stats)]

@@ -1,11 +1,10 @@
 """How tensors are laid out for an engine: in cohorts, and these in blocks.
 
-A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count)
-are equal, with the same dtypes and device. If every part treats each element alone, neither
-shapes nor the borders of tensors matter. So a cohort is handed out as *blocks*: a large tensor is
-flattened without a copy and cut; small ones of one shape are stacked, and scattered back when the
-block is done. A block's temporaries stay in the processor's cache; on a GPU, nothing is cut, and
-blocks are few.
+The parameters of a *cohort* can share one kernel: their numbers (a step count), dtypes and device
+are equal. If every part treats each element alone, neither shapes nor the borders of tensors
+matter. So a cohort is handed out as *blocks*: a large tensor is flattened without a copy and cut;
+small ones of one shape are stacked, and scattered back when the block is done. A block's
+temporaries stay in the processor's cache. On a GPU nothing is cut, and blocks are few.
 
 Nothing is kept between steps, so nothing can be out of date.
 """
@@ -46,7 +45,7 @@ class Cohort:
 class Block:
     """Tensors of one shape by name: `param`, `grad`, and stats.
 
-    Some are copies: `scatter` moves what was written to them to its place.
+    Some are copies: `scatter` moves the new values to their places.
     """
     tensors: dict[str, Tensor]
     params: Sequence[Tensor]  # those that have elements in it
@@ -94,7 +93,7 @@ def single_blocks(cohort: Cohort) -> Iterator[Block]:
     for i, p in enumerate(work.params):
         tensors = work.tensors(i)
         if p.is_complex():
-            tensors['grad'] = tensors['grad'].resolve_conj()  # what is written to is not a copy
+            tensors['grad'] = tensors['grad'].resolve_conj()  # the others are written to
             tensors = {k: torch.view_as_real(t) if t.is_complex() else t
                        for k, t in tensors.items()}
         yield Block(tensors, [p], work.places[i])

@@ -1,9 +1,9 @@
 """Loops in C: a tape written out as one loop, which `toolchain` compiles and keeps on disk.
 
 One call runs the loop over any number of tensors of any length: it is given a table of addresses,
-so tensors stay where they are and nothing is copied. What does not change from element to element
-is computed once, before the loop, in the precision that Python would have used. The threads share
-out all elements evenly, whatever tensor they are in.
+so tensors stay where they are and nothing is copied. Results that are the same for all elements
+are computed once, before the loop, in the precision that Python would have used. The threads share
+all elements evenly, whatever tensor they are in.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ['Column', 'source']
 
 
 class Column(NamedTuple):
-    "One of a kernel's tensors: what its elements are read as, and what is written to them."
+    "One of a kernel's tensors, the value read from its elements, and the one written to them."
     dtype: torch.dtype
     begin: Ref | None
     end: Ref | None

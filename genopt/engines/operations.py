@@ -217,7 +217,7 @@ def _stored(dtype: torch.dtype, x: str) -> str:
 
 
 def read(dtype: torch.dtype, x: str) -> str:
-    "The value of what stands in memory."
+    "The value of an element in memory."
     if dtype == torch.bfloat16: return f'from_bf16({x})'
     return f'(float)({x})' if dtype == torch.float16 else x
 

@@ -1,8 +1,8 @@
 """A plan: which kernel runs on which parameters, as long as nothing but values changes.
 
 A kernel is given addresses. A plan keeps those of parameters and states, and no tensors, so it
-keeps nothing alive. Before each step it compares them with what is there; gradients may be others
-in every step.
+keeps nothing alive. Before each step it compares them with the present ones; gradients may be
+others in every step.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which operations of torch treat each element alone: those that torch tags so, copies, and a few
+"""Torch operations that treat each element alone: those that torch tags so, copies, and a few
 others.
 
-Only then does an element's new value depend on nothing but what stands at its own place, and only
-then may an engine cut tensors or join them. The decision is made per call, at torch's dispatcher.
+With these alone, an element's new value depends only on the elements at its own place, so an
+engine may cut tensors or join them. The decision is made per call, at torch's dispatcher.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 __all__ = ['why_not_pointwise']
 
-# What torch does not tag, though each element stays alone; a final `_` (in place) is left off
+# Not tagged by torch, though each element stays alone; a final `_` (in place) is left off
 COPIES = {*('alias alias_copy clone contiguous copy detach detach_copy fill lift lift_fresh '
             'lift_fresh_copy to _to_copy zero').split()}
 FACTORIES = {*('empty empty_like empty_strided full full_like new_empty new_empty_strided new_full '

@@ -42,7 +42,7 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def exposed() -> Iterator[None]:
-    "Lets interrupts through within a shielded block, for what takes long and changes no tensor."
+    "Lets interrupts through within a shielded block, for slow work that changes no tensor."
     if not _shields or threading.current_thread() is not threading.main_thread():
         yield
         return

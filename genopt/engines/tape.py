@@ -52,7 +52,7 @@ class Op(NamedTuple):
     func: Any
     args: tuple[Any, ...]
     out: Ref
-    among: torch.dtype  # what its first two arguments are promoted to: comparisons happen in it
+    among: torch.dtype  # for comparisons: its first two arguments are promoted to it
 
     @property
     def name(self) -> str: return str(self.func._schema.name.removeprefix('aten::'))
@@ -71,9 +71,9 @@ def record(parts: Iterable[Part], tensors: Mapping[str, torch.dtype], numbers: I
     """Runs a composition's tensor parts, or some of them in a row, once.
 
     `tensors` has the names of those that they begin with, and the dtypes that these are computed
-    in; `numbers` names hyperparameters, scalars, and stats that are numbers; `results` what is
-    wanted of what the parts make, `new_param` too. Raises PartError for what cannot be recorded,
-    DecidesByNumbers among it.
+    in; `numbers` names hyperparameters, scalars, and stats that are numbers; `results` names the
+    tensors that are wanted, made by the parts or `new_param`. Raises PartError for a part that
+    cannot be recorded, and its subclass DecidesByNumbers.
     """
     plain = Numbers()
     recorder = _Recorder(plain)
@@ -176,7 +176,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _meet(given: Sequence[Any], otherwise: torch.dtype) -> torch.dtype:
-    "What torch promotes the first two arguments to."
+    "The dtype to which torch promotes the first two arguments."
     values = [x for x in given[:2] if isinstance(x, (Tensor, bool, int, float))]
     if not any(isinstance(x, Tensor) for x in values): return otherwise
     return torch.result_type(values[0], values[-1])

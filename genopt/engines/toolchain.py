@@ -54,7 +54,7 @@ class Compiler(NamedTuple):
 class Kernel:
     "A loop over the elements of many tensors."
     def __init__(self, code: str, numbers: Sequence[str]):
-        self.numbers = list(numbers)  # what it is called with, by name
+        self.numbers = list(numbers)  # the names of its arguments
         self._run = build(code)
 
     def __call__(self, sizes: array[int], table: array[int], values: Mapping[str, float],
@@ -73,7 +73,7 @@ class Kernel:
 def _pointer(xs: array[int]) -> ctypes.c_void_p: return ctypes.c_void_p(xs.buffer_info()[0])
 
 
-_loaded: dict[str, Callable[..., None]] = {}  # what this process has, by key
+_loaded: dict[str, Callable[..., None]] = {}  # in this process, by key
 _hung: set[Compiler] = set()                  # those that took too long are not called again
 
 
@@ -137,7 +137,7 @@ def _machine() -> str:
 
 
 def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
-    "The library's content. Raises NoKernel with what the compiler says."
+    "The library's content. Raises NoKernel with the compiler's message."
     c, so, log = (scratch / name for name in ('kernel.c', 'kernel.so', 'log'))
     c.write_text(code, encoding='utf-8')
     end = time.monotonic() + TIME_LIMIT
