@@ -76,12 +76,12 @@ def cohorts(work: Work) -> list[Cohort]:
         pairs = p.is_complex()  # its elements are pairs, and then those of the others must be
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
                                     for t in (g, *state)])
-        is_double = any([t.dtype in DOUBLE for t in (p, *state)])
-        dtype = torch.float64 if is_double else torch.float32
-        key = (dtype, is_flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state],
-               *[n[i] for n in counts])
+        dtypes = p.dtype, *[t.dtype for t in state]
+        key = dtypes, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts]
         found.setdefault(key, []).append(i)
-    return [Cohort(work.subset(rows), rows, *key[:2]) for key, rows in found.items()]
+    return [Cohort(work.subset(rows), rows,
+                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)
+            for (dtypes, is_flat, *_), rows in found.items()]
 
 
 def single_blocks(cohort: Cohort) -> Iterator[Block]:
