@@ -23,14 +23,14 @@ def kept(value: Any) -> Tensor:
 
 
 def read(x: Any) -> Any:
-    "The Python number that a state holds, as a 0-dim tensor or as a plain number."
+    "Python's number, of a 0-dim tensor, one of NumPy's, or a plain one."
     return read_all([x])[0]
 
 
 def read_all(xs: Sequence[Any]) -> list[Any]:
     "The Python numbers that many states hold."
     if not torch._C._len_torch_dispatch_stack():
-        return [x.item() if isinstance(x, Tensor) else x for x in xs]
+        return [x.item() if hasattr(x, 'item') else x for x in xs]
     with _disable_current_modes(): return read_all(xs)  # a mode could return a stale value
 
 

@@ -20,7 +20,7 @@ from .catalogue import rule_of
 from .checkpoint import checked, pack, refusal
 from .engines import eager
 from .engines.compiled import Compiled
-from .engines.segments import segments
+from .engines.kernels import segments
 from .engines.shield import shielded
 from .engines.sparse import dense_or_rows
 from .engines.totals import totals

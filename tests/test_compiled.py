@@ -211,7 +211,7 @@ def test_a_step_without_any_gradient():
 
 
 def test_without_torchs_guards(monkeypatch):
-    monkeypatch.setattr(plan, 'guards', None)
+    monkeypatch.setattr(plan, 'TensorGuards', None)
     step_both(*pair(genopt.AdamW), range(9, 15))
 
 

@@ -1,12 +1,11 @@
-"""Kernels on disk: where they are kept, how one is written, and what is checked before one is
-loaded.
+"""Kernels on disk: they are written whole, and checked before they are loaded.
 
-A kernel's file is named `KEY-CHECKSUM.so`. The key says what it was made from; the checksum is
-that of the file itself and is compared before the file is loaded, as loading a damaged library
-can kill the process. A file is written whole or not at all. Nobody but this user can write to it
-or to its folder. See `docs/kernels.md`.
+A kernel's file is named `KEY-CHECKSUM.so`. The key stands for all that it was made from. The
+checksum is that of the file, and is compared before the file is loaded, as loading a damaged
+library can kill the process. Nobody but this user can write to the file or to its folder. See
+`docs/kernels.md`.
 
-Nothing here raises anything but OSError.
+All functions raise OSError, and nothing else.
 """
 from __future__ import annotations
 
@@ -41,7 +40,9 @@ def find(folder: Path, key: str) -> Callable[..., None] | None:
     """
     for path in sorted(folder.glob(f'{key}-*.so')):
         with suppress(OSError):
-            if _is_intact(path, key):
+            status = path.lstat()
+            is_safe = stat.S_ISREG(status.st_mode) and _is_ours(status)
+            if is_safe and path.name == _name(key, path.read_bytes()):
                 with suppress(OSError): os.utime(path)  # it is in use: see `_sweep`
                 return load(path)
         _remove(path)
@@ -52,16 +53,17 @@ def store(content: bytes, scratch: Path, folder: Path, key: str) -> Path:
     "Writes a kernel's file in `scratch`, and moves it to its place when all of it is on the disk."
     beside, path = scratch / 'whole.so', folder / _name(key, content)
     beside.touch(0o600)
-    with beside.open('r+b') as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
+    beside.write_bytes(content)
+    _sync(beside)
     beside.replace(path)
-    with suppress(OSError):  # not every system can do this to a folder
-        descriptor = os.open(folder, os.O_RDONLY)
-        try: os.fsync(descriptor)
-        finally: os.close(descriptor)
+    with suppress(OSError): _sync(folder)  # not every system can do this to a folder
     return path
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try: os.fsync(descriptor)
+    finally: os.close(descriptor)
 
 
 def load(path: Path) -> Callable[..., None]:
@@ -82,12 +84,6 @@ def scratch(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
 
 
 def _name(key: str, content: bytes) -> str: return f'{key}-{hashlib.sha256(content).hexdigest()}.so'
-
-
-def _is_intact(path: Path, key: str) -> bool:
-    status = path.lstat()
-    if not (stat.S_ISREG(status.st_mode) and _is_ours(status)): return False
-    return path.name == _name(key, path.read_bytes())
 
 
 def _remove(path: Path) -> None:
@@ -118,16 +114,16 @@ def folder() -> Path | None:
     xdg = os.environ.get('XDG_CACHE_HOME', '')
     caches = xdg if os.path.isabs(xdg) else '~/.cache'
     given = os.environ.get('GENOPT_CACHE') or os.path.join(caches, 'genopt')
+    place = os.path.expanduser(given)
+    if place.startswith('~'): return None  # there is no home
     with suppress(OSError):
-        place = os.path.expanduser(given)
-        if place.startswith('~'): return None  # there is no home
         path = _absolute(place)
         for p in [*reversed(path.parents), path]:
             if not p.exists(): p.mkdir(0o700, exist_ok=True)
         found = Path(os.path.realpath(path, strict=True))
-        if not _is_private(found): return None
-        _sweep(found)
-        return found
+        if _is_ours(found.stat()) and all(_is_safe(parent.stat()) for parent in found.parents):
+            _sweep(found)
+            return found
     return None
 
 
@@ -135,19 +131,15 @@ def folder() -> Path | None:
 def _absolute(path: str) -> Path: return Path(os.path.abspath(path))
 
 
-def _is_private(folder: Path) -> bool:
-    "True if nobody else can write into the folder, or put another one in its place."
-    if not hasattr(os, 'geteuid'): return True
-    return _is_ours(folder.stat()) and all(_is_safe(parent.stat()) for parent in folder.parents)
-
-
 def _is_ours(status: os.stat_result) -> bool:
+    "True if nobody else can write to the file or folder."
     if not hasattr(os, 'geteuid'): return True
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _is_safe(parent: os.stat_result) -> bool:
-    "True if nobody else can rename what this user has in the folder."
+    "True if nobody else can put another file or folder in the place of this user's."
+    if not hasattr(os, 'geteuid'): return True
     has_own_group = parent.st_gid == parent.st_uid  # a group of this user alone
     others = 0o002 if has_own_group else 0o022
     is_shared = parent.st_mode & others and not parent.st_mode & stat.S_ISVTX

@@ -1,12 +1,12 @@
-"""Kernels by `torch.compile`: for a GPU, and for what the kernels of `native` have no C for.
+"""Kernels by `torch.compile`: for a GPU, and for operations that `operations` has no C for.
 
 A tape becomes a graph over one-dimensional tensors of any length, which are updated in place. Its
-numbers are worked out beforehand, in float64, and go in as one small tensor, so that no value is
+numbers are worked out beforehand, in float64, and passed as one small tensor, so that no value is
 ever part of the code.
 
 torch.compile computes in float32 where the parts ask for 16 bits, unless told not to. So a tape
 with any such number, or with whole numbers, is tried on random tensors before its first use: the
-graph must give what it gives uncompiled.
+compiled graph must return the same as the uncompiled one.
 """
 from __future__ import annotations
 
@@ -46,12 +46,11 @@ class GraphKernel:
             self.compiled = torch.compile(self.graph, dynamic=True, fullgraph=True,
                                           options={'emulate_precision_casts': True})
 
-    def __call__(
-        self,
-        tensors: Mapping[str, Tensor],  # One-dimensional, of one length (at least 2), on one device
-        numbers: Mapping[str, float]    # By name
-    ) -> None:
-        "Raises NoKernel if it cannot run, now and from now on."
+    def __call__(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
+        """Updates one-dimensional tensors of one length, at least 2, on one device.
+
+        Raises NoKernel if it cannot run, now and from now on.
+        """
         if not self.why_not:
             try: return self._run(tensors, numbers)
             except NoKernel as e: self.why_not = str(e)
@@ -61,9 +60,8 @@ class GraphKernel:
         raise NoKernel(self.why_not)
 
     def _run(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
-        env: dict[Ref, Any] = {}
-        for k, ref in self.begin.items():
-            env[ref] = torch.tensor(float(numbers[k]), dtype=torch.float64)
+        env: dict[Ref, Any] = {ref: torch.tensor(float(numbers[k]), dtype=torch.float64)
+                               for k, ref in self.begin.items()}
         for op in self.on_numbers: env[op.out] = _on_numbers(op, env)
         ordered = [tensors[k].detach() for k in self.names]
         values = torch.tensor([env[ref].item() for ref in self.used], dtype=torch.float64)
@@ -72,7 +70,7 @@ class GraphKernel:
         self.compiled(values, *ordered)
 
     def _try(self, values: Tensor, like: list[Tensor]) -> None:
-        "Raises NoKernel if the compiled graph does something else, on random numbers of all sizes."
+        "Raises NoKernel if the compiled graph differs from the plain one, on numbers of all sizes."
         draw = torch.Generator().manual_seed(0)
         def random(t: Tensor) -> Tensor:
             scale = 10 ** torch.randint(-4, 4, (1000,), generator=draw)
@@ -144,7 +142,7 @@ def _call(func: Any, args: list[Any], dtype: torch.dtype, call: Callable[..., An
 
 
 def _filling(op: Op, args: list[Any]) -> Any:
-    "What a factory fills a tensor with."
+    "The value that a factory fills a tensor with."
     return args[int(FILLS[op.name][1])] if FILLS[op.name].startswith('{') else int(FILLS[op.name])
 
 

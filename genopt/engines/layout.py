@@ -1,11 +1,10 @@
 """How tensors are laid out for an engine: in cohorts, and these in blocks.
 
-A *cohort* is what one kernel can run on: parameters whose stats that are numbers (a step count)
-are equal, with the same dtypes and device. If every part treats each element alone, neither
-shapes nor the borders of tensors matter. So a cohort is handed out as *blocks*: a large tensor is
-flattened without a copy and cut; small ones of one shape are stacked, and scattered back when the
-block is done. A block's temporaries stay in the processor's cache; on a GPU, nothing is cut, and
-blocks are few.
+The parameters of a *cohort* can share one kernel: their numbers (a step count), dtypes and device
+are equal. If every part treats each element alone, neither shapes nor the borders of tensors
+matter. So a cohort is handed out as *blocks*: a large tensor is flattened without a copy and cut;
+small ones of one shape are stacked, and scattered back when the block is done. A block's
+temporaries stay in the processor's cache. On a GPU nothing is cut, and blocks are few.
 
 Nothing is kept between steps, so nothing can be out of date.
 """
@@ -23,8 +22,8 @@ from torch.nn import Parameter
 from ..numbers import read_all
 from .work import Work
 
-__all__ = ['Block', 'Cohort', 'PLAIN', 'are_disjoint', 'blocks', 'cohorts', 'is_dense',
-           'real_tensors', 'single_blocks']
+__all__ = ['Block', 'Cohort', 'PLAIN', 'are_aligned', 'are_disjoint', 'blocks', 'cohorts',
+           'in_order_of', 'single_blocks']
 
 CUT = 2**17      # elements of a block on the CPU
 GATHER = 2**13   # a tensor below this is gathered, on the CPU
@@ -46,7 +45,7 @@ class Cohort:
 class Block:
     """Tensors of one shape by name: `param`, `grad`, and stats.
 
-    Some are copies: `scatter` moves what was written to them to its place.
+    Some are copies: `scatter` moves the new values to their places.
     """
     tensors: dict[str, Tensor]
     params: Sequence[Tensor]  # those that have elements in it
@@ -54,7 +53,7 @@ class Block:
     sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors came from
 
     def flattened(self) -> dict[str, Tensor] | None:
-        "Views of one dimension. None if that takes a copy, or there are fewer than two elements."
+        "Views of one dimension. None if these would be copies, or of fewer than two elements."
         tensors = self.tensors.values()
         if self.tensors['param'].numel() < 2: return None
         if not all([t.is_contiguous() and not t.is_neg() for t in tensors]): return None
@@ -77,40 +76,31 @@ def cohorts(work: Work) -> list[Cohort]:
         pairs = p.is_complex()  # its elements are pairs, and then those of the others must be
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
                                     for t in (g, *state)])
-        is_double = any([t.dtype in DOUBLE for t in (p, *state)])
-        dtype = torch.float64 if is_double else torch.float32
-        key = (dtype, is_flat, type(p), p.dtype, g.dtype, p.device, *[t.dtype for t in state],
-               *[n[i] for n in counts])
+        dtypes = p.dtype, *[t.dtype for t in state]
+        key = dtypes, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts]
         found.setdefault(key, []).append(i)
-    return [Cohort(work.subset(rows), rows, *key[:2]) for key, rows in found.items()]
-
-
-def real_tensors(work: Work) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Each parameter, and its tensors by name in their own shape.
-
-    Complex numbers are pairs of reals, as in torch.
-    """
-    for i, p in enumerate(work.params):
-        tensors = work.tensors(i)
-        if p.is_complex():
-            grad = tensors['grad'].resolve_conj()  # what is written to is no copy
-            tensors = {k: torch.view_as_real(t) if t.is_complex() else t
-                       for k, t in {**tensors, 'grad': grad}.items()}
-        yield p, tensors
+    return [Cohort(work.subset(rows), rows,
+                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)
+            for (dtypes, is_flat, *_), rows in found.items()]
 
 
 def single_blocks(cohort: Cohort) -> Iterator[Block]:
-    "A block for each parameter."
-    places = cohort.work.places or range(len(cohort.work.params))
-    for (p, tensors), place in zip(real_tensors(cohort.work), places):
-        yield Block(tensors, [p], place)
+    """A block for each parameter, with its tensors in their own shape.
+
+    Complex numbers are pairs of reals, as in torch.
+    """
+    work = cohort.work
+    for i, p in enumerate(work.params):
+        tensors = work.tensors(i)
+        if p.is_complex():
+            tensors['grad'] = tensors['grad'].resolve_conj()  # the others are written to
+            tensors = {k: torch.view_as_real(t) if t.is_complex() else t
+                       for k, t in tensors.items()}
+        yield Block(tensors, [p], work.places[i])
 
 
-def blocks(
-    cohort: Cohort,
-    cut: bool=True  # Cut large tensors? Only on the CPU
-) -> Iterator[Block]:
-    """The cohort's elements in blocks.
+def blocks(cohort: Cohort, cut: bool=True) -> Iterator[Block]:
+    """The cohort's elements in blocks. Large tensors are cut, on the CPU, unless `cut` is False.
 
     Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten
     without a copy is a block in its own shape.
@@ -142,15 +132,23 @@ def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Tensors with gaps, or in different orders, stay as they are.
     """
-    p, grad = tensors['param'], tensors['grad']
-    if all([t.is_contiguous() for t in tensors.values()]):
-        return {k: t.view(-1) for k, t in tensors.items()}
-    if not is_dense(p): return tensors
-    if grad.stride() != p.stride():
-        copy = torch.empty_strided(p.shape, p.stride(), dtype=grad.dtype, device=p.device)
-        tensors = {**tensors, 'grad': copy.copy_(grad)}
-    if any(t.stride() != p.stride() for t in tensors.values()): return tensors
+    if not is_dense(p := tensors['param']): return tensors
+    tensors = {**tensors, 'grad': in_order_of(p, tensors['grad'])}
+    if not are_aligned([*tensors.values()]): return tensors
     return {k: t.as_strided((t.numel(),), (1,)) for k, t in tensors.items()}
+
+
+def in_order_of(param: Tensor, grad: Tensor) -> Tensor:
+    "The gradient with its elements where its parameter, which is dense, has them: or a copy."
+    if are_aligned([param, grad]) and not grad.is_neg() and not grad.is_conj(): return grad
+    return torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+
+
+def are_aligned(tensors: Sequence[Tensor]) -> bool:
+    "True if tensors of one shape fill their memory, all with their elements in the same order."
+    if all([t.is_contiguous() for t in tensors]): return True
+    first = tensors[0]
+    return is_dense(first) and all([t.stride() == first.stride() for t in tensors])
 
 
 def is_dense(x: Tensor) -> bool:
@@ -163,7 +161,7 @@ def is_dense(x: Tensor) -> bool:
 
 
 def _gather(alike: list[Block]) -> Iterator[Block]:
-    "One block of several, unless they share memory: then one has to see what the other has done."
+    "Several blocks as one, unless they share memory: then each must see the other's result."
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
     written = [t for k, column in columns.items() if k != 'grad' for t in column]
     read = {g.data_ptr(): g for g in columns['grad']}  # two parameters may have the same gradient

@@ -1,9 +1,9 @@
 """Loops in C: a tape written out as one loop, which `toolchain` compiles and keeps on disk.
 
 One call runs the loop over any number of tensors of any length: it is given a table of addresses,
-so tensors stay where they are and nothing is copied. What does not change from element to element
-is computed once, before the loop, in the precision that Python would have used. The threads share
-out all elements evenly, whatever tensor they are in.
+so tensors stay where they are and nothing is copied. Results that are the same for all elements
+are computed once, before the loop, in the precision that Python would have used. The threads share
+all elements evenly, whatever tensor they are in.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ['Column', 'source']
 
 
 class Column(NamedTuple):
-    "One of a kernel's tensors: what its elements are read as, and what is written to them."
+    "One of a kernel's tensors, the value read from its elements, and the one written to them."
     dtype: torch.dtype
     begin: Ref | None
     end: Ref | None
@@ -65,8 +65,7 @@ void run(int64_t count, const int64_t *sizes, char *const *table, const double *
 def source(tape: Tape, columns: Sequence[Column]) -> str:
     "The kernel in C. Raises Untranslatable for an operation or a dtype that has no C."
     for c in columns:
-        if c.dtype not in TYPES:
-            raise Untranslatable(f'there is no C for {str(c.dtype).removeprefix("torch.")}')
+        if c.dtype not in TYPES: raise Untranslatable(f'there is no C for {c.dtype}')
     lines = [PREAMBLE, *_vector_math({op.name for op in tape.ops}),
              'static inline void loop(char *const *t, int64_t count, int64_t a, int64_t b, '
              'const double *x)\n{']
@@ -89,10 +88,7 @@ def source(tape: Tape, columns: Sequence[Column]) -> str:
 
 def _vector_math(used: set[str]) -> list[str]:
     "Declarations of functions that glibc has for whole vectors."
-    lines = []
     if 'sigmoid' in used: used = used | {'exp'}
-    for name in sorted(used & {*VECTOR}):
-        for f, T in (('f', 'float'), ('', 'double')):
-            args = ', '.join([T] * VECTOR[name])
-            lines.append(f'__attribute__((simd("notinbranch"))) {T} {name}{f}({args});')
+    lines = [f'__attribute__((simd("notinbranch"))) {T} {name}{f}({", ".join([T] * VECTOR[name])});'
+             for name in sorted(used & {*VECTOR}) for f, T in (('f', 'float'), ('', 'double'))]
     return ['#ifdef VECTOR_MATH', *lines, '#endif'] if lines else []

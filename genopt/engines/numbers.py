@@ -2,14 +2,14 @@
 numbers.
 
 Among themselves they are computed as Python does. Where one meets a tensor, torch is called with
-a plain number in its place, a token that the recorder knows again. So torch takes the way that it
-takes in the plain engine: the same operations, promotions and errors.
+a plain number in its place, a token that the recorder knows again. So torch does the same as in the
+plain engine, with the same promotions and errors.
 """
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 __all__ = ['ASKS_NUMBER', 'Decides', 'Numbers', 'Unrecordable']
 
 
-class Unrecordable(RuntimeError): "What a part did, and what to write instead."
-class Decides(Unrecordable): "It asks for the value of a plain number."
-
-
-class Recorder(Protocol):
-    "What writes down the operations."
-    plain: set[int]   # tensors that stand for plain numbers, by id
-    seen: set[float]  # tokens that reached an operation
-    def token(self, number: Tensor) -> float: "A plain number that stands for `number` in one call."
+class Unrecordable(RuntimeError): "Says what a part did, and what to write instead."
+class Decides(Unrecordable): "A part asks for the value of a plain number."
 
 
 ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float` ...), '
@@ -50,9 +43,11 @@ ASKING = {*('__bool__ __float__ __int__ __index__ __format__ __repr__ __array__ 
 
 class Numbers(TorchFunctionMode):
     "Lets 0-dim tensors stand where the parts have plain numbers."
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.recorder = recorder
+        self.plain: set[int] = set()           # tensors that stand for plain numbers, by id
+        self.tokens: dict[float, Tensor] = {}  # the tensor that a plain number stands for in a call
+        self.seen: set[float] = set()          # tokens that reached an operation
 
     def __torch_function__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         kwargs, name = kwargs or {}, getattr(func, '__name__', '')
@@ -70,7 +65,7 @@ class Numbers(TorchFunctionMode):
         if name in ('tensor', 'as_tensor', 'asarray') and len(args) == 1: func = torch.scalar_tensor
         return self._with_tokens(func, args, kwargs, others)
 
-    def _is_plain(self, x: Any) -> bool: return id(x) in self.recorder.plain
+    def _is_plain(self, x: Any) -> bool: return id(x) in self.plain
 
     def _among_numbers(self, operate: Any, *args: Any) -> Tensor:
         "Python's arithmetic, in float64."
@@ -80,20 +75,21 @@ class Numbers(TorchFunctionMode):
         if operate is operator.truediv and not isinstance(args[0], Tensor):  # torch: 1 / x * number
             args = torch.scalar_tensor(args[0], dtype=torch.float64), args[1]
         out: Tensor = operate(*args)
-        self.recorder.plain.add(id(out))
+        self.plain.add(id(out))
         return out
 
     def _with_tokens(self, func: Any, args: Any, kwargs: Any, others: Sequence[Tensor]) -> Any:
         "The call with a plain number for each tensor that stands for one."
         if any(not x.is_floating_point() and x.dtype != torch.bool for x in others):
             raise Decides(WHOLE_NUMBERS)
-        tokens: set[float] = set()
-        def plain(x: Any) -> Any:
+        first = len(self.tokens)
+        def token(x: Any) -> Any:
             if not self._is_plain(x): return x
-            tokens.add(token := self.recorder.token(x.double() if x.dtype == torch.bool else x))
-            return token
-        out = func(*tree_map(plain, args), **tree_map(plain, kwargs))
-        if not tokens <= self.recorder.seen: raise Decides(ASKS_NUMBER)
+            number = .7310585786300049 + 1e-7 * len(self.tokens)
+            self.tokens[number] = x.double() if x.dtype == torch.bool else x
+            return number
+        out = func(*tree_map(token, args), **tree_map(token, kwargs))
+        if not self.seen.issuperset([*self.tokens][first:]): raise Decides(ASKS_NUMBER)
         return out
 
 

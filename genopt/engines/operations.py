@@ -1,10 +1,10 @@
-"""Operations of torch as lines of C. They compute what torch computes on a CPU, to the bit where
-that is exact.
+"""Torch operations as lines of C. The results are those of torch on a CPU, bit for bit where it
+computes exactly.
 
 Numbers of 16 bits are kept as floats, and rounded after every operation, as in torch. Whole
-numbers wrap around. Where C leaves a result open (a float out of an integer's range), torch is
-asked for it. An operation that is not in the tables, or not for its dtype, raises Untranslatable,
-and is compiled in another way.
+numbers wrap around. Where C leaves a result open (a float out of an integer's range), it is read
+off torch. An operation that is not in the tables, or not for its dtype, raises Untranslatable, and
+is compiled by torch.compile (`inductor`).
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ['FILLS', 'OPS', 'SAME', 'TRUTH', 'TYPED', 'TYPES', 'Untranslatable', 
            'read', 'type_of', 'write']
 
 
-class Untranslatable(NoKernel): "There is no C for an operation, or not for this dtype."
+class Untranslatable(NoKernel): "An operation has no C, or none for this dtype."
 
 
 FLOATS, HALVES = (torch.float32, torch.float64), (torch.bfloat16, torch.float16)
@@ -199,7 +199,7 @@ def _cast(x: str, old: torch.dtype, new: torch.dtype) -> str:
 
 @lru_cache
 def _outside(dtype: torch.dtype) -> list[str]:
-    "What torch makes of floats out of an integer's range: too small, too large, NaN."
+    "The whole numbers to which torch converts floats out of range: too small, too large, NaN."
     special = torch.tensor([-torch.inf, torch.inf, torch.nan])
     values = special.repeat_interleave(64).to(dtype)[::64]  # as vectors are converted
     return [_whole_number(v, dtype) for v in values.tolist()]
@@ -217,7 +217,7 @@ def _stored(dtype: torch.dtype, x: str) -> str:
 
 
 def read(dtype: torch.dtype, x: str) -> str:
-    "The value of what stands in memory."
+    "The value of an element in memory."
     if dtype == torch.bfloat16: return f'from_bf16({x})'
     return f'(float)({x})' if dtype == torch.float16 else x
 

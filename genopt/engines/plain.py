@@ -41,11 +41,11 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
     param, grad = old['param'], -old['grad'] if work.climb else old['grad']
     state = {k: old[k] for k in composition.tensor_stats}
     change, new = composition.update(param, grad, state, {**numbers, 'place': work.places[i]})
-    new = {k: new[k].clone() for k in composition.tensor_stats}  # it may be what a part has read
+    new = {k: new[k].clone() for k in composition.tensor_stats}  # it may be an argument
     for k, value in {**new, 'param': param + change}.items(): tensors[k].copy_(value)
 
 
 def _dtype(written: list[Tensor]) -> torch.dtype:
-    "What a step is computed in. Lower precision is rounded once, when the results are written."
+    "The dtype of the computation. Lower precision is rounded once, when the results are written."
     double = any(t.dtype == torch.float64 for t in written)
     return torch.float64 if double else torch.float32

@@ -1,20 +1,20 @@
-"""Which operations of torch treat each element alone: those that torch tags so, copies, and a few
+"""Torch operations that treat each element alone: those that torch tags so, copies, and a few
 others.
 
-Only then does an element's new value depend on nothing but what stands at its own place, and only
-then may an engine cut tensors or join them. The decision is made per call, at torch's dispatcher.
+With these alone, an element's new value depends only on the elements at its own place, so an
+engine may cut tensors or join them. The decision is made per call, at torch's dispatcher.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 __all__ = ['why_not_pointwise']
 
-# What torch does not tag, though each element stays alone; a final `_` (in place) is left off
+# Not tagged by torch, though each element stays alone; a final `_` (in place) is left off
 COPIES = {*('alias alias_copy clone contiguous copy detach detach_copy fill lift lift_fresh '
             'lift_fresh_copy to _to_copy zero').split()}
 FACTORIES = {*('empty empty_like empty_strided full full_like new_empty new_empty_strided new_full '
@@ -26,20 +26,19 @@ UNTAGGED = COPIES | FACTORIES | VIEWS | OTHERS
 SPELLED = dict(_local_scalar_dense='item', lift_fresh='tensor', linalg_vector_norm='norm')
 
 
-def why_not_pointwise(
-    func: Any,  # The operation as the dispatcher sees it, such as torch.ops.aten.add.Tensor
-    args: Any,  # All that it was given: tensors, and lists, tuples and dicts of them
-    out: Any    # What it returned
-) -> str:       # '' if it treats each element alone; else its name, for an error
-    """Why an operation does not treat each element alone.
+def why_not_pointwise(func: Any, args: Any, out: Any) -> str:
+    """The name of an operation that does not treat each element alone, for an error; else ''.
+
+    `func` is the operation as the dispatcher sees it, such as torch.ops.aten.add.Tensor, `args`
+    all that it was given, in lists, tuples and dicts, and `out` what it returned.
 
     A tensor of no dimensions is a number, the same for all elements. Operations on such numbers
     alone are free. Every other tensor must have as many elements as the result, or only one: it is
     neither summed nor broadcast. Random numbers are refused, as they depend on an element's place.
     """
     name = func._schema.name.partition('::')[2]
-    tensors = [t for t in _tensors(args) if t.dim()]
-    outs = [*_tensors(out)]
+    tensors = [t for t in tree_leaves(args) if isinstance(t, Tensor) and t.dim()]
+    outs = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
     one_by_one = (_is_tagged(func) or name.removesuffix('_') in UNTAGGED
                   or not tensors and all(not t.dim() for t in outs))
     aligned = all(t.numel() in (1, o.numel()) and o.dim() for t in tensors for o in outs)
@@ -57,10 +56,3 @@ def _is_tagged(func: Any) -> bool:
     packet = getattr(torch.ops.aten, name, None) if func.namespace == 'aten' else None
     if packet is None or name in ('max', 'min'): return False  # of one tensor, they reduce it
     return any(torch.Tag.pointwise in getattr(packet, form).tags for form in packet.overloads())
-
-
-def _tensors(x: Any) -> Iterator[Tensor]:
-    if isinstance(x, Tensor): yield x
-    elif isinstance(x, (list, tuple)):
-        for one in x: yield from _tensors(one)
-    elif isinstance(x, dict): yield from _tensors([*x.values()])

@@ -1,5 +1,4 @@
-"""Ctrl-C waits for the end of a step, so that it leaves no parameter with half of one.
-"""
+"Ctrl-C waits for the end of a step, so that it leaves no parameter with half of one."
 from __future__ import annotations
 
 import signal
@@ -7,19 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 __all__ = ['exposed', 'shielded']
 
 
-class Shield(NamedTuple):
-    "The handler of interrupts for now, the usual one, and the interrupts that came."
-    wait: Callable[[int, FrameType | None], None]
-    usual: Callable[..., Any]
-    came: list[tuple[int, FrameType | None]]
+Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-
-_shields: list[Shield] = []  # of the main thread, which alone is told of an interrupt
+# Of the main thread, which alone is told of an interrupt: the handler for now, the usual one, and
+# the interrupts that came
+_shields: list[tuple[Handler, Handler, list[tuple[int, FrameType | None]]]] = []
 
 
 @contextmanager
@@ -34,7 +30,7 @@ def shielded() -> Iterator[None]:
         if came: signal.signal(signal.SIGINT, usual)
         came.append((number, frame))
         if len(came) > 1: usual(number, frame)
-    _shields.append(Shield(wait, usual, came))
+    _shields.append((wait, usual, came))
     signal.signal(signal.SIGINT, wait)
     try: yield
     finally:
@@ -46,7 +42,7 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def exposed() -> Iterator[None]:
-    "Lets interrupts through within a shielded block, for what takes long and changes no tensor."
+    "Lets interrupts through within a shielded block, for slow work that changes no tensor."
     if not _shields or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,10 +1,10 @@
 """Sparse gradients, as `torch.nn.Embedding(sparse=True)` makes them.
 
-If the parts treat each element alone, a step can be of those rows alone that the gradient
-touches: they are gathered from the parameter and its state, an engine steps them as if they were
-all there is, and they are put back. That is the same as a dense step if an untouched row would
-have stayed where it is (SGD, Adagrad), which is tried out. A part may also declare that it wants
-it so (`lazy`, which makes SparseAdam of Adam), or that it wants the gradient dense.
+If the parts treat each element alone, a step can move only the rows that the gradient touches.
+They are gathered from the parameter and its state, stepped by an engine as if there were no
+others, and put back. The result is that of a dense step if a row without a gradient stays where it
+is (SGD, Adagrad), which is tried out. A part may also ask for this (`lazy`, which turns Adam into
+SparseAdam), or for a dense gradient.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ['Rows', 'dense_or_rows']
 
 
 class Rows(NamedTuple):
-    "The touched rows of parameters, gathered. They are others in every step, so `eager` runs them."
+    "The touched rows of parameters, gathered. They change in every step, so `eager` runs them."
     work: Work
     origins: list[tuple[Tensor, dict[str, Any], tuple[Tensor, ...]]]  # parameter, state, which rows
 
@@ -37,9 +37,9 @@ class Rows(NamedTuple):
 
 
 def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
-    """Work with dense gradients, and the rows of parameters with sparse ones, which it leaves out.
+    """The work on dense gradients, and the rows that sparse ones touch.
 
-    Raises TypeError if its parts do not take sparse gradients.
+    Raises TypeError if the parts do not take sparse gradients.
     """
     sparse = [i for i, g in enumerate(work.grads) if g.layout != torch.strided]
     if not sparse: return work, None
@@ -48,17 +48,13 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
         if not how or work.grads[i].layout != torch.sparse_coo: raise _refusal(work, work.params[i])
     if how == 'dense':
         return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
-    params, grads, states, origins = [], [], [], []
-    for i in sparse:
-        p, g, state = work.params[i], work.grads[i].coalesce(), work.states[i]
-        at = tuple(g.indices())
-        params.append(p[at])
-        grads.append(g.values())
-        states.append({k: read(state[k]) if part.is_number else state[k][at]
-                       for k, part in c.stats.items()})
-        origins.append((p, state, at))
+    grads = [work.grads[i].coalesce() for i in sparse]
+    origins = [(work.params[i], work.states[i], tuple(g.indices())) for i, g in zip(sparse, grads)]
+    params = [p[at] for p, _, at in origins]
+    states = [{k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()}
+              for _, state, at in origins]
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
-    rows = replace(work, params=params, grads=grads, states=states, plans={},
+    rows = replace(work, params=params, grads=[g.values() for g in grads], states=states, plans={},
                    places=[work.places[i] for i in sparse],
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
@@ -66,7 +62,7 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
 
 
 def _how(work: Work) -> str:
-    "What becomes of a sparse gradient: 'rows', 'dense', or '' if it cannot be taken."
+    "How sparse gradients are taken: as 'rows', made 'dense', or '' for not at all."
     composition = work.composition
     elementwise = composition.elementwise and not composition.totals
     if wish := next((p.sparse for p in composition.ordered if p.sparse), ''):

@@ -1,15 +1,13 @@
-"""A tape: what a composition does to one element, written down by running its parts once.
+"""A tape: the operations of a composition on one element, recorded by running its parts once.
 
-The parts run on a few real numbers while every operation of torch's that they call is recorded: its
+The parts run on a few real numbers, and every torch operation that they call is recorded: its
 name, its arguments and the dtype of its result. Hyperparameters and scalars are 0-dim tensors of
-float64 on the tape, so the recording holds for all their values. Among themselves they are computed
-as Python does; where one meets a tensor, torch is called with a plain number in its place, and so
-does exactly what it does in the plain engine.
+float64 on the tape (`numbers`), so the recording holds for all their values.
 
-What cannot be recorded is an error that names the part and its line: Python that asks for the value
-of a tensor (`if`, `.item()`), writing into one, and operations that do not treat each element
-alone. Python that asks for the value of a number (`if count > 1`, `math.sqrt`) is another error,
-`DecidesByNumbers`: such a part can still run as it is.
+A part cannot be recorded if it asks for the value of a tensor (`if`, `.item()`), writes into one,
+or calls an operation that does not treat each element alone. The error names the part and its
+line. A part that asks for the value of a number (`if count > 1`, `math.sqrt`) raises
+`DecidesByNumbers`: it can still run as it is.
 """
 from __future__ import annotations
 
@@ -54,30 +52,31 @@ class Op(NamedTuple):
     func: Any
     args: tuple[Any, ...]
     out: Ref
-    among: torch.dtype  # what its first two arguments are promoted to: comparisons happen in it
+    among: torch.dtype  # for comparisons: its first two arguments are promoted to it
 
     @property
     def name(self) -> str: return str(self.func._schema.name.removeprefix('aten::'))
 
 
 class Tape(NamedTuple):
-    "Operations in order; where the values they begin with come from, and which the results are."
+    "Operations in order, the values that they begin with, and their results."
     ops: list[Op]
     tensors: dict[str, Ref]
     numbers: dict[str, Ref]
     results: dict[str, Ref]
 
 
-def record(
-    parts: Iterable[Part],               # Tensor parts of a composition, in order
-    tensors: Mapping[str, torch.dtype],  # What they begin with, and the dtypes it is computed in
-    numbers: Iterable[str],              # Hyperparameters, scalars, and stats that are numbers
-    results: Sequence[str],              # What is wanted of what they make, `new_param` too
-    maximize: bool=False                 # True to climb instead of descending
-) -> Tape:
-    "Runs `parts` once. Raises PartError for what cannot be recorded, and DecidesByNumbers."
-    recorder = _Recorder()
-    plain = Numbers(recorder)
+def record(parts: Iterable[Part], tensors: Mapping[str, torch.dtype], numbers: Iterable[str],
+           results: Sequence[str], climb: bool=False) -> Tape:
+    """Runs a composition's tensor parts, or some of them in a row, once.
+
+    `tensors` has the names of those that they begin with, and the dtypes that these are computed
+    in; `numbers` names hyperparameters, scalars, and stats that are numbers; `results` names the
+    tensors that are wanted, made by the parts or `new_param`. Raises PartError for a part that
+    cannot be recorded, and its subclass DecidesByNumbers.
+    """
+    plain = Numbers()
+    recorder = _Recorder(plain)
 
     def run(part: Part, env: Mapping[str, Any]) -> Any:
         try:
@@ -86,8 +85,9 @@ def record(
                               **{k: env[n] for k, n in part.keywords})
             if isinstance(out, Tensor): recorder.ref(out)
         except Exception as e:
-            why = f'`{part.label}` cannot be compiled{_line(part, e)}: {_why(e)}'
-            raise (DecidesByNumbers(why, part) if isinstance(e, Decides) else PartError(why)) from e
+            why = e if isinstance(e, Unrecordable) else f'{type(e).__name__}: {e}'
+            text = f'`{part.label}` cannot be compiled{_line(part, e)}: {why}'
+            raise DecidesByNumbers(text, part) if isinstance(e, Decides) else PartError(text) from e
         if not part.switch: return out
         return torch.where(env[part.switch] == 0, part.nothing(out, env), out)
 
@@ -97,10 +97,10 @@ def record(
                    for k, dtype in tensors.items()})
         env |= {k: torch.tensor(.5 + .01 * i, dtype=torch.float64) for i, k in enumerate(numbers)}
         begin = {k: recorder.add(v) for k, v in env.items()}
-        recorder.begun = len(begin)
-        recorder.plain |= {id(v) for k, v in env.items() if k not in tensors}
+        recorder.fixed |= {*map(id, env.values())}
+        plain.plain |= {id(v) for k, v in env.items() if k not in tensors}
         with recorder:
-            if maximize: env['grad'] = -env['grad']
+            if climb: env['grad'] = -env['grad']
             if 'grad' in env: env.setdefault('raw_grad', env['grad'])
             walk(parts, env, run)
             made = {k: recorder.ref(env[k]) for k in results}
@@ -115,22 +115,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @classmethod
     def _should_skip_dynamo(cls) -> bool: return False  # or torch would import its compiler
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Numbers) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers = numbers
         self.ops: list[Op] = []
-        self.plain: set[int] = set()          # tensors that stand for plain numbers, by id
-        self.tokens: dict[float, Ref] = {}    # what a plain number in a call of torch's stands for
-        self.seen: set[float] = set()         # tokens that reached an operation
-        self.begun = 0                        # how many values there were at first
         self._refs: dict[int, Ref] = {}
-        self._alive: list[Tensor] = []        # so that no id is used twice
-        self._shared: set[int] = set()        # what shares its memory with another, by id
-        self._count = 0
+        self._alive: list[Tensor] = []  # so that no id is used twice
+        self.fixed: set[int] = set()    # tensors that were given or share memory, by id
 
     def add(self, x: Tensor) -> Ref:
         self._alive.append(x)
-        self._count += 1
-        ref = self._refs[id(x)] = Ref(self._count, x.dtype, not x.dim())
+        ref = self._refs[id(x)] = Ref(len(self._alive), x.dtype, not x.dim())
         return ref
 
     def ref(self, x: Tensor) -> Ref:
@@ -139,27 +134,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                                'stat or a hyperparameter')
         return self._refs[id(x)]
 
-    def token(self, number: Tensor) -> float:
-        "A plain number that stands for `number` in one call."
-        token = .7310585786300049 + 1e-7 * len(self.tokens)
-        self.tokens[token] = self.ref(number)
-        return token
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         schema, kwargs = func._schema, kwargs or {}
         name = schema.name.removeprefix('aten::')
         if name == '_local_scalar_dense': raise Decides(ASKS_NUMBER)  # elements stay on the tape
         out = func(*args, **kwargs)
         if why := why_not_pointwise(func, (args, kwargs), out):
-            raise Unrecordable(NOT_ALONE.format(why))
+            raise Unrecordable(f'`{why}` does not treat each element alone: say `whole=True`, and '
+                               'the part runs as it is')
         if not isinstance(out, Tensor) or out.shape not in ((), (SIZE,)):
             raise Unrecordable(f'`{name}` does not return one tensor of the same shape: say '
                                '`whole=True`, and the part runs as it is')
         if schema.is_mutable:  # of a tensor that the part made itself, the result is a new value
             new = name.removesuffix('_')
             func = getattr(getattr(torch.ops.aten, new, None), func._overloadname, None)
-            is_own = out is args[0] and id(out) not in self._shared
-            if not is_own or self.ref(out).place <= self.begun or func is None:
+            if out is not args[0] or id(out) in self.fixed or func is None:
                 raise Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
                                    f'`{new}` does')
             tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
@@ -169,7 +158,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             schema = func._schema
         elif any(r.alias_info for r in schema.returns):  # a view
             self._alive.append(args[0])
-            self._shared |= {id(args[0]), id(out)}
+            self.fixed |= {id(args[0]), id(out)}
         by_name = {**dict(zip((a.name for a in schema.arguments), args)), **kwargs}
         given = [by_name.get(a.name, a.default_value if a.has_default_value() else None)
                  for a in schema.arguments]
@@ -181,25 +170,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _written(self, x: Any) -> Any:
         "An argument as it stands on the tape."
         if isinstance(x, Tensor): return self.ref(x)
-        if type(x) is not float or x not in self.tokens: return x
-        self.seen.add(x)
-        return self.tokens[x]
+        if type(x) is not float or x not in self.numbers.tokens: return x
+        self.numbers.seen.add(x)
+        return self.ref(self.numbers.tokens[x])
 
 
 def _meet(given: Sequence[Any], otherwise: torch.dtype) -> torch.dtype:
-    "What torch promotes the first two arguments to."
+    "The dtype to which torch promotes the first two arguments."
     values = [x for x in given[:2] if isinstance(x, (Tensor, bool, int, float))]
     if not any(isinstance(x, Tensor) for x in values): return otherwise
     return torch.result_type(values[0], values[-1])
-
-
-# -- sentences -------------------------------------------------------------------------------------
-
-NOT_ALONE = '`{}` does not treat each element alone: say `whole=True`, and the part runs as it is'
-
-
-def _why(e: BaseException) -> str:
-    return str(e) if isinstance(e, Unrecordable) else f'{type(e).__name__}: {e}'
 
 
 def _line(part: Part, e: BaseException) -> str:

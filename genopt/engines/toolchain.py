@@ -1,9 +1,9 @@
 """From C to a kernel: a source is compiled by the machine's C compiler, kept on disk (`cache`),
 and loaded.
 
-A kernel is known by a hash of its source, the compiler, the processor and the versions of torch
-and genopt. All of the mathematics is in the source, so a changed part is another kernel. Whatever
-goes wrong ends as NoKernel, in a sentence.
+The key of a kernel is a hash of its source, the compiler, the processor and the versions of torch
+and genopt. All of the mathematics is in the source, so a changed part makes another kernel. Every
+failure is raised as NoKernel, in one sentence.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NONE = array('Q')  # no addresses
 TIME_LIMIT = 60  # seconds for compiling one kernel, in all of the ways above
 
 
-class NoKernel(RuntimeError): "There is no kernel for the CPU; the message says why."
+class NoKernel(RuntimeError): "A kernel cannot be made; the message says why."
 
 
 class Compiler(NamedTuple):
@@ -54,17 +54,16 @@ class Compiler(NamedTuple):
 class Kernel:
     "A loop over the elements of many tensors."
     def __init__(self, code: str, numbers: Sequence[str]):
-        self.numbers = list(numbers)  # what it is called with, by name
+        self.numbers = list(numbers)  # the names of its arguments
         self._run = build(code)
 
-    def __call__(
-        self,
-        sizes: array[int],            # Each tensor's number of elements
-        table: array[int],            # Their addresses, one column after another
-        values: Mapping[str, float],  # `numbers` by name, and others
-        at: array[int]=NONE,          # Addresses of the tensors' counts, likewise
-        new: bytes=b''                # The counts' new values, of 8 bytes each; none: they stay
-    ) -> None:
+    def __call__(self, sizes: array[int], table: array[int], values: Mapping[str, float],
+                 at: array[int]=NONE, new: bytes=b'') -> None:
+        """Runs it on tensors of these sizes (numbers of elements), with values of `numbers`.
+
+        `table` has the addresses of the tensors, one column after another, and `at` those of their
+        counts. `new` are the counts' new values, of 8 bytes each. If it is empty, they stay.
+        """
         x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
         self._run(ctypes.c_int64(len(sizes)), _pointer(sizes), _pointer(table), x,
                   torch.get_num_threads(),
@@ -74,7 +73,7 @@ class Kernel:
 def _pointer(xs: array[int]) -> ctypes.c_void_p: return ctypes.c_void_p(xs.buffer_info()[0])
 
 
-_loaded: dict[str, Callable[..., None]] = {}  # what this process has, by key
+_loaded: dict[str, Callable[..., None]] = {}  # in this process, by key
 _hung: set[Compiler] = set()                  # those that took too long are not called again
 
 
@@ -92,7 +91,7 @@ def build(code: str) -> Callable[..., None]:
 
 
 def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Callable[..., None]:
-    "Compiles into the folder; without one, or if that fails, into a temporary one, soon removed."
+    "Compiles in the folder; if there is none, or that fails, in a temporary one."
     reasons = []
     for place in dict.fromkeys([folder, None]):
         try:
@@ -126,7 +125,7 @@ def _compiler() -> Compiler:
 
 @lru_cache
 def _machine() -> str:
-    "The processor, and the versions of what makes kernels."
+    "The processor, the versions of torch and genopt, and the flags."
     from .. import __version__
     try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace').splitlines()
     except OSError: lines = []
@@ -138,16 +137,17 @@ def _machine() -> str:
 
 
 def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
-    "The library's content. Raises NoKernel with what the compiler says."
-    if compiler in _hung: raise _too_slow(compiler)
+    "The library's content. Raises NoKernel with the compiler's message."
     c, so, log = (scratch / name for name in ('kernel.c', 'kernel.so', 'log'))
     c.write_text(code, encoding='utf-8')
     end = time.monotonic() + TIME_LIMIT
     for way in WAYS:
+        if compiler in _hung: break
         failed = _run(compiler, [*FLAGS, str(c), '-o', str(so), *way, '-lm'], log, end)
         said = log.read_text(encoding='utf-8', errors='replace')
         if so.is_file() and not failed: break
     it = f'the C compiler `{compiler.name}`'
+    if compiler in _hung: raise NoKernel(f'{it} was stopped, as it took more than {TIME_LIMIT} s')
     if failed: raise NoKernel(f'{it} failed: {_first_error(said)[:300]}')
     if not so.is_file(): raise NoKernel(f'{it} says that it succeeded, but wrote no file')
     content = so.read_bytes()
@@ -162,7 +162,7 @@ def _first_error(said: str) -> str:
 
 
 def _run(compiler: Compiler, arguments: list[str], log: Path, end: float) -> int:
-    "Runs the compiler, in a session of its own: Ctrl-C comes only to us. Returns its exit status."
+    "The compiler's exit status. It runs in a session of its own, so Ctrl-C comes only to us."
     env = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(log.parent)}  # it leaves nothing elsewhere
     with log.open('wb') as output:
         try:
@@ -173,16 +173,10 @@ def _run(compiler: Compiler, arguments: list[str], log: Path, end: float) -> int
             why = f'the C compiler `{compiler.name}` does not start: {e.strerror}'
             raise NoKernel(why) from None
     try: return process.wait(max(end - time.monotonic(), 0))
-    except subprocess.TimeoutExpired:
-        _hung.add(compiler)
-        raise _too_slow(compiler) from None
+    except subprocess.TimeoutExpired: _hung.add(compiler)
     finally:
         if process.returncode is None: _kill(process)
-
-
-def _too_slow(compiler: Compiler) -> NoKernel:
-    return NoKernel(f'the C compiler `{compiler.name}` was stopped, '
-                    f'as it took more than {TIME_LIMIT} s')
+    return 1
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -1,64 +1,59 @@
 """Totals: numbers summed over all parameters, of all groups, before any parameter moves.
 
-Parts are pure, so what a total needs of the parts before it is computed for its sake, and thrown
-away.
+A total may read the results of the parts before it. Parts are pure, so these are run for the
+total's sake, and their results are thrown away.
 """
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..contract import PartError
-from .layout import cohorts, real_tensors
+from .eager import as_computed, located, numbers_of
+from .layout import cohorts, single_blocks
 from .work import Work
 
 __all__ = ['totals']
 
 
 def totals(work: Sequence[Work]) -> dict[str, float]:
-    "Each total by name. It is over those groups whose parts read it."
+    "Each total by name, over the groups whose parts read it."
     found: dict[str, float] = {}
     waiting = dict.fromkeys(k for w in work for k in w.composition.totals)
     while waiting:
-        name = next(k for k in waiting if not any(_must_wait(w, k, waiting) for w in work))
+        name = next(k for k in waiting if not any(p.out in waiting for w in work
+                                                  for p in w.composition.before.get(k, ())))
         del waiting[name]
-        shares = [s for w in work if name in w.composition.totals for s in _shares(w, name, found)]
+        shares = [s for w in work if name in w.composition.totals
+                  for s in _shares(replace(w, hypers=w.hypers | found), name)]
         found[name] = sum(torch.stack(group).double().sum().item() for group in _alike(shares))
     return found
 
 
-def _must_wait(work: Work, name: str, waiting: Container[str]) -> bool:
-    "True if another total that is still waiting comes before this one."
-    before = work.composition.before.get(name, [])
-    return any(p.out in waiting for p in before)
-
-
-def _shares(work: Work, name: str, found: Mapping[str, float]) -> list[Tensor]:
+def _shares(work: Work, name: str) -> list[Tensor]:
     c, res = work.composition, []
-    total, hypers = c.totals[name], {**work.hypers, **found}
+    total = c.totals[name]
+    needed = {'param', 'grad', *(k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name])}
     for cohort in cohorts(work):
-        part = cohort.work
-        numbers = c.numbers({k: part.columns[k][0] for k in c.number_stats}, hypers, total)
+        numbers = numbers_of(cohort.work, total)
         if c.is_closed(numbers): continue
-        for (p, tensors), place in zip(real_tensors(part), part.places):
-            used = {k: t.to(cohort.dtype) if t.is_floating_point() else t
-                    for k, t in tensors.items()
-                    if k in ('param', 'grad') or f'prev_{k}' in c.source_reads[name]}
-            param, grad = used['param'], -used['grad'] if work.climb else used['grad']
-            try: share = c.total(total, param, grad, used, {**numbers, 'place': place})
-            except PartError as e: raise PartError(f'{e} (on {work.describe(p)})') from e.__cause__
+        for block in single_blocks(cohort):
+            used = as_computed(cohort, {k: block.tensors[k] for k in needed})
+            env = {**numbers, 'place': block.place}
+            try: share = c.total(total, used['param'], used['grad'], used, env)
+            except PartError as e: raise located(e, work, block.params[0]) from e.__cause__
             res.append(_whole(share))
     return res
 
 
 def _whole(share: Tensor) -> Tensor:
     "The sum over all shards of a sharded tensor, or the tensor itself."
-    full = getattr(share, 'full_tensor', None)
-    return full() if full else share
+    return share.full_tensor() if hasattr(share, 'full_tensor') else share
 
 
 def _alike(shares: list[Tensor]) -> Iterable[list[Tensor]]:

@@ -1,15 +1,18 @@
 "Work: one step of some parameters under one rule. It is all that an engine is told."
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from ..composition import Composition
 
-__all__ = ['Work']
+__all__ = ['Tensors', 'Values', 'Work']
+
+Values: TypeAlias = Mapping[str, Any]      # Numbers by name: what `Composition.numbers` returns
+Tensors: TypeAlias = Mapping[str, Tensor]  # Those of one parameter by name
 
 
 @dataclass(slots=True)
@@ -43,6 +46,6 @@ class Work:
                        columns={k: pick(v) for k, v in self.columns.items()})
 
     def tensors(self, row: int) -> dict[str, Tensor]:
-        "A parameter's tensors by name: `param`, `grad` and its stats."
-        return {'param': self.params[row], 'grad': self.grads[row],
-                **{k: self.columns[k][row] for k in self.composition.tensor_stats}}
+        "A parameter's tensors by name: `param`, its stats and `grad`."
+        stats = {k: self.columns[k][row] for k in self.composition.tensor_stats}
+        return {'param': self.params[row], **stats, 'grad': self.grads[row]}
