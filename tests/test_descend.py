@@ -271,7 +271,8 @@ def test_many_paths_are_told_apart():
 
 def test_white_under_a_dark_style(tmp_path):
     path = descend('sgd', 'valley', steps=3, lr=.01)
-    with matplotlib.style.context('dark_background'): plot_paths([path]).savefig(tmp_path/'dark.png')
+    with matplotlib.style.context('dark_background'):
+        plot_paths([path]).savefig(tmp_path/'dark.png')
     plot_paths([path]).savefig(tmp_path/'light.png')
     (dark,), (light,) = (pixels(tmp_path/f'{n}.png')[0] for n in ('dark', 'light'))
     assert np.array_equal(dark, light) and (dark[0, 0] == 255).all() and (dark[..., 3] == 255).all()
@@ -360,7 +361,8 @@ def test_without_matplotlib(tmp_path, capsys, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     path = descend([sgd_step], steps=1, lr=.001)  # paths go without
-    sentence = 'matplotlib is not installed, and pictures need it: pip install "genopt-torch[study]"'
+    sentence = ('matplotlib is not installed, and pictures need it: '
+                'pip install "genopt-torch[study]"')
     for draw in path.plot, lambda: animate([path]):
         with pytest.raises(ImportError) as e: draw()
         assert str(e.value) == sentence

@@ -269,7 +269,7 @@ def stat_of(name, f):
     return stat(scope[f'{name}_']).rename(**{f'x_{name}': name})
 
 
-# -- to debug ----------------------------------------------------------------------------------------
+# -- to debug --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('name', ['SGD', 'AdamW', 'RMSprop', 'Lion', 'LAMB'])
 def test_the_plain_engine_can_be_chosen(name):

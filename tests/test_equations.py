@@ -138,15 +138,14 @@ def test_the_equations_of_every_modifier(name, nonzero):
 # -- what is printed is what was evaluated ---------------------------------------------------------
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(nan_to_num=expressions.Nan_To_Num,
-                 sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, norm=expressions.Norm, clip=expressions.Clip,
-                 truth=expressions.Truth,
-                 max=sp.Max, min=sp.Min, sign=sp.sign, exp=sp.exp, log=sp.log, mean=expressions.Mean,
-                 eq=sp.Eq, ne=sp.Ne,
-                 mean_row=expressions.RowMean, mean_col=expressions.ColumnMean, sum=expressions.Total,
-                 finite=expressions.Finite,
-                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)), rows=operations.SIZES[0],
-                 columns=operations.SIZES[1])
+FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
+                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
+                 eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
+                 finite=expressions.Finite, nan_to_num=expressions.Nan_To_Num,
+                 norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
+                 mean_row=expressions.RowMean, mean_col=expressions.ColumnMean,
+                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),
+                 rows=operations.SIZES[0], columns=operations.SIZES[1])
 
 
 def read_back(text, letters):

@@ -294,8 +294,10 @@ def test_an_option_that_makes_no_sense_yet_waits_as_in_torch():
 @pytest.mark.parametrize('change, error, sentence', [
     (dict(lrr=.5), TypeError, 'no part takes `lrr`: did you mean `lr`'),
     (dict(maximize=3), TypeError, '`maximize` = 3: give True or False'),
-    (dict(params=None), TypeError, 'group 0: its `params` are of type NoneType: give a list of tensors'),
-    (dict(parts=['foo']), TypeError, 'group 0 has the parts foo, which no group of this optimizer had'),
+    (dict(params=None), TypeError,
+     'group 0: its `params` are of type NoneType: give a list of tensors'),
+    (dict(parts=['foo']), TypeError,
+     'group 0 has the parts foo, which no group of this optimizer had'),
     (dict(lr='x'), TypeError, "`lr` = 'x': give a number")])
 def test_a_plain_dictionary_is_checked_like_a_group(change, error, sentence):
     opt = genopt.Adam([param()])
@@ -333,15 +335,6 @@ def test_parameters_marked_as_without_decay_keep_their_plans():
         for p in ps: p.grad = torch.ones_like(p)
         opt.step(); seen.append({*map(id, opt.param_groups[0].plans.values())})
     assert len(seen[0]) == 2 and seen[1:] == seen[:-1]
-
-
-def test_a_plain_dictionary_with_options_that_were_written_before():
-    p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
-    opt = genopt.SGD([p], lr=.05)
-    opt.param_groups[0]['momentum'] = .9
-    opt.param_groups = [{**g} for g in opt.param_groups]
-    opt.step()
-    assert opt.param_groups[0].composition == genopt.SGD.rule(dict(mom=.9)).composition
 
 
 def test_a_plain_dictionary_with_options_that_were_written_before():

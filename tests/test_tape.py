@@ -1,4 +1,6 @@
-"""Promise: a kernel computes what the parts compute, in every dtype and on every value; what cannot be one is named.
+"""Promise: a kernel computes what the parts compute, in every dtype and on every value.
+
+What cannot be a kernel is named.
 
 Programs are drawn at random: casts, views of bits, roundings, whole numbers, numbers, in any order.
 """
@@ -22,9 +24,10 @@ from genopt.engines.toolchain import Kernel
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 INTS = [torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8]
-SPECIAL = [0., -0., 1., -1., .5, 1.5, 2.5, -3., 7., 255., 256.5, 1e-3, 1e-8, 3e-45, -1e-40, 1e-310, 65504., 65519.,
-           65520., 7e4, -1e6, 16777217., 2.**31, -2.**31, 2.**40, 1e19, 3e38, 3.4e38, 1e300, math.inf, -math.inf,
-           math.nan]
+SPECIAL = [0., -0., 1., -1., .5, 1.5, 2.5, -3., 7., 255., 256.5,
+           1e-3, 1e-8, 3e-45, -1e-40, 1e-310,
+           65504., 65519., 65520., 7e4, -1e6, 16777217., 2.**31, -2.**31, 2.**40,
+           1e19, 3e38, 3.4e38, 1e300, math.inf, -math.inf, math.nan]
 NUMBERS = dict(lr=.1, eps=1e-3, big=3.)
 
 
@@ -32,7 +35,8 @@ def pairs(dtype):
     "Every pair of special values, and ordinary ones."
     s, draw = torch.tensor(SPECIAL, dtype=torch.float64), torch.Generator().manual_seed(1)
     a, b = 10 * torch.randn(2, 300, generator=draw, dtype=torch.float64)
-    return torch.cat([s.repeat(len(s)), a]).to(dtype), torch.cat([s.repeat_interleave(len(s)), b]).to(dtype)
+    a, b = torch.cat([s.repeat(len(s)), a]), torch.cat([s.repeat_interleave(len(s)), b])
+    return a.to(dtype), b.to(dtype)
 
 
 def part_of(name, code, reads=()):
@@ -40,7 +44,9 @@ def part_of(name, code, reads=()):
     reads = ''.join(f', {k}' for k in reads if re.search(rf'\b{k}\b', code))
     numbers = ', '.join(f'{k}=0.' for k in NUMBERS if re.search(rf'\b{k}\b', code)) or 'unused=0.'
     scope = dict(torch=torch)
-    exec(f'def part({name}, param, grad{reads}, *, {numbers}):\n    a, b = param, grad\n    return {code}', scope)
+    exec(f'def part({name}, param, grad{reads}, *, {numbers}):\n'
+         f'    a, b = param, grad\n'
+         f'    return {code}', scope)
     return stat(scope['part'])
 
 
@@ -55,7 +61,8 @@ def run_as_kernel(program, dtype):
     columns += [loop.Column(tape.results[k].dtype, None, tape.results[k]) for k in program]
     made = {k: torch.empty(len(a), dtype=tape.results[k].dtype) for k in program}
     kernel = Kernel(loop.source(tape, columns), [*composition.hypers])
-    kernel(array('q', [len(a)]), kernels.addresses_of([a, b, *made.values()]), {**NUMBERS, 'unused': 0.})
+    addresses = kernels.addresses_of([a, b, *made.values()])
+    kernel(array('q', [len(a)]), addresses, {**NUMBERS, 'unused': 0.})
     return made
 
 
@@ -71,34 +78,44 @@ def assert_same(program, dtype):
     for k, code in program.items():
         x, y = made[k], right[k].expand(len(made[k]))
         reads = {*re.findall(r'\w+', code)}
-        unsure |= {k} if reads & unsure or '.view(' in code and right[code.split('.')[0]].isnan().any() else set()
+        if reads & unsure or '.view(' in code and right[code.split('.')[0]].isnan().any():
+            unsure.add(k)
         assert x.dtype == y.dtype, (k, program)
         if k in unsure: continue
         same = (x == y) & (x.signbit() == y.signbit()) | x.isnan() & y.isnan()
         at = {n: right[n][~same][:1] for n in reads & {*right}}
-        assert same.all(), f'{k} = {code}, in {program}: {at} makes {x[~same][0]}, not {y[~same][0]}'
+        assert same.all(), (f'{k} = {code}, in {program}: '
+                            f'{at} makes {x[~same][0]}, not {y[~same][0]}')
 
 
-# -- programs --------------------------------------------------------------------------------------------------
+# -- programs --------------------------------------------------------------------------------------
 
 def possible_lines(draw, env):
     "Lines of code that some of the values so far allow."
-    def one(*dtypes): return draw.choice([k for k, x in env.items() if x.dtype in dtypes][-4:] or ['none'])
-    x, y, i, j, t, z = one(*FLOATS), one(*FLOATS), one(*INTS), one(*INTS), one(torch.bool), draw.choice([*env])
-    n, c = draw.choice([*NUMBERS, '.3', '2', '-1.5', '70000.']), draw.choice(['3', '-7', '255', '1'])
-    alike = [d for d in FLOATS + INTS if d.itemsize == env[z].dtype.itemsize and env[z].dtype != torch.bool]
+    def one(*dtypes):
+        return draw.choice([k for k, x in env.items() if x.dtype in dtypes][-4:] or ['none'])
+    x, y, i, j = one(*FLOATS), one(*FLOATS), one(*INTS), one(*INTS)
+    t, z = one(torch.bool), draw.choice([*env])
+    n = draw.choice([*NUMBERS, '.3', '2', '-1.5', '70000.'])
+    c = draw.choice(['3', '-7', '255', '1'])
+    alike = [d for d in FLOATS + INTS
+             if d.itemsize == env[z].dtype.itemsize and env[z].dtype != torch.bool]
     return [*[f'{z}.to({draw.choice(FLOATS + INTS[:2] + [torch.bool])})'] * 6,
             *[f'{z}.view({d})' for d in alike],
             *[f'{x} {op} {y}' for op in '+-*/<'], *[f'{x} {op} {n}' for op in '+-*/<'],
             *[f'{n} {op} {x}' for op in '+-*/'],
-            *[f'{x}.{f}()' for f in 'abs neg sign floor round trunc isnan isfinite relu reciprocal'.split()],
-            f'torch.maximum({x}, {y})', f'{x}.clamp(min={n})', f'{x}.clamp(-1., {n})', f'{x}.add({y}, alpha={n})',
-            f'{x}.sub({y}, alpha={n})', f'torch.full_like({x}, {n})', f'torch.tensor({n}) * {x}',
+            *[f'{x}.{f}()' for f in ('abs', 'neg', 'sign', 'floor', 'round', 'trunc',
+                                     'isnan', 'isfinite', 'relu', 'reciprocal')],
+            f'torch.maximum({x}, {y})', f'{x}.clamp(min={n})', f'{x}.clamp(-1., {n})',
+            f'{x}.add({y}, alpha={n})', f'{x}.sub({y}, alpha={n})',
+            f'torch.full_like({x}, {n})', f'torch.tensor({n}) * {x}',
             f'{x}.addcmul({y}, {x}, value={n})', f'{x}.lerp({y}, {n})',
-            f'torch.where({t}, {x}, {n})', f'torch.where({t}, {z}, {y})', f'{x}.masked_fill({t}, {n})', f'{t} * {n}',
-            f'~{t}', f'{t} & ({x} > {n})', *[f'{i} {op} {j}' for op in ('+', '-', '*', '&', '>>', '<<', '<')],
-            *[f'{i} {op} {c}' for op in ('+', '*', '^', '|', '>', '/')], f'{i} >> 16', f'{i} << 9', f'{i} & 0x7f',
-            f'-{i}', f'~{i}', f'{i}.abs()', f'{i} * .3', f'{i} + {x}', f'{x} > {i}', f'{i}.clamp(0, 9)']
+            f'torch.where({t}, {x}, {n})', f'torch.where({t}, {z}, {y})',
+            f'{x}.masked_fill({t}, {n})', f'{t} * {n}', f'~{t}', f'{t} & ({x} > {n})',
+            *[f'{i} {op} {j}' for op in ('+', '-', '*', '&', '>>', '<<', '<')],
+            *[f'{i} {op} {c}' for op in ('+', '*', '^', '|', '>', '/')],
+            f'{i} >> 16', f'{i} << 9', f'{i} & 0x7f', f'-{i}', f'~{i}', f'{i}.abs()',
+            f'{i} * .3', f'{i} + {x}', f'{x} > {i}', f'{i}.clamp(0, 9)']
 
 
 def draw_program(seed, dtype):
@@ -113,7 +130,8 @@ def draw_program(seed, dtype):
     return program
 
 
-@pytest.mark.parametrize('default', [torch.float32, torch.float64], ids=lambda d: f'default {str(d)[6:]}')
+@pytest.mark.parametrize('default', [torch.float32, torch.float64],
+                         ids=lambda d: f'default {str(d)[6:]}')
 @pytest.mark.parametrize('seed', range(40))
 def test_a_kernel_computes_what_torch_computes(seed, default):
     "To the bit, the signs of zeros too, on every pair of special values."
@@ -125,23 +143,26 @@ def test_a_kernel_computes_what_torch_computes(seed, default):
 
 
 @pytest.mark.parametrize('code', [
-    'a.bfloat16().float()', 'a.half().float()', 'a.double().bfloat16()', '(a.bfloat16() + b.bfloat16()) * a.bfloat16()',
-    'a.half() * .3', 'a.bfloat16() * lr', 'a.bfloat16() > lr', 'a.half().clamp(max=lr)', 'a.int()', 'a.long()',
-    'a.bool()', 'a.long().half()', 'a.int().float()', '(a / 7).long().to(a.dtype)', 'a.int() * 2654435', '-a.int()',
-    'a.int() >> b.int()', 'a.long() << b.long()', '(a > b) * lr', 'lr / a', 'a.add(b, alpha=-eps)', 'a - a * lr',
-    'a.view(a.dtype)', 'torch.full_like(a, lr)', 'torch.where(a > b, lr, a)', 'torch.tensor(lr) * a',
+    'a.bfloat16().float()', 'a.half().float()', 'a.double().bfloat16()',
+    '(a.bfloat16() + b.bfloat16()) * a.bfloat16()',
+    'a.half() * .3', 'a.bfloat16() * lr', 'a.bfloat16() > lr', 'a.half().clamp(max=lr)',
+    'a.int()', 'a.long()', 'a.bool()', 'a.long().half()', 'a.int().float()',
+    '(a / 7).long().to(a.dtype)', 'a.int() * 2654435', '-a.int()',
+    'a.int() >> b.int()', 'a.long() << b.long()',
+    '(a > b) * lr', 'lr / a', 'a.add(b, alpha=-eps)', 'a - a * lr', 'a.view(a.dtype)',
+    'torch.full_like(a, lr)', 'torch.where(a > b, lr, a)', 'torch.tensor(lr) * a',
     'lr / 3 * a', '3 / big * a', '((lr > eps) + (lr > 0)) * a', 'a.int() / 3', 'a.int() < .5'])
 @pytest.mark.parametrize('dtype', FLOATS[:2], ids=lambda d: str(d)[6:])
 def test_each_kind_of_conversion(code, dtype): assert_same(dict(v=code), dtype)
 
 
-@pytest.mark.parametrize('code', ['a.to(torch.int8)', 'a.to(torch.uint8)', 'a.int() // 3', 'a.int() % 3',
-                                  'a.bfloat16().exp()'])
+@pytest.mark.parametrize('code', ['a.to(torch.int8)', 'a.to(torch.uint8)',
+                                  'a.int() // 3', 'a.int() % 3', 'a.bfloat16().exp()'])
 def test_what_may_differ_in_c_goes_another_way(code):
     with pytest.raises(operations.Untranslatable): run_as_kernel(dict(v=code), torch.float32)
 
 
-# -- compiled optimizers ---------------------------------------------------------------------------------------
+# -- compiled optimizers ---------------------------------------------------------------------------
 
 @stat
 def rounding_error(lost, new_param): return new_param - new_param.bfloat16().float()
@@ -168,13 +189,15 @@ def moved(parts, n=2000, **kwargs):
     return [p.detach(), *[v for v in opt.state[p].values() if isinstance(v, torch.Tensor)]]
 
 
-PARTS = [[genopt.sgd_step, rounding_error], [to_the_next_float], [coarse_step], [randomly_rounded, genopt.sgd_step]]
+PARTS = [[genopt.sgd_step, rounding_error], [to_the_next_float],
+         [coarse_step], [randomly_rounded, genopt.sgd_step]]
 
 
 @pytest.mark.parametrize('parts', PARTS, ids=lambda parts: parts[-1].__name__)
 def test_roundings_and_bits_in_an_optimizer(parts):
     kwargs = dict(lr=.1) if genopt.sgd_step in parts else {}
-    for a, b in zip(moved(parts, **kwargs), moved(parts, **kwargs, compile=True)): assert torch.equal(a, b)
+    for a, b in zip(moved(parts, **kwargs), moved(parts, **kwargs, compile=True)):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
@@ -193,7 +216,7 @@ def test_a_graph_that_drops_roundings_is_found_out(by_torch_compile, monkeypatch
     assert torch.equal(made[0], moved([coarse_step])[0])
 
 
-# -- each element alone ----------------------------------------------------------------------------------------
+# -- each element alone ----------------------------------------------------------------------------
 
 class Watch(TorchDispatchMode):
     "Which operations do not treat each element alone."
@@ -213,22 +236,29 @@ def found(code):
 
 
 @pytest.mark.parametrize('code', [
-    'g + 1', 'g.add_(h)', 'g.mul_(2)', 'g.view(-1) * 2', 'g.flatten()', 'g.half()', 'g.view(torch.int32)', 'g.clone()',
-    'torch.where(g > 0, g, 0.)', 'torch.where(g > 0, 0., 1.)', 'g // 2', 'g % 2', 'F.softplus(g)', 'F.hardswish(g)',
-    'F.logsigmoid(g)', 'g.isfinite()', 'g.nan_to_num()', 'torch.empty_like(g).copy_(h)', 'torch.zeros(g.shape) + g',
-    'torch.tensor(.5) * g', 'torch.max(g, h)', 'torch.mul(g, h, out=torch.empty_like(g))', 'g.fill_(2)', 'g.square()',
-    'g.masked_fill_(g > 0, 0.)', '~(g > 0) & (h > 0)', 'g.int() << 2', 'torch.frexp(g)', 'g.lerp(h, .1)',
-    'g.unsqueeze(0).squeeze(0)', 'g.expand_as(h)', 'torch.tensor([2.]) * g', 'torch.ones(()).sqrt()', 'g.erfinv()'])
+    'g + 1', 'g.add_(h)', 'g.mul_(2)', 'g.view(-1) * 2', 'g.flatten()',
+    'g.half()', 'g.view(torch.int32)', 'g.clone()',
+    'torch.where(g > 0, g, 0.)', 'torch.where(g > 0, 0., 1.)', 'g // 2', 'g % 2',
+    'F.softplus(g)', 'F.hardswish(g)', 'F.logsigmoid(g)', 'g.isfinite()', 'g.nan_to_num()',
+    'torch.empty_like(g).copy_(h)', 'torch.zeros(g.shape) + g', 'torch.tensor(.5) * g',
+    'torch.max(g, h)', 'torch.mul(g, h, out=torch.empty_like(g))', 'g.fill_(2)', 'g.square()',
+    'g.masked_fill_(g > 0, 0.)', '~(g > 0) & (h > 0)', 'g.int() << 2',
+    'torch.frexp(g)', 'g.lerp(h, .1)', 'g.unsqueeze(0).squeeze(0)', 'g.expand_as(h)',
+    'torch.tensor([2.]) * g', 'torch.ones(()).sqrt()', 'g.erfinv()'])
 def test_operations_on_each_element_alone(code): assert not found(code)
 
 
 @pytest.mark.parametrize('code, name', [
-    ('g.sum()', 'sum'), ('g.isfinite().all()', 'all'), ('g.std()', 'std'), ('g.norm()', 'norm'), ('g.max()', 'max'),
-    ('torch.dot(g[0], h[0])', 'dot'), ('g.cumsum(0)', 'cumsum'), ('g.sort()', 'sort'), ('g.flip(0)', 'flip'),
-    ('g.roll(1)', 'roll'), ('g.softmax(0)', 'softmax'), ('torch.rand_like(g)', 'rand_like'), ('g.T', 'permute'),
-    ('g.view(torch.int16)', 'view'), ('torch.tensor([1., 2., 3., 4.])', 'tensor'), ('torch.arange(4)', 'arange'),
-    ('g[0]', 'select'), ('g.view(-1)[:, None] * g.view(-1)', 'mul'), ('g.equal(h)', 'equal'), ('g.max(0)', 'max'),
-    ('torch.rand(())', 'rand'), ('F.dropout(g)', 'bernoulli'), ('g[:1, :1].sum()', 'sum'), ('g[g > 0]', 'index')])
+    ('g.sum()', 'sum'), ('g.isfinite().all()', 'all'), ('g.std()', 'std'),
+    ('g.norm()', 'norm'), ('g.max()', 'max'), ('torch.dot(g[0], h[0])', 'dot'),
+    ('g.cumsum(0)', 'cumsum'), ('g.sort()', 'sort'), ('g.flip(0)', 'flip'), ('g.roll(1)', 'roll'),
+    ('g.softmax(0)', 'softmax'), ('torch.rand_like(g)', 'rand_like'),
+    ('g.T', 'permute'), ('g.view(torch.int16)', 'view'),
+    ('torch.tensor([1., 2., 3., 4.])', 'tensor'), ('torch.arange(4)', 'arange'),
+    ('g[0]', 'select'), ('g.view(-1)[:, None] * g.view(-1)', 'mul'),
+    ('g.equal(h)', 'equal'), ('g.max(0)', 'max'),
+    ('torch.rand(())', 'rand'), ('F.dropout(g)', 'bernoulli'),
+    ('g[:1, :1].sum()', 'sum'), ('g[g > 0]', 'index')])
 def test_operations_that_mix_elements_are_named(code, name): assert name in found(code)
 
 
@@ -239,8 +269,10 @@ def test_every_operation_in_c_treats_each_element_alone():
 
 
 @pytest.mark.parametrize('code, name', [
-    ('torch.where(b.isfinite().all(), a, b)', 'all'), ('a / a.norm()', 'norm'), ('a - a.mean()', 'mean'),
-    ('a.cumsum(0)', 'cumsum'), ('a.flip(0)', 'flip'), ('a * torch.tensor([1., 2., 3., 4., 5.])', 'tensor'),
+    ('torch.where(b.isfinite().all(), a, b)', 'all'),
+    ('a / a.norm()', 'norm'), ('a - a.mean()', 'mean'),
+    ('a.cumsum(0)', 'cumsum'), ('a.flip(0)', 'flip'),
+    ('a * torch.tensor([1., 2., 3., 4., 5.])', 'tensor'),
     ('a + torch.rand_like(a)', 'rand_like'), ('a.view(torch.int16)', 'view')])
 def test_a_part_that_mixes_elements_is_named_with_its_line(code, name):
     says = rf'cannot be compiled \(.*line 3\): `{name}` does not treat each element alone'
@@ -253,7 +285,7 @@ def test_a_sum_in_place_of_two_dtypes_is_refused():
         run_as_kernel(dict(v='a.clone().add_(b.double())'), torch.float32)
 
 
-# -- decisions by numbers --------------------------------------------------------------------------------------
+# -- decisions by numbers --------------------------------------------------------------------------
 
 def recorded(part):
     composition = genopt.Composition([step_count, part])
@@ -262,23 +294,26 @@ def recorded(part):
 
 
 @pytest.mark.parametrize('code', [
-    'grad if count > 1 else -grad', 'grad * min(1., count / 10)', 'grad * __import__("math").sqrt(count)',
-    'grad * float(count)', 'grad if (lr > 0) & (count > 2) else grad', 'grad * int(count)',
-    'grad * [1, 2][count > 1]', 'grad.int() * count + grad', 'grad * torch.ones(()).item()', 'grad * count.tolist()',
-    'grad * f"{count}".count("1")'])
+    'grad if count > 1 else -grad', 'grad * min(1., count / 10)',
+    'grad * __import__("math").sqrt(count)', 'grad * float(count)',
+    'grad if (lr > 0) & (count > 2) else grad', 'grad * int(count)',
+    'grad * [1, 2][count > 1]', 'grad.int() * count + grad',
+    'grad * torch.ones(()).item()', 'grad * count.tolist()', 'grad * f"{count}".count("1")'])
 def test_a_part_that_decides_by_numbers_is_told_apart(code):
     scope = dict(torch=torch)
     exec(f'def decides(grad, count, *, lr): return {code}', scope)
-    with pytest.raises(DecidesByNumbers, match='`decides` cannot be compiled'): recorded(step(scope['decides']))
+    with pytest.raises(DecidesByNumbers, match='`decides` cannot be compiled'):
+        recorded(step(scope['decides']))
 
 
-@pytest.mark.parametrize('code', ['grad if grad[0] > 0 else -grad', 'grad * float(grad)', 'grad * grad.tolist()[0]',
-                                  'grad * grad.sum()', 'grad if grad.any() else grad',
-                                  'torch.from_numpy(grad.numpy())'])
+@pytest.mark.parametrize('code', [
+    'grad if grad[0] > 0 else -grad', 'grad * float(grad)', 'grad * grad.tolist()[0]',
+    'grad * grad.sum()', 'grad if grad.any() else grad', 'torch.from_numpy(grad.numpy())'])
 def test_a_part_that_decides_by_elements_is_refused(code):
     scope = dict(torch=torch)
     exec(f'def decides(grad, count, *, lr): return {code}', scope)
-    with pytest.raises(PartError, match='`decides` cannot be compiled') as e: recorded(step(scope['decides']))
+    with pytest.raises(PartError, match='`decides` cannot be compiled') as e:
+        recorded(step(scope['decides']))
     assert not isinstance(e.value, DecidesByNumbers)
 
 
@@ -286,7 +321,8 @@ def test_a_part_that_decides_by_elements_is_refused(code):
 def later(count): return float(count > 1)
 
 @stat
-def as_advised(slow, grad, count, later=later): return later * slow.lerp(grad, .1) + (1 - later) * grad
+def as_advised(slow, grad, count, later=later):
+    return later * slow.lerp(grad, .1) + (1 - later) * grad
 
 @stat
 def by_condition(slow, grad): return torch.where(grad > .5, slow.lerp(grad, .1), grad)
@@ -298,9 +334,11 @@ def by_float(slow, grad, *, gain=2): return slow + (grad > 0).int().float() * ga
 def by_whole(grad): return grad.cumsum(0)
 
 
-@pytest.mark.parametrize('part', [as_advised, by_condition, by_float, by_whole], ids=lambda p: p.__name__)
+@pytest.mark.parametrize('part', [as_advised, by_condition, by_float, by_whole],
+                         ids=lambda p: p.__name__)
 def test_what_the_errors_advise_works_in_both_engines(part, monkeypatch):
     monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
     use = step(lambda grad, slow, *, lr: -lr * slow) if part.kind == 'stat' else genopt.sgd_step
-    for a, b in zip(moved([step_count, part, use], lr=.1), moved([step_count, part, use], lr=.1, compile=True)):
+    parts = [step_count, part, use]
+    for a, b in zip(moved(parts, lr=.1), moved(parts, lr=.1, compile=True)):
         torch.testing.assert_close(a, b)
