@@ -95,8 +95,8 @@ def test_writing_a_hyperparameter():
 # -- parameters ------------------------------------------------------------------------------------
 
 shared = p()
-EMPTY = ('optimizer got an empty parameter list: has the model parameters, or was the generator '
-         'already used up?')
+EMPTY = ('optimizer got an empty parameter list: the model has no parameters, or the generator is '
+         'used up')
 
 @pytest.mark.parametrize('params, error, sentence', [
     ([], ValueError, EMPTY), ([[]], ValueError, EMPTY),
