@@ -1,1 +1,1 @@
-"Equations, comparisons, pictures and paths, read off the code. It imports all; nothing imports it."
+"Equations, comparisons, pictures and paths, read off the code; loaded only when asked for."

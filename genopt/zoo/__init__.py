@@ -1,4 +1,4 @@
-"""The recipes, by family: each is four lines, with its name, its idea and source, and its parts.
+"""The recipes, by family: each is a few lines, with its name, its idea and source, and its parts.
 
 LBFGS is not here: it searches along lines through all parameters at once, so it is not made of
 parts that see one parameter. torch.optim has it.
