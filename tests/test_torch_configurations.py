@@ -41,7 +41,7 @@ names = [f'{info.optim_cls.__name__}: {desc}' for info, _, desc in CONFIGS]
 
 
 def shapes(info):
-    if info.optim_cls is torch.optim.Muon: return [(5, 7), (7, 3), (4, 4)]
+    if info.optim_cls.__name__ == 'Muon': return [(5, 7), (7, 3), (4, 4)]
     return [(5, 7), (7,), (2, 3, 4), (1, 3)] + [()] * (info.optim_cls is not torch.optim.SparseAdam)
 
 
