@@ -13,6 +13,7 @@ import optimi
 import pytest
 import pytorch_optimizer
 import references as ref
+import torch
 from genopt.twins import TWINS
 from helpers import each_recipe, engines, verified
 from trajectories import assert_trajectories_agree, by_formula, trajectory
