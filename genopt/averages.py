@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .contract import SWAPPED
 from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
-from .contract import SWAPPED
 
 __all__ = ['is_swapped', 'put_back', 'refuse_swapped', 'swap']
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
+from .contract import MARKS, SWAPPED, PartError
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
-from .contract import MARKS, SWAPPED, PartError
 from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule

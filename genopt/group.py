@@ -20,10 +20,10 @@ from typing import Any
 from torch import Tensor
 
 from .composition import Composition
+from .contract import GROUP_KEYS, REQUIRED
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
 from .params import describe, named
-from .contract import GROUP_KEYS, REQUIRED
 from .rehearsal import rehearse
 from .rule import Rule
 from .words import COMMON, Words, is_note, unknown

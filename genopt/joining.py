@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from .composition import Composition
+from .contract import GROUP_KEYS, ContractError
 from .group import Group, is_slip
 from .hypers import check_flag
 from .params import check_params, named
-from .contract import GROUP_KEYS, ContractError
 from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
+from .contract import REQUIRED
 from .hypers import TABLE
 from .letters import letters, retyped
-from .contract import REQUIRED
 from .part import Part
 from .words import Words
 

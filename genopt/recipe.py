@@ -24,13 +24,13 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from .composition import Composition
+from .contract import REQUIRED, ContractError
 from .declared import check_options, check_words, checked_defaults
 from .hypers import check, check_flag
 from .kinds import Scalar
 from .letters import idea
 from .manual import equations, meanings, signature
 from .params import Params
-from .contract import REQUIRED, ContractError
 from .part import Part
 from .pickling import where
 from .placing import placed

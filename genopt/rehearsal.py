@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .hypers import TABLE, Hyper
 from .contract import PartError
+from .hypers import TABLE, Hyper
 from .trial import Trial, apart, cast
 
 __all__ = ['rehearse', 'stays_still', 'trial_shape']

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .composition import Composition
-from .hypers import check
 from .contract import REQUIRED
+from .hypers import check
 from .words import Words
 
 __all__ = ['Rule', 'changed']

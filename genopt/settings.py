@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .catalogue import rule_of
+from .contract import REQUIRED
 from .group import ENGINE_WORDS
 from .hypers import TABLE, is_per_group, per_group
-from .contract import REQUIRED
 from .rule import Rule
 from .words import Words
 

@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from .averages import refuse_swapped
+from .contract import MARKS, PartError
 from .engines.work import Work
 from .group import Group
 from .numbers import kept
-from .contract import MARKS, PartError
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'work_of']

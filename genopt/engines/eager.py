@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from ..numbers import read, store
 from ..contract import PartError
+from ..numbers import read, store
 from ..part import Part
 from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .work import Tensors, Values, Work

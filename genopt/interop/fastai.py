@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from ..averages import refuse_swapped
+from ..contract import MARKS
 from ..group import Group, is_momentum, no_hyper, takes
 from ..hypers import check, per_group
-from ..contract import MARKS
 from .dynamo import outside_graphs
 
 __all__ = ['ForLearner', 'Values']

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..checkpoint import refusal, refusing
 from ..composition import Composition
+from ..contract import GROUP_KEYS
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
-from ..contract import GROUP_KEYS
 from ..state import begun
 from ..twins import TWINS, Twin, twin
 from ..words import COMMON

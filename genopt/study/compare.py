@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ..catalogue import choices, find, recipes
 from ..composition import Composition
 from ..hypers import TABLE
+from ..letters import letters
 from ..part import Part
 from .explain import Section
-from ..letters import letters
 from .members import (Member, What, difference, distance, edit, meaning, member, merged,
                       written)
 from .report import Block, Cell, Code, Math, Report, Sentences, Table

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from ..composition import Composition
-from ..kinds import Scalar
 from ..contract import REQUIRED
+from ..kinds import Scalar
+from ..letters import LETTERS, hat, letters
 from ..part import Part
 from .expressions import TOO_ODD, Unsymbolic, put, symbol
-from ..letters import LETTERS, hat, letters
 from .notation import is_writable
 from .symbols import begin, trace
 
