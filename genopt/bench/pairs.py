@@ -44,7 +44,8 @@ def batches(data: Data, size: int, epochs: int, seed: int) -> Iterator[Data]:
         for i in torch.split(order, size): yield images[i], labels[i]
 
 
-def _net(seed: int) -> nn.Module:
+def net(seed: int) -> nn.Module:
+    "A small convolutional network for the digits, in float64."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(),
@@ -59,11 +60,10 @@ class Pair:
 
     `step` raises FloatingPointError if a loss is not finite.
     """
-    def __init__(self, name: str, lr: float, seed: int):
+    def __init__(self, name: str, lr: float, model: nn.Module):
         cls, self.recipe = TWINS[name].cls, find(name)
         self.name, self.lr, self.twin = name, lr, f'torch.optim.{cls.__name__}'
         options: dict[str, Any] = dict(momentum=.9) if name == 'Momentum' else {}
-        model = _net(seed)
         self.models = model, copy.deepcopy(model)
         ours, theirs = (m.parameters() for m in self.models)
         self.opts = self.recipe(ours, lr), cast(Any, cls)(theirs, lr=lr, **options)

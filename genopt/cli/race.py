@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..bench.pairs import Pair, batches, digits
+from ..bench.pairs import Pair, batches, digits, net
 from ..hypers import did_you_mean
 from ..study import figures
 from . import Stop, numbers, print_table, require, write
@@ -46,7 +46,7 @@ def race(
     write(out / 'race.json', Path.touch)
 
     train, test = digits(seed)
-    pairs = [Pair(name, lr, seed) for name, lr in lr_of.items()]
+    pairs = [Pair(name, lr, net(seed)) for name, lr in lr_of.items()]
     steps = [*batches(train, batch, epochs, seed)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small
