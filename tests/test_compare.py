@@ -115,9 +115,11 @@ def test_the_tree_hangs_each_from_its_nearest():
 def test_pictures(tmp_path):
     genopt.family().savefig(tmp_path / 'family.png')
     with Image.open(tmp_path / 'family.png') as im:
-        assert im.size == (1300, 960) and im.convert('RGB').getpixel((0, 0)) == (255, 255, 255)
+        assert im.size == (1500, 960) and im.convert('RGB').getpixel((0, 0)) == (255, 255, 255)
         assert len(im.convert('RGB').getcolors(1 << 24)) > 50
-    texts = [t.get_text() for t in genopt.family().axes[0].texts]
+    picture = genopt.family()
+    assert max(t.get_window_extent().x1 for t in picture.axes[0].texts) < picture.bbox.width
+    texts = [t.get_text() for t in picture.axes[0].texts]
     assert {e.name for e in genopt.recipes()} <= {*texts} and '+ weight_decay  − l2_reg' in texts
     axes = compare('sgd', 'adam', 'lion').plot().axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ['SGD', 'Adam', 'Lion']

@@ -77,7 +77,7 @@ def family() -> Figure:
     color = dict(zip(families, COLORS))
     parents = tree(members)
     places = dict(_places(parents))
-    with figure(13, 9.6, arranged=False) as fig:
+    with figure(15, 9.6, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
         for child, parent in parents.items():
             (x, y), (child_x, child_y) = places[parent], places[child]
@@ -93,7 +93,7 @@ def family() -> Figure:
         for f in families: ax.scatter([], [], s=60, color=color[f], label=f)
         ax.legend(loc='upper right', bbox_to_anchor=(.97, .97), frameon=False, title='family',
                   alignment='left')
-        ax.set(xlim=(-.15, max(x for x, _ in places.values()) + 6.4), ylim=(len(places) - .2, -.8))
+        ax.set(xlim=(-.15, max(x for x, _ in places.values()) + 8), ylim=(len(places) - .2, -.8))
         ax.axis('off')
     return fig
 
