@@ -1,6 +1,7 @@
 "Promise: the benchmark compares the same work, and says in one sentence what it cannot do."
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from genopt.bench import figure, first, timing
 from genopt.bench.contenders import contenders, installed, task
+from genopt.bench.goals import GOALS, Flat, Goal, measure
 from genopt.bench.models import shapes
 from genopt.bench.timing import differences
 from genopt.cli import main
@@ -70,12 +72,84 @@ def test_a_contender_that_fails_is_named(tmp_path, monkeypatch, capsys):
     assert rows[-1] == dict(contender='torch broken', failed='RuntimeError: out of luck')
 
 
+# -- goals -----------------------------------------------------------------------------------------
+
+def test_goals_are_measured_by_name(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    assert main(['bench', '--rows', 'compiled-50, per-tensor', '--rounds', '2', '--out',
+                 str(tmp_path)]) == 0
+    result = json.loads((tmp_path / 'goals.json').read_text())
+    assert result['machine']['threads'] == 2 and torch.get_num_threads() == threads
+    small, flat = result['goals']
+    assert (small['name'], small['rounds'], small['limit']) == ('compiled-50', 2, .5)
+    assert {*small['costs']} == {'ours', "torch's"} and small['unit'] == 'ms a step'
+    assert [*flat['costs']] == ['100', '300', '1000', '3000'] and flat['unit'] == 'µs a tensor'
+    assert flat['value'] >= 1
+    lines = capsys.readouterr().out.splitlines()
+    assert 'Lower is better' in lines[0]
+    for row, line in zip(result['goals'], lines[4:]):
+        name, _, measured, limit, met, _ = line.strip('| ').split(' | ')
+        assert name == row['name'] and measured == f'{row["value"]:.2f}'
+        assert limit == f'≤ {row["limit"]}'
+        assert met == ('yes' if row['value'] <= row['limit'] else '**no**')
+
+
+@pytest.mark.parametrize('goal', GOALS, ids=lambda g: g.name)
+def test_each_goal_can_be_measured(goal):
+    small = replace(goal, work={k: (make, '3x4x4') for k, (make, _) in goal.work.items()})
+    row = measure(small, torch.device('cpu'), 1)
+    if goal.name == 'muon' and not hasattr(torch.optim, 'Muon'): assert 'Muon' in str(row['failed'])
+    else: assert 'failed' not in row and row['value'] > 0
+
+
+OTHER_RULES = {'lamb', 'stableadamw', 'cautious', 'trust-ratio', 'per-tensor'}
+
+
+@pytest.mark.parametrize('goal', [g for g in GOALS if g.name not in OTHER_RULES],
+                         ids=lambda g: g.name)
+def test_both_of_a_goal_follow_one_rule(goal):
+    if goal.name == 'muon' and not hasattr(torch.optim, 'Muon'): pytest.skip('this torch has none')
+    draw = torch.Generator().manual_seed(0)
+    param, *grads = torch.randn(6, 32, 32, dtype=torch.float64, generator=draw)
+    ends = []
+    for make, _ in goal.work.values():
+        contender = make([param])
+        for grad in grads:
+            contender.give([grad.clone()])
+            contender.step()
+        ends.append(contender.values()[0])
+    for end in ends[1:]: torch.testing.assert_close(end, ends[0], rtol=0, atol=1e-12)
+    assert (ends[0] - param).abs().max() > 1e-5
+
+
+def test_what_a_goal_measures():
+    "The median of the ratios of pairs, and not the ratio of the medians."
+    work = {'ours': (None, '2x3'), "torch's": (None, '4x3'), 'another': (None, '1x3')}
+    times = {'ours': [1., 4., 9.], "torch's": [2., 2., 3.], 'another': [0., 0., 0.]}
+    assert Goal('', '', 1., work).value(times) == 2.
+    flat = Flat('', '', 1., work)
+    assert flat.cost('ours', 1.) == 5e5 and flat.cost("torch's", 1.) == 2.5e5
+    assert flat.value({'a': [1., 4.], 'b': [2., 2.], 'c': [8., 8.]}) == 5.
+
+
+def test_a_goal_that_cannot_be_measured_says_why(tmp_path, capsys, monkeypatch):
+    def broken(params): raise RuntimeError('out of luck')
+    monkeypatch.setattr('genopt.bench.goals.GOALS', [Goal('a', 'A', 1., {'ours': (broken, '2x3')})])
+    assert main(['bench', '--rows', 'all', '--out', str(tmp_path)]) == 0
+    assert '| a | A | failed | ≤ 1 | – | ours: RuntimeError: out of luck |' in capsys.readouterr().out
+
+
+# -- what is kept, and what is refused -------------------------------------------------------------
+
 KEPT = [*(Path(__file__).parents[1] / 'benchmarks').glob('*.json')]
 
 
 @pytest.mark.parametrize('path', KEPT, ids=lambda p: p.stem)
 def test_the_numbers_that_are_kept_are_in_this_form(path, tmp_path):
     kept = json.loads(path.read_text())
+    if 'goals' in kept:
+        assert {r['name'] for r in kept['goals']} <= {g.name for g in GOALS}
+        return
     assert [*kept] == ['machine', 'libraries', 'rounds', 'steps', 'first', 'differences', 'curves']
     if kept['curves']: figure.draw(kept, 'Adam').savefig(tmp_path / 'a.png')
     for s in kept['steps']: assert {'recipe', 'model', 'tensors', 'rows', 'elements'} == {*s}
@@ -108,6 +182,8 @@ def test_what_a_step_moves():
     (['--device', 'tpu'], 'bench: --device tpu: give cpu or cuda'),
     (['--device', 'meta'], 'bench: --device meta: give cpu or cuda'),
     (['--rounds', '0'], 'bench: --rounds 0: give at least 1'),
+    (['--rows', 'clipp'], 'bench: `clipp` is not a row: did you mean `clip`?'),
+    (['--rows', 'all', '--rounds', '0'], 'bench: --rounds 0: give at least 1'),
     (['--peers', 'optimus'], 'bench: `optimus` is not in the benchmark: did you mean `optimi`?'),
     (['--out', '/proc/none/such'], 'bench: cannot write /proc/none/such/bench.json: ')])
 def test_what_it_cannot_do(args, sentence, capsys):

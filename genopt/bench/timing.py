@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from random import Random
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -17,6 +19,7 @@ from .models import Shapes
 
 Row: TypeAlias = 'dict[str, Any]'
 Run: TypeAlias = Callable[[], float]
+Times: TypeAlias = 'dict[str, list[float]]'  # of each contender, by its label
 LIMIT = 'mul_'
 
 
@@ -30,50 +33,69 @@ def compare(task: Task, shapes: Shapes, device: torch.device, rounds: int,
             libraries: Sequence[str]) -> list[Row]:
     """A row for each contender: the median time of its steps, and the median of its ratios.
 
-    A ratio is that of two neighbouring steps, its own and the one of the fastest way in torch.
+    A ratio is that of two steps of a round, its own and the one of the fastest way in torch.
     """
-    runners, failed = _runners(task, shapes, device, libraries)
+    runners, failed = start({label: (make, shapes) for label, make
+                             in contenders(task, libraries).items()}, device)
     elements = sum(map(math.prod, shapes))
     runners[LIMIT] = partial(_run, InPlace(torch.ones(elements, device=device)), [])
-    order = [*runners]
-    times: dict[str, list[float]] = {label: [] for label in order}
-    for i in range(rounds):
-        turn = i % len(order)
-        for label in order[turn:] + order[:turn]:  # nobody is always the first
-            times[label].append(runners[label]())
-
+    times = take_turns(runners, rounds)
     to = min((label for label in times if label.startswith('torch')), default='genopt compiled',
              key=lambda label: median(times[label]))
     rows = []
     for label, run in runners.items():
         moved = 8 * elements if label == LIMIT else bytes_moved(task, elements)
         ms = 1000 * median(times[label])
-        row: Row = dict(contender=label, ms=ms, ratio=_ratio(times[label], times[to]), to=to,
+        row: Row = dict(contender=label, ms=ms, ratio=ratio(times[label], times[to]), to=to,
                         gb_per_s=moved / ms / 1e6)
         if label != LIMIT:
-            row['of_mul'] = moved / (8 * elements) * _ratio(times[LIMIT], times[label])
+            row['of_mul'] = moved / (8 * elements) * ratio(times[LIMIT], times[label])
             row['extra_memory'] = _extra_memory(run, device) / (4 * elements)
         rows.append(row)
     return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
 
 
-def _ratio(a: list[float], b: list[float]) -> float: return median(x / y for x, y in zip(a, b))
+def start(work: Mapping[str, tuple[Make, Shapes]],
+          device: torch.device) -> tuple[dict[str, Run], dict[str, str]]:
+    """A function for each contender that makes a timed step, after three; and why others failed.
 
-
-def _runners(task: Task, shapes: Shapes, device: torch.device,
-             libraries: Sequence[str]) -> tuple[dict[str, Run], dict[str, str]]:
-    "A function that makes a timed step of each contender, after three; and why others failed."
-    params = [torch.full(s, .5, device=device) for s in shapes]
-    grads = [torch.full(s, .01, device=device) for s in shapes]
+    Each has parameters and gradients of its own, as some write to their gradients.
+    """
     runners, failed = dict[str, Run](), dict[str, str]()
-    for label, make in contenders(task, libraries).items():
+    for label, (make, shapes) in work.items():
+        params, grads = ([torch.full(s, v, device=device) for s in shapes] for v in (.5, .01))
         try:
-            may_write = label in libraries
-            run = partial(_run, make(params), [g.clone() for g in grads] if may_write else grads)
+            run = partial(_run, make(params), grads)
             for _ in range(3): run()
             runners[label] = run
         except Exception as e: failed[label] = f'{type(e).__name__}: {e}'.splitlines()[0]
     return runners, failed
+
+
+def take_turns(runners: Mapping[str, Run], rounds: int) -> Times:
+    """The seconds of each contender's steps.
+
+    Each round draws another order, so a contender does not always follow the same one.
+    """
+    times: Times = {label: [] for label in runners}
+    draw = Random(0)
+    for _ in range(rounds):
+        for label in draw.sample([*runners], len(runners)): times[label].append(runners[label]())
+    return times
+
+
+def ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    "The median of the ratios of pairs."
+    return median(x / y for x, y in zip(a, b))
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    "torch uses this many threads inside."
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try: yield
+    finally: torch.set_num_threads(before)
 
 
 def _run(contender: Contender, grads: list[Tensor]) -> float:

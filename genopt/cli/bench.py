@@ -18,18 +18,21 @@ def bench(
     recipes: str='Adam',  # Names with commas between, and options as in Adam(amsgrad=True)
     models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Or transformer, and other such shapes
     device: str='cpu',  # cpu or cuda
-    rounds: int=20,  # Steps of each contender, after three to warm up
+    rounds: int | None=None,  # Steps of each contender, after three to warm up; by default 20
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
     first: str='500x32x32',  # Models whose first step is timed in a new process
     curves: bool=True,  # Leave out the times over the number of tensors and over their size
     largest: float=1e8,  # The curves end at this number of elements
-    out: Path=Path('bench')  # Folder for bench.json and bench.png
+    rows: str='',  # Instead of all this, goals by name, or all: steps over torch's
+    out: Path=Path('bench')  # Folder for bench.json and bench.png, or for goals.json
 ) -> int:
     "Times a step of genopt's engines and of torch.optim, and of other libraries if you name them."
     from ..bench.contenders import installed, names, task
     from ..bench.models import shapes
-    if rounds < 1: raise Stop(f'--rounds {rounds}: give at least 1')
+    if rounds is not None and rounds < 1: raise Stop(f'--rounds {rounds}: give at least 1')
     where = _device(device)
+    if rows: return _goals(rows, where, rounds, out)
+    rounds = rounds or 20
     try:
         tasks = [task(t) for t in names(recipes)]
         libraries = [p for p in names(peers) if installed(p)]
@@ -44,13 +47,13 @@ def bench(
                                   steps=[], first=[], differences=[], curves=[])
     for t in tasks:
         for model, s in works.items():
-            rows = timing.compare(t, s, where, rounds, libraries)
-            result['steps'].append(dict(recipe=t.name, model=model, tensors=len(s), rows=rows,
+            result['steps'].append(dict(recipe=t.name, model=model, tensors=len(s),
+                                        rows=timing.compare(t, s, where, rounds, libraries),
                                         elements=sum(map(math.prod, s))))
             _show_steps(result['steps'][-1])
         for model, s in firsts.items():
-            rows = [*first_steps(t, model, device, libraries)]
-            result['first'].append(dict(recipe=t.name, model=model, tensors=len(s), rows=rows))
+            result['first'].append(dict(recipe=t.name, model=model, tensors=len(s),
+                                        rows=[*first_steps(t, model, device, libraries)]))
             _show_first(result['first'][-1])
         result['differences'].append(dict(recipe=t.name, rows=timing.differences(t, libraries)))
         _show_differences(result['differences'][-1])
@@ -60,6 +63,25 @@ def bench(
         print(f'wrote {out / "bench.png"}')
     (out / 'bench.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
     print(f'wrote {out / "bench.json"}')
+    return 0
+
+
+def _goals(rows: str, device: torch.device, rounds: int | None, out: Path) -> int:
+    "Measures goals with two threads, and prints a table in Markdown, row after row."
+    from ..bench.contenders import names
+    from ..bench.goals import goals, measure
+    from ..bench.timing import threads
+    try: chosen = goals(names(rows))
+    except ValueError as e: raise Stop(str(e)) from None
+    write(out / 'goals.json', Path.touch)
+    print(GOALS_HEAD)
+    with threads(2):
+        result: dict[str, Any] = dict(machine=_machine(device), goals=[])
+        for goal in chosen:
+            result['goals'].append(measure(goal, device, rounds))
+            _show_goal(result['goals'][-1])
+            (out / 'goals.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
+    print(f'\nwrote {out / "goals.json"}')
     return 0
 
 
@@ -82,6 +104,22 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 
 # -- tables ----------------------------------------------------------------------------------------
+
+GOALS_HEAD = '''Time of a step over torch's: the median of pairs, with two threads. Lower is better.
+
+| row | ours / torch's | measured | to reach | met? | median times |
+|---|---|---|---|---|---|'''
+
+
+def _show_goal(row: dict[str, Any]) -> None:
+    if 'failed' in row:
+        measured, met, times = 'failed', '–', '; '.join(map(': '.join, row['failed'].items()))
+    else:
+        measured, met = f'{row["value"]:.2f}', 'yes' if row['met'] else '**no**'
+        times = ', '.join(f'{c:.3g}' for c in row['costs'].values()) + f' {row["unit"]}'
+    print(f'| {row["name"]} | {row["pair"]} | {measured} | ≤ {row["limit"]:g} | {met} | {times} |',
+          flush=True)
+
 
 def _show_steps(result: dict[str, Any]) -> None:
     done = [r for r in result['rows'] if 'failed' not in r]
