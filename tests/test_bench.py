@@ -136,7 +136,8 @@ def test_a_goal_that_cannot_be_measured_says_why(tmp_path, capsys, monkeypatch):
     def broken(params): raise RuntimeError('out of luck')
     monkeypatch.setattr('genopt.bench.goals.GOALS', [Goal('a', 'A', 1., {'ours': (broken, '2x3')})])
     assert main(['bench', '--rows', 'all', '--out', str(tmp_path)]) == 0
-    assert '| a | A | failed | ≤ 1 | – | ours: RuntimeError: out of luck |' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert '| a | A | failed | ≤ 1 | – | ours: RuntimeError: out of luck |' in out
 
 
 # -- what is kept, and what is refused -------------------------------------------------------------

@@ -25,11 +25,19 @@ def test_the_race(tmp_path, capsys):
     assert main(['race', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
     out = capsys.readouterr().out
     for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'\n {name} ' in out
-    assert out.count('lower is better') == 3 and out.count('higher is better') == 1
+    assert out.count('lower is better') == 2 and out.count('higher is better') == 3
+    assert 'Above 1×, genopt is faster.' in out
+    assert [line for line in out.splitlines() if line.startswith('–')] == [
+        '–  torch.optim.RMSprop has no fused kernel.']
     result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
     assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
     for r in result['optimizers']:
-        assert 0 <= r['weight_difference'] < 1e-10 and r['time_ratio'] > 0
+        assert 0 <= r['weight_difference'] < 1e-10 and r['speed_over_torch'] > 0
+        speeds = [r['speed_over_torch'], r['speed_over_fused']]
+        if r['optimizer'] == 'RMSprop': assert speeds.pop() is None
+        row = next(line for line in out.splitlines() if line.startswith(f' {r["optimizer"]} '))
+        assert [f'{s:.2f}×' for s in speeds] == [w for w in row.split() if w.endswith('×')]
+        assert len(r['step_ms']) == 1 + len(speeds)
         assert r['accuracy'][0] == pytest.approx(r['accuracy'][1])
         curve = result['curves'][r['optimizer']]
         assert len(curve['genopt']) == len(curve['torch']) == 2 * 23
@@ -38,8 +46,22 @@ def test_the_race(tmp_path, capsys):
     assert (tmp_path/'deep'/'er'/'race.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_a_speed_is_the_median_of_pairs():
+    pair = pairs.Pair('RMSprop', .1, pairs.net(0))
+    pair.ours.seconds, pair.theirs.seconds = [1., 2., 10.], [2., 6., 5.]
+    assert pair.speed_over(pair.theirs) == 2. and pair.speed_over(pair.fused) is None
+
+
+def test_torchs_kernel_trains_too():
+    pair = pairs.Pair('Adam', .01, pairs.net(0))
+    for x, y in pairs.batches(pairs.digits(0)[0], 400, 2, 0): pair.step(x, y)
+    assert pair.fused.opt.defaults['fused'] is True
+    assert pair.fused.losses == pytest.approx(pair.ours.losses, rel=1e-10)
+    assert all(len(r.seconds) == 8 for r in pair.racers) and len(pair.racers) == 3
+
+
 def test_what_to_try_next_works(capsys):
-    *commands, notebook = [line[4:].split('  ')[0] for line in NEXT.splitlines()[1:]]
+    *commands, notebook = [line[4:].split('  ')[0] for line in NEXT.splitlines()[2:]]
     for command in commands:
         assert command.startswith('python -m genopt ') and main(command.split()[3:]) == 0
     assert len(commands) == 2 and (Path(__file__).parents[1] / notebook).exists()

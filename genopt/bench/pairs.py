@@ -2,15 +2,17 @@
 
 Both of a pair start at the same weights and see the same batches, in float64. From there each model
 goes its own way, as its gradients are taken at the weights that its own optimizer reached. So their
-curves lie on each other only if the optimizers agree.
+curves lie on each other only if the optimizers agree. Where torch has a fused kernel for the twin,
+it trains a third model, for its time.
 """
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import signature
 from statistics import mean, median
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -55,46 +57,71 @@ def net(seed: int) -> nn.Module:
 
 # -- a pair ----------------------------------------------------------------------------------------
 
+class Racer:
+    "An optimizer with its own copy of a model. It keeps its losses, and the seconds of its steps."
+    def __init__(self, model: nn.Module, make: Callable[..., Any], **words: Any):
+        self.model = copy.deepcopy(model)
+        self.opt = make(self.model.parameters(), **words)
+        self.losses: list[float] = []
+        self.seconds: list[float] = []
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        self.opt.zero_grad()
+        loss = nn.functional.cross_entropy(self.model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        start = timer()
+        self.opt.step()
+        self.seconds.append(timer() - start)
+        self.losses.append(loss.item())
+
+    def weights(self) -> Tensor: return nn.utils.parameters_to_vector(self.model.parameters())
+
+    def accuracy(self, x: Tensor, y: Tensor) -> float:
+        with torch.no_grad(): right: Tensor = self.model(x).argmax(1) == y
+        return right.double().mean().item()
+
+
 class Pair:
-    """A recipe and its twin in step, ours first, each with a model of its own.
+    """A recipe and its twin in step, both as they come, and the twin's fused kernel if it has one.
 
     `step` raises FloatingPointError if a loss is not finite.
     """
     def __init__(self, name: str, lr: float, model: nn.Module):
-        cls, self.recipe = TWINS[name].cls, find(name)
+        cls: Callable[..., Any] = TWINS[name].cls
+        self.recipe = find(name)
         self.name, self.lr, self.twin = name, lr, f'torch.optim.{cls.__name__}'
-        options: dict[str, Any] = dict(momentum=.9) if name == 'Momentum' else {}
-        self.models = model, copy.deepcopy(model)
-        ours, theirs = (m.parameters() for m in self.models)
-        self.opts = self.recipe(ours, lr), cast(Any, cls)(theirs, lr=lr, **options)
-        self.losses: tuple[list[float], list[float]] = ([], [])
-        self.times: tuple[list[float], list[float]] = ([], [])
+        options: dict[str, Any] = dict(lr=lr, momentum=.9) if name == 'Momentum' else dict(lr=lr)
+        self.ours, self.theirs = Racer(model, self.recipe, lr=lr), Racer(model, cls, **options)
+        has_fused = 'fused' in signature(cls).parameters
+        self.fused = Racer(model, cls, fused=True, **options) if has_fused else None
+        self.racers = [r for r in (self.ours, self.theirs, self.fused) if r]
+        self.losses = self.ours.losses, self.theirs.losses
         self.drift: list[float] = []
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        for model, opt, losses, times in zip(self.models, self.opts, self.losses, self.times):
-            opt.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y)
-            loss.backward()  # type: ignore[no-untyped-call]
-            start = timer()
-            opt.step()
-            times.append(timer() - start)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
+        turn = len(self.drift) % len(self.racers)  # nobody is always the first
+        for racer in self.racers[turn:] + self.racers[:turn]:
+            racer.step(x, y)
+            if not math.isfinite(racer.losses[-1]):
                 raise FloatingPointError(
-                    f'{self.name} diverged in step {len(losses)} with lr={self.lr:g}: '
+                    f'{self.name} diverged in step {len(racer.losses)} with lr={self.lr:g}: '
                     'give a smaller one with --lrs')
-        ours, theirs = (nn.utils.parameters_to_vector(m.parameters()) for m in self.models)
+        ours, theirs = self.ours.weights(), self.theirs.weights()
         self.drift.append(((ours - theirs).abs().max() / theirs.abs().max()).item())
+
+    def speed_over(self, other: Racer | None) -> float | None:
+        "How many times as fast as the other's our steps are, the median of pairs."
+        if other is None: return None
+        return median(b / a for a, b in zip(self.ours.seconds, other.seconds))
 
     def summary(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         "A row of the table. The loss is the mean of the last tenth of the batches."
-        with torch.no_grad():
-            right = [(m(x).argmax(1) == y).double().mean().item() for m in self.models]
         last = -len(self.drift) // 10
         return dict(optimizer=self.name, twin=self.twin, lr=self.lr,
                     parts=[p.label for p in self.recipe.parts()],
-                    loss=[mean(v[last:]) for v in self.losses], accuracy=right,
+                    loss=[mean(v[last:]) for v in self.losses],
+                    accuracy=[r.accuracy(x, y) for r in (self.ours, self.theirs)],
                     weight_difference=max(self.drift),
-                    time_ratio=median(a / b for a, b in zip(*self.times)),
-                    step_ms=[1000 * median(t) for t in self.times])
+                    speed_over_torch=self.speed_over(self.theirs),
+                    speed_over_fused=self.speed_over(self.fused),
+                    step_ms=[1000 * median(r.seconds) for r in self.racers])
