@@ -51,7 +51,7 @@ class Composition:
     """An ordered list of parts that make an optimizer. Raises ContractError, with advice, if not.
 
     `parts` are the parts as listed, `ordered` as they run, `stats` the stats by name, and `hypers`
-    the hyperparameters with their defaults.
+    the hyperparameters with their defaults. `is_flat` says that no part sees a tensor's shape.
     """
     def __init__(self, parts: Iterable[Part]):
         self.parts = checked(parts)
@@ -63,6 +63,7 @@ class Composition:
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.gates = [p.out for p in self.ordered if isinstance(p, Gate)]
         self.elementwise = not any(p.whole for p in self.tensor_parts)
+        self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
@@ -74,11 +75,14 @@ class Composition:
         self.source_reads = {k: {*p.reads}.union(*(q.reads for q in self.sources[k]))
                              for k, p in self.totals.items()}
         self.hypers, self._clashes = merged_hypers(self.ordered)
+        self.number_args = [*self.hypers, *self.totals]
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
         self.original_names |= {new: old for p in self.ordered for old, new in p.keywords}
         self.tried: set[Any] = set()  # the trials that it has passed
+        # The dtype of parts that return another one than they are given, as seen in trials
+        self.made_in: dict[Part, Any] = {}
 
     def _sources(self, total: Part) -> list[Part]:
         "The tensor parts whose results a total needs, directly or through others, in order."
@@ -116,20 +120,20 @@ class Composition:
 
         Ends at the first gate that is closed: the numbers after it are missing.
         """
-        parts, need = self.number_parts, [*self.hypers, *self.totals]
+        parts, need = self.number_parts, self.number_args
         if until:
             before = self.before[until.out]
             parts = [p for p in before if p in parts]
             need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
-        for k in need:
-            if k not in hypers:
-                raise TypeError(f'`{k}` is missing: give a number for each of {", ".join(need)}')
-        env = {k: hypers[k] for k in need}
+        try: env = {k: hypers[k] for k in need}
+        except KeyError as e:
+            raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
+                            f'{", ".join(need)}') from None
         for k in self.number_stats: env[f'prev_{k}'] = read(state[k])
         for part in parts:
             env[part.out] = out = part.run(env)
             if not isinstance(out, (int, float, Real, Tensor)): raise part.bad_result(out, env)
-            if isinstance(part, Gate) and not out: break
+            if not out and isinstance(part, Gate): break
         return env
 
     def is_closed(self, numbers: Mapping[str, Any]) -> bool:

@@ -44,7 +44,6 @@ class Group(dict[str, Any]):
         super().__init__(items)
         self.rule, self.index = rule, index
         self.settled = False            # True once each state has been seen to have these stats
-        self.plans: dict[Any, Any] = {}  # what an engine remembers of its parameters
 
     @classmethod
     def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
@@ -73,8 +72,7 @@ class Group(dict[str, Any]):
 
     def hypers(self) -> dict[str, Any]:
         "The hyperparameters under our names."
-        read = self.rule.words.read
-        return {n: read(self, n) for n in self.rule.composition.hypers}
+        return self.rule.words.values(self, self.rule.composition.hypers)
 
     def numbers(self) -> dict[str, Any]:
         "The hyperparameters under our names, as plain numbers."
@@ -129,7 +127,7 @@ class Group(dict[str, Any]):
         "Takes another rule, with these values of its hyperparameters."
         old, new = ({*r.words.kept.values()} for r in (self.rule, rule))
         for word in old - new: dict.pop(self, word, None)
-        self.rule, self.settled, self.plans = rule, False, {}
+        self.rule, self.settled = rule, False
         dict.update(self, rule.entries(values), parts=rule.labels)
 
     def value_of(self, name: str, value: Any) -> Any:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from .composition import Composition
 from .contract import GROUP_KEYS, ContractError
+from .engines.modes import take_engine_words
 from .group import Group, is_slip
 from .hypers import check_flag
 from .params import check_params, named
 from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
-from .settings import Settings, labels_in, take_engine_words
+from .settings import Settings, labels_in
 from .words import unknown
 
 __all__ = ['new_group', 'restore_groups']
@@ -58,7 +59,7 @@ def _sorted_out(given: Mapping[str, Any], rule: Rule) -> tuple[dict[str, Any], d
     notes = {k: v for k, v in given.items() if k not in words.means}
     for k in notes:
         if is_slip(k, words): raise unknown(k, words)
-    take_engine_words({k: v for k, v in notes.items() if k in ('capturable', 'differentiable')})
+    take_engine_words(dict(notes))
     return {k: v for k, v in given.items() if k not in notes}, notes
 
 
@@ -73,7 +74,8 @@ def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -
             if why := _unfit(part, p):
                 raise ValueError(f'{group.describe(p)}: `{part.label}` {why}')
     if c.totals:
-        for other in groups: _check_totals(c, other.composition)
+        others = {g.composition for g in groups if g.composition is not c}
+        for other in others: _check_totals(c, other)
 
 
 def _unfit(part: Part, p: Tensor) -> str:

@@ -54,7 +54,7 @@ class Stat(Part):
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
     for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
     """
-    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse')
+    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked')
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
@@ -118,8 +118,10 @@ class Transform(Part):
     parameters. `switch='wd'`: while that hyperparameter is 0 it does nothing, so engines leave it
     out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
     `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
+    `stacked=True`: its tensors may have one dimension more in front, and then it treats each alone,
+    as a matrix product does: so all matrices of one shape are one call.
     """
-    kind, options = 'transform', ('whole', 'needs', 'switch', 'sparse', 'decay')
+    kind, options = 'transform', ('whole', 'needs', 'switch', 'sparse', 'decay', 'stacked')
 
     @property
     def place(self) -> Place:
@@ -138,7 +140,7 @@ class Step(Part):
 
     `switch='wd'`: while that hyperparameter is 0 the change is 0, so engines may leave it out.
     """
-    kind, options, template = 'step', ('whole', 'needs', 'switch'), 'param'
+    kind, options, template = 'step', ('whole', 'needs', 'switch', 'stacked'), 'param'
 
     @property
     def place(self) -> Place:

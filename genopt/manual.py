@@ -22,7 +22,7 @@ def signature(
         by_place, by_name = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
         return Parameter(name, by_place if name in ('params', 'lr') else by_name,
                          default=Parameter.empty if default is REQUIRED else default)
-    values = {'params': REQUIRED, **values, 'maximize': False, 'compile': False}
+    values = {'params': REQUIRED, **values, 'maximize': False, 'compile': None}
     return Signature([argument(k, v) for k, v in values.items()])
 
 

@@ -24,7 +24,7 @@ def kept(value: Any) -> Tensor:
 
 def read(x: Any) -> Any:
     "Python's number, of a 0-dim tensor, one of NumPy's, or a plain one."
-    return read_all([x])[0]
+    return x if type(x) in (int, float) else read_all([x])[0]
 
 
 def read_all(xs: Sequence[Any]) -> list[Any]:

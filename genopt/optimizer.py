@@ -18,12 +18,9 @@ import torch
 from . import averages
 from .catalogue import rule_of
 from .checkpoint import checked, pack, refusal
-from .engines import eager
-from .engines.compiled import Compiled
-from .engines.kernels import segments
+from .engines.kernels import check_parts
+from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
-from .engines.sparse import dense_or_rows
-from .engines.totals import totals
 from .engines.work import Work
 from .group import Group
 from .hypers import check_flag
@@ -33,7 +30,7 @@ from .interop.torch import from_torch
 from .joining import new_group, restore_groups
 from .params import Params, as_groups
 from .part import Part
-from .settings import Settings, take_engine_words
+from .settings import Settings
 from .state import begin, work_of
 from .words import unknown
 
@@ -49,22 +46,21 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     param_groups: list[Any]
     state: defaultdict[Any, Any]
     recipe: Any = None  # What `parts` was: a recipe, or a Composition
-    compiled = False
+    compile: bool | None = None
 
     def __init__(self,
         params: Params,  # Tensors, (name, tensor) pairs, or a dict or a list for each group
         parts: Iterable[Part] | Any=None,  # A recipe, its name, or parts; None: each group has them
         *,
         maximize: bool=False,  # True to climb instead of descending
-        compile: bool=False,   # True to run the parts as one compiled kernel
+        compile: bool | None=None,  # True: an error if a part cannot be compiled; False: no kernel
         **hypers: Any  # Hyperparameters and options, by our names or torch's: see `set_hyper`
     ):
         check_flag('maximize', maximize)
-        check_flag('compile', compile)
-        compile = take_engine_words(hypers) or compile
+        fused = take_engine_words(hypers)
+        self._set_engine(asked(fused if compile is None else compile))
         rule = None if parts is None else rule_of(parts)
         self.recipe = rule and (rule.recipe or rule.composition)
-        self._set_engine(compile)
         groups = as_groups(params)
         self._settings = Settings(rule, hypers)
         self._settings.spread(groups)
@@ -86,7 +82,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         """
         groups = self.groups()
         group = new_group(param_group, groups, self._settings, self.defaults)
-        if self.compiled: segments(group.composition, group.numbers(), group['params'])
+        check_parts(group.composition, group.numbers(), group['params'], bool(self.compile))
         groups.append(group)
         self._settings.rules = (*self._settings.rules[:group.index], group.rule)
 
@@ -114,13 +110,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(): loss = closure()
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
-            found = [dense_or_rows(work) for work in self._work()]
-            sums = totals([work for work, _ in found])
-            for work, _ in found:
-                if sums: work.hypers = work.hypers | sums
-                self.engine(work)
-            for _, rows in found:
-                if rows: rows.step()
+            self.engine([*self._work()])
         return loss
 
     def _work(self) -> Iterator[Work]:
@@ -201,7 +191,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        mine, own = vars(self), ('recipe', 'compiled', 'frozen_idx', '_settings', '_warned')
+        mine, own = vars(self), ('recipe', 'compile', 'frozen_idx', '_settings', '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -209,23 +199,23 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         super().__setstate__(state)
         self.defaults.pop('differentiable', None)  # torch adds it, and no rule takes it
         for group in self.param_groups:
-            if type(group) is Group: group.settled, group.plans = False, {}
-        self._set_engine(self.compiled)
+            if type(group) is Group: group.settled = False
+        self._set_engine(self.compile)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if type(self) is getattr(self.recipe, 'optimizer_class', None):  # found through its recipe
             return _blank, (self.recipe,), self.__getstate__()
         return super().__reduce_ex__(protocol)
 
-    def _set_engine(self, compiled: bool) -> None:
+    def _set_engine(self, compile: bool | None) -> None:
         "An engine's kernels and addresses belong to this process: they are not pickled or copied."
-        self.compiled = compiled
-        self.engine: Callable[[Work], None] = Compiled().run if compiled else eager.run
+        self.compile = compile
+        self.engine: Engine = engine_for(compile)
 
     def __repr__(self) -> str:
         name = getattr(self.recipe, '__name__', type(self).__name__)
-        lines = ['  compiled'] if self.compiled else []
-        lines += [f'  group {g.index}: {g.summary()}' for g in self.groups()]
+        lines = [f'  group {g.index}: {g.summary()}\n    {report(self.engine, g.index)}'
+                 for g in self.groups()]
         return '\n'.join([f'{name}(', *lines, ')'])
 
 

@@ -48,6 +48,7 @@ class Part:
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
     switch: str = ''         # a hyperparameter: while it is 0, the part does nothing
     sparse: str = ''         # what a sparse gradient becomes: 'rows' (those it touches) or 'dense'
+    stacked: bool = False    # True if it also takes a stack of tensors of one shape
     decay: bool = False      # True if a change of the update applies to weight decay too
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     is_shared: bool = False  # True if it may be the default of another part's argument
@@ -194,7 +195,8 @@ class Part:
 
     def run(self, env: Mapping[str, Any]) -> Any:
         "Calls the function with its arguments from `env`. Raises PartError if it fails."
-        try: return self.fn(*[env[n] for n in self.reads], **{k: env[n] for k, n in self.keywords})
+        read = env.__getitem__
+        try: return self.fn(*map(read, self.reads), **{k: read(n) for k, n in self.keywords})
         except Exception as e:
             raise PartError(f'`{self.label}` failed: {type(e).__name__}: {e}') from e
 

@@ -93,8 +93,8 @@ def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
 
 
 def trial_shape(composition: Composition, params: Sequence[Tensor]) -> Shape:
-    "A shape of numbers that parts are tried on."
-    return next(iter(_shapes(composition, params)), SHAPE)
+    "The shape of a parameter, or one of its kind with fewer elements."
+    return next(iter(_shapes(composition, params).values()), SHAPE)
 
 
 # -- shapes, and kinds of hyperparameters ----------------------------------------------------------

@@ -15,12 +15,11 @@ from typing import Any
 
 from .catalogue import rule_of
 from .contract import REQUIRED
-from .group import ENGINE_WORDS
 from .hypers import TABLE, is_per_group, per_group
 from .rule import Rule
 from .words import Words
 
-__all__ = ['Settings', 'labels_in', 'take_engine_words']
+__all__ = ['Settings', 'labels_in']
 
 
 class Settings:
@@ -101,17 +100,3 @@ def labels_in(parts: Any) -> list[str]:
     named = isinstance(parts, list) and all(isinstance(p, str) for p in parts)
     return [*parts] if named else []
 
-
-def take_engine_words(hypers: dict[str, Any]) -> bool:
-    "Removes torch's words for engines from `hypers`. True if they ask for a compiled kernel."
-    given = {k: hypers.pop(k) for k in [*hypers] if k in ENGINE_WORDS}
-    for k, v in given.items():
-        if v not in (None, False, True):
-            raise TypeError(f'`{k}` = {v!r}: give True, False or None')
-    if given.get('capturable'):
-        raise TypeError('`capturable`: a step reads its counts, so it cannot be captured in a '
-                        'CUDA graph: leave it out')
-    if given.get('differentiable'):
-        raise TypeError('`differentiable`: leave it out; to differentiate through a step, call '
-                        '`Composition.update`, which is a pure function')
-    return bool(given.get('fused'))

@@ -59,7 +59,7 @@ def work_of(
     try: states = [state[p] for p in params]
     except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
-                group['maximize'], places, group.plans)
+                group['maximize'], places, group=group.index)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
         try: return [work.gather()]
         except KeyError: pass

@@ -110,6 +110,9 @@ class Trial:
         if not (isinstance(result, Tensor) and result.shape == like.shape
                 and result.is_floating_point() == like.is_floating_point()):
             raise part.bad_result(result, env)
+        if result.is_floating_point() and result.dtype != self.dtype:
+            self.composition.made_in[part] = result.dtype
+        if part.stacked: self._check_stacks(part, env, result)
         for check in self.checks: check(part, env, result)
         return result
 
@@ -134,6 +137,21 @@ class Trial:
                     and _near(got, want, result)):
                 raise _not_alone(part, 'for a part of a tensor it gives other values than for the '
                                  'whole')
+
+    def _check_stacks(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
+        "Raises PartError if it makes something else of two tensors in a stack than of each alone."
+        tensors = {k: v for k in part.reads if isinstance(v := env[k], Tensor) and v.dim()}
+        other = {k: v.flip(0) for k, v in tensors.items()}
+        with self.watch:
+            want = torch.stack([result, part.run({**env, **other})])
+            stacks = {k: torch.stack([v, other[k]]) for k, v in tensors.items()}
+            try: got = part.run({**env, **stacks})
+            except PartError: got = None
+        size = want.nan_to_num(0., 0., 0.).abs().max().item() if want.numel() else 0.
+        if not (isinstance(got, Tensor) and got.shape == want.shape and
+                torch.allclose(got, want, .05, .05 * size, equal_nan=True)):
+            raise PartError(f'`{part.label}` does not take stacks: for two tensors at once it '
+                            'gives other values than for each alone. Leave out `stacked=True`')
 
     def check_change(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
         """Raises PartError for a step that returns the new parameter, and not its change.

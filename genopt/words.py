@@ -101,8 +101,13 @@ class Words:
 
     def read(self, group: Mapping[str, Any], name: str) -> Any:
         "The value of one of our names in a group. Raises KeyError or TypeError if it is not there."
-        word, i = self.places[name]
-        return group[word] if i < 0 else group[word][i]
+        return self.values(group, [name])[name]
+
+    def values(self, group: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        "The values of several of our names, as `read`."
+        places = self.places
+        return {n: group[places[n][0]] if places[n][1] < 0 else group[places[n][0]][places[n][1]]
+                for n in names}
 
 
 def is_note(key: str) -> bool:

@@ -46,15 +46,19 @@ def pytest_sessionfinish(session, exitstatus):
 def no_kernels(monkeypatch):
     "As in a new process: no composition has a kernel yet."
     from genopt.engines import kernels
-    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
+    monkeypatch.setattr(kernels, '_programs', WeakKeyDictionary())
 
 
 @pytest.fixture
-def by_torch_compile(monkeypatch, no_kernels):
-    "As on a GPU: no kernel in C."
-    from genopt.engines import kernels, operations
-    def no_c(*args): raise operations.Untranslatable('this test wants none')
-    monkeypatch.setattr(kernels, 'source', no_c)
+def compile(request, monkeypatch):
+    """What a test gives an optimizer, to run it by the engine that `helpers.engines` names.
+
+    No value of `compile` chooses the eager engine: in such a test None does.
+    """
+    from genopt.engines import eager, modes
+    def engine_for(value): return eager.run if value is None else modes.engine_for(value)
+    if request.param == 'eager': monkeypatch.setattr('genopt.optimizer.engine_for', engine_for)
+    return dict(plain=False, eager=None, compiled=True)[request.param]
 
 
 @pytest.fixture
@@ -62,7 +66,8 @@ def builds(monkeypatch, no_kernels):
     "The sources of the kernels that are built from now on."
     from genopt.engines import toolchain
     found, build = [], toolchain.build
-    monkeypatch.setattr(toolchain, 'build', lambda code: (found.append(code), build(code))[1])
+    monkeypatch.setattr(toolchain, 'build',
+                        lambda code, *names: (found.append(code), build(code, *names))[1])
     return found
 
 

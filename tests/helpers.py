@@ -65,7 +65,11 @@ def keeps_to_matrices(recipe): return any(part.needs == 'matrix' for part in rec
 
 # -- what tests are parametrised over --------------------------------------------------------------
 
-engines = pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+def by_engines(*names): return pytest.mark.parametrize('compile', names, indirect=True)
+
+
+engines = by_engines('plain', 'eager', 'compiled')
+fast_engines = by_engines('eager', 'compiled')
 each_recipe = pytest.mark.parametrize('recipe', RECIPES, ids=name_of)
 each_case = pytest.mark.parametrize('recipe, twin, kwargs', CASES, ids=[*map(case_id, CASES)])
 

@@ -22,7 +22,7 @@ def source(n): return f'void run(int *x) {{ *x = {n}; }}'
 def value(n):
     "What the kernel of `source(n)` writes: n."
     x = ctypes.c_int()
-    toolchain.build(source(n))(ctypes.byref(x))
+    toolchain.build(source(n)).run(ctypes.byref(x))
     return x.value
 
 
@@ -58,16 +58,32 @@ import sys
 sys.path.insert(0, {tests!r})
 import kernel_files
 kernel_files.toolchain.WAYS = [[]]
-for n in sys.argv[1:]: print(kernel_files.value(n))
+"""
+PRINT = CHILD + 'for n in sys.argv[1:]: print(kernel_files.value(n))'
+FORK = CHILD + """
+import os
+
+def child():
+    if pid := os.fork(): return pid
+    right = False
+    try: right = all(kernel_files.value(n) == int(n) for n in sys.argv[1:])
+    finally: os._exit(not right)
+
+print(*[os.waitpid(pid, 0)[1] for pid in [child() for _ in range(8)]])
 """
 
 
-def in_a_process(*numbers, **kwargs):
+def in_a_process(*numbers, code=PRINT, **kwargs):
     "A process that prints `value(n)` of these."
-    child = CHILD.format(tests=str(ROOT / 'tests'))
-    return subprocess.Popen([sys.executable, '-c', child, *map(str, numbers)], text=True,
+    code = code.format(tests=str(ROOT / 'tests'))
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, numbers)], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs)
+
+
+def in_eight_processes(*numbers):
+    "A process that prints how eight others have ended: 0, if `value(n)` was right."
+    return in_a_process(*numbers, code=FORK)
 
 
 def warning_of_a_step():

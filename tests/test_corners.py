@@ -229,14 +229,15 @@ def test_numbers_at_the_edges_of_a_dtype_go_where_torchs_go(name, dtype):
     """NaN, infinity and numbers are where torch's for-loop has them.
 
     But torch's SparseAdam forgets by v ← v + (1 − β₂)·(g² − v), which makes NaN of an average that
-    has overflowed. Ours, which is Adam's, stays infinite, and the step is 0.
+    has overflowed. Ours, which is Adam's, stays infinite, and the step is 0. And torch's Adafactor
+    adds up squares in float32, which overflows where a kernel, which adds in float64, does not.
     """
     shapes = {'Adafactor': [(2, 3), (3,)], 'Muon': [(2, 3)]}.get(name)
     params, stream = whole_stream(dtype, shapes) if shapes else elementwise_stream(dtype)
     for xs, ys in ours_and_torchs(name, {}, params, stream):
         for x, y in zip(xs, ys):
             same = kinds(x) == kinds(y)
-            if name == 'SparseAdam': same |= y.isnan() & x.isfinite()
+            if name in ('SparseAdam', 'Adafactor'): same |= y.isnan() & x.isfinite()
             assert same.all(), (x[~same][:3], y[~same][:3])
 
 

@@ -48,6 +48,7 @@ def Summed(decay: bool = True) -> list[genopt.Part]:
 
 model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
 opt: Optimizer = AdamW(model.parameters(), 1e-3, betas=(.9, .99), weight_decay=.1, compile=True)
+fused: Optimizer = genopt.Adam(model.parameters(), lr=1e-3, amsgrad=True, fused=True, foreach=None)
 made_of: tuple[genopt.Part, ...] = AdamW.parts()
 composition = Composition(made_of)
 other = Summed(model.named_parameters(), lr=.1, mom=.8)
@@ -72,6 +73,7 @@ moved: Tensor = sum_step(torch.ones(2), lr=.1)
 
 TYPOS = [('genopt.Adam(ps, momm=.9)', 'Unexpected keyword argument "momm"'),
          ('genopt.Adam(ps, betas=.9)', 'has incompatible type "float"'),
+         ('genopt.Adam(ps, compile="yes")', 'has incompatible type "str"'),
          ('genopt.Adam(ps).stepp()', '"Optimizer" has no attribute "stepp"')]
 
 

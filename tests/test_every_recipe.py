@@ -7,10 +7,12 @@ import inspect
 import re
 import statistics
 
+import genopt
 import pytest
 import torch
-from helpers import (RECIPES, copy_values, difference, dtypes, each_recipe, engines,
+from helpers import (RECIPES, copy_values, difference, dtypes, each_recipe, fast_engines,
                      keeps_to_matrices, param, random)
+from three_engines import run_by
 from torch import nn
 
 DTYPES = torch.float32, torch.bfloat16, torch.float64
@@ -35,23 +37,37 @@ def go(opt, ps, steps):
 
 @each_recipe
 @dtypes(*DTYPES)
-def test_engines_agree(recipe, dtype):
-    "To 1e-12 in float64, over ten steps; in others to the last places of one step."
+@pytest.mark.parametrize('engine', ['eager', 'compiled'])
+def test_engines_agree(recipe, dtype, engine):
+    """With the plain one, to 1e-12 in float64, over ten steps; in others to the last places of one
+    step. Matrix products are torch's, in bfloat16, which rounds those of turned matrices otherwise.
+    """
     a, b = parameters(recipe, dtype), parameters(recipe, dtype)
     assert not a[-1].is_contiguous() and not a[-2].is_contiguous()
-    eager, compiled = recipe(a), recipe(b, compile=True)
-    go(eager, a, range(10)); go(compiled, b, range(10))
+    plain, other = run_by('plain', recipe, a), run_by(engine, recipe, b)
+    go(plain, a, range(10)); go(other, b, range(10))
     tol = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: .05}[dtype]
-    assert difference([p.double() for p in b], [p.double() for p in a]) <= tol
     for p, q in zip(a, b):
+        is_turned = p.dim() == 2 and p.stride(0) == 1 and recipe is genopt.Muon
+        assert difference([q.double()], [p.double()]) <= (max(tol, .01) if is_turned else tol)
         assert p.dtype == dtype and p.isfinite().all()
-        for k, v in eager.state[p].items():
-            if not v.dim(): torch.testing.assert_close(compiled.state[q][k], v)
+        for k, v in plain.state[p].items():
+            if not v.dim(): torch.testing.assert_close(other.state[q][k], v)
+
+
+@each_recipe
+def test_all_parts_are_in_the_kernel_but_matrix_products(recipe):
+    ps = [nn.Parameter(random(i, (5, 7), torch.float32)) for i in range(2)]
+    opt = recipe(ps, compile=True)
+    go(opt, ps, range(2))
+    as_it_is = re.findall('`([^`]*)` runs as it is', str(opt))
+    assert as_it_is == [p.label for p in recipe.parts() if p.__name__ == 'orthogonalize']
+    assert 'eager' not in str(opt)
 
 
 @each_recipe
 @dtypes(*DTYPES)
-@engines
+@fast_engines
 def test_resumes_bit_for_bit(recipe, dtype, compile):
     ps, qs = parameters(recipe, dtype), parameters(recipe, dtype)  # laid out alike
     opt, other = recipe(ps, compile=compile), recipe(qs, compile=compile)
@@ -71,7 +87,7 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
 @each_recipe
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('kind', GRADS)
-@engines
+@fast_engines
 def test_gradients_of_every_size(recipe, dtype, kind, compile):
     """Nothing but finite numbers; and a gradient of 0 moves nothing, decay apart.
 

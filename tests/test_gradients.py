@@ -4,9 +4,11 @@ does with a plain copy.
 import genopt
 import pytest
 import torch
-from helpers import random
-from three_engines import (ENGINES, SMALL, adam, as_torch, each_engine, half_params, halves, kinds,
-                           sgd, tensors, torchs_adam)
+from helpers import name_of, random
+from tales import assert_alike, in_every_engine, tale
+from three_engines import (ENGINES, SMALL, adam, as_torch, each_engine, each_rule,
+                           each_rule_and_engine, half_params, halves, kinds, make_rule, sgd,
+                           tensors, torchs_adam)
 from torch import nn
 
 
@@ -134,3 +136,59 @@ def test_parameters_may_have_the_same_gradient():
             opt.step()
         made.append([p.detach() for p in ps])
     for got in made[1:]: torch.testing.assert_close(got, made[0], rtol=0, atol=0)
+
+
+# -- in the middle of a run, by rules that see a whole tensor, or all of them ----------------------
+
+def nothing(p, opt, field): pass
+
+
+def missing(ps, opt): ps[1].grad = None
+
+
+def all_missing(ps, opt):
+    for p in ps: p.grad = None
+
+
+def only_one(ps, opt):
+    for p in ps[:1] + ps[2:]: p.grad = None
+
+
+def laid_out(fn):
+    def make_grad(ps, opt): ps[1].grad = fn(ps[1].grad)
+    return make_grad
+
+
+CHANGES = {'missing': missing, 'all of them missing': all_missing, 'only one': only_one,
+           **{k: laid_out(fn) for k, fn in LAYOUTS.items()}}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+@each_rule_and_engine
+def test_gradients_that_change(change, rule, engine):
+    ours, theirs = [tale(make_rule(rule, e), nothing, SMALL, make_grad=CHANGES[change])
+                    for e in (engine, 'torch')]
+    assert_alike(ours, theirs)
+
+
+def its_own_memory(ps, opt): ps[1].grad = ps[1].detach()
+def its_own_memory_turned(ps, opt): ps[1].grad = ps[1].detach().view(30, 24).t()
+def the_memory_of_the_one_before(ps, opt): ps[1].grad = ps[0].detach()
+def the_memory_of_the_one_after(ps, opt): ps[1].grad = ps[2].detach()
+def the_memory_of_a_state(ps, opt): ps[1].grad = tensors(opt, ps[1])[1]
+def the_memory_of_anothers_state(ps, opt): ps[1].grad = tensors(opt, ps[0])[0]
+def the_same_as_another(ps, opt): ps[1].grad = ps[0].grad
+def in_double_precision(ps, opt): ps[1].grad.data = ps[1].grad.double()
+def in_half_precision(ps, opt): ps[1].grad.data = ps[1].grad.bfloat16()
+
+
+ALIASES = [its_own_memory, its_own_memory_turned, the_memory_of_the_one_before,
+           the_memory_of_the_one_after, the_memory_of_a_state, the_memory_of_anothers_state,
+           the_same_as_another, in_double_precision, in_half_precision]
+
+
+@pytest.mark.parametrize('alias', ALIASES, ids=name_of)
+@each_rule
+def test_gradients_in_memory_that_a_step_writes(alias, rule):
+    "Torch may write before it reads, so here the plain engine says what is right."
+    in_every_engine(rule, nothing, SMALL, make_grad=alias)

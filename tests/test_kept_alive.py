@@ -12,13 +12,15 @@ import genopt
 import pytest
 import torch
 from genopt import Optimizer, sgd_step, stat, transform
-from genopt.engines import compiled
+from genopt.engines import compiled, plan
 from helpers import engines, random, random_param, random_step
+from three_engines import run_by
 
 makers = pytest.mark.parametrize('make', [
-    partial(genopt.Adam, lr=.1), partial(genopt.Adam, lr=.1, compile=True),
+    partial(run_by, 'eager', genopt.Adam, lr=.1), partial(genopt.Adam, lr=.1, compile=True),
     partial(genopt.Adam + genopt.clip_by_global_norm, lr=.1, compile=True),
-    partial(genopt.Muon, lr=.1, compile=True)], ids=['eager', 'compiled', 'total', 'whole'])
+    partial(genopt.LAMB, lr=.1, compile=True), partial(genopt.Muon, lr=.1, compile=True)],
+    ids=['eager', 'compiled', 'total', 'norm', 'matrix'])
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -85,6 +87,28 @@ def test_state_that_is_cleared_is_freed(make):
     assert alive(refs) == 0
     refs = [weakref.ref(p.grad)]; opt.zero_grad()
     assert alive(refs) == 0
+
+
+def in_memory_of_its_own(x):
+    "A copy, and a reference to its memory, which lives as long as any view of it."
+    array = x.detach().numpy().copy()
+    return torch.from_numpy(array), weakref.ref(array)
+
+
+@makers
+def test_memory_that_is_replaced_is_freed(make):
+    "By other memory in the same tensors: nothing has kept a view of it."
+    ps = [param(i) for i in range(3)]; opt = make(ps); random_step(opt); random_step(opt, 1)
+    kept, grads = [], []
+    for t in ps + tensors(opt): t.data, ref = in_memory_of_its_own(t); kept.append(ref)
+    for i in range(3):
+        for p in ps: p.grad, ref = in_memory_of_its_own(random_param(i, p.shape)); grads.append(ref)
+        opt.step()
+    assert alive(kept) == len(kept) >= 6 and alive(grads) == 3
+    for t in ps + tensors(opt): t.data = t.data.clone()
+    for p in ps: p.grad = None
+    assert alive(kept + grads) == 0
+    random_step(opt, 2)
 
 
 @makers
@@ -279,10 +303,10 @@ def grown_memory(do, steps):
 @engines
 def test_memory_stays_the_same_under_a_schedule(compile):
     p = param(); opt = genopt.AdamW([p], compile=compile)
-    genopt.Schedule(opt, 2000, lr=genopt.one_cycle(.1),
+    genopt.Schedule(opt, 5000, lr=genopt.one_cycle(.1),
                     mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
     p.grad = torch.ones_like(p)
-    assert grown_memory(lambda i: opt.step(), 1600) < 25_000  # an object a step would be 40_000
+    assert grown_memory(lambda i: opt.step(), 4800) < 40_000  # an object a step would be 120_000
 
 
 @engines
@@ -298,9 +322,9 @@ def test_memory_stays_the_same_over_two_thousand_steps_with_sparse_gradients(com
 @pytest.fixture
 def made(monkeypatch):
     "An entry for each plan that is made from now on."
-    found, plan = [], compiled._Plan.__init__
-    def counted(self, *args): found.append(1); plan(self, *args)
-    monkeypatch.setattr(compiled._Plan, '__init__', counted)
+    found, make = [], plan.Plan.__init__
+    def counted(self, *args): found.append(1); make(self, *args)
+    monkeypatch.setattr(plan.Plan, '__init__', counted)
     return found
 
 
@@ -309,13 +333,13 @@ def test_no_plan_is_made_anew_in_a_step_like_the_one_before(groups, made):
     ps = [random_param(i, (3,)) for i in range(groups)]
     opt = genopt.Adam([{'params': [p]} for p in ps], compile=True)
     random_step(opt); random_step(opt, 1)
-    made.clear()
+    assert len(made) == 1  # for all groups
     for i in range(3): random_step(opt, i)
-    assert not made
-    ps[-1].data = ps[-1].data.clone(); random_step(opt)
-    assert len(made) == 1  # of one group
-    random_step(opt, 1)
     assert len(made) == 1
+    ps[-1].data = ps[-1].data.clone(); random_step(opt)
+    assert len(made) == 2
+    random_step(opt, 1)
+    assert len(made) == 2
 
 
 def test_plans_of_a_few_sets_of_gradients_are_remembered(made):
@@ -324,4 +348,13 @@ def test_plans_of_a_few_sets_of_gradients_are_remembered(made):
         for j, p in enumerate(ps): p.grad = torch.ones(3) if i % 3 == 2 or j % 2 == i % 3 else None
         opt.step()
         if i == 5: made.clear()
-    assert not made and len(opt.param_groups[0].plans) <= compiled.PLANS
+    assert not made and sum(map(len, opt.engine.plans.values())) == 3
+
+
+def test_and_those_of_others_are_forgotten():
+    ps = [random_param(i, (3,)) for i in range(6)]; opt = genopt.Adam(ps, compile=True)
+    for i in range(1, 64):
+        for j, p in enumerate(ps): p.grad = torch.ones(3) if i >> j & 1 else None
+        opt.step()
+    assert len(opt.engine.plans) == compiled.SETS
+    assert max(map(len, opt.engine.plans.values())) <= compiled.PLANS

@@ -14,7 +14,7 @@ import genopt
 import pytest
 import torch
 from genopt.engines import cache, toolchain
-from kernel_files import forget, in_a_process, is_alive, until, value
+from kernel_files import forget, in_a_process, in_eight_processes, is_alive, until, value
 
 
 # -- what is loaded --------------------------------------------------------------------------------
@@ -100,6 +100,37 @@ def test_many_compile_the_same_at_once(disk):
     for t in threads: t.start()
     for t in threads: t.join()
     assert seen == [4] * 4 and disk.calls() == 4 and len(disk.files()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no fork')
+def test_eight_processes_that_start_at_once(disk, tmp_path):
+    "All of them compile, each in a folder of its own, and one file is left for each kernel."
+    disk.compiler(f'for i in $(seq 100); do\n'
+                  f'  [ $(wc -l < {tmp_path}/calls) -ge 8 ] && break; sleep .1\ndone\n'
+                  'exec cc "$@"')
+    said, errors = in_eight_processes(50, 51).communicate()
+    assert said.split() == ['0'] * 8, errors
+    assert disk.calls() >= 8 and len(disk.files()) == 2
+    calls = disk.calls()
+    assert value(50) == 50 and value(51) == 51 and disk.calls() == calls
+
+
+def test_nobody_waits_for_a_compiler_of_another(disk, tmp_path, monkeypatch):
+    "Neither another process, which compiles the same kernel, nor another thread."
+    disk.compiler(f'if [ -n "$SLOW" ]; then touch {tmp_path}/begun\n'
+                  f'  until [ -e {tmp_path}/go ]; do sleep .1; done\nfi; exec cc "$@"')
+    monkeypatch.setenv('SLOW', 'yes')
+    process, seen = in_a_process(52), []
+    until((tmp_path / 'begun').exists)
+    (tmp_path / 'begun').unlink()
+    thread = threading.Thread(target=lambda: seen.append(value(53))); thread.start()
+    until((tmp_path / 'begun').exists)
+    monkeypatch.delenv('SLOW')
+    assert value(52) == 52 and process.poll() is None
+    assert value(54) == 54 and not seen
+    (tmp_path / 'go').touch()
+    thread.join()
+    assert process.communicate() == ('52\n', '') and seen == [53] and len(disk.files()) == 3
 
 
 def test_a_file_without_a_checksum_in_its_name_is_not_looked_at(disk):

@@ -6,8 +6,8 @@ import genopt
 import pytest
 import torch
 from genopt import Composition, Optimizer, kinds, sgd_step, weight_decay
-from genopt.engines import plain
 from genopt.part import Part
+from three_engines import each_engine, run_by
 
 SIX = [getattr(kinds, name) for name in kinds.__all__ if inspect.isclass(getattr(kinds, name))
        and issubclass(getattr(kinds, name), Part)]
@@ -49,12 +49,11 @@ def shortened(update, *, cut=.5): return torch.full_like(update, 1 - cut)
 
 
 @pytest.mark.parametrize('cut', [0., .25])
-@pytest.mark.parametrize('engine', ['plain', 'eager', 'compiled'])
+@each_engine
 def test_a_seventh_kind_works_in_every_engine(engine, cut):
     parts = [genopt.average_grad, genopt.momentum_step, down_the_gradient, shortened]
     p, m = torch.nn.Parameter(torch.arange(1., 5.)), torch.zeros(4)
-    opt = Optimizer([p], parts, lr=.1, mom=.9, cut=cut, compile=engine == 'compiled')
-    if engine == 'plain': opt.engine = plain.run
+    opt = run_by(engine, Optimizer, [p], parts=parts, lr=.1, mom=.9, cut=cut)
     for sign in (1., -1.):
         before, p.grad = p.detach().clone(), sign * torch.tensor([1., 2., -3., 4.])
         opt.step()

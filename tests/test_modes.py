@@ -6,6 +6,7 @@ from functools import partial
 import genopt
 import pytest
 import torch
+from genopt import stat, step, transform
 from helpers import Watch, each_recipe, random
 from three_engines import ENGINES, adam, each_engine, kinds, run_by, torchs_adam
 from torch import nn
@@ -57,6 +58,28 @@ def test_nor_for_any_recipe(recipe):
     makes = [partial(run_by, engine, recipe, lr=.01) for engine in ENGINES]
     want = [steps_of(make) for make in makes]
     with torch.device('meta'): got = [steps_of(make) for make in makes]
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+@stat
+def rounded_avg(rounded_avg, grad, *, mom=.9):
+    return rounded_avg.lerp((10 * grad).int().float() / 10, 1 - mom)
+
+@transform(whole=True)
+def sorted_grad(grad): return grad.flatten().sort().values.view_as(grad)
+
+@step
+def asking_step(grad, rounded_avg, count, *, lr):
+    return -lr * min(1., count / 2) * (rounded_avg if 1 / count < .7 else grad)
+
+
+@each_engine
+def test_nor_for_parts_that_ask_numbers_make_numbers_or_run_as_they_are(
+        engine, on_meta, no_kernels):
+    parts = [genopt.step_count, sorted_grad, rounded_avg, asking_step]
+    make = partial(run_by, engine, genopt.Optimizer, parts=parts, lr=.1)
+    got = steps_of(make)
+    with torch.device('cpu'): want = steps_of(make)
     torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 

@@ -134,12 +134,12 @@ def test_groups_of_another_optimizer():
 def test_torchs_words_for_how_it_runs_are_taken():
     for words in (dict(foreach=True), dict(foreach=None, fused=False),
                   dict(capturable=False, differentiable=False)):
-        assert not genopt.Adam([param()], lr=.1, **words).compiled
-    assert genopt.Adam([param()], fused=True).compiled
-    assert not genopt.Adam([param()], fused=None).compiled
+        assert genopt.Adam([param()], lr=.1, **words).compile is words.get('fused')
+    assert genopt.Adam([param()], fused=True).compile is True
+    assert genopt.Adam([param()], fused=None).compile is None
     for words in (dict(capturable=True), dict(differentiable=True), dict(fused='yes')):
         with pytest.raises(TypeError, match=next(iter(words))): genopt.Adam([param()], **words)
-    assert not genopt.Adam([{'params': [param()], 'fused': None, 'foreach': True}]).compiled
+    assert genopt.Adam([{'params': [param()], 'fused': True, 'foreach': True}]).compile is None
 
 
 # -- parameters ------------------------------------------------------------------------------------

@@ -9,10 +9,8 @@ import genopt
 import pytest
 import torch
 from genopt import (Composition, ContractError, Optimizer, PartError, average_grad, gate,
-                    momentum_step, scalar,
-                    sgd_step, stat, step, step_count, total, transform)
-
-ENGINES = pytest.mark.parametrize('compile', [False, True], ids=['eager', 'compiled'])
+                    momentum_step, scalar, sgd_step, stat, step, step_count, total, transform)
+from helpers import engines
 
 
 def param(*values, **kwargs):
@@ -38,7 +36,7 @@ def every_third(count): return count % 3 == 0
 
 # -- totals ----------------------------------------------------------------------------------------
 
-@ENGINES
+@engines
 def test_a_total_of_what_a_stat_remembers(compile):
     "It sees the stat's new value of all parameters before any moves, and updates no stat twice."
     ps = [param(0., 0.), param(0.)]
@@ -113,6 +111,41 @@ def test_what_cannot_be_a_part(make, why):
     assert str(e.value).endswith(why)
 
 
+# What looks at a tensor's shape, what no kernel has, and what is not itself alone
+TOTALS = dict(mean=lambda grad: grad.square().sum() / grad.numel(),
+              by_rows=lambda grad: grad.norm(dim=-1).sum() * len(grad),
+              median=lambda grad: grad.median(),
+              item=lambda grad: grad.new_tensor(grad.sum().item()),
+              placed=lambda grad, place: grad.sum() * place,
+              pairs=lambda grad: (grad.reshape(-1, 1) * grad.reshape(1, -1)).sum(),
+              product=lambda grad: (grad.reshape(-1, 1) @ grad.reshape(1, -1)).sum())
+
+
+@engines
+@pytest.mark.filterwarnings('ignore:.*, not compiled')
+@pytest.mark.parametrize('name', TOTALS)
+def test_a_total_is_of_each_tensor_as_it_is(name, compile):
+    summed = total(TOTALS[name])
+    @step
+    def summed_step(grad, all=summed, *, lr): return lr * all + 0 * grad
+    ps = [param(*[[.5 + i + j for i in range(2)] for j in range(n)]) for n in (3, 7)]
+    for p in ps: p.grad = p.detach().clone()
+    want = sum(summed(p.grad, place=i) if name == 'placed' else summed(p.grad)
+               for i, p in enumerate(ps))
+    Optimizer(ps, [summed_step], lr=1., compile=compile).step()
+    for p in ps: torch.testing.assert_close(p.detach() - p.grad, want.expand(p.shape))
+
+
+@engines
+def test_pairs_of_elements_are_all_pairs(compile):
+    @transform(whole=True)
+    def pairs(grad): return (grad[:, None] * grad).sum(1)
+    p = param(1., 2., 3.); p.grad = p.detach().clone()
+    opt = Optimizer([p], [pairs, sgd_step], lr=1., compile=compile)
+    opt.step()
+    assert p.tolist() == [1 - 6, 2 - 12, 3 - 18]
+
+
 def test_a_total_that_is_no_number():
     @total
     def rows(grad): return grad.sum(0)
@@ -136,7 +169,7 @@ def test_a_total_that_fails_names_the_parameter():
         Optimizer([('a', param(1.)), ('b', param(1., 2., 3.))], [picky_step], lr=.1).step()
 
 
-@ENGINES
+@engines
 def test_a_composition_without_any_number_moves(compile):
     @step
     def fixed_step(grad): return -.5 * grad
@@ -147,7 +180,7 @@ def test_a_composition_without_any_number_moves(compile):
 
 # -- gates -----------------------------------------------------------------------------------------
 
-@ENGINES
+@engines
 def test_a_gate(compile):
     "What stands before it has happened, and nothing else."
     p = param(0.)
@@ -189,7 +222,7 @@ def first_lr(first_lr): return first_lr
 def kept_step(kept, first_lr, *, lr): return -first_lr * kept
 
 
-@ENGINES
+@engines
 def test_state_begins_with_a_hyperparameter(compile):
     p, q = param(0.), param(0.)
     opt = Optimizer([dict(params=[p]), dict(params=[q], lr=.5, begin=7.)],
@@ -219,7 +252,7 @@ def test_state_that_begins_with_nothing():
 
 # -- a step that can be switched off ---------------------------------------------------------------
 
-@ENGINES
+@engines
 def test_decay_of_zero_leaves_even_infinity_alone(compile):
     p = param(float('inf'), 1.); p.grad = torch.zeros(2)
     opt = genopt.AdamW([p], lr=.1, wd=0., compile=compile); opt.step()

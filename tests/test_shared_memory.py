@@ -6,11 +6,12 @@ from functools import partial
 import genopt
 import pytest
 import torch
-from three_engines import (ENGINES, SMALL, as_torch, assert_same_run, each_engine, half_params,
-                           halves, run_by)
+from three_engines import (ENGINES, SMALL, assert_same_run, each_engine, each_rule, half_params,
+                           halves, make_rule, run_by)
 from torch import nn
 
-ADAMS = as_torch(genopt.Adam, torch.optim.Adam, lr=.1)
+
+def in_all(rule): return [make_rule(rule, engine) for engine in ('torch', *ENGINES)]
 
 
 # -- tensors that share memory ---------------------------------------------------------------------
@@ -30,15 +31,17 @@ SHARED = {
 
 @pytest.mark.parametrize('n', [700, 140_000])
 @pytest.mark.parametrize('how', SHARED)
-def test_parameters_that_share_memory(how, n):
+@each_rule
+def test_parameters_that_share_memory(how, n, rule):
     "Each moves it, as torch.optim has it."
     def begin(): return [nn.Parameter(x) for x in SHARED[how](halves(0, (2 * n,)), n)]
-    assert_same_run(as_torch(genopt.SGD, torch.optim.SGD, lr=.25, momentum=.5), begin)
+    assert_same_run(in_all(rule), begin)
 
 
 @pytest.mark.parametrize('names', [['grad_avg'], ['sqr_avg'], ['grad_avg', 'sqr_avg']], ids=str)
 @pytest.mark.parametrize('n', [700, 140_000])
-def test_parameters_that_share_a_state(n, names):
+@each_rule
+def test_parameters_that_share_a_state(n, names, rule):
     "Each moves it, in the order of parameters."
     theirs = dict(grad_avg='exp_avg', sqr_avg='exp_avg_sq')
     def share(opt, i):
@@ -47,24 +50,17 @@ def test_parameters_that_share_a_state(n, names):
         for k in names:
             if k not in opt.state[a]: k = theirs[k]
             opt.state[b][k] = opt.state[a][k]
-    assert_same_run(ADAMS, partial(half_params, 2, (n,)), change=share)
+    assert_same_run(in_all(rule), partial(half_params, 2, (n,)), change=share)
 
 
-def test_parameters_that_change_places():
-    "Two parameters get each other's data, and keep their state."
-    def swap(opt, i):
-        a, b = opt.param_groups[0]['params']
-        a.data, b.data = b.data, a.data
-    assert_same_run(ADAMS, partial(half_params, 2, SMALL), change=swap)
-
-
-def test_parameters_that_come_to_share_memory():
+@each_rule
+def test_parameters_that_come_to_share_memory(rule):
     "A tie that is made in the middle of a run, and undone."
     def tie(opt, i):
         a, b = opt.param_groups[0]['params']
         if i == 1: b.data = a.data
         if i == 3: b.data = b.data.clone()
-    assert_same_run(ADAMS, partial(half_params, 2, SMALL), steps=5, change=tie)
+    assert_same_run(in_all(rule), partial(half_params, 2, SMALL), steps=5, change=tie)
 
 
 # -- counts ----------------------------------------------------------------------------------------
@@ -82,7 +78,8 @@ COUNTS = {
 
 @pytest.mark.parametrize('n', [1, 3])
 @pytest.mark.parametrize('kind', COUNTS)
-def test_a_count_of_any_kind(kind, n):
+@each_rule
+def test_a_count_of_any_kind(kind, n, rule):
     "It is replaced by another, which may get the memory of the old one."
     def change(opt, i):
         if i != 2: return
@@ -90,7 +87,7 @@ def test_a_count_of_any_kind(kind, n):
             k = 'count' if 'count' in opt.state[p] else 'step'
             count = int(opt.state[p].pop(k))
             opt.state[p][k] = COUNTS[kind](count) if k == 'count' else torch.tensor(float(count))
-    assert_same_run(ADAMS, partial(half_params, n, SMALL), change=change)
+    assert_same_run(in_all(rule), partial(half_params, n, SMALL), change=change)
 
 
 def test_a_number_of_another_kind_in_the_memory_of_the_old_one():

@@ -7,8 +7,6 @@ Programs are drawn at random: casts, views of bits, roundings, whole numbers, nu
 import math
 import random as drawing
 import re
-from array import array
-from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -16,11 +14,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import genopt
-from genopt import Optimizer, PartError, scalar, stat, step, step_count, transform
-from genopt.engines import kernels, loop, operations
+import tapes
+from genopt import Optimizer, PartError, stat, step
+from genopt.engines import operations
 from genopt.engines.pointwise import why_not_pointwise
-from genopt.engines.tape import DecidesByNumbers, record
-from genopt.engines.toolchain import Kernel
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 INTS = [torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8]
@@ -52,18 +49,9 @@ def part_of(name, code, reads=()):
 
 def run_as_kernel(program, dtype):
     "name -> result of a program of lines `name = code`, by a kernel in C."
-    a, b = pairs(dtype)
-    composition = genopt.Composition([part_of(k, code, program) for k, code in program.items()] +
-                                     [step(lambda grad, *, lr: -lr * grad)])
-    begin = dict.fromkeys(['param', 'grad', *(f'prev_{k}' for k in program)], dtype)
-    tape = record(composition.tensor_parts, begin, [*composition.hypers], [*program])
-    columns = [loop.Column(dtype, tape.tensors[k], None) for k in ('param', 'grad')]
-    columns += [loop.Column(tape.results[k].dtype, None, tape.results[k]) for k in program]
-    made = {k: torch.empty(len(a), dtype=tape.results[k].dtype) for k in program}
-    kernel = Kernel(loop.source(tape, columns), [*composition.hypers])
-    addresses = kernels.addresses_of([a, b, *made.values()])
-    kernel(array('q', [len(a)]), addresses, {**NUMBERS, 'unused': 0.})
-    return made
+    parts = [part_of(k, code, program) for k, code in program.items()]
+    return tapes.run_as_kernel([*parts, step(lambda grad, *, lr: -lr * grad)], *pairs(dtype),
+                               **NUMBERS)
 
 
 def run_in_torch(program, dtype):
@@ -200,22 +188,6 @@ def test_roundings_and_bits_in_an_optimizer(parts):
         assert torch.equal(a, b)
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
-@pytest.mark.parametrize('parts', PARTS, ids=lambda parts: parts[-1].__name__)
-def test_and_by_torch_compile(parts, by_torch_compile):  # noqa: F811
-    test_roundings_and_bits_in_an_optimizer(parts)
-
-
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')  # torch's own
-def test_a_graph_that_drops_roundings_is_found_out(by_torch_compile, monkeypatch):  # noqa: F811
-    "An older torch.compile may not know how to keep them."
-    def careless(graph, *, options, f=torch.compile, **kwargs): return f(graph, **kwargs)
-    monkeypatch.setattr(torch, 'compile', careless)
-    with pytest.warns(RuntimeWarning, match='does not round its numbers as the parts ask'):
-        made = moved([coarse_step], compile=True)
-    assert torch.equal(made[0], moved([coarse_step])[0])
-
-
 # -- each element alone ----------------------------------------------------------------------------
 
 class Watch(TorchDispatchMode):
@@ -283,62 +255,3 @@ def test_a_part_that_mixes_elements_is_named_with_its_line(code, name):
 def test_a_sum_in_place_of_two_dtypes_is_refused():
     with pytest.raises(PartError, match='it mixes dtypes in place'):
         run_as_kernel(dict(v='a.clone().add_(b.double())'), torch.float32)
-
-
-# -- decisions by numbers --------------------------------------------------------------------------
-
-def recorded(part):
-    composition = genopt.Composition([step_count, part])
-    return record(composition.tensor_parts, dict.fromkeys(['param', 'grad'], torch.float32),
-                  ['count', *composition.hypers], ['new_param'])
-
-
-@pytest.mark.parametrize('code', [
-    'grad if count > 1 else -grad', 'grad * min(1., count / 10)',
-    'grad * __import__("math").sqrt(count)', 'grad * float(count)',
-    'grad if (lr > 0) & (count > 2) else grad', 'grad * int(count)',
-    'grad * [1, 2][count > 1]', 'grad.int() * count + grad',
-    'grad * torch.ones(()).item()', 'grad * count.tolist()', 'grad * f"{count}".count("1")'])
-def test_a_part_that_decides_by_numbers_is_told_apart(code):
-    scope = dict(torch=torch)
-    exec(f'def decides(grad, count, *, lr): return {code}', scope)
-    with pytest.raises(DecidesByNumbers, match='`decides` cannot be compiled'):
-        recorded(step(scope['decides']))
-
-
-@pytest.mark.parametrize('code', [
-    'grad if grad[0] > 0 else -grad', 'grad * float(grad)', 'grad * grad.tolist()[0]',
-    'grad * grad.sum()', 'grad if grad.any() else grad', 'torch.from_numpy(grad.numpy())'])
-def test_a_part_that_decides_by_elements_is_refused(code):
-    scope = dict(torch=torch)
-    exec(f'def decides(grad, count, *, lr): return {code}', scope)
-    with pytest.raises(PartError, match='`decides` cannot be compiled') as e:
-        recorded(step(scope['decides']))
-    assert not isinstance(e.value, DecidesByNumbers)
-
-
-@scalar
-def later(count): return float(count > 1)
-
-@stat
-def as_advised(slow, grad, count, later=later):
-    return later * slow.lerp(grad, .1) + (1 - later) * grad
-
-@stat
-def by_condition(slow, grad): return torch.where(grad > .5, slow.lerp(grad, .1), grad)
-
-@stat
-def by_float(slow, grad, *, gain=2): return slow + (grad > 0).int().float() * gain
-
-@transform(whole=True)
-def by_whole(grad): return grad.cumsum(0)
-
-
-@pytest.mark.parametrize('part', [as_advised, by_condition, by_float, by_whole],
-                         ids=lambda p: p.__name__)
-def test_what_the_errors_advise_works_in_both_engines(part, monkeypatch):
-    monkeypatch.setattr(kernels, '_kernels', WeakKeyDictionary())
-    use = step(lambda grad, slow, *, lr: -lr * slow) if part.kind == 'stat' else genopt.sgd_step
-    parts = [step_count, part, use]
-    for a, b in zip(moved(parts, lr=.1), moved(parts, lr=.1, compile=True)):
-        torch.testing.assert_close(a, b)

@@ -175,11 +175,12 @@ def test_every_error(info, error):
 def test_words_for_the_engine_are_taken_or_refused_with_what_to_use_instead(info, word):
     advice = {'capturable': 'leave it out', 'differentiable': 'Composition.update'}.get(word)
     make = partial(recipe_of(info), make_params(info, torch.float64))
-    for value in (False, None): assert not make(**{word: value}).compiled
+    for value in (False, None):
+        assert make(**{word: value}).compile is (value if word == 'fused' else None)
     if advice:
         with pytest.raises(TypeError, match=f'`{word}`: .*{re.escape(advice)}'):
             make(**{word: True})
-    else: assert make(**{word: True}).compiled == (word == 'fused')
+    else: assert make(**{word: True}).compile is (True if word == 'fused' else None)
 
 
 @pytest.mark.parametrize('info', INFOS, ids=lambda i: i.optim_cls.__name__)

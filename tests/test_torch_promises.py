@@ -3,6 +3,7 @@
 That is `TestOptimRenewed` in torch's test/test_optim.py, read as a list of promises.
 """
 import copy
+import re
 
 import pytest
 import torch
@@ -142,7 +143,9 @@ def test_copies(recipe, copier):
     assert not copier(opt).state
     descend(opt, ps, 3)
     copied = copier(opt); qs = copied.param_groups[0]['params']
-    assert repr(copied) == repr(opt) and equal(copied.state_dict(), opt.state_dict())
+    said = [[line for line in repr(o).split('\n') if not re.match(' +(kernel|engine|`)', line)]
+            for o in (copied, opt)]  # a copy has not stepped yet
+    assert said[0] == said[1] and equal(copied.state_dict(), opt.state_dict())
     descend(copied, qs, 2)
     assert not equal(qs, ps)
     descend(opt, ps, 2)

@@ -196,8 +196,12 @@ def test_what_fits_the_parameters_is_left_alone():
     @transform(whole=True)
     def of_rank(grad, *, rank=128):
         return grad @ torch.eye(grad.shape[1])[:, :rank] @ torch.eye(rank, grad.shape[1])
+    @stat(init=lambda param: param.flatten()[:8].clone().view(8), whole=True)
+    def eight(eight, grad): return grad.flatten()[:8]
     huge = nn.Parameter(torch.zeros(1).expand(200_000, 3000))  # of one element
-    Optimizer([P(100), P(20, 30)], [ten_largest, sgd_step], lr=.1)
+    for compile in None, True, False:
+        Optimizer([P(100), P(20, 30)], [ten_largest, sgd_step], lr=.1, compile=compile)
+        Optimizer([P(100)], [eight, sgd_step], lr=.1, compile=compile)
     Optimizer([huge], [of_rank, sgd_step], lr=.1)
     with pytest.raises(PartError, match='`of_rank` failed'): Optimizer([huge, P(200, 50)],
                                                                        [of_rank, sgd_step], lr=.1)

@@ -8,9 +8,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from genopt import Optimizer
-from helpers import copiers, engines, param, random_param, random_step
+from helpers import copiers, engines, param, random, random_param, random_step
 from stories import tell, torchs
+from three_engines import each_rule_and_engine, make_rule
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 
@@ -59,7 +62,7 @@ def test_a_wrapper_that_shards_state(alone):
     p = random_param()
     opt = ZeroRedundancyOptimizer([p], optimizer_class=genopt.Adam,
                                   compile=True, lr=.1, betas=(.8, .95))
-    random_step(opt); assert opt.optim.compiled
+    random_step(opt); assert opt.optim.compile
     def momentum(make):
         p = random_param()
         opt = ZeroRedundancyOptimizer([p], optimizer_class=make, lr=.1, momentum=.9)
@@ -68,6 +71,26 @@ def test_a_wrapper_that_shards_state(alone):
             random_step(opt, i); sched.step()
         return p,
     tell(momentum, torch.optim.SGD, genopt.SGD, partial(genopt.SGD, compile=True))
+
+
+@each_rule_and_engine
+def test_a_parameter_that_becomes_sharded(rule, engine, alone):
+    "Among others that do not. The numbers are those of a run where none does."
+    mesh = init_device_mesh('cpu', (1,))
+    def sharded(x): return distribute_tensor(x.detach().clone(), mesh, [Shard(0)])
+    def story(make, shard):
+        ps = [random_param(i, (6, 4)) for i in range(3)]; opt = make(ps)
+        random_step(opt); random_step(opt, 1)
+        p = ps[1]; q = ps[1] = opt.param_groups[0]['params'][1] = nn.Parameter(shard(p))
+        opt.state[q] = {k: shard(v) if v.dim() else v for k, v in opt.state.pop(p).items()}
+        for i in 2, 3:
+            for j, p in enumerate(ps):
+                p.grad = random(10 * i + j, (6, 4), torch.float32)
+                if p is q: p.grad = shard(p.grad)
+            opt.step()
+        return [getattr(p, 'full_tensor', p.clone)().detach() for p in ps]
+    torch.testing.assert_close(story(make_rule(rule, engine), sharded),
+                               story(make_rule(rule, 'torch'), torch.Tensor.detach))
 
 
 # -- copies, classes, names ------------------------------------------------------------------------
@@ -81,7 +104,7 @@ def test_a_copy_has_the_same_attributes_and_goes_on_alike(copier, compile):
     twin = torch.optim.AdamW([param()])
     assert {*vars(other)} == {*vars(opt)} - ({*vars(twin)} - {*vars(copy.deepcopy(twin))})
     assert type(other) is type(opt)
-    assert other.compiled == compile and other.defaults == opt.defaults
+    assert other.compile is compile and other.defaults == opt.defaults
     for i in range(2): random_step(opt, i); random_step(other, i)
     torch.testing.assert_close([*both['model'].parameters()], [*model.parameters()], rtol=0, atol=0)
     other.add_param_group({'params': [param()]}); random_step(other)

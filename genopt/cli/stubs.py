@@ -28,6 +28,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]"""
+FLAG = 'bool | None'
 
 
 def stubs() -> int:
@@ -69,7 +70,9 @@ def _stub(r: Recipe) -> Iterator[str]:
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
     for a in args:
         value = '' if a.default is a.empty else f' = {a.default!r}'
-        yield f'        {a.name}: {_type(a.default)}{value},'
+        kind = FLAG if a.name == 'compile' else _type(a.default)
+        yield f'        {a.name}: {kind}{value},'
+    yield from (f'        {word}: {FLAG} = None,' for word in ('fused', 'foreach'))  # torch's
     words = r.rule().words
     for word, ours in {**words.means, **words.pairs}.items():
         if word in words.names: continue

@@ -17,7 +17,6 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +32,7 @@ NOBODY = 65534            # owns root's folders, as seen in a user namespace
 
 # -- files -----------------------------------------------------------------------------------------
 
-def find(folder: Path, key: str) -> Callable[..., None] | None:
+def find(folder: Path, key: str) -> ctypes.CDLL | None:
     """The kernel with this key, or None.
 
     A file that does not match its name is removed, and so is one that does not load.
@@ -66,15 +65,13 @@ def _sync(path: Path) -> None:
     finally: os.close(descriptor)
 
 
-def load(path: Path) -> Callable[..., None]:
-    "The function `run` of a library. If it cannot be loaded, the file is removed."
-    try: run = ctypes.CDLL(str(path)).run
-    except (OSError, AttributeError) as e:
+def load(path: Path) -> ctypes.CDLL:
+    "A library. If it cannot be loaded, the file is removed."
+    try: return ctypes.CDLL(str(path))
+    except OSError as e:
         _remove(path)
         why = str(e).removeprefix(f'{path}: ')
         raise OSError(f'the compiled kernel does not load: {why}') from None
-    run.restype = None
-    return run
 
 
 def scratch(folder: Path | None) -> tempfile.TemporaryDirectory[str]:

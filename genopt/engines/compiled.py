@@ -1,109 +1,84 @@
-"""The compiled engine: one kernel for a composition and its dtypes, run on any number of tensors.
+"""The compiled engine: kernels in C, which are called once a step for all tensors.
 
-On the CPU a kernel is a loop in C that is called once a step with the addresses of all tensors:
-they stay where they are. A `Plan` remembers these. A kernel by torch.compile, as on a GPU, runs
-on one block after another. Parts that need the whole tensor run as they are, and the segments
-between them are compiled. The eager engine runs the rest: sharded, overlapping and strided
-tensors, and parts that cannot be compiled.
+Tensors stay where they are: a kernel is given their addresses, which a `Plan` remembers. Parts
+that have no place in a kernel run as they are, between two of them. The eager engine steps the
+other parameters: sharded ones, those that share memory or have gaps in it, those on other devices,
+and all of them if there is no compiler.
 """
 from __future__ import annotations
 
 import sys
 import warnings
-from array import array
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..composition import Composition, Env, walk
+from ..composition import Composition
 from . import eager
-from .inductor import GraphKernel
-from .kernels import (Segment, addresses_of, is_one_kernel, kernel_in_place, kernel_of_segment,
-                      segments)
-from .layout import PLAIN, Block, Cohort, blocks
 from .plan import Plan as _Plan
-from .toolchain import NoKernel
-from .work import Tensors, Values, Work
+from .sparse import dense_or_rows, has_sparse
+from .toolchain import NoKernel, TooSlow
+from .work import Work
 
 __all__ = ['Compiled']
 
-PLANS = 8  # how many a group keeps, one for each set of its parameters that had gradients
+SETS = 8   # of parameters that had gradients, for which plans are kept
+PLANS = 4  # for each of these
 
 
 class Compiled:
-    "The compiled engine of one optimizer. It warns once if something is not compiled."
-    def __init__(self) -> None: self._warned = False
+    """The compiled engine of one optimizer.
 
-    def run(self, work: Work) -> None:
+    If it is `strict`, it warns once about what is not compiled, and a part that must be compiled
+    and cannot is an error.
+    """
+    def __init__(self, strict: bool=False):
+        self.strict, self.told = strict, False
+        self.plans: dict[Any, list[_Plan]] = {}
+        self.last: _Plan | None = None  # the plan of the last step
+
+    def __call__(self, works: Sequence[Work]) -> None:
         "One step of each parameter, as `eager.run`."
-        if not work.params: return
-        if torch._C._len_torch_dispatch_stack(): return eager.run(work)  # a mode watches operations
-        key = work.climb, work.places[0], work.places[-1], len(work.params)
-        plan = work.plans.pop(key, None)
-        steps = plan and plan.steps(work)
-        if steps is None:
-            plan = _Plan(work, self._warn)
-            steps = plan.steps(work) or []
-        work.plans[key] = plan  # the last used is the last to go
-        while len(work.plans) > PLANS: del work.plans[next(iter(work.plans))]
-        for step in steps: step()
-        if plan.rest: eager.run(work.subset(plan.rest), self._step)
+        works = [w for w in works if w.params]
+        if not works: return
+        if torch._C._len_torch_dispatch_stack(): return eager.run(works)  # a mode watches it
+        key = tuple([(id(w.composition), w.climb, w.places[0], w.places[-1], len(w.params))
+                     for w in works])
+        plans = self.plans.pop(key, [])
+        self.plans[key] = plans  # the last used is the last to go
+        while len(self.plans) > SETS: del self.plans[next(iter(self.plans))]
+        self.last = next((p for p in plans if p.step(works)), None)
+        if self.last:
+            plans.remove(self.last)
+        elif any(map(has_sparse, works)): return self._sparse(works)
+        else:
+            self.last = _Plan(works, self.strict)
+            if not self.last.step(works): eager.run(works)
+            if why := self.last.without_kernel: self._tell(*why)
+        plans.insert(0, self.last)
+        del plans[PLANS:]
 
-    def _step(self, cohort: Cohort, numbers: Values) -> None:
-        "One step of tensors that have no place in a plan."
-        composition, update, todo = cohort.work.composition, None, blocks(cohort)
-        if not is_one_kernel(composition, cohort.work.hypers):
-            update = partial(self._update, composition)
-        elif cohort.is_flat:
-            with suppress(NoKernel):  # the plan has said why
-                if isinstance(kernel := kernel_in_place(cohort), GraphKernel):
-                    todo = self._left_over(kernel, cohort, numbers)
-        eager.step_blocks(cohort, todo, numbers, update)
+    def _sparse(self, works: Sequence[Work]) -> None:
+        "The step of dense gradients here. The rows of sparse ones are others in each step."
+        split = [dense_or_rows(work) for work in works]
+        self([work for work, _ in split])
+        for _, rows in split:
+            if not rows: continue
+            eager.step(rows.work)
+            rows.put_back()
 
-    def _left_over(self, kernel: GraphKernel, cohort: Cohort, numbers: Values) -> Iterator[Block]:
-        "Runs the kernel on the cohort's blocks. Yields those that it does not take."
-        for block in blocks(cohort, cut=False):
-            tensors = block.flattened()
-            try:
-                if tensors: kernel(tensors, numbers)
-            except NoKernel as e: self._warn(cohort.work.composition, str(e))
-            if tensors and not kernel.why_not: block.scatter()
-            else: yield block
+    def report(self, group: int) -> str:
+        "How the last step of a group was done."
+        return self.last.report(group) if self.last else 'engine: chosen in the first step'
 
-    def _update(self, composition: Composition, param: Tensor, grad: Tensor, state: Values,
-                numbers: Values) -> tuple[Tensor, Values]:
-        "As `composition.update`, with kernels for the segments that can be compiled."
-        env = Env.of(param, grad, state, numbers)
-        for segment in segments(composition, numbers):
-            made = None if segment.as_it_is else self._made(composition, segment, env)
-            if made is None: walk(segment.parts, env)
-            else: env |= made
-        return env['update'], {k: env[k] for k in composition.stats}
-
-    def _made(self, composition: Composition, segment: Segment, env: Env) -> Tensors | None:
-        "The tensors that a segment's kernel makes. None if it has none, or not for such tensors."
-        param, tensors = env['param'], {k: env[k] for k in segment.reads if k != 'place'}
-        if not all(type(t) in PLAIN and t.shape == param.shape and t.is_cpu
-                   for t in tensors.values()): return None
-        dtypes = {k: t.dtype for k, t in tensors.items()}
-        try: kernel, made_dtypes = kernel_of_segment(composition, segment, dtypes)
-        except NoKernel as e:
-            self._warn(composition, str(e))
-            return None
-        given = [t.resolve_neg().contiguous() for t in tensors.values()]
-        made = {k: torch.empty(param.shape, dtype=d, device='cpu') for k, d in made_dtypes.items()}
-        kernel(array('q', [param.numel()]), addresses_of([*given, *made.values()]), env)
-        return made
-
-    def _warn(self, composition: Composition, why: str) -> None:
-        if not self._warned:
-            text = f'{composition} runs in the eager engine, not compiled: {why}'
-            warnings.warn(text, RuntimeWarning, _callers_level())
-        self._warned = True
+    def _tell(self, composition: Composition, why: NoKernel) -> None:
+        "Warns once, if that was asked for, or somebody has waited for a compiler."
+        if not self.strict and not isinstance(why, TooSlow) or self.told: return
+        self.told = True
+        text = f'{composition} runs in the eager engine, not compiled: {why}'
+        warnings.warn(text, RuntimeWarning, _callers_level())
 
 
 def _callers_level() -> int:

@@ -1,168 +1,117 @@
-"""Kernels of a composition: where it is cut, and the kernel of each segment.
-
-A part runs as it is if it needs the whole tensor (a norm), or if plain numbers decide what it does
-(`if count > 1`), so that no one kernel holds for it. The segments between such parts are recorded
-on a tape. On the CPU that becomes a loop in C (`loop`). On a GPU, or where an operation has no C,
-it becomes a kernel by torch.compile (`inductor`).
-
-Numbers are arguments of a kernel, so no value of a hyperparameter, schedule or count ever
-compiles anything. A kernel is made once in a process. If that fails, the reason is remembered.
-"""
+"""The programs of a composition: each is made once in a process, when it is first needed."""
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ..composition import Composition
-from ..contract import RESERVED
-from ..kinds import Gate
 from ..part import Part
 from ..rehearsal import trial_shape
-from ..trial import apart
-from .inductor import GraphKernel
-from .layout import DOUBLE, Cohort
-from .loop import Column, source
-from .operations import Untranslatable
-from .tape import DecidesByNumbers, Tape, record
-from .toolchain import Kernel, NoKernel
-from .work import Values
+from ..trial import Trial, apart
+from .axes import OWN, of_stat
+from .layout import DOUBLE
+from .numbers import Unrecordable
+from .program import Kind, Program, program_of, tape_inside, tape_of
+from .sized import constants, outline, with_arguments
+from .tape import Tape
+from .toolchain import NoKernel
 
-__all__ = ['Segment', 'addresses_of', 'is_one_kernel', 'kernel_in_place', 'kernel_of_segment',
-           'segments']
+__all__ = ['check_parts', 'kind_of_tensors', 'program_for']
 
-T = TypeVar('T')
-Dtypes: TypeAlias = Mapping[str, torch.dtype]  # of tensors, by name
+FLAT = 5,     # the shape on which parts are recorded that treat each element alone
+CHECKED = 64  # combinations of answers that parts are recorded with before the first step
+ANSWERS = 16  # programs for one kind of parameters; if numbers ask for more, parts run as they are
 
-_kernels: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
-
-
-class Segment(NamedTuple):
-    "Some of a composition's parts, in a row."
-    parts: tuple[Part, ...]
-    as_it_is: bool
-    reads: tuple[str, ...]  # the tensors that it begins with
-    makes: tuple[str, ...]
+_programs: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
 
 
-def segments(composition: Composition, hypers: Values, params: Sequence[Tensor]=()
-             ) -> list[Segment]:
-    """The tensor parts, in order. Of `params`, only shapes and dtypes are read.
+def program_for(composition: Composition, kind: Kind, numbers: Mapping[str, float],
+                total: Part | None=None, strict: bool=False) -> Program:
+    """The program for parameters of a kind, and such numbers.
 
-    Raises PartError for a part that cannot be compiled: see `tape`.
+    Raises NoKernel, with the reason; with `strict`, PartError for a part that must be compiled.
     """
-    def cut() -> list[Segment]:
-        dtypes, deciding = _dtypes(composition, hypers, params), set[Part]()
-        while True:
-            found = [*_cut(composition, deciding)]
-            try:
-                for s in found:
-                    if not s.as_it_is: _record(composition, s, {k: dtypes[k] for k in s.reads})
-                return found
-            except DecidesByNumbers as e: deciding.add(e.part)
-    return _remembered(composition, 'segments', cut)
+    known = _programs.setdefault(composition, {})
+    keys = [(total, k, strict, torch.get_default_dtype()) for k in (_of_any_size(kind), kind)]
+    for key in keys:
+        for found in known.get(key, ()):
+            if isinstance(found, partial): raise found()
+            if found.fits(numbers): return cast(Program, found)
+    try:
+        answers = () if len(known.get(keys[0], ())) < ANSWERS else None
+        tape = tape_of(composition, kind, numbers, total, answers=answers, strict=strict)
+        if tape.asked_sizes: made = _sized(known, composition, kind, tape, total)
+        else: made = program_of(composition, kind, tape, total)
+    except (NoKernel, Unrecordable) as e:
+        why = type(e) if isinstance(e, NoKernel) else NoKernel
+        known.setdefault(keys[0], []).append(partial(why, str(e)))  # an error would keep frames
+        raise why(str(e)) from None
+    known.setdefault(keys[tape.asked_sizes], []).append(made)
+    return made
 
 
-def is_one_kernel(composition: Composition, hypers: Values) -> bool:
-    "True if one kernel can do all of it."
-    return composition.elementwise and not any(s.as_it_is for s in segments(composition, hypers))
+def _sized(known: dict[Any, Any], composition: Composition, kind: Kind, tape: Tape,
+           total: Part | None) -> Program:
+    "A program for these sizes, with the kernels of others if just constants differ."
+    here, key = constants(tape), (total, kind.dtypes, outline(tape_inside(tape, kind)))
+    there, places = known.get(key, (here, frozenset()))
+    places |= {n for n, (a, b) in enumerate(zip(here, there)) if a != b}
+    known[key] = there, places
+    return program_of(composition, kind, with_arguments(tape, places), total,
+                      [here[n] for n in sorted(places)])
 
 
-def kernel_in_place(cohort: Cohort) -> Kernel | GraphKernel:
-    "The kernel that updates the cohort's tensors. Raises NoKernel, with the reason."
-    work, c = cohort.work, cohort.work.composition
-    device = work.params[0].device.type
-    stored = {k: t.dtype.to_real() for k, t in work.tensors(0).items()}
+def check_parts(composition: Composition, hypers: Mapping[str, Any], params: Sequence[Tensor],
+                strict: bool) -> None:
+    """Records the parts, for each answer that numbers may give them.
 
-    def make() -> Kernel | GraphKernel:
-        names = {k: f'prev_{k}' for k in stored} | dict(param='param', grad='grad')  # for parts
-        computed = {names[k]: _computed(d, cohort.dtype) for k, d in stored.items()}
-        results = {k: 'new_param' if k == 'param' else k for k in stored if k != 'grad'}
-        tape = record(c.tensor_parts, computed, _numbers(c), [*results.values()], work.climb)
-        columns = {k: Column(d, tape.tensors[names[k]], tape.results.get(results.get(k, '')))
-                   for k, d in stored.items()}
-        if device != 'cpu': return GraphKernel(tape, columns)
-        try: return _loop(tape, columns.values())
-        except Untranslatable: return GraphKernel(tape, columns)
-
-    key = (*stored.values(), cohort.dtype, work.climb, device, torch.get_default_dtype())
-    return _remembered(c, key, make)
-
-
-def kernel_of_segment(composition: Composition, segment: Segment, reads: Dtypes
-                      ) -> tuple[Kernel, Dtypes]:
-    """A kernel on the CPU that makes new tensors, and their dtypes.
-
-    `reads` has the dtypes of the tensors that it begins with. Raises NoKernel, with the reason.
+    Raises PartError for a part that looks at other elements without saying so, whatever the
+    rehearsal has seen of it; with `strict`, for one that must be compiled and cannot. Only the
+    shapes and dtypes of `params` are read.
     """
-    def make() -> tuple[Kernel, Dtypes]:
-        tape = _record(composition, segment, reads)
-        begin = [Column(d, tape.tensors[k], None) for k, d in reads.items()]
-        end = [Column(ref.dtype, None, ref) for ref in tape.results.values()]
-        return _loop(tape, begin + end), {k: ref.dtype for k, ref in tape.results.items()}
-
-    key = (segment, *reads.items(), torch.get_default_dtype())
-    return _remembered(composition, key, make)
-
-
-def addresses_of(tensors: Iterable[Tensor]) -> array[int]:
-    "Where tensors begin, as a kernel is told."
-    return array('Q', [*map(Tensor.data_ptr, tensors)])
-
-
-def _remembered(composition: Composition, key: Any, make: Callable[[], T]) -> T:
-    known = _kernels.setdefault(composition, {})
-    if key not in known:
-        try: known[key] = make()
-        except NoKernel as e: known[key] = str(e)
-    if isinstance(known[key], str): raise NoKernel(known[key])
-    found: T = known[key]
-    return found
-
-
-def _record(composition: Composition, segment: Segment, reads: Dtypes) -> Tape:
-    return record(segment.parts, reads, _numbers(composition), segment.makes)
-
-
-def _loop(tape: Tape, columns: Iterable[Column]) -> Kernel:
-    return Kernel(source(tape, [*columns]), [*tape.numbers])
-
-
-def _numbers(composition: Composition) -> list[str]:
-    "A kernel's arguments: hyperparameters, totals, scalars, and stats that are numbers."
-    return [*composition.hypers, *composition.totals,
-            *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
-            *(f'prev_{k}' for k in composition.number_stats)]
-
-
-def _computed(dtype: torch.dtype, wide: torch.dtype) -> torch.dtype:
-    "The dtype that the parts see: floats of any kind are of one."
-    return wide if dtype.to_real().is_floating_point else dtype
-
-
-def _dtypes(composition: Composition, hypers: Values, params: Sequence[Tensor]) -> Dtypes:
-    "The dtypes that the parts see, by name of a tensor."
+    known = _programs.setdefault(composition, {})
+    if known.get(key := ('checked', strict)): return
     dtype = params[0].dtype if params else torch.float32
-    wide = torch.float64 if dtype in DOUBLE else torch.float32
     param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
-    with apart(): state = composition.init(param, hypers)
-    kept = {k: _computed(state[k].dtype, wide) for k in composition.tensor_stats}
-    return {**dict.fromkeys(RESERVED, wide), **kept, **{f'prev_{k}': d for k, d in kept.items()}}
+    with apart(), Trial(composition).watch:  # which draws random numbers of its own
+        state = composition.init(param, hypers)
+        numbers = composition.numbers(state, {**hypers, **dict.fromkeys(composition.totals, 1.)})
+    tensors = dict(param=param, **{k: state[k] for k in composition.tensor_stats}, grad=param)
+    kind = kind_of_tensors(composition, tensors)
+    waiting: list[tuple[bool, ...]] = [()]
+    for _ in range(CHECKED):
+        if not waiting: break
+        given = waiting.pop()
+        tape = tape_of(composition, kind, numbers, answers=given, strict=strict)
+        found = [answer for _, answer in tape.questions]
+        waiting += [(*found[:n], not found[n]) for n in range(len(given), len(found))]
+    known[key] = True
 
 
-def _cut(composition: Composition, deciding: set[Part]) -> Iterator[Segment]:
-    numbers, made = {*_numbers(composition)}, set[str]()
-    for as_it_is, group in groupby(composition.tensor_parts, lambda p: p.whole or p in deciding):
-        parts, reads, makes = tuple(group), dict[str, None](), dict[str, None]()
-        for p in parts:
-            needs = {p.template, *p.reads} | {p.out} & made  # a step adds to the update so far
-            if 'new_param' in needs: needs = needs - {'new_param'} | {'param', 'update'}
-            reads |= dict.fromkeys(k for k in sorted(needs - numbers) if k not in makes)
-            makes[p.out] = None
-            made.add(p.out)
-        yield Segment(parts, as_it_is, tuple(reads), tuple(makes))
+def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor],
+                    climb: bool=False) -> Kind:
+    "The kind of a parameter with these tensors: `param`, its stats and `grad`."
+    dtypes = {k: t.dtype for k, t in tensors.items()}
+    is_double = DOUBLE & {d for k, d in dtypes.items() if k != 'grad'}
+    shapes: list[tuple[int, ...]] = [FLAT] * len(tensors)
+    order = [0]
+    if not composition.is_flat:
+        real = [torch.view_as_real(t) if t.is_complex() else t
+                for t in (t.resolve_conj() for t in tensors.values())]
+        shapes, strides = [tuple(t.shape) for t in real], real[0].stride()
+        order = sorted(range(real[0].dim()), key=lambda a: -strides[a])
+    return Kind(tuple((k, d.to_real()) for k, d in dtypes.items()),
+                torch.float64 if is_double else torch.float32, climb, tuple(shapes), tuple(order))
+
+
+def _of_any_size(kind: Kind) -> Kind:
+    "The same for all sizes: of these only 1, few, and those of no parameter's axis are told."
+    few = kind.few
+    def shown(n: int) -> int: return n if n < 2 or n in few else -1
+    return kind._replace(shapes=tuple(
+        s if of_stat(s, kind.shapes[0]) == OWN else tuple(map(shown, s)) for s in kind.shapes))

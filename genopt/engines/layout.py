@@ -1,9 +1,9 @@
-"""How tensors are laid out for an engine: in cohorts, and these in blocks.
+"""How tensors are laid out for the eager engine: in cohorts, and these in blocks.
 
-The parameters of a *cohort* can share one kernel: their numbers (a step count), dtypes and device
-are equal. If every part treats each element alone, neither shapes nor the borders of tensors
-matter. So a cohort is handed out as *blocks*: a large tensor is flattened without a copy and cut;
-small ones of one shape are stacked, and scattered back when the block is done. A block's
+The parameters of a *cohort* can be stepped together: their numbers (a step count), dtypes and
+device are equal. If every part treats each element alone, neither shapes nor the borders of
+tensors matter. So a cohort is handed out as *blocks*: a large tensor is flattened without a copy
+and cut; small ones of one shape are stacked, and scattered back when the block is done. A block's
 temporaries stay in the processor's cache. On a GPU nothing is cut, and blocks are few.
 
 Nothing is kept between steps, so nothing can be out of date.
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..numbers import read_all
-from .work import Work
+from .work import Tensors, Work
 
-__all__ = ['Block', 'Cohort', 'PLAIN', 'are_aligned', 'are_disjoint', 'blocks', 'cohorts',
+__all__ = ['Block', 'Cohort', 'PLAIN', 'are_aligned', 'are_disjoint', 'blocks', 'cohorts', 'extent',
            'in_order_of', 'single_blocks']
 
 CUT = 2**17      # elements of a block on the CPU
@@ -39,6 +39,12 @@ class Cohort:
     rows: list[int]     # their places in the work that it was cut from
     dtype: torch.dtype  # of the computation: float64 if a parameter or its state is, else float32
     is_flat: bool       # they are plain tensors, and the states have their shapes
+
+    def as_computed(self, tensors: Tensors) -> dict[str, Tensor]:
+        "A parameter's tensors as parts see them: of one dtype, with a gradient that leads down."
+        res = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in tensors.items()}
+        if self.work.climb: res['grad'] = -res['grad']
+        return res
 
 
 @dataclass(slots=True)
@@ -161,11 +167,15 @@ def is_dense(x: Tensor) -> bool:
 
 
 def _gather(alike: list[Block]) -> Iterator[Block]:
-    "Several blocks as one, unless they share memory: then each must see the other's result."
+    """Several blocks as one, unless they share memory: then each must see the other's result.
+
+    Or one is negated by a mark, which torch cannot write to among others.
+    """
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
     written = [t for k, column in columns.items() if k != 'grad' for t in column]
     read = {g.data_ptr(): g for g in columns['grad']}  # two parameters may have the same gradient
-    if len(alike) == 1 or not are_disjoint([*written, *read.values()]):
+    is_marked = any([t.is_neg() for t in written])
+    if len(alike) == 1 or is_marked or not are_disjoint([*written, *read.values()]):
         yield from alike
     else:
         stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
@@ -175,13 +185,13 @@ def _gather(alike: list[Block]) -> Iterator[Block]:
 def are_disjoint(tensors: Iterable[Tensor]) -> bool:
     "True if no two of these tensors share memory."
     end = -1
-    for start, size in sorted((t.data_ptr(), _extent(t)) for t in tensors):
+    for start, size in sorted((t.data_ptr(), extent(t)) for t in tensors):
         if start < end: return False
         if size: end = start + size
     return True
 
 
-def _extent(t: Tensor) -> int:
+def extent(t: Tensor) -> int:
     "The bytes from a tensor's first element to its last."
     if t.is_contiguous(): return t.nbytes
     if not t.numel(): return 0

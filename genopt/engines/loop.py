@@ -1,94 +1,258 @@
-"""Loops in C: a tape written out as one loop, which `toolchain` compiles and keeps on disk.
+"""Loops in C: the passes of a tape written out, which `toolchain` compiles and keeps on disk.
 
-One call runs the loop over any number of tensors of any length: it is given a table of addresses,
-so tensors stay where they are and nothing is copied. Results that are the same for all elements
-are computed once, before the loop, in the precision that Python would have used. The threads share
-all elements evenly, whatever tensor they are in.
+One call runs them over any number of tensors of any sizes. It is given a table of addresses, so
+tensors stay where they are and nothing is copied. Numbers are rows of another table, and each
+tensor has one of these. What follows from numbers alone is computed before a loop, in the precision
+that Python would have used.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from .operations import TYPED, TYPES, VECTOR, Untranslatable, line, read, type_of, write
-from .tape import Ref, Tape
+from .driver import DRIVER, PREAMBLE, vector_math
+from .nest import Nest, Values, index, loop_along, product
+from .operations import TYPES, Untranslatable, line, read, type_of, write
+from .passes import Column, Pass, passes
+from .recorder import Op, Reduction, Ref, Space
+from .reductions import HOW
+from .tape import Tape
 
 __all__ = ['Column', 'source']
 
-
-class Column(NamedTuple):
-    "One of a kernel's tensors, the value read from its elements, and the one written to them."
-    dtype: torch.dtype
-    begin: Ref | None
-    end: Ref | None
+CHUNK = 4096        # elements of a chunk, if a row is not longer
+LONG_CHUNK = 16384  # the same, if a pass must add up
+CHUNKS = 64         # at most, if each needs memory for sums along rows
 
 
-PREAMBLE = '''#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-''' + TYPED
+def source(tape: Tape, columns: Sequence[Column], sizes: Mapping[int, int]={}) -> str:
+    """The kernel in C. Raises Untranslatable for an operation or a dtype that has no C.
 
-RUN = '''
-/* `table` has the addresses of each column's `count` tensors. Each thread takes its share of all
-   elements. Last, the numbers in their states get their new values, so that no interrupt comes
-   between: `at` has their addresses. */
-void run(int64_t count, const int64_t *sizes, char *const *table, const double *x, int threads,
-         int64_t numbers, int64_t *const *at, const int64_t *values)
-{
-    int64_t total = 0;
-    for (int64_t k = 0; k < count; k++) total += sizes[k];
-    #pragma omp parallel num_threads(threads) if (total > 16384)
-    {
-        int64_t parts = 1, part = 0, start = 0;
-#ifdef _OPENMP
-        parts = omp_get_num_threads(), part = omp_get_thread_num();
-#endif
-        const int64_t share = (total / parts + 64) / 64 * 64;
-        const int64_t low = part * share, high = low + share;
-        for (int64_t k = 0; k < count; start += sizes[k++]) {
-            const int64_t a = low > start ? low - start : 0;
-            const int64_t b = high - start < sizes[k] ? high - start : sizes[k];
-            if (a < b) loop(table + k, count, a, b, x);
-        }
-    }
-    for (int64_t n = 0; n < numbers; n++)
-        for (int64_t k = 0; k < count; k++) *at[n * count + k] = values[n];
-}
-'''
-
-
-def source(tape: Tape, columns: Sequence[Column]) -> str:
-    "The kernel in C. Raises Untranslatable for an operation or a dtype that has no C."
+    `sizes` has axes of a few elements, for which the compiler is told how many.
+    """
     for c in columns:
         if c.dtype not in TYPES: raise Untranslatable(f'there is no C for {c.dtype}')
-    lines = [PREAMBLE, *_vector_math({op.name for op in tape.ops}),
-             'static inline void loop(char *const *t, int64_t count, int64_t a, int64_t b, '
-             'const double *x)\n{']
-    for i, c in enumerate(columns):
-        const, C = '' if c.end else 'const ', TYPES[c.dtype]
-        lines.append(f'    {const}{C} *c{i} = ({C} *)t[{i} * count];')
-    for i, (name, ref) in enumerate(tape.numbers.items()):
-        lines.append(f'    const double v{ref.place} = x[{i}];  // {name}')
-    lines += [f'    {line(op)}' for op in tape.ops if op.out.is_number]
-    lines += ['    #pragma omp simd', '    for (int64_t i = a; i < b; i++) {']
-    for i, (dtype, begin, _) in enumerate(columns):
-        if not begin: continue
-        value = read(dtype, f'c{i}[i]')
-        lines.append(f'        const {type_of(begin.dtype)} v{begin.place} = {value};')
-    lines += [f'        {line(op)}' for op in tape.ops if not op.out.is_number]
-    for i, (dtype, _, end) in enumerate(columns):
-        if end: lines.append(f'        c{i}[i] = {write(dtype, end)};')
-    return '\n'.join([*lines, '    }', '}', RUN])
+    ops = [op for op in tape.ops if isinstance(op, (Op, Reduction))]
+    return _Loops(tape, ops, columns, sizes).source()
 
 
-def _vector_math(used: set[str]) -> list[str]:
-    "Declarations of functions that glibc has for whole vectors."
-    if 'sigmoid' in used: used = used | {'exp'}
-    lines = [f'__attribute__((simd("notinbranch"))) {T} {name}{f}({", ".join([T] * VECTOR[name])});'
-             for name in sorted(used & {*VECTOR}) for f, T in (('f', 'float'), ('', 'double'))]
-    return ['#ifdef VECTOR_MATH', *lines, '#endif'] if lines else []
+class _Loops:
+    "The C code of a tape's passes."
+    def __init__(self, tape: Tape, ops: Sequence[Op | Reduction], columns: Sequence[Column],
+                 sizes: Mapping[int, int]):
+        self.sizes = sizes
+        self.tape, self.columns, found = tape, columns, passes(ops, columns)
+        known = {r.out for p in found for r in p.reduces if self._is_complete(p, r)}
+        for p in found: p.keeps = [ref for ref in p.keeps if ref not in known]
+        self.passes = [p for p in found if p.keeps or p.reduces or p.writes]
+        self.on_numbers = [op for op in ops if isinstance(op, Op) and op.out.is_number]
+        self.axes = 1 + max((a for p in self.passes for a in p.space), default=-1)
+        self.begins = {c.begin: i for i, c in enumerate(columns) if c.begin}
+        self.reductions = {r.out: r for p in self.passes for r in p.reduces}
+        # Memory: for what is kept, for sums, and for the sums of each chunk that meet in these
+        self.memory: dict[tuple[str, Ref], int] = {}
+        for p in self.passes:
+            for ref in p.keeps: self._new('kept', ref)
+            for r in p.reduces:
+                self._new('kept' if self._is_complete(p, r) else 'sum', r.out)
+                if self._meets(p, r): self._new('chunk', r.out)
+        self.is_simple = not self.memory and len(self.passes) == 1
+
+    def _new(self, what: str, ref: Ref) -> None:
+        self.memory.setdefault((what, ref), len(self.memory))
+
+    def _is_complete(self, p: Pass, r: Reduction) -> bool:
+        "True if all that is added up meets in one variable, so that the result is known at once."
+        nest = Nest(p, self.sizes)
+        mine = tuple(a for a in nest.long if a in r.out.space)
+        return not self._meets(p, r) and nest.depth(r) == len(mine)
+
+    def _meets(self, p: Pass, r: Reduction) -> bool:
+        "True if each chunk has sums of its own, as the reduction runs along the first axis."
+        return 0 in p.space and 0 not in r.out.space
+
+    def source(self) -> str:
+        names = {op.name for op in self.tape.ops if isinstance(op, Op)}
+        functions = [line for n, p in enumerate(self.passes) for line in self._function(n, p)]
+        cases = [f'    case {n}: pass{n}(T, a, b, c); break;' for n in range(len(self.passes))]
+        meets = [f'    case {n}: meet{n}(T); break;' for n, p in enumerate(self.passes)
+                 if any(self._meets(p, r) for r in p.reduces)]
+        wide = ''.join(str(int(0 in p.space)) for p in self.passes)
+        return '\n'.join([
+            PREAMBLE, *vector_math(names), *self._sizes(), f'#define AXES {max(self.axes, 1)}',
+            f'#define PASSES {len(self.passes)}', f'#define NUMBERS {len(self.tape.numbers)}',
+            f'#define MEMORY {len(self.memory)}', f'#define SIMPLE {int(self.is_simple)}',
+            f'static const char *const wide = "{wide}";  // may a pass be cut into chunks',
+            *self._layout(), *functions,
+            'static inline void pass(int n, const Tensor *T, int64_t a, int64_t b, int64_t c)',
+            '{', '    switch (n) {', *cases, '    }', '}',
+            'static inline void meet(int n, const Tensor *T)', '{', '    switch (n) {', *meets,
+            '    default: break;', '    }', '}', *self._fits(), DRIVER])
+
+    def _sizes(self) -> Iterator[str]:
+        for a in range(max(self.axes, 1)): yield f'#define n{a} {self.sizes.get(a, f"n[{a}]")}'
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    def _layout(self) -> Iterator[str]:
+        "How many rows a chunk has, and where memory begins."
+        inner = product(range(1, self.axes))
+        sums = [ref for what, ref in self.memory if what == 'chunk' and ref.space]
+        yield 'static inline int64_t rows_of(const int64_t *n)\n{'
+        size = CHUNK if self.is_simple else LONG_CHUNK
+        yield f'    int64_t inner = {inner}, rows = inner ? {size} / inner : 1;'
+        if sums: yield f'    const int64_t least = (n[0] + {CHUNKS - 1}) / {CHUNKS};'
+        if sums: yield '    rows = rows > least ? rows : least;'
+        yield '    return rows > 0 ? rows : 1;\n}'
+        yield ('static inline int64_t layout(const int64_t *n, int64_t chunks, int64_t *at)\n{\n'
+               '    int64_t end = 0;')
+        for (what, ref), i in self.memory.items():
+            length = product(ref.space) + (' * chunks' if what == 'chunk' else '')
+            C = type_of(ref.dtype) if what == 'kept' else 'double'
+            yield f'    at[{i}] = end; end += (sizeof({C}) * {length} + 63) / 64 * 64;'
+        yield '    return end;\n}'
+
+    def _pointer(self, what: str, ref: Ref) -> str:
+        i = self.memory[what, ref]
+        C = type_of(ref.dtype) if what == 'kept' else 'double'
+        return f'    {C} *restrict m{i} = ({C} *)(T->memory + T->at[{i}]);'
+
+    # -- a pass ------------------------------------------------------------------------------------
+
+    def _function(self, n: int, p: Pass) -> Iterator[str]:
+        yield (f'static void pass{n}(const Tensor *T, int64_t a, int64_t b, int64_t c)\n{{\n'
+               '    const int64_t *n = T->sizes; const double *x = T->numbers;')
+        yield '    (void)n; (void)x; (void)a; (void)b; (void)c;'
+        for i, column in enumerate(self.columns):
+            const, C = '' if column.end else 'const ', TYPES[column.dtype]
+            yield f'    {const}{C} *c{i} = ({const}{C} *)T->table[{i} * T->count];'
+        yield from self._numbers()
+        used = self._memory_of(p)
+        yield from (self._pointer(what, ref) for what, ref in used)
+        for r in p.reduces:
+            if not self._is_complete(p, r): yield from self._begin(p, r)
+        yield from (f'    {code}' for code in self._loops(p))
+        yield '}'
+        if any(self._meets(p, r) for r in p.reduces): yield from self._meeting(n, p)
+
+    def _numbers(self) -> Iterator[str]:
+        for i, (name, ref) in enumerate(self.tape.numbers.items()):
+            yield f'    const double v{ref.place} = x[{i}];  // {name}'
+        yield from (f'    {line(op)}' for op in self.on_numbers)
+
+    def _memory_of(self, p: Pass) -> list[tuple[str, Ref]]:
+        read = {a for op in p.ops for a in op.args if isinstance(a, Ref)}
+        read |= {r.of for r in p.reduces} | {end for _, end in p.writes} | {*p.keeps}
+        used = [k for k in self.memory if k[1] in read and k[0] != 'chunk']
+        used += [('chunk' if self._meets(p, r) else 'kept' if self._is_complete(p, r) else 'sum',
+                  r.out) for r in p.reduces]
+        return [*dict.fromkeys(used)]
+
+    def _sums(self, p: Pass, r: Reduction) -> str:
+        "The array in which a pass adds up: its own, or that of this chunk."
+        if not self._meets(p, r): return f'm{self.memory["sum", r.out]}'
+        return f'(m{self.memory["chunk", r.out]} + c * {product(r.out.space)})'
+
+    def _begin(self, p: Pass, r: Reduction) -> Iterator[str]:
+        space, sums = r.out.space, self._sums(p, r)
+        inner = product(a for a in space if a)
+        low, high = (f'a * {inner}', f'b * {inner}') if 0 in space else ('0', inner)
+        yield (f'    for (int64_t i = {low}; i < {high}; i++) '
+               f'{sums}[i] = {HOW[r.how].begin};')
+
+    def _loops(self, p: Pass) -> Iterator[str]:
+        "Loops along all axes; the last long one is done in vectors, and what is in it is unrolled."
+        nest = Nest(p, self.sizes)
+        values, depth = Values(nest, self._load), len(nest.long)
+        yield from self._opened(nest, 0)
+        for d, axis in enumerate(nest.long, 1):
+            if d == depth:
+                yield from values.before
+                yield from nest.pragma()
+            yield loop_along(axis)
+            yield from self._opened(nest, d)
+        yield from values.within if depth else [*values.before, *values.within]
+        for axis in nest.short: yield loop_along(axis)
+        yield from values.inside
+        yield from self._ends(nest)
+        for _ in nest.short: yield '}'
+        for d in reversed(range(depth + 1)):
+            for r in nest.at(d): yield from self._add(p, r, nest)
+            if d: yield '}'
+
+    def _opened(self, nest: Nest, depth: int) -> Iterator[str]:
+        "Variables for the sums that begin at some depth."
+        for r in nest.at(depth):
+            size, begin = product(nest.rest(r)), HOW[r.how].begin
+            if not nest.rest(r): yield f'double s{r.out.place} = {begin};'
+            else:
+                yield f'double s{r.out.place}[{size}];'
+                yield f'for (int i = 0; i < {size}; i++) s{r.out.place}[i] = {begin};'
+
+    def _ends(self, nest: Nest) -> Iterator[str]:
+        "What becomes of the values at one point of the loops."
+        p = nest.p
+        for r in p.reduces:
+            how, x = HOW[r.how], f'v{r.of.place}'
+            if r.of.dtype == torch.bool: x += ' ? 1 : 0'
+            yield f'const double t{r.out.place} = (double)({x});'
+            yield f'const double e{r.out.place} = {how.take.format(v=f"t{r.out.place}")};'
+            total = nest.sum(r)
+            yield f'{total} = {how.combine.format(a=total, b=f"e{r.out.place}")};'
+        at = index(p.space)
+        for ref in p.keeps: yield f'm{self.memory["kept", ref]}[{at}] = v{ref.place};'
+        for i, end in p.writes: yield f'c{i}[{at}] = {write(self.columns[i].dtype, end)};'
+
+    def _add(self, p: Pass, r: Reduction, nest: Nest) -> Iterator[str]:
+        "Adds a sum to its place in memory."
+        for axis in nest.rest(r): yield loop_along(axis)
+        at = index(r.out.space)
+        if self._is_complete(p, r):
+            value = f'({type_of(r.out.dtype)})({_result(r, nest.sum(r))})'
+            yield f'm{self.memory["kept", r.out]}[{at}] = {value};'
+        else:
+            total = f'{self._sums(p, r)}[{at}]'
+            yield f'{total} = {HOW[r.how].combine.format(a=total, b=nest.sum(r))};'
+        for _ in nest.rest(r): yield '}'
+
+    def _meeting(self, n: int, p: Pass) -> Iterator[str]:
+        "The sums of all chunks meet, in the chunks' order."
+        yield f'static void meet{n}(const Tensor *T)\n{{\n    const int64_t *n = T->sizes; (void)n;'
+        for r in p.reduces:
+            if not self._meets(p, r): continue
+            size, how = product(r.out.space), HOW[r.how]
+            total, part = self.memory['sum', r.out], self.memory['chunk', r.out]
+            yield self._pointer('sum', r.out)
+            yield self._pointer('chunk', r.out)
+            yield f'    for (int64_t i = 0; i < {size}; i++) m{total}[i] = {how.begin};'
+            yield f'    for (int64_t k = 0; k < T->chunks; k++)\n        ' \
+                  f'for (int64_t i = 0; i < {size}; i++) {{'
+            yield f'            const double e = m{part}[k * {size} + i];'
+            yield f'            m{total}[i] = {how.combine.format(a=f"m{total}[i]", b="e")};'
+            yield '        }'
+        yield '}'
+
+    def _fits(self) -> Iterator[str]:
+        "Whether a row of numbers answers all questions as on the tape."
+        yield 'int fits(const double *x)\n{\n    (void)x;'
+        yield from self._numbers()
+        yield '    return 1' + ''.join(f' && (v{ref.place} != 0) == {int(answer)}'
+                                       for ref, answer in self.tape.questions) + ';\n}'
+
+    def _load(self, ref: Ref, inside: Space) -> str:
+        "The line that takes a value from memory."
+        space, C = ref.space, type_of(ref.dtype)
+        at = index(space)
+        if ref in self.begins:
+            i = self.begins[ref]
+            value = read(self.columns[i].dtype, f'c{i}[{at}]')
+        elif ('sum', ref) in self.memory and space == inside:
+            value = _result(self.reductions[ref], f'm{self.memory["sum", ref]}[{at}]')
+        else: value = f'm{self.memory["kept", ref]}[{at}]'
+        return f'const {C} v{ref.place} = ({C})({value});'
+
+
+def _result(r: Reduction, total: str) -> str:
+    axes = sorted((r.of.along or frozenset()) - (r.out.along or frozenset()))
+    return HOW[r.how].result.format(a=total, n=f'((double){product(axes)})')

@@ -1,8 +1,8 @@
 """Numbers on a tape: 0-dim tensors of float64 that stand where the parts have Python's plain
 numbers.
 
-Among themselves they are computed as Python does. Where one meets a tensor, torch is called with
-a plain number in its place, a token that the recorder knows again. So torch does the same as in the
+Among themselves they follow Python's arithmetic. Where one meets a tensor, torch is called with a
+plain number in its place, a token that the recorder recognizes. So torch does the same as in the
 plain engine, with the same promotions and errors.
 """
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ['ASKS_NUMBER', 'Decides', 'Numbers', 'Unrecordable']
+__all__ = ['ASKS', 'ASKS_NUMBER', 'Crosses', 'Decides', 'Numbers', 'Unrecordable']
 
 
 class Unrecordable(RuntimeError): "Says what a part did, and what to write instead."
 class Decides(Unrecordable): "A part asks for the value of a plain number."
+class Crosses(Unrecordable): "A part that must treat each element alone does not."
 
 
 ASKS = ('it asks for the value of a tensor (`if`, `.item()`, `float` ...), '
@@ -37,22 +39,34 @@ OPERATORS: dict[str, Any] = {'div': operator.truediv, 'remainder': operator.mod}
 OPERATORS |= {name: getattr(operator, name) for name in
               'add sub mul truediv pow floordiv mod neg abs eq ne lt le gt ge'.split()}
 LOGICAL = {'and': operator.and_, 'or': operator.or_, 'xor': operator.xor}  # on truth values
-ASKING = {*('__bool__ __float__ __int__ __index__ __format__ __repr__ __array__ __len__ __iter__ '
+ASKING = {*('__bool__ __float__ __int__ __index__ __format__ __repr__ __array__ __iter__ '
             'item tolist numpy').split()}
+SIZES = {*'shape size numel nelement __len__ stride nbytes itemsize'.split()}
 
 
 class Numbers(TorchFunctionMode):
     "Lets 0-dim tensors stand where the parts have plain numbers."
-    def __init__(self) -> None:
+    def __init__(self, answers: Sequence[bool] | None=()) -> None:
         super().__init__()
+        # To the first questions whether a number is 0; None: no such question is answered
+        self.answers = answers
         self.plain: set[int] = set()           # tensors that stand for plain numbers, by id
         self.tokens: dict[float, Tensor] = {}  # the tensor that a plain number stands for in a call
         self.seen: set[float] = set()          # tokens that reached an operation
+        self.questions: list[tuple[Tensor, bool]] = []  # numbers that were asked if they are 0
+        self.asked_sizes = False               # a part has looked at a tensor's sizes
 
     def __torch_function__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
         kwargs, name = kwargs or {}, getattr(func, '__name__', '')
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         others = [x for x in tensors if not self._is_plain(x)]
+        if name == '__bool__' and not others and self.answers is not None:
+            with _disable_current_modes(): answer = bool(tensors[0].item())
+            n = len(self.questions)
+            if n < len(self.answers): answer = self.answers[n]
+            self.questions.append((tensors[0], answer))
+            return answer
+        self.asked_sizes |= (func.__self__.__name__ if name == '__get__' else name) in SIZES
         if name in ASKING and tensors:
             raise Unrecordable(ASKS) if any(x.dim() for x in tensors) else Decides(ASKS_NUMBER)
         has_number = len(others) < len(tensors)

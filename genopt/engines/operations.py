@@ -4,7 +4,7 @@ computes exactly.
 Numbers of 16 bits are kept as floats, and rounded after every operation, as in torch. Whole
 numbers wrap around. Where C leaves a result open (a float out of an integer's range), it is read
 off torch. An operation that is not in the tables, or not for its dtype, raises Untranslatable, and
-is compiled by torch.compile (`inductor`).
+the part that calls it runs as it is.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .tape import Op, Ref
+from .recorder import Op, Ref
 from .toolchain import NoKernel
 
 __all__ = ['FILLS', 'OPS', 'SAME', 'TRUTH', 'TYPED', 'TYPES', 'Untranslatable', 'VECTOR', 'line',
@@ -38,11 +38,12 @@ TYPES = {torch.float32: 'float', torch.float64: 'double', torch.bfloat16: 'bf16'
 
 POWERS: dict[Any, str] = {1: '{0}', 2: '{0} * {0}', 3: '{0} * {0} * {0}', .5: 'sqrt{f}({0})',
                           -.5: '1 / sqrt{f}({0})', -1: '1 / {0}'}
+MOD = 'fmod{f}({0}, {1})'
 AT_LEAST = '({0} < {1} || {1} != {1} ? {1} : {0})'
 CLAMPS = {  # by: has it a `min`, has it a `max`
     (True, False): AT_LEAST, (False, True): '{0} > {2} || {2} != {2} ? {2} : {0}',
     (True, True): f'{AT_LEAST} > {{2}} || {{2}} != {{2}} ? {{2}} : {AT_LEAST}'}
-SAME = {'clone', 'detach', '_to_copy', 'view', 'expand', 'alias'}
+SAME = {'clone', '_to_copy', 'view', 'expand'}
 FILLS = {
     **dict.fromkeys('zeros_like zeros new_zeros zero empty_like'.split(), '0'),
     **dict.fromkeys('ones_like ones new_ones'.split(), '1'),
@@ -64,7 +65,8 @@ SHIFTS = {'__lshift__': '{1} < 0 || {1} >= {bits} ? 0 : (uint64_t){0} << {1}',
 WRAPPING = {  # whole numbers wrap around; a scaled sum of floats is rounded once, as in torch
     'add': lambda op: 'fma{f}({2}, {1}, {0})' if _is_scaled(op) else '{0} + {2} * {1}',
     'sub': lambda op: 'fma{f}(-{2}, {1}, {0})' if _is_scaled(op) else '{0} - {2} * {1}',
-    'rsub': '{1} - {2} * {0}', 'mul': '{0} * {1}', 'neg': '-{0}'}
+    'rsub': '{1} - {2} * {0}', 'neg': '-{0}',
+    'mul': lambda op: '{0} & {1}' if op.out.dtype == torch.bool else '{0} * {1}'}
 ORDERED = {
     'abs': lambda op: '{0} < 0 ? -({U}){0} : ({U}){0}' if op.out.dtype in INTS else 'fabs{f}({0})',
     'sign': '({0} > 0) - ({0} < 0)', 'sgn': '({0} > 0) - ({0} < 0)',
@@ -84,6 +86,7 @@ OTHERS = {
     'addcmul': 'fma{f}({3} * {1}, {2}, {0})', 'addcdiv': '{0} + {3} * {1} / {2}',
     'lerp': 'fma{f}(fabs{f}({2}) < 0.5{f} ? {2} : {2} - 1, {1} - {0}, '
             'fabs{f}({2}) < 0.5{f} ? {0} : {1})',
+    'remainder': f'{MOD} != 0 && ({{1}} < 0) != ({MOD} < 0) ? {MOD} + {{1}} : {MOD}',
     'rsqrt': '1 / sqrt{f}({0})', 'frac': '{0} - trunc{f}({0})', 'sigmoid': '1 / (1 + exp{f}(-{0}))',
     **{name: name + '{f}({0})' for name, n in VECTOR.items() if n == 1},
     **{name: name + '{f}({0}, {1})' for name in 'atan2 hypot fmax fmin copysign fmod'.split()},
@@ -186,6 +189,7 @@ def _cast(x: str, old: torch.dtype, new: torch.dtype) -> str:
     if old == new: return x
     if new in HALVES: return _rounded(x, new)
     if new == torch.bool: return f'({x} != 0)'
+    if old == torch.bool and new not in INTS: return f'({TYPES[new]})({x} ? 1 : 0)'  # as vectors
     if new not in INTS or old in INTS or old == torch.bool: return f'({TYPES[new]}){x}'
     if new not in (torch.int32, torch.int64):
         raise Untranslatable(f'there is no C for {_name(old)} to {_name(new)}')
@@ -200,7 +204,7 @@ def _cast(x: str, old: torch.dtype, new: torch.dtype) -> str:
 @lru_cache
 def _outside(dtype: torch.dtype) -> list[str]:
     "The whole numbers to which torch converts floats out of range: too small, too large, NaN."
-    special = torch.tensor([-torch.inf, torch.inf, torch.nan])
+    special = torch.tensor([-torch.inf, torch.inf, torch.nan], device='cpu')
     values = special.repeat_interleave(64).to(dtype)[::64]  # as vectors are converted
     return [_whole_number(v, dtype) for v in values.tolist()]
 

@@ -1,29 +1,35 @@
 """The plain engine: the mathematics as it stands, one parameter after another.
 
 This is the page to read first: the other engines do the same, faster, and are tested against it.
-To debug a part, choose it: `opt.engine = plain.run`.
+`compile=False` chooses it, so that a debugger can stop in the parts.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..contract import PartError
 from ..numbers import read, store
+from . import eager
 from .work import Work
 
 __all__ = ['run']
 
 
-def run(work: Work) -> None:
-    "One step of each parameter: first plain numbers (its step count, say), then tensors."
-    composition = work.composition
+def run(works: Sequence[Work]) -> None:
+    "One step of each parameter, as `eager.run`."
+    eager.run(works, _step)
+
+
+def _step(work: Work) -> None:
+    "First plain numbers (a step count, say), then tensors: of one parameter after another."
     for i, state in enumerate(work.states):
-        numbers = composition.numbers(state, work.hypers)
-        if not composition.is_closed(numbers): _move(work, i, numbers)
-        for k in composition.number_stats:
+        numbers = work.numbers(row=i)
+        if not work.composition.is_closed(numbers): _move(work, i, numbers)
+        for k in work.composition.number_stats:
             if k in numbers: store([state], k, read(numbers[k]))  # else a gate before it is closed
 
 
@@ -40,7 +46,9 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
     old = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
     param, grad = old['param'], -old['grad'] if work.climb else old['grad']
     state = {k: old[k] for k in composition.tensor_stats}
-    change, new = composition.update(param, grad, state, {**numbers, 'place': work.places[i]})
+    given = {**numbers, 'place': work.places[i]}
+    try: change, new = composition.update(param, grad, state, given)
+    except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
     new = {k: new[k].clone() for k in composition.tensor_stats}  # it may be an argument
     for k, value in {**new, 'param': param + change}.items(): tensors[k].copy_(value)
 

@@ -6,13 +6,14 @@ engine may cut tensors or join them. The decision is made per call, at torch's d
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-__all__ = ['why_not_pointwise']
+__all__ = ['FACTORIES', 'VIEWS', 'is_one_by_one', 'why_not_pointwise']
 
 # Not tagged by torch, though each element stays alone; a final `_` (in place) is left off
 COPIES = {*('alias alias_copy clone contiguous copy detach detach_copy fill lift lift_fresh '
@@ -36,17 +37,23 @@ def why_not_pointwise(func: Any, args: Any, out: Any) -> str:
     alone are free. Every other tensor must have as many elements as the result, or only one: it is
     neither summed nor broadcast. Random numbers are refused, as they depend on an element's place.
     """
-    name = func._schema.name.partition('::')[2]
-    tensors = [t for t in tree_leaves(args) if isinstance(t, Tensor) and t.dim()]
+    tensors = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
     outs = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-    one_by_one = (_is_tagged(func) or name.removesuffix('_') in UNTAGGED
-                  or not tensors and all(not t.dim() for t in outs))
-    aligned = all(t.numel() in (1, o.numel()) and o.dim() for t in tensors for o in outs)
-    asks = tensors and not outs  # for one answer about them all, as `equal` does
-    constant = name == 'lift_fresh' and any(t.numel() > 1 for t in tensors)  # a list
-    is_random = torch.Tag.nondeterministic_seeded in func.tags
-    if one_by_one and aligned and not (asks or constant or is_random): return ''
+    large = [t for t in tensors if t.dim()]
+    aligned = all(t.numel() in (1, o.numel()) and o.dim() for t in large for o in outs)
+    asks = large and not outs  # for one answer about them all, as `equal` does
+    if is_one_by_one(func, tensors, outs) and aligned and not asks: return ''
+    name = func._schema.name.partition('::')[2]
     return SPELLED.get(name) or str(name.strip('_'))
+
+
+def is_one_by_one(func: Any, tensors: Sequence[Tensor], outs: Sequence[Tensor]) -> bool:
+    "True if the operation treats each element alone, once its tensors have been broadcast."
+    name = func._schema.name.partition('::')[2]
+    constant = name == 'lift_fresh' and any(t.numel() > 1 for t in tensors)  # a list
+    if constant or torch.Tag.nondeterministic_seeded in func.tags: return False
+    return (_is_tagged(func) or name.removesuffix('_') in UNTAGGED
+            or not any(t.dim() for t in (*tensors, *outs)))
 
 
 def _is_tagged(func: Any) -> bool:

@@ -16,24 +16,26 @@ from torch import Tensor
 
 from ..numbers import read, store
 from ..rehearsal import stays_still
-from . import eager
 from .work import Work
 
-__all__ = ['Rows', 'dense_or_rows']
+__all__ = ['Rows', 'dense_or_rows', 'has_sparse']
 
 
 class Rows(NamedTuple):
-    "The touched rows of parameters, gathered. They change in every step, so `eager` runs them."
+    "The touched rows of parameters, gathered."
     work: Work
     origins: list[tuple[Tensor, dict[str, Any], tuple[Tensor, ...]]]  # parameter, state, which rows
 
-    def step(self) -> None:
-        eager.run(self.work)
+    def put_back(self) -> None:
+        "Writes the rows, and their states, where they came from."
         for (param, state, at), rows, new in zip(self.origins, self.work.params, self.work.states):
             param[at] = rows
             for k, part in self.work.composition.stats.items():
                 if part.is_number: store([state], k, read(new[k]))
                 else: state[k][at] = new[k]
+
+
+def has_sparse(work: Work) -> bool: return any(g.layout != torch.strided for g in work.grads)
 
 
 def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
@@ -54,7 +56,7 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
     states = [{k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()}
               for _, state, at in origins]
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
-    rows = replace(work, params=params, grads=[g.values() for g in grads], states=states, plans={},
+    rows = replace(work, params=params, grads=[g.values() for g in grads], states=states,
                    places=[work.places[i] for i in sparse],
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
@@ -64,10 +66,9 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
 def _how(work: Work) -> str:
     "How sparse gradients are taken: as 'rows', made 'dense', or '' for not at all."
     composition = work.composition
-    elementwise = composition.elementwise and not composition.totals
     if wish := next((p.sparse for p in composition.ordered if p.sparse), ''):
-        return wish if elementwise or wish == 'dense' else ''
-    return 'rows' if elementwise and stays_still(composition, work.hypers) else ''
+        return wish if composition.is_flat or wish == 'dense' else ''
+    return 'rows' if composition.is_flat and stays_still(composition, work.hypers) else ''
 
 
 def _refusal(work: Work, param: Tensor) -> TypeError:

@@ -18,7 +18,6 @@ import struct
 import subprocess
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,19 +28,23 @@ import torch
 from . import cache
 from .shield import exposed
 
-__all__ = ['Kernel', 'NoKernel', 'build']
+__all__ = ['Kernel', 'NoKernel', 'TooSlow', 'build']
 
-WAYS = [['-march=native', '-fopenmp', '-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec'],
+# gcc does not vectorise the loop of a reduction that it has unswitched. And where it peels elements
+# off until an address is aligned, a sum depends on where its tensor lies
+GCC = ['-fno-unswitch-loops', '--param', 'vect-max-peeling-for-alignment=0']
+MATH = ['-DVECTOR_MATH', '-Wl,--no-as-needed,-z,defs', '-lmvec']
+WAYS = [['-march=native', '-fopenmp', *MATH, *GCC], ['-march=native', '-fopenmp', *MATH],
         ['-march=native', '-fopenmp'], ['-mcpu=native', '-fopenmp'],
         ['-march=native'], ['-mcpu=native'], []]  # tried in this order: the fastest first
 FLAGS = ['-O3', '-std=gnu11', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=off', '-fPIC',
          '-shared']
 
-NONE = array('Q')  # no addresses
 TIME_LIMIT = 60  # seconds for compiling one kernel, in all of the ways above
 
 
 class NoKernel(RuntimeError): "A kernel cannot be made; the message says why."
+class TooSlow(NoKernel): "The compiler was stopped."
 
 
 class Compiler(NamedTuple):
@@ -52,33 +55,34 @@ class Compiler(NamedTuple):
 
 
 class Kernel:
-    "A loop over the elements of many tensors."
-    def __init__(self, code: str, numbers: Sequence[str]):
-        self.numbers = list(numbers)  # the names of its arguments
-        self._run = build(code)
+    "Loops over the elements of many tensors: see `driver`."
+    def __init__(self, code: str):
+        self.code, self.library = code, build(code, 'run', 'fits')
+        self.library.run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int]
 
-    def __call__(self, sizes: array[int], table: array[int], values: Mapping[str, float],
-                 at: array[int]=NONE, new: bytes=b'') -> None:
-        """Runs it on tensors of these sizes (numbers of elements), with values of `numbers`.
+    def __call__(self, count: int, sizes: int, table: int, numbers: int, row: int) -> None:
+        """Runs it on `count` tensors, by the addresses of tables of items of 8 bytes.
 
-        `table` has the addresses of the tensors, one column after another, and `at` those of their
-        counts. `new` are the counts' new values, of 8 bytes each. If it is empty, they stay.
+        `sizes` has those of each tensor, `table` the tensors' addresses in each column, `numbers`
+        rows of them, and `row` the one of each tensor, or -1. Raises MemoryError.
         """
-        x = (ctypes.c_double * len(self.numbers))(*[float(values[k]) for k in self.numbers])
-        self._run(ctypes.c_int64(len(sizes)), _pointer(sizes), _pointer(table), x,
-                  torch.get_num_threads(),
-                  ctypes.c_int64(len(new) // 8), _pointer(at), ctypes.c_char_p(new))
+        if self.library.run(count, sizes, table, numbers, row, torch.get_num_threads()):
+            raise MemoryError('there is no memory for the sums of a kernel')
+
+    def fits(self, numbers: array[float]) -> bool:
+        "True if this row of numbers answers all of its questions as when it was made."
+        return bool(self.library.fits(ctypes.c_void_p(numbers.buffer_info()[0])))
 
 
-def _pointer(xs: array[int]) -> ctypes.c_void_p: return ctypes.c_void_p(xs.buffer_info()[0])
-
-
-_loaded: dict[str, Callable[..., None]] = {}  # in this process, by key
+_loaded: dict[str, ctypes.CDLL] = {}  # in this process, by key
 _hung: set[Compiler] = set()                  # those that took too long are not called again
 
 
-def build(code: str) -> Callable[..., None]:
-    "The function `run` of `code`, compiled now or found on disk. Raises NoKernel, with the reason."
+def build(code: str, *functions: str) -> ctypes.CDLL:
+    """The library of `code`, compiled now or found on disk.
+
+    Raises NoKernel, with the reason, also if it lacks one of these functions.
+    """
     compiler = _compiler()
     text = '\0'.join([code, compiler.name, compiler.version, _machine()])
     key = hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]
@@ -87,10 +91,12 @@ def build(code: str) -> Callable[..., None]:
         with exposed():
             found = cache.find(folder, key) if folder else None
             _loaded[key] = found or _make(code, compiler, key, folder)
+    for name in functions:
+        if not hasattr(_loaded[key], name): raise NoKernel(f'the compiled kernel has no `{name}`')
     return _loaded[key]
 
 
-def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> Callable[..., None]:
+def _make(code: str, compiler: Compiler, key: str, folder: Path | None) -> ctypes.CDLL:
     "Compiles in the folder; if there is none, or that fails, in a temporary one."
     reasons = []
     for place in dict.fromkeys([folder, None]):
@@ -147,7 +153,7 @@ def _compile(code: str, compiler: Compiler, scratch: Path) -> bytes:
         said = log.read_text(encoding='utf-8', errors='replace')
         if so.is_file() and not failed: break
     it = f'the C compiler `{compiler.name}`'
-    if compiler in _hung: raise NoKernel(f'{it} was stopped, as it took more than {TIME_LIMIT} s')
+    if compiler in _hung: raise TooSlow(f'{it} was stopped, as it took more than {TIME_LIMIT} s')
     if failed: raise NoKernel(f'{it} failed: {_first_error(said)[:300]}')
     if not so.is_file(): raise NoKernel(f'{it} says that it succeeded, but wrote no file')
     content = so.read_bytes()

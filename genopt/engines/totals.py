@@ -1,38 +1,43 @@
 """Totals: numbers summed over all parameters, of all groups, before any parameter moves.
 
-A total may read the results of the parts before it. Parts are pure, so these are run for the
-total's sake, and their results are thrown away.
+A total may read the results of the parts before it. As parts are pure, these run for the total
+alone, and again in the step itself.
 """
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..contract import PartError
-from .eager import as_computed, located, numbers_of
 from .layout import cohorts, single_blocks
 from .work import Work
 
-__all__ = ['totals']
+__all__ = ['eager_total', 'totals']
 
 
-def totals(work: Sequence[Work]) -> dict[str, float]:
-    "Each total by name, over the groups whose parts read it."
-    found: dict[str, float] = {}
-    waiting = dict.fromkeys(k for w in work for k in w.composition.totals)
+def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float]) -> None:
+    """Adds each total to the hyperparameters of the groups whose parts read it.
+
+    `total` sums one, of the works that have it.
+    """
+    waiting = dict.fromkeys(k for w in works for k in w.composition.totals)
     while waiting:
-        name = next(k for k in waiting if not any(p.out in waiting for w in work
+        name = next(k for k in waiting if not any(p.out in waiting for w in works
                                                   for p in w.composition.before.get(k, ())))
         del waiting[name]
-        shares = [s for w in work if name in w.composition.totals
-                  for s in _shares(replace(w, hypers=w.hypers | found), name)]
-        found[name] = sum(torch.stack(group).double().sum().item() for group in _alike(shares))
-    return found
+        readers = [w for w in works if name in w.composition.totals]
+        value = total(name, readers)
+        for w in readers: w.hypers = {**w.hypers, name: value}
+
+
+def eager_total(name: str, works: Sequence[Work]) -> float:
+    "A total, one parameter after another."
+    shares = [s for w in works for s in _shares(w, name)]
+    return sum(torch.stack(group).double().sum().item() for group in _alike(shares))
 
 
 def _shares(work: Work, name: str) -> list[Tensor]:
@@ -40,13 +45,13 @@ def _shares(work: Work, name: str) -> list[Tensor]:
     total = c.totals[name]
     needed = {'param', 'grad', *(k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name])}
     for cohort in cohorts(work):
-        numbers = numbers_of(cohort.work, total)
+        numbers = cohort.work.numbers(total)
         if c.is_closed(numbers): continue
         for block in single_blocks(cohort):
-            used = as_computed(cohort, {k: block.tensors[k] for k in needed})
+            used = cohort.as_computed({k: block.tensors[k] for k in needed})
             env = {**numbers, 'place': block.place}
             try: share = c.total(total, used['param'], used['grad'], used, env)
-            except PartError as e: raise located(e, work, block.params[0]) from e.__cause__
+            except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
             res.append(_whole(share))
     return res
 

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from ..composition import Composition
+from ..contract import PartError
+from ..numbers import read, store
+from ..part import Part
 
 __all__ = ['Tensors', 'Values', 'Work']
 
@@ -29,7 +32,7 @@ class Work:
     describe: Callable[[Tensor], str]  # A parameter's name, for errors
     climb: bool = False               # True to climb instead of descending
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
-    plans: dict[Any, Any] = field(default_factory=dict)  # An engine's, for its next step
+    group: int = 0            # The number of its group
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
 
     def gather(self) -> Work:
@@ -49,3 +52,22 @@ class Work:
         "A parameter's tensors by name: `param`, its stats and `grad`."
         stats = {k: self.columns[k][row] for k in self.composition.tensor_stats}
         return {'param': self.params[row], **stats, 'grad': self.grads[row]}
+
+    def numbers(self, until: Part | None=None, row: int=0) -> dict[str, Any]:
+        """The half of a parameter's step that is plain numbers.
+
+        With a total, only what comes before it. Raises PartError, with the parameter's name.
+        """
+        c = self.composition
+        state = {k: self.columns[k][row] for k in c.number_stats}
+        try: return c.numbers(state, self.hypers, until)
+        except PartError as e: raise self.located(e, self.params[row]) from e.__cause__
+
+    def store(self, numbers: Values) -> None:
+        "Writes the stats that are numbers into all states. Those after a closed gate stay."
+        for k in self.composition.number_stats:
+            if k in numbers: store(self.states, k, read(numbers[k]))
+
+    def located(self, e: PartError, param: Tensor) -> PartError:
+        "The error with the name of the parameter that it is about."
+        return PartError(f'{e} (on {self.describe(param)})')

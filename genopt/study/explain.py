@@ -1,4 +1,4 @@
-"""An optimizer in its own words: its equations, hyperparameters, memory and sources.
+"""An optimizer in its own words: its equations, hyperparameters, memory, engine and sources.
 
 All of it is found by running the parts.
 
@@ -16,6 +16,7 @@ import torch
 
 from ..catalogue import find
 from ..composition import Composition
+from ..engines.modes import report
 from ..group import Group
 from ..kinds import Gate, Stat, Total
 from ..letters import latex as latex_letter
@@ -68,6 +69,7 @@ class Section:
         self.memory = memory_of(composition, values, params or ())
         small = memory_of(composition, values, [torch.empty(8, 4)])
         self.is_of_a_matrix = params is None and self.memory != small
+        self.engines: Sequence[Sequence[Cell]] = ()  # how an optimizer steps, in `Entry`'s rows
 
     def blocks(self) -> Iterator[Block]:
         "The section as a report's blocks."
@@ -77,6 +79,7 @@ class Section:
         yield self.formulas()
         if self.values: yield Table([*self.hypers()], ('', 'hyperparameter', ''), 'hyperparameters')
         yield Entry('memory in float32', [(self.remembers(),)])
+        if self.engines: yield Entry('engine', self.engines)
         if sources := [*self.sources()]: yield Entry('sources', sources)
 
     def rows(self) -> Iterator[Row]:
@@ -213,7 +216,16 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         if len(alike) == 1: titles = []
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
         params = [p for g in groups for p in g['params']]
-        yield Section(', '.join(titles), composition, values, params)
+        section = Section(', '.join(titles), composition, values, params)
+        section.engines = _engines(opt, groups)
+        yield section
+
+
+def _engines(opt: Optimizer, groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    "How the last step of these groups was done: a row, or one for each group if they differ."
+    said = {g.index: report(opt.engine, g.index).removeprefix('engine: ') for g in groups}
+    if len({*said.values()}) == 1: return [(said[groups[0].index],)]
+    return [(f'group {i}', how) for i, how in said.items()]
 
 
 def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool]:

@@ -24,13 +24,15 @@ class _SGD(Recipe):
         dampening: Number = 0.0,
         nesterov: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951).
 
-        SGD(params, lr=0.001, *, wd=0.0, mom=0.0, dampening=0.0, nesterov=False, maximize=False, compile=False)
+        SGD(params, lr=0.001, *, wd=0.0, mom=0.0, dampening=0.0, nesterov=False, maximize=False, compile=None)
 
             l2_reg    g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             sgd_step  Δθ = −η·g
@@ -53,13 +55,15 @@ class _Momentum(Recipe):
         dampening: Number = 0.0,
         nesterov: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along a sum of past gradients (Polyak, 1964; Sutskever et al., ICML 2013).
 
-        Momentum(params, lr=0.001, *, mom=0.9, wd=0.0, dampening=0.0, nesterov=False, maximize=False, compile=False)
+        Momentum(params, lr=0.001, *, mom=0.9, wd=0.0, dampening=0.0, nesterov=False, maximize=False, compile=None)
 
             l2_reg           g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
@@ -84,14 +88,16 @@ class _RMSprop(Recipe):
         mom: Number = 0.0,
         centered: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         alpha: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the gradient over its root mean square (Tieleman & Hinton, 2012; centered: Graves, arXiv:1308.0850).
 
-        RMSprop(params, lr=0.01, *, sqr_mom=0.99, eps=1e-08, wd=0.0, mom=0.0, centered=False, maximize=False, compile=False)
+        RMSprop(params, lr=0.01, *, sqr_mom=0.99, eps=1e-08, wd=0.0, mom=0.0, centered=False, maximize=False, compile=None)
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
@@ -119,14 +125,16 @@ class _Adam(Recipe):
         amsgrad: bool = False,
         decouple_wd: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """The average gradient over the root of the average square (Kingma & Ba, arXiv:1412.6980; AMSGrad: 1904.09237).
 
-        Adam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, amsgrad=False, decouple_wd=False, maximize=False, compile=False)
+        Adam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, amsgrad=False, decouple_wd=False, maximize=False, compile=None)
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad      m ← β₁·m + (1 − β₁)·g
@@ -155,13 +163,15 @@ class _AdamW(Recipe):
         wd: Number = 0.01,
         amsgrad: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose weight decay stays out of the averages (Loshchilov & Hutter, arXiv:1711.05101).
 
-        AdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, compile=False)
+        AdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, amsgrad=False, maximize=False, compile=None)
 
             average_grad      m ← β₁·m + (1 − β₁)·g
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
@@ -187,13 +197,15 @@ class _QHM(Recipe):
         wd: Number = 0.0,
         nu: Number = 0.7,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along a blend of the gradient and its average (Ma & Yarats, arXiv:1810.06801). ν = 1 is averaged momentum.
 
-        QHM(params, lr=0.001, *, mom=0.999, wd=0.0, nu=0.7, maximize=False, compile=False)
+        QHM(params, lr=0.001, *, mom=0.999, wd=0.0, nu=0.7, maximize=False, compile=None)
 
             l2_reg         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad   m ← β₁·m + (1 − β₁)·g
@@ -216,13 +228,15 @@ class _AggMo(Recipe):
         wd: Number = 0.0,
         slow_mom: Number = 0.99,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the mean of three buffers with decays 0, β₁ and β₃: fast, yet damped (Lucas et al., arXiv:1804.00325).
 
-        AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, maximize=False, compile=False)
+        AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, maximize=False, compile=None)
 
             l2_reg                                            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             momentum_buffer[grad_avg=fast_avg]                m₁ ← β₁·m₁ + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
@@ -246,13 +260,15 @@ class _ASGD(Recipe):
         power: Number = 0.75,
         t0: Number = 1000000.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         alpha: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`.
 
-        ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=False)
+        ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=None)
 
             l2_reg                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count                    t ← t + 1, for each parameter from its own first step.
@@ -278,12 +294,14 @@ class _Adagrad(Recipe):
         lr_decay: Number = 0.0,
         initial_accumulator_value: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch).
 
-        Adagrad(params, lr=0.01, *, eps=1e-10, wd=0.0, lr_decay=0.0, initial_accumulator_value=0.0, maximize=False, compile=False)
+        Adagrad(params, lr=0.01, *, eps=1e-10, wd=0.0, lr_decay=0.0, initial_accumulator_value=0.0, maximize=False, compile=None)
 
             l2_reg                         g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count                     t ← t + 1, for each parameter from its own first step.
@@ -308,13 +326,15 @@ class _Adadelta(Recipe):
         eps: Number = 1e-06,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """As RMSprop, in units of its own past steps (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η).
 
-        Adadelta(params, lr=1.0, *, sqr_mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=False)
+        Adadelta(params, lr=1.0, *, sqr_mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=None)
 
             l2_reg                               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad                     v ← β₂·v + (1 − β₂)·g²
@@ -338,13 +358,15 @@ class _MADGRAD(Recipe):
         eps: Number = 1e-06,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Dual averaging over the cube root of a sum of squares (Defazio & Jelassi, arXiv:2101.11075; ε outside, L2 decay).
 
-        MADGRAD(params, lr=0.01, *, mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=False)
+        MADGRAD(params, lr=0.01, *, mom=0.9, eps=1e-06, wd=0.0, maximize=False, compile=None)
 
             l2_reg                 g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count             t ← t + 1, for each parameter from its own first step.
@@ -369,12 +391,14 @@ class _SparseAdam(Recipe):
         sqr_mom: Number = 0.999,
         eps: Number = 1e-08,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
         """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980).
 
-        SparseAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, maximize=False, compile=False)
+        SparseAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, maximize=False, compile=None)
 
             lazy              Of a sparse gradient, moves and remembers only those rows that have one (as torch's SparseAdam).
             average_grad      m ← β₁·m + (1 − β₁)·g
@@ -399,13 +423,15 @@ class _Adamax(Recipe):
         eps: Number = 1e-08,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam with a decaying maximum for the root mean square (Kingma & Ba, arXiv:1412.6980, section 7; L2 decay).
 
-        Adamax(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+        Adamax(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=None)
 
             l2_reg        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad  m ← β₁·m + (1 − β₁)·g
@@ -433,14 +459,16 @@ class _NAdam(Recipe):
         momentum_decay: Number = 0.004,
         decouple_wd: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """Adam with Nesterov's look ahead, along a growing β₁; L2, or decoupled by option (Dozat, 2016; as in torch).
 
-        NAdam(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, momentum_decay=0.004, decouple_wd=False, maximize=False, compile=False)
+        NAdam(params, lr=0.002, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, momentum_decay=0.004, decouple_wd=False, maximize=False, compile=None)
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad      m ← β₁·m + (1 − β₁)·g
@@ -470,14 +498,16 @@ class _RAdam(Recipe):
         wd: Number = 0.0,
         decouple_wd: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
     ) -> Optimizer:
         """Adam that is momentum until its square can be trusted; L2, or decoupled by option (Liu et al., arXiv:1908.03265).
 
-        RAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, decouple_wd=False, maximize=False, compile=False)
+        RAdam(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, decouple_wd=False, maximize=False, compile=None)
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad      m ← β₁·m + (1 − β₁)·g
@@ -504,13 +534,15 @@ class _NAdamW(Recipe):
         eps: Number = 1e-08,
         wd: Number = 0.01,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW one gradient ahead, at a constant β₁ (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1).
 
-        NAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, maximize=False, compile=False)
+        NAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.01, maximize=False, compile=None)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
             average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
@@ -539,14 +571,16 @@ class _QHAdam(Recipe):
         nu: Number = 0.7,
         sqr_nu: Number = 1.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         nus: tuple[float | Tensor, float | Tensor] = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along a blend of gradient and average, over a blend of squares (Ma & Yarats, arXiv:1810.06801).
 
-        QHAdam(params, lr=0.001, *, mom=0.995, sqr_mom=0.999, eps=1e-08, wd=0.0, nu=0.7, sqr_nu=1.0, maximize=False, compile=False)
+        QHAdam(params, lr=0.001, *, mom=0.995, sqr_mom=0.999, eps=1e-08, wd=0.0, nu=0.7, sqr_nu=1.0, maximize=False, compile=None)
 
             average_grad      m ← β₁·m + (1 − β₁)·g
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
@@ -574,13 +608,15 @@ class _AdaBelief(Recipe):
         eps: Number = 1e-08,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468).
 
-        AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+        AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=None)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
             average_sqr_surprise  v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2).
@@ -606,13 +642,15 @@ class _Yogi(Recipe):
         eps: Number = 0.001,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018).
 
-        Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, maximize=False, compile=False)
+        Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, maximize=False, compile=None)
 
             l2_reg                    g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad              m ← β₁·m + (1 − β₁)·g
@@ -637,13 +675,15 @@ class _LaProp(Recipe):
         eps: Number = 1e-15,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839).
 
-        LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, maximize=False, compile=False)
+        LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, maximize=False, compile=None)
 
             average_sqr_grad       v ← β₂·v + (1 − β₂)·g²
             step_count             t ← t + 1, for each parameter from its own first step.
@@ -670,13 +710,15 @@ class _ADOPT(Recipe):
         eps: Number = 1e-06,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853).
 
-        ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, maximize=False, compile=False)
+        ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, maximize=False, compile=None)
 
             step_count                   t ← t + 1, for each parameter from its own first step.
             average_sqr_grad_from_first  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
@@ -704,13 +746,15 @@ class _DiffGrad(Recipe):
         eps: Number = 1e-08,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015).
 
-        DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=False)
+        DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=None)
 
             l2_reg             g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad       m ← β₁·m + (1 − β₁)·g
@@ -741,14 +785,16 @@ class _AdaBound(Recipe):
         bound_rate: Number = 0.001,
         amsbound: bool = False,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam whose rates are clipped to bounds that close in; L2, ε beside the raw v (Luo et al., arXiv:1902.09843).
 
-        AdaBound(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, final_lr=0.1, bound_rate=0.001, amsbound=False, maximize=False, compile=False)
+        AdaBound(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, final_lr=0.1, bound_rate=0.001, amsbound=False, maximize=False, compile=None)
 
             l2_reg            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad      m ← β₁·m + (1 − β₁)·g
@@ -780,14 +826,16 @@ class _AdEMAMix(Recipe):
         slow_weight: Number = 5.0,
         warmup: Number = 0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         alpha: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along a fast and a slow average; the slow one is not debiased (Pagliardini et al., arXiv:2409.03137).
 
-        AdEMAMix(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, slow_mom=0.9999, slow_weight=5.0, warmup=0, maximize=False, compile=False)
+        AdEMAMix(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, slow_mom=0.9999, slow_weight=5.0, warmup=0, maximize=False, compile=None)
 
             average_grad       m ← β₁·m + (1 − β₁)·g
             average_sqr_grad   v ← β₂·v + (1 − β₂)·g²
@@ -818,13 +866,15 @@ class _Adan(Recipe):
         wd: Number = 0.02,
         diff_mom: Number = 0.92,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Adam along gradient and its change; β are 1 − the paper's; decay after the step (Xie et al., arXiv:2208.06677).
 
-        Adan(params, lr=0.001, *, mom=0.98, sqr_mom=0.99, eps=1e-08, wd=0.02, diff_mom=0.92, maximize=False, compile=False)
+        Adan(params, lr=0.001, *, mom=0.98, sqr_mom=0.99, eps=1e-08, wd=0.02, diff_mom=0.92, maximize=False, compile=None)
 
             step_count         t ← t + 1, for each parameter from its own first step.
             average_grad       m ← β₁·m + (1 − β₁)·g
@@ -855,14 +905,16 @@ class _MARS(Recipe):
         variance_scale: Number = 0.025,
         max_norm: Number = 1.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate).
 
-        MARS(params, lr=0.003, *, mom=0.95, sqr_mom=0.99, eps=1e-08, wd=0.0, variance_scale=0.025, max_norm=1.0, maximize=False, compile=False)
+        MARS(params, lr=0.003, *, mom=0.95, sqr_mom=0.99, eps=1e-08, wd=0.0, variance_scale=0.025, max_norm=1.0, maximize=False, compile=None)
 
             last_grad         g, for the next step to compare with.
             step_count        t ← t + 1, for each parameter from its own first step.
@@ -893,13 +945,15 @@ class _Rprop(Recipe):
         min_step: Number = 1e-06,
         max_step: Number = 50.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         etas: tuple[float | Tensor, float | Tensor] = ...,
         step_sizes: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
         """Each element has its own step, longer while the sign stays and shorter when it turns (Riedmiller & Braun, 1993).
 
-        Rprop(params, lr=0.01, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-06, max_step=50.0, maximize=False, compile=False)
+        Rprop(params, lr=0.01, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-06, max_step=50.0, maximize=False, compile=None)
 
             rprop_step_size  Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993).
             drop_turned      g ← 0 where it has just turned.
@@ -922,13 +976,15 @@ class _Signum(Recipe):
         mom: Number = 0.9,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the sign of the average gradient; decoupled decay (Bernstein et al., arXiv:1802.04434).
 
-        Signum(params, lr=0.0001, *, mom=0.9, wd=0.0, maximize=False, compile=False)
+        Signum(params, lr=0.0001, *, mom=0.9, wd=0.0, maximize=False, compile=None)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
             sign_step[grad=grad_avg]  Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 1).
@@ -948,13 +1004,15 @@ class _Tiger(Recipe):
         mom: Number = 0.965,
         wd: Number = 0.01,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Signum with its author's values: one memory for large models, which may be kept in place of gradients (Su, 2023).
 
-        Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, maximize=False, compile=False)
+        Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, maximize=False, compile=None)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
             sign_step[grad=grad_avg]  Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 1).
@@ -975,13 +1033,15 @@ class _Lion(Recipe):
         wd: Number = 0.0,
         avg_mom: Number = 0.99,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the sign of a blend (β₁) of average and gradient; then averages (β₂) (Chen et al., arXiv:2302.06675).
 
-        Lion(params, lr=0.0001, *, mom=0.9, wd=0.0, avg_mom=0.99, maximize=False, compile=False)
+        Lion(params, lr=0.0001, *, mom=0.9, wd=0.0, avg_mom=0.99, maximize=False, compile=None)
 
             average_grad[mom=avg_mom]                      m ← β₂·m + (1 − β₂)·g
             blend_average[grad_avg=prev_grad_avg, nu=mom]  g ← (1 − β₁)·g + β₁·mₜ₋₁ (Ma & Yarats, arXiv:1810.06801).
@@ -1004,13 +1064,15 @@ class _LARS(Recipe):
         wd: Number = 0.0,
         trust: Number = 0.001,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Momentum of steps that are a share κ of each tensor's norm; η enters the buffer (You et al., arXiv:1708.03888).
 
-        LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=False)
+        LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=None)
 
             scale_by_layer_rate  g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
             momentum_buffer      m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
@@ -1033,13 +1095,15 @@ class _NovoGrad(Recipe):
         eps: Number = 1e-08,
         wd: Number = 0.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286).
 
-        NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, maximize=False, compile=False)
+        NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, maximize=False, compile=None)
 
             step_count                      t ← t + 1, for each parameter from its own first step.
             average_sqr_norm                v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286).
@@ -1066,13 +1130,15 @@ class _LAMB(Recipe):
         eps: Number = 1e-06,
         wd: Number = 0.01,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW with steps of each tensor's own size; decay is part of that size (You et al., arXiv:1904.00962).
 
-        LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, maximize=False, compile=False)
+        LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, maximize=False, compile=None)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
             average_sqr_grad      v ← β₂·v + (1 − β₂)·g²
@@ -1099,13 +1165,15 @@ class _StableAdamW(Recipe):
         eps: Number = 1e-06,
         wd: Number = 0.01,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """AdamW that slows down, decay too, where its average square lags behind (Wortsman et al., arXiv:2304.13013).
 
-        StableAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.99, eps=1e-06, wd=0.01, maximize=False, compile=False)
+        StableAdamW(params, lr=0.001, *, mom=0.9, sqr_mom=0.99, eps=1e-06, wd=0.01, maximize=False, compile=None)
 
             average_grad      m ← β₁·m + (1 − β₁)·g
             average_sqr_grad  v ← β₂·v + (1 − β₂)·g²
@@ -1133,13 +1201,15 @@ class _Adafactor(Recipe):
         min_scale: Number = 0.001,
         max_rms: Number = 1.0,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         d: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """The average square as rows times columns; relative steps; decoupled decay (Shazeer & Stern, arXiv:1804.04235).
 
-        Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=False)
+        Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=None)
 
             step_count             t ← t + 1, for each parameter from its own first step.
             average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
@@ -1173,14 +1243,16 @@ class _Muon(Recipe):
         nesterov: bool = True,
         adjust_lr_fn: str | None = None,
         maximize: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
         ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982).
 
-        Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=False)
+        Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=None)
 
             average_grad           m ← β₁·m + (1 − β₁)·g
             blend_average[nu=mom]  g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).

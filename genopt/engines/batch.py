@@ -1,0 +1,153 @@
+"""A batch: the parameters of all groups that have one composition, stepped in one launch.
+
+Each group has its own hyperparameters, and parameters may have counts of their own. So there is a
+row of numbers for each group and each set of counts in it.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..composition import Composition
+from ..part import Part
+from .kernels import kind_of_tensors, program_for
+from .program import Kind, Program, numbers_of_kernel
+from .table import Counts, Integers, Memory, overlapping
+from .toolchain import NoKernel
+from .unit import Unit
+from .watch import Gradients, Watch, check_storage, why_not
+from .work import Values, Work
+
+__all__ = ['Batch']
+
+
+class Batch:
+    "What holds for these parameters in each step, until something but values changes."
+    counts: Counts
+    watch: Watch
+
+    def __init__(self, works: Sequence[Work], strict: bool):
+        self.strict = strict  # is it an error if a part must be compiled and cannot
+        self.composition: Composition = works[0].composition
+        self.climb, self.places = works[0].climb, [w.places for w in works]
+        self.names = numbers_of_kernel(self.composition)
+        self.groups, self.group_sizes = [w.group for w in works], [len(w.params) for w in works]
+        self.why_not: dict[str, None] = {}  # reasons why parameters have no kernel
+        self.no_kernel: NoKernel | None = None  # the first reason why none could be made
+        self.units: dict[Any, list[Unit]] = {}
+        self.members = self._plannable(works)  # the work of each parameter, and its row in that
+        self.is_all = len(self.members) == sum(self.group_sizes)
+        if not self.members: return
+        work = self.pick(works)
+        try:
+            self.counts = Counts([work.columns[k] for k in self.composition.number_stats],
+                                 [g for g, _ in self.members])
+        except (ValueError, NoKernel) as e:
+            self._no(str(e), e)
+            self.members, self.is_all = [], False
+            return
+        self.watch = Watch(work)
+        self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb)
+                      for i in range(len(self.members))]
+        self.shapes = [(p.numel() * (1 + p.is_complex()),) if self.composition.is_flat
+                       else kind.shapes[0] for p, kind in zip(work.params, self.kinds)]
+
+    def _plannable(self, works: Sequence[Work]) -> list[tuple[int, int]]:
+        "Those that a kernel may step."
+        found, written = list[tuple[int, int]](), list[tuple[int, Tensor]]()
+        for g, work in enumerate(works):
+            for i in range(len(work.params)):
+                check_storage(work, i)
+                tensors = work.tensors(i)
+                if why := why_not(tensors, self.composition): self._no(why)
+                else:
+                    written += [(len(found), t) for k, t in tensors.items() if k != 'grad']
+                    found.append((g, i))
+        shared = overlapping(written)
+        if shared: self._no('they share memory')
+        grads = [works[g].grads[i] for g, i in found]
+        within = Memory(t for _, t in written).overlaps(
+            np.array([g.data_ptr() for g in grads], np.uint64),
+            np.array([g.nbytes for g in grads], np.uint64))
+        if within.any():  # which the step of another parameter may change before it is read
+            self._no('gradients lie in the memory of parameters or state')
+            return []
+        return [member for n, member in enumerate(found) if n not in shared]
+
+    def pick(self, works: Sequence[Work]) -> Work:
+        "These parameters as one work."
+        if len(works) == 1 and self.is_all: return works[0]
+        def picked(lists: Sequence[Sequence[Any]]) -> list[Any]:
+            if self.is_all: return [x for xs in lists for x in xs]
+            return [lists[g][i] for g, i in self.members]
+        return Work(self.composition, {}, picked([w.params for w in works]),
+                    picked([w.grads for w in works]), picked([w.states for w in works]),
+                    works[0].describe, self.climb, picked([w.places for w in works]),
+                    columns={k: picked([w.columns[k] for w in works])
+                             for k in self.composition.stats})
+
+    def look(self, works: Sequence[Work]) -> tuple[Work, Gradients] | None:
+        "These parameters and their gradients. None if anything but values has changed."
+        if [w.places for w in works] != self.places: return None
+        work = self.pick(works)
+        if not self.members: return work, Gradients((), np.zeros(0, np.int64))
+        grads = self.watch.gradients(work) if self.watch.is_same(work) else None
+        return None if grads is None else (work, grads)
+
+    def units_for(self, values: Sequence[Values | None], rows: Integers,
+                  total: Part | None=None) -> list[Unit]:
+        """The programs for these numbers, each with its parameters.
+
+        `values` are the numbers of each row, or None where a gate is closed, and `rows` the row of
+        each parameter.
+        """
+        name = total and total.out
+        known = self.units.get(name)
+        if known is not None and all(_fits(u, values, rows) for u in known): return known
+        pairs = [*zip(self.kinds, rows.tolist())]
+        chosen = {(kind, row): self._program(kind, values[row], total)
+                  for kind, row in dict.fromkeys(pairs)}
+        key = name, *map(id, chosen.values())
+        if key in self.units: made = self.units[key]
+        else:
+            found: dict[Any, dict[int, Program]] = {}
+            for i, pair in enumerate(pairs):
+                if program := chosen[pair]: found.setdefault(program.key, {})[i] = program
+            made = [Unit(mine, self.shapes, self.watch.table) for mine in found.values()]
+        if None not in values: self.units[key] = self.units[name] = made
+        return made
+
+    def _program(self, kind: Kind, values: Values | None, total: Part | None) -> Program | None:
+        if values is None: return None
+        try: return program_for(self.composition, kind, values, total, self.strict)
+        except NoKernel as e: self._no(str(e), e)
+        return None
+
+    def _no(self, why: str, e: Exception | None=None) -> None:
+        self.why_not[why] = None
+        if isinstance(e, NoKernel): self.no_kernel = self.no_kernel or type(e)(why)
+
+    def report(self, group: int) -> str:
+        "How the parameters of a group were stepped the last time."
+        units = self.units.get(None, [])
+        by_kernel = {i for u in units for i in u.rows.tolist()}
+        mine = {i for i, (g, _) in enumerate(self.members) if self.groups[g] == group}
+        count, n = self.group_sizes[self.groups.index(group)], len(mine & by_kernel)
+        parts = len(self.composition.tensor_parts)
+        foreign = {p: why for u in units for p, why in u.program.foreign.items()
+                   if mine & {*u.rows.tolist()}}
+        res = [f'kernel: {parts - len(foreign)} of {parts} parts'] if n else []
+        res += [f'`{p.label}` runs as it is: {why}' for p, why in foreign.items()]
+        which = f' for {count - n} of {count} parameters' if n else ''
+        if n < count: res.append(f'eager engine{which}: {"; ".join(self.why_not)}')
+        return '; '.join(res)
+
+
+def _fits(unit: Unit, values: Sequence[Values | None], rows: Integers) -> bool:
+    "True if the numbers of its parameters answer all questions as on its tape."
+    if not unit.program.tape.questions: return True
+    mine = {0} if len(values) == 1 else {*rows[unit.rows].tolist()}
+    return all(unit.program.fits(v) for row in mine if (v := values[row]) is not None)

@@ -1,0 +1,204 @@
+"""A program: how a composition is computed for parameters of one kind.
+
+The parts are recorded on a tape. On the CPU that becomes a kernel, a function in C (`loop`), or
+several if some parts run as they are: then a kernel makes what such a part reads, and the next one
+goes on with its result. Only the last one writes to parameters and state.
+
+Numbers and sizes are arguments of a kernel, so no other value of a hyperparameter, schedule or
+count compiles anything. There is another program for another number of dimensions, if a part looks
+at whole tensors; for other sizes, if it asks for them; and for other answers, if it asks its
+numbers (`if count > 1`).
+"""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from ..composition import Composition
+from ..kinds import Gate
+from ..part import Part
+from . import operations
+from .axes import OWN, Axes, of_stat
+from .loop import source
+from .numbers import Decides, Unrecordable
+from .operations import Untranslatable
+from .passes import Column
+from .recorder import Op, Reduction, Ref
+from .tape import Foreign, Operation, Tape, record
+from .toolchain import Kernel
+
+__all__ = ['Kind', 'Program', 'numbers_of_kernel', 'program_of', 'tape_inside', 'tape_of']
+
+Name: TypeAlias = str | Ref  # of a column: a parameter's tensor, or a value between two kernels
+
+
+class Kind(NamedTuple):
+    "What a program is made for."
+    dtypes: tuple[tuple[str, torch.dtype], ...]  # of a parameter's tensors by name, as stored
+    computed: torch.dtype                        # float64 if one of them is
+    climb: bool
+    shapes: tuple[tuple[int, ...], ...]          # in the same order
+    order: tuple[int, ...]                       # the axes, as they lie in memory
+
+    @property
+    def few(self) -> range:
+        """The sizes for which a large parameter has a kernel of its own.
+
+        A loop over three elements is unrolled by a compiler that knows that they are three.
+        """
+        return range(2, 9) if prod(self.shapes[0]) >= 2**14 else range(0)
+
+
+class Stage(NamedTuple):
+    "A kernel, and the part that runs after it, as it is."
+    kernel: Kernel
+    names: list[Name]     # of its columns
+    varying: list[Name]   # those that are elsewhere in each step
+    makes: dict[Ref, Axes]  # those that are values for the part
+    then: Foreign | None  # None after the last kernel
+
+
+class Program:
+    "Kernels, the parts between them, and how sizes are given to them."
+    def __init__(self,
+        tape: Tape,
+        stages: list[Stage],
+        groups: list[tuple[int, ...]],  # The parameter's axes that are one axis of the kernels
+        own: dict[str, Ref],            # Stats of shapes of their own, which parts as they are make
+        sized: Sequence[float]          # The last of the tape's numbers: sizes make them
+    ):
+        self.tape, self.stages, self.groups = tape, stages, groups
+        self.own, self.sized = own, sized
+        self.foreign = {s.then.part: s.then.why for s in stages if s.then}
+        # Programs that do the same, for other numbers of dimensions, have the same kernels
+        self.key = id(self) if self.foreign else (stages[0].kernel.code, *stages[0].names)
+
+    def fits(self, numbers: Mapping[str, float]) -> bool:
+        "True if these numbers answer all questions as on the tape."
+        if not self.tape.questions: return True
+        known = {**numbers, **dict(zip(reversed(self.tape.numbers), reversed(self.sized)))}
+        row = array('d', [float(known.get(k, 0.)) for k in self.tape.numbers])
+        return self.stages[-1].kernel.fits(row)
+
+    def sizes(self, shape: Sequence[int]) -> list[int]:
+        "A parameter's sizes along the axes of the kernels."
+        return [prod(shape[a] for a in group) for group in self.groups] or [1]
+
+
+def numbers_of_kernel(composition: Composition) -> list[str]:
+    "A kernel's arguments: hyperparameters, totals, scalars, and stats that are numbers."
+    return [*composition.hypers, *composition.totals,
+            *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
+            *(f'prev_{k}' for k in composition.number_stats)]
+
+
+def _translatable(op: Op) -> None:
+    try: operations.line(op)
+    except Untranslatable as e: raise (Decides if op.out.is_number else Unrecordable)(str(e)) from e
+
+
+def tape_of(
+    composition: Composition,
+    kind: Kind,
+    numbers: Mapping[str, float],
+    total: Part | None=None,  # If there is one: the parts that it needs, and itself
+    *,
+    answers: Sequence[bool] | None=(),
+    strict: bool=False  # Is it an error if a part must be recorded and cannot
+) -> Tape:
+    "The parts of a composition, recorded."
+    names = {k: f'prev_{k}' for k, _ in kind.dtypes} | dict(param='param', grad='grad')
+    tensors = {names[k]: torch.empty(shape, dtype=_computed(d, kind.computed), device='meta')
+               for (k, d), shape in zip(kind.dtypes, kind.shapes)}
+    parts = [*composition.sources[total.out], total] if total else composition.tensor_parts
+    results = [total.out] if total else ['new_param', *composition.tensor_stats]
+    known = {k: numbers.get(k, 0.) for k in numbers_of_kernel(composition)}
+    return record(parts, tensors, known, results, climb=kind.climb, check=_translatable,
+                  made_in=composition.made_in, answers=answers, strict=strict)
+
+
+def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | None=None,
+               sized: Sequence[float]=()) -> Program:
+    "The program of a tape. Raises NoKernel, with the reason."
+    stored, shape = dict(kind.dtypes), kind.shapes[0]
+    own = {k for k, other in zip(stored, kind.shapes)
+           if other != shape and of_stat(other, shape) == OWN}
+    begins = {k: tape.tensors[k if k in ('param', 'grad') else f'prev_{k}'] for k in stored}
+    ends = {total.out: tape.results[total.out]} if total else {
+        k: ref for k in stored if k != 'grad'
+        if (ref := tape.results['new_param' if k == 'param' else k]) != begins[k]}
+    columns: dict[Name, Column] = {k: Column(d, begins[k], ends.get(k))
+                                   for k, d in stored.items() if k not in own}
+    if total: columns[total.out] = Column(torch.float64, None, ends[total.out])
+    groups = _groups(tape, kind)
+    few = {i: size for i, g in enumerate(groups) if i and (size := _size(shape, g)) in kind.few}
+    stages, known = list[Stage](), dict[Name, Column]()
+    for foreign in [*(op for op in tape.ops if isinstance(op, Foreign)), None]:
+        makes = {r: foreign.axes[r] for r in foreign.reads.values()
+                 if r not in known and r.space != (-1,)} if foreign else {}
+        now = _unwritten(columns) if foreign else dict(columns)
+        now |= known | {r: Column(r.dtype, None, r) for r in makes}
+        code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()], few)
+        names = [*now]
+        given = 'grad', total and total.out
+        varying = [n for n in names if isinstance(n, Ref) or n in given]
+        stages.append(Stage(Kernel(code), names, varying, makes, foreign))
+        made = [*makes, foreign.out] if foreign else []
+        known |= {r: Column(r.dtype, r, None) for r in made}
+    return Program(tape, stages, groups, {k: ends[k] for k in own if k in ends}, sized)
+
+
+def _unwritten(columns: Mapping[Name, Column]) -> dict[Name, Column]:
+    "Only the last kernel writes to parameters and state."
+    return {k: c._replace(end=None) for k, c in columns.items()}
+
+
+def _computed(dtype: torch.dtype, wide: torch.dtype) -> torch.dtype:
+    "The dtype that the parts see: floats of any kind are of one."
+    return wide if dtype.is_floating_point else dtype
+
+
+# -- the axes of a kernel --------------------------------------------------------------------------
+
+def _size(shape: Sequence[int], group: Sequence[int]) -> int: return prod(shape[a] for a in group)
+
+
+def _groups(tape: Tape, kind: Kind) -> list[tuple[int, ...]]:
+    "Axes that lie side by side, and along which the same values run, are one."
+    refs = [*tape.tensors.values(), *tape.results.values(), *(op.out for op in tape.ops)]
+    used = {r.along for r in refs if r.along}
+    res: list[tuple[int, ...]] = []
+    for a in kind.order:
+        if kind.shapes[0][a] == 1: continue
+        if res and all((res[-1][0] in s) == (a in s) for s in used): res[-1] += a,
+        else: res.append((a,))
+    return res
+
+
+def _along(ref: Ref, groups: list[tuple[int, ...]]) -> Ref:
+    "The value along the axes of the kernel."
+    if ref.along is None: return ref
+    return ref._replace(along=frozenset(i for i, g in enumerate(groups) if g[0] in ref.along))
+
+
+def _column(c: Column, groups: list[tuple[int, ...]]) -> Column:
+    return c._replace(begin=c.begin and _along(c.begin, groups),
+                      end=c.end and _along(c.end, groups))
+
+
+def tape_inside(tape: Tape, kind: Kind) -> Tape: return _inside(tape, _groups(tape, kind))
+
+
+def _inside(tape: Tape, groups: list[tuple[int, ...]]) -> Tape:
+    "The tape along the axes of a kernel, without the parts that run as they are."
+    def moved(x: Any) -> Any: return _along(x, groups) if isinstance(x, Ref) else x
+    ops: list[Operation] = []
+    for op in tape.ops:
+        if isinstance(op, Reduction): ops.append(Reduction(op.how, moved(op.of), moved(op.out)))
+        elif isinstance(op, Op): ops.append(op._replace(args=tuple(map(moved, op.args)),
+                                                        out=moved(op.out)))
+    return tape._replace(ops=ops, results={k: moved(ref) for k, ref in tape.results.items()})

@@ -1,0 +1,119 @@
+"""One step of a batch: its numbers, its totals, and the calls of its kernels."""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from ..composition import Env
+from ..contract import PartError
+from ..numbers import read, store
+from ..part import Part
+from . import eager
+from .batch import Batch
+from .table import Table
+from .totals import eager_total
+from .unit import Unit
+from .watch import Gradients
+from .work import Work
+
+__all__ = ['Step']
+
+
+class Step:
+    "One step of a batch, which has the numbers for kernels, totals and parts that run as they are."
+    def __init__(self, batch: Batch, works: Sequence[Work], work: Work, grads: Gradients):
+        self.batch, self.works, self.work, self.grads = batch, works, work, grads
+        self.values: list[dict[str, Any]] = []  # the numbers of each row
+        self.units: list[Unit] = []
+        self.firsts = list[int]()               # the first parameter of each row
+        self.rows = np.zeros(0, np.int64)       # the row of each parameter
+        self.row_at = 0
+        if batch.members:
+            self.firsts = batch.counts.rows()
+            self.rows, self.row_at = batch.counts.row.values, batch.counts.row.at
+        self.row = self.rows                    # -1 where a gate is closed
+
+    def _work_out(self, total: Part | None=None) -> array[float]:
+        "The numbers of each row, as kernels take them. Raises PartError."
+        batch, c = self.batch, self.batch.composition
+        members = [batch.members[first] for first in self.firsts]
+        self.values = [self.works[g].numbers(total, i) for g, i in members]
+        closed = [bool(c.gates) and c.is_closed(v) for v in self.values]
+        if any(closed): self._close(closed)
+        happening = [None if shut else v for v, shut in zip(self.values, closed)]
+        if self.values: self.units = batch.units_for(happening, self.rows, total)
+        return array('d', [float(v.get(k, 0.)) for v in self.values for k in batch.names])
+
+    def _close(self, closed: list[bool]) -> None:
+        self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
+        self.row_at = self.row.ctypes.data
+
+    def total(self, name: str) -> float:
+        "The sum of a total over these parameters."
+        shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
+        given = {'grad': self.grads.addresses,
+                 name: shares.ctypes.data + 8 * np.arange(len(shares))}
+        for unit in self.units: unit.run(given, x, self)
+        return float(shares.sum()) + eager_total(name, self._rest())
+
+    def prepare(self) -> None:
+        "Works out all numbers, so that an error comes before anything has changed."
+        self.x = self._work_out()
+
+    def run(self) -> None:
+        "Steps each parameter: those that have no program by the eager engine."
+        for unit in self.units:
+            made = unit.run({'grad': self.grads.addresses}, self.x, self)
+            for k, ref in unit.program.own.items():
+                for i, value in unit.each(made[ref]):
+                    if self.row[i] >= 0: self.own(i, k).copy_(value)
+        if self.values: self._store_counts()
+        increment_version(self.work.params)  # state is never part of a graph
+        for work in self._rest(): eager.step(work)
+
+    def _store_counts(self) -> None:
+        "Writes new counts. Those after a closed gate stay."
+        names, counts = self.batch.composition.number_stats, self.batch.counts
+        if not names: return
+        new = [[read(v.get(k, v[f'prev_{k}'])) for k in names] for v in self.values]
+        mine = counts.row
+        if not self._has_all():
+            mine = Table(np.full(len(self.rows), -1))
+            for unit in self.units: mine.values[unit.rows] = self.rows[unit.rows]
+        if counts.store(mine.at, new): return
+        for i, row in enumerate(mine.values.tolist()):
+            if row < 0: continue
+            for k, value in zip(names, new[row]): store([self.work.states[i]], k, value)
+
+    def _has_all(self) -> bool:
+        "True if each parameter of the batch has a program."
+        return sum([len(u.rows) for u in self.units]) == len(self.rows)
+
+    def _rest(self) -> list[Work]:
+        "The work on parameters that have no program."
+        batch = self.batch
+        if batch.is_all and self._has_all(): return []
+        mine = {batch.members[i] for u in self.units for i in u.rows.tolist()}
+        rest = [[i for i in range(len(w.params)) if (g, i) not in mine]
+                for g, w in enumerate(self.works)]
+        return [w.subset(rows) for w, rows in zip(self.works, rest) if rows]
+
+    # -- for parts that run as they are ------------------------------------------------------------
+
+    def numbers(self, i: int) -> Env:
+        "All that a part may read of a parameter but tensors."
+        return Env(self.values[self.rows[i]], place=self.work.places[i])
+
+    def own(self, i: int, name: str) -> Tensor:
+        "A stat that has a shape of its own."
+        found: Tensor = self.work.columns[name.removeprefix('prev_')][i]
+        return found
+
+    def located(self, e: PartError, i: int) -> PartError:
+        g, _ = self.batch.members[i]
+        return self.works[g].located(e, self.work.params[i])

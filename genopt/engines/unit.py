@@ -1,0 +1,163 @@
+"""A unit: parameters that one program updates, by the addresses of their tensors.
+
+A part that runs as it is gets all tensors of one shape as a stack, if it takes stacks. So the
+products of many small matrices are one call.
+"""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from math import prod
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..composition import Env
+from ..contract import PartError
+from .axes import OWN, Axes
+from .program import Program
+from .recorder import Ref
+from .table import Integers, Table
+from .tape import Foreign
+
+__all__ = ['Host', 'Stacks', 'Unit']
+
+Shape: TypeAlias = tuple[int, ...]
+Tensors: TypeAlias = Mapping[str, Tensor]
+Stacks: TypeAlias = list[Tensor]  # for each shape, the values of all parameters with that shape
+
+
+class Host(Protocol):
+    "What parts that run as they are ask of the step that they are part of."
+    row: Integers  # of numbers, of each parameter; -1 where nothing happens
+    row_at: int    # its address
+    def numbers(self, i: int) -> Env: "All that a part may read of parameter `i` but tensors."
+    def own(self, i: int, name: str) -> Tensor: "A stat with a shape of its own."
+    def located(self, e: PartError, i: int) -> PartError: "The error, with the parameter's name."
+
+
+class Unit:
+    "Some parameters of a batch, and the tables that their kernels are given."
+    def __init__(self,
+        programs: Mapping[int, Program],    # By place in the batch; but for sizes they are one
+        shapes: Sequence[tuple[int, ...]],  # Of all parameters of the batch, as parts see them
+        addresses: Mapping[str, Integers]   # Of all tensors that are written to, by name
+    ):
+        self.program = program = next(iter(programs.values()))
+        rows = sorted(programs, key=lambda i: shapes[i]) if program.foreign else [*programs]
+        self.rows, self.is_all = np.array(rows), rows == [*range(len(shapes))]
+        self.sizes = Table([programs[i].sizes(shapes[i]) for i in rows])
+        self.row = Table(rows)
+        same = groupby(shapes[i] for i in rows)
+        self.shapes = [(shape, len([*each])) for shape, each in same]
+        # Numbers made of sizes: each set of them, and which of them a parameter has
+        self.sized, self.which = np.unique([programs[i].sized for i in rows], axis=0,
+                                           return_inverse=True)
+        self.given_numbers = len(program.tape.numbers) - len(program.sized)
+        self.tables = [Table(np.zeros((len(stage.names), len(rows)))) for stage in program.stages]
+        for stage, table in zip(program.stages, self.tables):
+            for column, name in zip(table.values, stage.names):
+                if isinstance(name, str) and name in addresses:
+                    column[:] = addresses[name][self.rows]
+
+    def run(self, given: Mapping[str, Integers], x: array[float], host: Host) -> dict[Ref, Stacks]:
+        """Runs the kernels, and the parts between them. Returns what parts made.
+
+        `given` has the addresses of gradients, or of a total's shares; `x` the rows of numbers.
+        """
+        made: dict[Ref, Stacks] = {}
+        numbers = x.buffer_info()[0]
+        if self.is_all: row = host.row_at
+        else:
+            np.take(host.row, self.rows, out=self.row.values)
+            row = self.row.at
+        if self.sized.size:
+            rows, of = self._with_sizes(x, host.row[self.rows])
+            numbers, row = rows.at, of.at
+        for stage, table in zip(self.program.stages, self.tables):
+            made |= {ref: self._room(ref, axes) for ref, axes in stage.makes.items()}
+            for name in stage.varying:
+                column = table.values[stage.names.index(name)]
+                if isinstance(name, Ref): column[:] = _addresses(made[name])
+                else: column[:] = given[name] if self.is_all else given[name][self.rows]
+            stage.kernel(len(self.rows), self.sizes.at, table.at, numbers, row)
+            if stage.then: made[stage.then.out] = self._as_it_is(stage.then, made, host)
+        return made
+
+    def _with_sizes(self, x: array[float], row: Integers) -> tuple[Table, Table]:
+        "Rows for each set of numbers that sizes made, and the row of each parameter."
+        sets, given = len(self.sized), np.frombuffer(x).reshape(-1, self.given_numbers)
+        rows = np.hstack([np.repeat(given, sets, 0), np.tile(self.sized, (len(given), 1))])
+        mine = np.where(row < 0, -1, row * sets + self.which.ravel())
+        return Table(rows, np.float64), Table(mine)
+
+    def each(self, stacks: Stacks) -> list[tuple[int, Tensor]]:
+        "Each parameter's place in the batch, and its value."
+        return [*zip(self.rows.tolist(), (t for stack in stacks for t in stack))]
+
+    def _room(self, ref: Ref, axes: Axes) -> Stacks:
+        return [torch.empty((n, *shape_along(axes, shape)), dtype=ref.dtype, device='cpu')
+                for shape, n in self.shapes]
+
+    def _as_it_is(self, foreign: Foreign, made: Mapping[Ref, Stacks], host: Host) -> Stacks:
+        "The results of a part."
+        res, begin = Stacks(), 0
+        for i, (shape, n) in enumerate(self.shapes):
+            rows = self.rows[begin:begin + n].tolist()
+            values = {k: made[ref][i] for k, ref in foreign.reads.items() if ref in made}
+            wanted = shape_along(foreign.axes[foreign.out], shape)
+            stacked = _stacked(foreign, rows, values, wanted, host)
+            if stacked is None:
+                stacked = torch.stack([
+                    _single(foreign, row, {k: v[at] for k, v in values.items()}, wanted, host)
+                    for at, row in enumerate(rows)])
+            res.append(stacked)
+            begin += n
+        return res
+
+
+def shape_along(axes: Axes, shape: Sequence[int]) -> tuple[int, ...]:
+    "The shape of a tensor that runs along some axes of a parameter of this shape."
+    return tuple(prod(shape[a] for a in dimension) for dimension in axes)
+
+
+def _stacked(foreign: Foreign, rows: list[int], values: Tensors, shape: Shape, host: Host
+             ) -> Tensor | None:
+    "The results for all parameters of one shape at once. None if the part does not take stacks."
+    part, row = foreign.part, host.row[rows]
+    if not part.stacked or row[0] < 0 or (row != row[0]).any(): return None
+    env = Env({**host.numbers(rows[0]), **values})
+    if len(values) < len(foreign.reads) or part.switch and part.is_off(env): return None
+    return _result(foreign, env, (len(rows), *shape), rows[0], host)
+
+
+def _single(foreign: Foreign, i: int, values: Tensors, shape: Shape, host: Host) -> Tensor:
+    "The result for one parameter."
+    part, env = foreign.part, Env({**host.numbers(i), **values})
+    for k in foreign.reads:
+        if k not in values: env[k] = host.own(i, k)
+    if foreign.axes[foreign.out] == OWN: shape = tuple(env[part.template].shape)
+    if host.row[i] < 0 or part.switch and part.is_off(env):
+        return torch.zeros(shape, dtype=foreign.out.dtype, device='cpu')
+    return _result(foreign, env, shape, i, host)
+
+
+def _result(foreign: Foreign, env: Env, shape: Shape, i: int, host: Host) -> Tensor:
+    try:
+        out = foreign.part.run(env)
+        if getattr(out, 'shape', None) != shape:
+            like = {foreign.part.template: torch.empty(shape, device='meta')}
+            raise foreign.part.bad_result(out, {**env, **like})
+    except PartError as e: raise host.located(e, i) from e.__cause__
+    res: Tensor = out.to(foreign.out.dtype).contiguous()
+    return res
+
+
+def _addresses(stacks: Stacks) -> Integers:
+    "Of the tensors in stacks."
+    return np.concatenate([
+        t.data_ptr() + np.arange(len(t), dtype=np.uint64) * np.uint64(t[0].nbytes)
+        for t in stacks])

@@ -1,0 +1,99 @@
+"""Watches the tensors whose addresses a kernel is given: before each step they must lie as before.
+
+A watch holds no tensor, so it keeps none alive.
+"""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..composition import Composition
+from .layout import PLAIN, are_aligned, extent, in_order_of
+from .table import Integers, Kinds, Memory, addresses_of
+from .work import Work
+
+__all__ = ['Gradients', 'Watch', 'check_storage', 'why_not']
+
+
+class Gradients(NamedTuple):
+    "Those of one step. They may be copies, and must live until the kernel has run."
+    tensors: Sequence[Tensor]
+    addresses: Integers
+
+
+class Watch:
+    "The tensors of a batch, as they lay when its tables were made."
+    def __init__(self, work: Work):
+        written, n = _written(work), len(work.params)
+        names = ['param', *work.composition.tensor_stats]
+        self.addresses, self.kinds = addresses_of(written), Kinds(written)
+        self.table = dict(zip(names, np.array(self.addresses, np.int64).reshape(-1, n)))
+        self.memory = Memory(written[:n * len(names)])
+        grads = [g.detach() for g in map(in_order_of, work.params, work.grads)]
+        self.grad_kinds, self.grad_dtypes = Kinds(grads), [g.dtype for g in grads]
+        self.grad_bytes = np.array([g.nbytes for g in grads], np.uint64)
+        self.apart = array('Q')  # addresses of gradients that were seen to lie elsewhere
+
+    def is_same(self, work: Work) -> bool:
+        "True if all that a step writes to lies where it did."
+        written = _written(work)
+        try: return addresses_of(written) == self.addresses and self.kinds.match(written)
+        except TypeError: return False  # somebody has put something else than a tensor there
+
+    def gradients(self, work: Work) -> Gradients | None:
+        "In the order of their parameters' elements. None if one is of another kind, or lies there."
+        grads: Sequence[Tensor] = work.grads
+        if not self.grad_kinds.match(grads):
+            if any(not _is_plain(g) or g.dtype != d or g.shape != p.shape or g.device != p.device
+                   for g, d, p in zip(grads, self.grad_dtypes, work.params)): return None
+            grads = [*map(in_order_of, work.params, grads)]
+        if (at := addresses_of(grads)) != self.apart:
+            first = np.frombuffer(at, np.uint64)
+            is_missing = 0 in at and ((first == 0) & (self.grad_bytes > 0)).any()
+            if is_missing or self.memory.overlaps(first, self.grad_bytes).any(): return None
+            self.apart = at
+        return Gradients(grads, np.frombuffer(at, np.int64))
+
+
+def _written(work: Work) -> list[Tensor]:
+    "All that a step writes to: the parameters, then one stat after another, the numbers last."
+    c = work.composition
+    columns = [work.params, *[work.columns[k] for k in (*c.tensor_stats, *c.number_stats)]]
+    return [t for column in columns for t in column]
+
+
+def _is_plain(t: Tensor) -> bool: return type(t) in PLAIN and t.layout == torch.strided
+
+
+def check_storage(work: Work, row: int) -> None:
+    "Raises RuntimeError for a tensor whose memory somebody has taken away, even in part."
+    for k, t in work.tensors(row).items():
+        if not _is_plain(t) or t.is_meta: continue
+        needed = t.storage_offset() * t.element_size() + extent(t)
+        if t.untyped_storage().nbytes() >= needed: continue
+        raise RuntimeError(f'{work.describe(work.params[row])}: the storage of `{k}` is smaller '
+                           'than the tensor: resize it to what it was before a step')
+
+
+def why_not(tensors: Mapping[str, Tensor], composition: Composition) -> str:
+    "Why a kernel cannot be given the addresses of a parameter, its state and gradient; or ''."
+    p, written = tensors['param'], [t for k, t in tensors.items() if k != 'grad']
+    alike = [t for t in written if t.shape == p.shape]
+    others = [t for t in written if t.shape != p.shape]
+    if not all(_is_plain(t) and not t.is_meta for t in tensors.values()):
+        return 'they are not plain tensors'
+    if any(t.device.type != 'cpu' for t in tensors.values()): return 'they are not on the CPU'
+    if any(t.is_complex() != p.is_complex() for t in tensors.values()):
+        return 'some of their tensors are complex, and some are not'
+    if any(t.is_neg() or t.is_conj() for t in written): return 'they are lazily negated'
+    if any(t.numel() and not t.data_ptr() for t in tensors.values()): return 'they have no memory'
+    if composition.is_flat and others or not composition.is_flat and not p.numel():
+        return 'their state has another shape'
+    if not are_aligned(alike) or others and not all(t.is_contiguous() for t in (p, *others)):
+        return 'their elements lie in memory with gaps, or in another order than their state\'s'
+    return ''
