@@ -37,10 +37,11 @@ def bits(x):
     return repr(x)
 
 
-def assert_near(a, b, tol, what):
-    "Of one shape and dtype, and equal up to `tol` of the largest number in sight."
+def assert_near(a, b, tol, what, least=0.):
+    """Of one shape and dtype, and equal up to `tol` of the largest number in sight, or of `least`
+    if that is larger: what cancels out is not 0."""
     assert isinstance(a, torch.Tensor) and a.shape == b.shape and a.dtype == b.dtype, what
     a, b = a.detach(), b.detach()
     numbers = b.nan_to_num(0, 0, 0).abs() if b.numel() and b.dtype != torch.bool else torch.zeros(1)
-    torch.testing.assert_close(a, b, rtol=tol, atol=tol * numbers.max().item(), equal_nan=True,
+    torch.testing.assert_close(a, b, rtol=tol, atol=tol * max(numbers.max().item(), least), equal_nan=True,
                                msg=lambda m: f'{what}: {m}')

@@ -201,7 +201,7 @@ def assert_as_plain(x, opt, first):
         for k, a, b in [('param', p, q), *[(k, opt.state[p][k], v)
                                            for k, v in first.state[q].items()]]:
             what = f'{x.composition} with compile={opt.compile}: {k} of {i} {tuple(p.shape)}'
-            assert_near(a, b, TOL[x.dtype], what)
+            assert_near(a, b, TOL[x.dtype], what, least=.01)
             a.detach().copy_(b.detach())
 
 
