@@ -43,5 +43,6 @@ def assert_near(a, b, tol, what, least=0.):
     assert isinstance(a, torch.Tensor) and a.shape == b.shape and a.dtype == b.dtype, what
     a, b = a.detach(), b.detach()
     numbers = b.nan_to_num(0, 0, 0).abs() if b.numel() and b.dtype != torch.bool else torch.zeros(1)
-    torch.testing.assert_close(a, b, rtol=tol, atol=tol * max(numbers.max().item(), least), equal_nan=True,
+    size = max(numbers.max().item(), least)
+    torch.testing.assert_close(a, b, rtol=tol, atol=tol * size, equal_nan=True,
                                msg=lambda m: f'{what}: {m}')
