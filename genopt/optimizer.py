@@ -26,6 +26,7 @@ from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
+from .interop.hooks import with_hooks
 from .interop.torch import from_torch
 from .joining import new_group, restore_groups
 from .params import Params, as_groups
@@ -98,6 +99,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
 
     # -- a step ------------------------------------------------------------------------------------
 
+    @outside_graphs
+    @with_hooks
     @outside_graphs
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
@@ -217,12 +220,6 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         lines = [f'  group {g.index}: {g.summary()}\n    {report(self.engine, g.index)}'
                  for g in self.groups()]
         return '\n'.join([f'{name}(', *lines, ')'])
-
-
-# As torch would do with the first instance; but then in the class of a recipe, and not here
-_step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)
-Optimizer.step = _step  # type: ignore[method-assign]
-Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 
 def _blank(recipe: Any) -> Any:

@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -193,10 +194,15 @@ class Part:
 
     # -- running -----------------------------------------------------------------------------------
 
+    @cached_property
+    def _call(self) -> Callable[[Mapping[str, Any]], Any]:
+        "Calls the function with its arguments from an environment: in half the time, as code."
+        args = [f'env[{n!r}]' for n in self.reads] + [f'{k}=env[{n!r}]' for k, n in self.keywords]
+        return cast(Any, eval(f'lambda env: fn({", ".join(args)})', {'fn': self.fn}))
+
     def run(self, env: Mapping[str, Any]) -> Any:
-        "Calls the function with its arguments from `env`. Raises PartError if it fails."
-        read = env.__getitem__
-        try: return self.fn(*map(read, self.reads), **{k: read(n) for k, n in self.keywords})
+        "The function's result for its arguments in `env`. Raises PartError if it fails."
+        try: return self._call(env)
         except Exception as e:
             raise PartError(f'`{self.label}` failed: {type(e).__name__}: {e}') from e
 

@@ -24,18 +24,18 @@ from .work import Work
 __all__ = ['Step']
 
 
+NO_ROWS = Table([])
+
+
 class Step:
     "One step of a batch, which has the numbers for kernels, totals and parts that run as they are."
     def __init__(self, batch: Batch, works: Sequence[Work], work: Work, grads: Gradients):
         self.batch, self.works, self.work, self.grads = batch, works, work, grads
         self.values: list[dict[str, Any]] = []  # the numbers of each row
         self.units: list[Unit] = []
-        self.firsts = list[int]()               # the first parameter of each row
-        self.rows = np.zeros(0, np.int64)       # the row of each parameter
-        self.row_at = 0
-        if batch.members:
-            self.firsts = batch.counts.rows()
-            self.rows, self.row_at = batch.counts.row.values, batch.counts.row.at
+        self.firsts, table = list[int](), NO_ROWS  # the first parameter of each row
+        if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
+        self.rows, self.row_at = table.values, table.at  # the row of each parameter
         self.row = self.rows                    # -1 where a gate is closed
 
     def _work_out(self, total: Part | None=None) -> array[float]:
@@ -82,7 +82,7 @@ class Step:
         if not names: return
         new = [[read(v.get(k, v[f'prev_{k}'])) for k in names] for v in self.values]
         mine = counts.row
-        if not self._has_all():
+        if not self.has_all:
             mine = Table(np.full(len(self.rows), -1))
             for unit in self.units: mine.values[unit.rows] = self.rows[unit.rows]
         if counts.store(mine.at, new): return
@@ -90,14 +90,15 @@ class Step:
             if row < 0: continue
             for k, value in zip(names, new[row]): store([self.work.states[i]], k, value)
 
-    def _has_all(self) -> bool:
+    @property
+    def has_all(self) -> bool:
         "True if each parameter of the batch has a program."
         return sum([len(u.rows) for u in self.units]) == len(self.rows)
 
     def _rest(self) -> list[Work]:
         "The work on parameters that have no program."
         batch = self.batch
-        if batch.is_all and self._has_all(): return []
+        if batch.is_all and self.has_all: return []
         mine = {batch.members[i] for u in self.units for i in u.rows.tolist()}
         rest = [[i for i in range(len(w.params)) if (g, i) not in mine]
                 for g, w in enumerate(self.works)]
