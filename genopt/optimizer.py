@@ -32,7 +32,7 @@ from .joining import new_group, restore_groups
 from .params import Params, as_groups
 from .part import Part
 from .settings import Settings
-from .state import begin, work_of
+from .state import begin, in_order, work_of
 from .words import unknown
 
 __all__ = ['Optimizer']
@@ -117,10 +117,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         return loss
 
     def _work(self) -> Iterator[Work]:
-        place = 0
-        for group in self.groups():
-            yield from work_of(group, self.state, place)
-            place += len(group['params'])
+        place, groups = 0, self.groups()
+        states = in_order(self.state, [p for g in groups for p in g['params']])
+        for group in groups:
+            end = place + len(group['params'])
+            yield from work_of(group, self.state, place, states[place:end])
+            place = end
 
     def init_state(self) -> None:
         "Begins the state of every parameter now, instead of on its first step."

@@ -11,7 +11,7 @@ from torch.autograd.graph import increment_version
 
 from ..composition import Env
 from ..contract import PartError
-from ..numbers import read, store
+from ..numbers import read, read_all, store
 from ..part import Part
 from . import eager
 from .batch import Batch
@@ -42,12 +42,20 @@ class Step:
         "The numbers of each row, as kernels take them. Raises PartError."
         batch, c = self.batch, self.batch.composition
         members = [batch.members[first] for first in self.firsts]
-        self.values = [self.works[g].numbers(total, i) for g, i in members]
+        self.values = [self.works[g].numbers_from(state, i, total)
+                       for (g, i), state in zip(members, self._counts())]
         closed = [bool(c.gates) and c.is_closed(v) for v in self.values]
         if any(closed): self._close(closed)
         happening = [None if shut else v for v, shut in zip(self.values, closed)]
         if self.values: self.units = batch.units_for(happening, self.rows, total)
-        return array('d', [float(v.get(k, 0.)) for v in self.values for k in batch.names])
+        return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
+
+    def _counts(self) -> list[dict[str, Any]]:
+        "The stats that are numbers, of each row."
+        names = self.batch.composition.number_stats
+        if not names: return [{} for _ in self.firsts]
+        counts = [read_all([self.work.columns[k][i] for i in self.firsts]) for k in names]
+        return [dict(zip(names, row)) for row in zip(*counts)]
 
     def _close(self, closed: list[bool]) -> None:
         self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
@@ -80,7 +88,7 @@ class Step:
         "Writes new counts. Those after a closed gate stay."
         names, counts = self.batch.composition.number_stats, self.batch.counts
         if not names: return
-        new = [[read(v.get(k, v[f'prev_{k}'])) for k in names] for v in self.values]
+        new = [[read(v[k] if k in v else v[f'prev_{k}']) for k in names] for v in self.values]
         mine = counts.row
         if not self.has_all:
             mine = Table(np.full(len(self.rows), -1))

@@ -16,6 +16,7 @@ __all__ = ['with_hooks']
 
 F = TypeVar('F', bound=Callable[..., Any])
 
+is_profiled: Any = torch._C._autograd._profiler_enabled
 _everywhere = theirs._global_optimizer_pre_hooks, theirs._global_optimizer_post_hooks
 
 
@@ -26,7 +27,7 @@ def with_hooks(step: F) -> F:
     @wraps(step)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         hooks = *_everywhere, self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
-        if any(hooks) or torch.autograd._profiler_enabled(): return watched(self, *args, **kwargs)
+        if any(hooks) or is_profiled(): return watched(self, *args, **kwargs)
         return step(self, *args, **kwargs)
     wrapped.hooked = True  # type: ignore[attr-defined]  # so torch does not wrap it again
     return wrapped  # type: ignore[return-value]
