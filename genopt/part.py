@@ -161,7 +161,7 @@ class Part:
 
     @property
     def known_names(self) -> set[str]:
-        "The names that `rename` can change: of its arguments, of its scalars', and a scalar's own."
+        "The names that `rename` can change: of its arguments and scalars, and a scalar's own."
         return {*map(self._now, self._defined)}
 
     @property
@@ -195,11 +195,11 @@ class Part:
     # -- running -----------------------------------------------------------------------------------
 
     @cached_property
-    def _call(self) -> Callable[[Mapping[str, Any]], Any]:
+    def _call(self) -> Callable[..., Any]:
         "Calls the function with its arguments from an environment: in half the time, as code."
-        args = [f'env[{n!r}]' for n in self.reads] + [f'{k}=env[{n!r}]' for k, n in self.keywords]
-        text = f'lambda env: fn({", ".join(args)})'
-        return cast(Callable[[Mapping[str, Any]], Any], eval(text, {'fn': self.fn}))
+        args = *(f'env[{n!r}]' for n in self.reads), *(f'{k}=env[{n!r}]' for k, n in self.keywords)
+        code = f'lambda env: fn({", ".join(args)})'
+        return cast('Callable[..., Any]', eval(code, {'fn': self.fn}))
 
     def run(self, env: Mapping[str, Any]) -> Any:
         "The function's result for its arguments in `env`. Raises PartError if it fails."
@@ -234,7 +234,6 @@ class Part:
         args = [*self.args, *(f'{k}={s.label}' for k, s in self.links.items())]
         hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
         return f'{self.label}({", ".join([*args, *"*"[:len(hypers)], *hypers])}): a {self.kind}'
-
     def _key(self) -> tuple[Any, ...]:
         return self.fn, type(self), *self.given.values(), *sorted(self.names.items())
     def __eq__(self, other: object) -> bool:

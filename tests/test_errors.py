@@ -24,9 +24,9 @@ def says(error, sentence): return pytest.raises(error, match='^' + re.escape(sen
 # -- parts -----------------------------------------------------------------------------------------
 
 def test_args_and_kwargs():
-    with pytest.raises(ContractError, match=r'^`f` cannot be a @step \(test_errors.py, line 28\): '
+    with pytest.raises(ContractError, match=r'^`f` cannot be a @step \(test_errors.py, line 29\): '
                                             r'`\*\*kw` hides what it needs: name every argument$'):
-        @step                                                                     # line 28
+        @step                                                                     # line 29
         def f(grad, *, lr, **kw): return -lr * grad
 
 
