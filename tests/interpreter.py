@@ -47,7 +47,8 @@ def as_it_is(part):
 def function(expr):
     "The names that an expression reads, and it as a function of arrays."
     opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
-    modules = NUMPY | dict(iterate=iterate) | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
+    modules = NUMPY | dict(iterate=iterate)
+    modules |= {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
     symbols = sorted(expr.free_symbols, key=str)
     return [s.name for s in symbols], sp.lambdify(symbols, expr, [modules, 'numpy'],
                                                   Printer(modules))

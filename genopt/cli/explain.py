@@ -1,4 +1,4 @@
-"The explanation of an optimizer: its equations, hyperparameters, memory and sources."
+"The explanation of an optimizer or a part: its algorithm, hyperparameters, memory and sources."
 from __future__ import annotations
 
 import ast
@@ -9,17 +9,17 @@ from . import Stop, one_of, write
 
 
 def explain(
-    recipe: str,  # A name, such as adam
+    what: str,  # A recipe, a part or a sum, such as adam, average_grad or adam+cautious
     given: Annotated[list[str], dict(nargs='*', type=str)],  # Options, as in amsgrad=True wd=0.1
-    latex: bool=False,  # Print the whole update as LaTeX for amsmath
+    latex: bool=False,  # Print the algorithm as LaTeX, for a document with amsmath
     markdown: bool=False,  # Print all of it as Markdown, with LaTeX
     html: str=''  # Write all of it as a web page to this file
 ) -> int:
-    "Explains an optimizer: its equations, hyperparameters, memory and sources."
-    from ..catalogue import find
-    try: found = find(recipe).explain(**dict(map(_given, given)))
+    "Explains an optimizer or a part: its algorithm, hyperparameters, memory and sources."
+    from ..study.explain import explain as explained
+    try: found = explained(what, **dict(map(_given, given)))
     except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
-    return show(found, latex, markdown, html, recipe)
+    return show(found, latex, markdown, html, what)
 
 
 def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:

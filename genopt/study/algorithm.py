@@ -16,9 +16,10 @@ import sympy as sp
 
 from ..kinds import Gate, Scalar, Stat, Total
 from ..letters import meaning
-from .branches import Branches, Statement
+from .branches import Branches
 from .equations import Equations, Fragment, Line
 from .expressions import condition, put, symbol
+from .nodes import Statement
 from .sequence import in_order
 
 __all__ = ['Algorithm', 'Statement', 'as_algorithm']
@@ -127,7 +128,8 @@ def _counts(equations: Equations) -> bool:
     for line in equations.traced:
         if isinstance(line.part, Gate): return False
         if line.name == 'count' and line.part:
-            return line.expr == symbol('prev_count') + 1 and equations.begin(line.part) == 0
+            is_next = line.expr == symbol('prev_count') + 1
+            return bool(is_next and equations.begin(line.part) == 0)
     return True
 
 

@@ -15,7 +15,7 @@ from ..contract import REQUIRED
 from ..kinds import Scalar, Stat
 from ..letters import LETTERS, hat, letters
 from ..part import Part, with_links
-from .expressions import TOO_ODD, Unsymbolic, put, symbol, unguarded
+from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
 from .notation import is_writable
 from .symbols import begin, trace
 
@@ -159,17 +159,6 @@ def _is_short(line: Line) -> bool:
     if line.expr.is_Symbol: return True
     plain = not line.why_not and not line.expr.has(sp.Piecewise)
     return plain and line.part.__name__ not in LETTERS and line.expr.count_ops() <= 6
-
-
-def tidy(expr: Any) -> Any:
-    "The shortest of some ways to write a sum."
-    theta, eta = symbol('param'), symbol('lr')
-    rest = expr - theta if theta in sp.Add.make_args(expr) else expr
-    tries = [sp.collect(rest, eta), -sp.collect(-rest, eta), sp.factor_terms(rest), rest]
-    res = [e if rest is expr else theta + e for e in tries] + [sp.collect(expr, theta)]
-    if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise):
-        res.append(sp.cancel(sp.together(expr)))
-    return min(res, key=lambda e: (e.count_ops(), str(e).count('-')))
 
 
 class _Whole:

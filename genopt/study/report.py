@@ -12,79 +12,16 @@ Text is as wide as the terminal, or 80 columns. Markdown is for a code host: in 
 from __future__ import annotations
 
 import html
-import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
 
 from ..extras import missing
+from .blocks import (Block, Cell, Code, Entry, Heading, Math, Note, Procedure, Sentences, Table)
 
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Procedure', 'Sentences', 'Code', 'Math', 'Note',
            'Block', 'Cell', 'Text', 'Markdown', 'Notebook', 'Html', 'aligned']
-
-
-# -- cells ----------------------------------------------------------------------------------------
-
-class Code(str): "A name from the code."
-class Note(str): "A remark behind something else, in brackets."
-
-
-class Math(NamedTuple):
-    "A formula in both notations."
-    text: str
-    latex: str
-
-
-Cell: TypeAlias = 'str | Math | Sequence[Cell]'  # a sequence is written with nothing between
-
-
-# -- blocks ----------------------------------------------------------------------------------------
-
-@dataclass
-class Heading:
-    "A title, and the idea in a sentence."
-    title: str
-    level: int
-    idea: str=''
-
-
-@dataclass
-class Table:
-    "Rows of cells. An empty row is a gap in a terminal, and nothing on a page."
-    rows: Sequence[Sequence[Cell]]
-    head: Sequence[str]
-    caption: str | None=None  # in a terminal, stands in place of the head
-    flow: str=''              # in a terminal, this column follows an arrow in the one before it
-    centred: Sequence[str]=()
-    spare: Sequence[str]=()   # in a narrow terminal, these columns go, the first one first
-
-
-@dataclass
-class Entry:
-    "A label, and rows of one cell, or of a name and a cell."
-    label: str
-    rows: Sequence[Sequence[Cell]]
-
-
-@dataclass
-class Procedure:
-    """Lines below each other, each with how deep it stands.
-
-    A formula of several lines has cases. Other than in a formula, a line's text is in words.
-    """
-    lines: Sequence[tuple[int, Cell]]
-
-
-@dataclass
-class Sentences:
-    "A list of sentences."
-    sentences: Sequence[str]
-
-
-Block: TypeAlias = Heading | Table | Entry | Procedure | Sentences
 
 
 # -- forms -----------------------------------------------------------------------------------------
