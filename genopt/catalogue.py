@@ -18,7 +18,7 @@ __all__ = ['Entry', 'every_part', 'find', 'modifiers', 'recipe', 'recipes', 'rul
 
 
 class Entry(NamedTuple):
-    "A recipe as the catalogue lists it. It makes optimizers and explains itself as the recipe does."
+    "A recipe as the catalogue lists it. It can be called and explained as the recipe can."
     name: str
     family: str
     idea: str      # one line

@@ -218,7 +218,13 @@ def test_the_commands(tmp_path, capsys):
     assert main(['family', '--out', str(tmp_path / 'deep' / 'f.svg')]) == 0
     assert '<svg' in (tmp_path / 'deep' / 'f.svg').read_text(encoding='utf-8')
     assert main(['compare', 'sgd', 'adam', '--html', str(tmp_path / 'x.html')]) == 0
-    assert '<title>sgd, adam</title>' in (tmp_path / 'x.html').read_text(encoding='utf-8')
+    page = (tmp_path / 'x.html').read_text(encoding='utf-8')
+    assert '<title>SGD and Adam – genopt</title>' in page and '<h1>SGD and Adam</h1>' in page
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert main(['explain', 'adam', '--html', str(tmp_path / 'x.html')]) == 0
+    page = (tmp_path / 'x.html').read_text(encoding='utf-8')
+    assert '<a href="https://arxiv.org/abs/1412.6980">arXiv:1412.6980</a>' in page
+    assert 'https://arxiv.org/abs/1904.09237' in page and '– genopt</title>' in page
 
 
 @pytest.mark.parametrize('args, sentence', [

@@ -213,7 +213,7 @@ def test_the_page_is_up_to_date(capsys):
 
 def test_the_command(capsys, tmp_path):
     assert main(['identities', 'lion']) == 0
-    assert 'Lion with β₂ = β₁ is Signum             symbols' in capsys.readouterr().out
+    assert 'symbols   Lion with β₂ = β₁ is Signum' in capsys.readouterr().out
     assert main(['identities', 'momentum', '--html', str(tmp_path / 'x.html')]) == 0
     assert '<math' in (tmp_path / 'x.html').read_text(encoding='utf-8')
     capsys.readouterr()

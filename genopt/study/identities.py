@@ -74,8 +74,8 @@ class Identities(Report, list[Identity]):
             rows = [i for i in self if (i.kind == 'recipe') == (title == 'Recipes')]
             if not rows: continue
             if len(rows) < len(self): yield Heading(title, 2)
-            yield Table([(i.phrase, 'symbols' if i.is_proved else 'numbers') for i in rows],
-                        ('identity', 'shown by'))
+            yield Table([('symbols' if i.is_proved else 'numbers', i.phrase) for i in rows],
+                        ('shown by', 'identity'))
 
     __repr__ = Report.__repr__
 
