@@ -42,7 +42,8 @@ PAGE = '''<!doctype html>
 <head><meta charset="utf-8"><meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} – genopt</title>
-<style>body {{font-family: sans-serif; margin: 1em auto; max-width: 60em; padding: 0 1em}}</style></head>
+<style>body {{font-family: sans-serif; margin: 1em auto; max-width: 60em; padding: 0 1em}}</style>
+</head>
 <body><main>{body}</main></body>
 </html>
 '''

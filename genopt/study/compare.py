@@ -120,16 +120,16 @@ class Comparison(Report):
         names = ', '.join(self.shared())
         found = [f'Shared by all: {names}.' if names else 'No part is shared by all.']
         if len(self.members) == 1: found = []
-        if off := [*self._off()]: found.append(f'Off: {", ".join(off)}.')
+        found += self._off()
         same = [f'{i.text}{"" if i.kind == "recipe" else ": one idea"}.' for i in self.identities()]
         return [*found, *same, *(f'{e}.' for e in self.edits())]
 
     def _off(self) -> Iterator[str]:
-        "The parts that are off, and the hyperparameters that switch them off."
-        for fn in self.parts:
-            switches = {p.switch for m in self.members for p in m.parts
-                        if p.fn is fn and p not in active(m)}
-            for k in switches: yield f'{fn.__name__} ({OFF}), where {k} = 0'
+        "The parts that are off, by the hyperparameter that switches them off."
+        off = [p for m in self.members for p in m.parts if p not in active(m)]
+        for k in dict.fromkeys(p.switch for p in off):
+            names = [fn.__name__ for fn in self.parts if fn in {p.fn for p in off if p.switch == k}]
+            yield f'Off ({OFF}) where {k} = 0: {", ".join(names)}.'
 
     def hypers(self) -> list[tuple[str, list[str]]]:
         "Each hyperparameter's value in each optimizer."

@@ -121,8 +121,12 @@ class Family:
 
     def plot(self) -> Figure:
         "A picture. Raises ImportError without matplotlib."
-        from .pictures import graph
-        return graph(self)
+        from .pictures import Row, graph
+        kind = {n.name: n.family for n in self.nodes}
+        return graph([Row(name, kind[name], depth, [e.note for e in found],
+                          [e.parent for e in found])
+                      for name, (depth, _) in self.places().items()
+                      for found in [self.parents(name)]])
 
     def _repr_png_(self) -> bytes | None:
         try: self.plot().savefig(png := BytesIO(), format='png')

@@ -143,6 +143,7 @@ class Html(Form):
              '.genopt.genopt table {border-collapse: collapse; margin: .6em 0} '
              '.genopt.genopt td, .genopt.genopt th '
              '{text-align: left; padding: .3em .8em; white-space: nowrap} '
+             '.genopt.genopt td:last-child {white-space: normal} '
              '.genopt.genopt th {font-weight: normal; opacity: .6} '
              '.genopt div {margin: .2em 0} '
              '.genopt math {font-size: 1.05em}</style>')
