@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from functools import cache
 from inspect import isfunction
 from itertools import product
 from types import ModuleType
@@ -13,8 +13,10 @@ from .composition import Composition
 from .part import Part, with_links
 from .recipe import Options, Recipe, recipe as make
 from .rule import Rule
+from .specs import FORMS, Named, look_up
 
-__all__ = ['Entry', 'every_part', 'find', 'modifiers', 'recipe', 'recipes', 'rule_of', 'users']
+__all__ = ['Entry', 'every_part', 'find', 'modifiers', 'named', 'recipe', 'recipes', 'rule_of',
+           'users']
 
 
 class Entry(NamedTuple):
@@ -52,16 +54,27 @@ def recipes(
                    if name in zoo.__all__ and r.__module__ == module.__name__)
 
 
-def find(name: str) -> Recipe:
-    "The recipe of this name, whatever its case. Raises KeyError with the nearest name."
-    names = {n.lower(): n for n in zoo.__all__}
-    plain = name.lower().replace('_', '').replace('-', '')
-    if plain in names: return getattr(zoo, names[plain])  # type: ignore[no-any-return]
-    near = get_close_matches(plain, names, 1, .5)
-    advice = f'did you mean `{names[near[0]]}`?' if near else f'there are {", ".join(zoo.__all__)}'
-    if plain == 'lbfgs':
-        advice = 'use torch.optim.LBFGS, as its parts would need all parameters at once'
-    raise KeyError(f'there is no recipe `{name}`: {advice}')
+def find(text: str) -> Recipe:
+    """The recipe that a text names: see `specs` for its forms.
+
+    Raises KeyError with the nearest name, TypeError if it is no recipe, ValueError if the text
+    cannot be read or a value is out of range, and ImportError if a file or a module fails.
+    """
+    found = named(text)
+    if isinstance(found, Recipe): return found
+    raise TypeError(f'`{text}` is not a recipe: give {FORMS}')
+
+
+def named(text: str) -> Named:
+    "As `find`, but it may also name a part, several parts, or a class that is not genopt's."
+    return look_up(text, {n: getattr(zoo, n) for n in zoo.__all__}, _parts())
+
+
+@cache
+def _parts() -> dict[str, Any]:
+    "Parts, and modifiers that are several of them, by name."
+    several = {n: ps for n, ps in modifiers().items() if len(ps) > 1}
+    return {p.__name__: p for p in every_part()} | several
 
 
 def rule_of(parts: Any) -> Rule:

@@ -17,6 +17,7 @@ The place of each part follows from the names that it reads: see `Recipe.__add__
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -56,7 +57,7 @@ class Recipe:
         words: Mapping[str, tuple[str, ...]]  # Its own words for some of our names
     ):
         self.fn, self.words = fn, dict(words)
-        self.made_of: tuple[Recipe, tuple[Part, ...]] | None = None  # a recipe, and added parts
+        self.made_of: tuple[Any, ...] = ()  # a function, the recipe that it changed, and how
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
         self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
@@ -132,8 +133,19 @@ class Recipe:
                 what = f'{p.__name__}, which is a recipe' if isinstance(p, Recipe) else repr(p)
                 raise ContractError(f'{self.__name__} + ... takes a part, or several in a list, '
                                     f'not {what}')
-        base, before = self.made_of or (self, ())
-        return _sum(base, (*before, *parts))
+        base, before = self.made_of[1:] if self.made_of[:1] == (_sum,) else (self, ())
+        return _sum(base, (*before, parts))
+
+    def configured(self, **given: Any) -> Recipe:
+        """The recipe with other default values of its options and hyperparameters.
+
+            >>> Adam.configured(amsgrad=True, betas=(.9, .99)).__name__
+            'Adam(amsgrad=True, betas=(0.9, 0.99))'
+
+        Raises TypeError for a word that means nothing here, and ValueError for a value that is out
+        of range.
+        """
+        return _configured(self, given)
 
     @cached_property
     def optimizer_class(self) -> Any:
@@ -173,23 +185,51 @@ class Recipe:
     def __repr__(self) -> str:
         return f'{self.__name__}{self.__signature__}\n  {self.rule().composition}'
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return (_sum, self.made_of) if self.made_of else where(self)[1]
+        return (self.made_of[0], self.made_of[1:]) if self.made_of else where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-def _sum(base: Recipe, extra: tuple[Part, ...]) -> Recipe:
-    "`base` with `extra` put where they work."
-    def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), extra)
-    labels = [p.label for p in extra if not isinstance(p, Scalar)]
-    fn.__name__ = fn.__qualname__ = ' + '.join([base.__name__, *labels])
-    fn.__doc__, fn.__module__ = base.idea, base.__module__
-    fn.__signature__ = inspect.signature(base.fn)  # type: ignore[attr-defined]
+def _sum(base: Recipe, extra: tuple[tuple[Part, ...], ...]) -> Recipe:
+    "`base` with parts put where they work. Those that were added together have one name."
+    parts = [p for together in extra for p in together]
+    def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), parts)
+    name = ' + '.join([base.__name__, *map(_name, extra)])
     # Where defaults differ, the recipe's hold, except for a decay that is added
     hypers = base.rule().composition.hypers
     own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
-    own |= {p.switch: v for p in extra if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
-    res = Recipe(fn, own, base.words)
-    res.made_of = base, extra
+    own |= {p.switch: v for p in parts if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
+    return _made(name, fn, base, own, (_sum, base, extra))
+
+
+def _name(parts: tuple[Part, ...]) -> str:
+    "What parts are called together: as where they are defined, or by their labels."
+    for p in parts if len(parts) > 1 else ():
+        for k, v in vars(sys.modules.get(p.__module__, object)).items():
+            if type(v) is tuple and v == parts: return k
+    return ' + '.join(p.label for p in parts if not isinstance(p, Scalar))
+
+
+def _configured(base: Recipe, given: Mapping[str, Any]) -> Recipe:
+    options = base.rule().options_in(given)
+    chosen = base.rule().choose(options)
+    rule, _ = chosen.bind(given, {k: 0. for k, v in chosen.defaults.items() if v is REQUIRED})
+    own = {k: v for k, v in rule.words.ours(given).items() if k not in options}
+    def fn(**chosen: Any) -> Iterable[Part]: return base.parts(**{**options, **chosen})
+    call = ', '.join(f'{k}={v!r}' for k, v in given.items())
+    return _made(f'{base.__name__}({call})' if call else base.__name__, fn, base,
+                 {**base.defaults, **own}, (_configured, base, dict(given)), options)
+
+
+def _made(name: str, fn: Any, base: Recipe, defaults: Mapping[str, Any], made_of: tuple[Any, ...],
+          options: Mapping[str, Any]={}) -> Recipe:
+    "A recipe that was made of another one."
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__, fn.__module__ = base.idea, base.__module__
+    theirs = inspect.signature(base.fn)
+    fn.__signature__ = theirs.replace(parameters=[
+        a.replace(default=options.get(k, a.default)) for k, a in theirs.parameters.items()])
+    res = Recipe(fn, defaults, base.words)
+    res.made_of = made_of
     return res
 
 

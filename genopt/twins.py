@@ -88,7 +88,7 @@ def twin(recipe: Any) -> Twin:
 def torchs_names(rule: Rule) -> dict[str, str]:
     "The stat of a rule that each of torch's names means. A sum has the names of its first recipe."
     recipe = rule.recipe
-    while recipe is not None and recipe.made_of: recipe = recipe.made_of[0]
+    while recipe is not None and recipe.made_of: recipe = recipe.made_of[1]
     try: names = {theirs: ours for ours, theirs in twin(recipe).names.items()}
     except ValueError: names = COMMON
     stats = rule.composition.stats

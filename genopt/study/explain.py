@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from ..catalogue import every_part, find, modifiers, users
+from ..catalogue import modifiers, named, users
 from ..composition import Composition
 from ..contract import ContractError
 from ..engines.modes import report
@@ -74,7 +74,7 @@ def explain(
     as 'adam + cautious'. Raises KeyError for an unknown name, and the errors of the recipe for
     wrong options and hyperparameters.
     """
-    if isinstance(what, str): return explain(_named(what), **options_and_hypers)
+    if isinstance(what, str): return explain(cast(Any, named(what)), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers:
             raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
@@ -94,18 +94,6 @@ def explain(
 def _explained(rule: Any, sections: list[Section]) -> Explanation:
     name = getattr(rule, '__name__', 'An optimizer')
     return Explanation(name, getattr(rule, 'idea', ''), sections)
-
-
-def _named(name: str) -> Any:
-    "The recipe, the part or the sum of this name. Raises KeyError with the nearest name."
-    first, *others = (n.strip() for n in name.split('+'))
-    parts = {p.__name__: (p,) for p in every_part()} | modifiers()
-    def part(n: str) -> tuple[Part, ...]:
-        if n in parts: return parts[n]
-        raise KeyError(f'there is no part `{n}`: {did_you_mean(n, parts)}')
-    if others: return sum(map(part, others), find(first))
-    if first not in parts: return find(first)
-    return parts[first][0] if len(parts[first]) == 1 else parts[first]
 
 
 def _of_parts(parts: Iterable[Part], given: dict[str, Any]) -> Explanation:
