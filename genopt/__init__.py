@@ -15,6 +15,7 @@ from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
 from .kinds import gate, scalar, stat, step, total, transform
 from .contract import ContractError, PartError
+from .hypers import hyper
 from .part import Part
 from .parts import *  # noqa: F403
 from .recipe import Recipe
@@ -38,8 +39,8 @@ LATER = {
     'family': 'study.family',
     'SURFACES': 'study.surfaces'}
 
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Part', 'Recipe',
-           'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part',
+           'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

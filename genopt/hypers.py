@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from keyword import iskeyword
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ['Hyper', 'TABLE', 'check', 'check_flag', 'did_you_mean', 'per_group', 'plain']
+__all__ = ['Hyper', 'TABLE', 'check', 'check_flag', 'did_you_mean', 'hyper', 'per_group',
+           'plain']
 
 
 class Hyper(NamedTuple):
@@ -75,6 +77,32 @@ TABLE = {h.name: h for h in (
     Hyper('ema',       'β', 0., 1., doc='decay of the average of parameters'),
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
+
+OURS = {*TABLE}
+
+
+def hyper(
+    name: str,         # Of a hyperparameter of your own, as your parts write it
+    symbol: str='',    # Its letter in equations; the name by default
+    doc: str='',       # What it is, in a few words
+    **limits: Any      # `low`, `high`, `most` and `whole`, as in `Hyper`
+) -> Hyper:
+    """Adds a hyperparameter to the table, before the parts that have it are defined.
+
+    From then on equations have its letter, `help` and `explain` its meaning, and values are checked
+    as those of genopt's own. Raises ValueError for a name of genopt's, for a name that no argument
+    could have, and for limits between which there is no number; TypeError for other limits.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+        raise ValueError(f'hyper({name!r}): give the name of an argument')
+    row = Hyper(name, symbol or name, doc=doc, **limits)
+    if name in OURS: raise ValueError(f'`{name}` is a hyperparameter of genopt\'s own, which is '
+                                      f'{TABLE[name].doc}: give yours another name')
+    if not row.low < row.high or row.low > row.most:
+        raise ValueError(f'`{name}`: no number lies between its limits')
+    TABLE[name] = row
+    return row
+
 
 # Other libraries' words, for advice only
 SYNONYMS = dict(learning_rate='lr', beta1='mom', beta2='sqr_mom', epsilon='eps', decay='wd',
