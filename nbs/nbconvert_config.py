@@ -16,7 +16,7 @@ def with_mathml(markdown):
         code, display, inline = found.groups()
         if code: return code
         if display: return convert(display.strip(), display='block').replace('\n', ' ')
-        return convert(inline)
+        return convert(inline).replace('<math ', '<math displaystyle="true" ', 1)
     return FORMULA.sub(written, markdown)
 
 

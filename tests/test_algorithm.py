@@ -102,7 +102,8 @@ def test_a_last_value_is_named_only_where_it_must_be():
         step = genopt.recipe(name).explain().sections[0].algorithm.step
         assert not [s.name for s in step if s.name.startswith('prev_')], name
     assert lines([genopt.average_grad, turned, genopt.sgd_step], lr=.1)[3:] == [
-        '    g ← ∇f(θ)', '    mₜ₋₁ ← m', '    m ← β₁·m + (1 − β₁)·g', '    θ ← θ − η·(g + m − mₜ₋₁)']
+        '    g ← ∇f(θ)', '    mₜ₋₁ ← m', '    m ← β₁·m + (1 − β₁)·g',
+        '    θ ← θ − η·(g + m − mₜ₋₁)']
     assert '    gₜ₋₁ ← ∇f' in lines('mars')  # the gradient as it came
 
 
@@ -195,7 +196,7 @@ def test_a_part(capsys):
 
 
 def test_a_part_has_all_its_cases():
-    assert lines('grown_mom')[1:3] == ['    if t ≥ warmup:', '        β₃′ = β₃']
+    assert lines('grown_mom')[1:3] == ['    if t ≥ T:', '        β₃′ = β₃']
     assert '    if ε ≠ 0 and θ is a matrix:' in lines('scale_by_factored_rms')
 
 
