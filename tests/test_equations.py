@@ -10,14 +10,14 @@ import torch
 from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
 from genopt.catalogue import every_part
-from genopt.study import expressions, operations
+from genopt.study import expressions
 from genopt.study.algorithm import Algorithm
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
 from genopt.study.expressions import Unsymbolic
 from genopt.study.symbols import trace
 from helpers import random
-from interpreter import NUMPY, Interpreter, function
+from interpreter import NUMPY, Interpreter, function, read_back
 from latex2mathml.converter import convert
 from sympy.core import relational
 from sympy.logic import boolalg
@@ -107,6 +107,13 @@ def test_the_equations_of_every_recipe_make_its_steps(name, parts, nonzero):
     steps_agree(parts, hypers_of(name, parts, nonzero))
 
 
+@pytest.mark.parametrize('name', ['Adafactor', 'NovoGrad', 'LAMB', 'LARS', 'AdamW', 'Rprop'])
+def test_the_equations_of_a_vector(name):
+    "Adafactor keeps a full square of one."
+    parts = genopt.recipe(name).parts()
+    steps_agree(parts, hypers_of(name, parts, True), shape=(6,))
+
+
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
 @pytest.mark.parametrize('name', genopt.modifiers())
 def test_the_equations_of_every_modifier(name, nonzero):
@@ -116,39 +123,6 @@ def test_the_equations_of_every_modifier(name, nonzero):
 
 
 # -- what is printed is what was evaluated ---------------------------------------------------------
-
-SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
-                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
-                 eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
-                 finite=expressions.Finite,
-                 norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
-                 mean_row=expressions.RowMean, mean_col=expressions.ColumnMean,
-                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),
-                 rows=operations.SIZES[0], columns=operations.SIZES[1])
-
-
-def read_back(text, letters):
-    "A right-hand side as it is printed, as an expression of sympy's."
-    for a, b in zip('²ᵗᶜᵅ', '2tcα'): text = text.replace(a, '^' + b)
-    names = {f'x{i}x': expressions.symbol(name) for i, name in enumerate(letters)}
-    for letter, x in sorted(zip(letters.values(), names), key=lambda pair: -len(pair[0])):
-        if letter.isascii(): text = re.sub(rf'(?<!\w){letter}(?![\w(])', x, text)
-        else: text = text.replace(letter, x)
-    for a, b in SIGNS.items(): text = text.replace(a, b)
-    text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
-    text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
-    for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
-        text = re.sub(rf'{glyph}(x\d+x|\w+\()',
-                      lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
-                      f'{name}({m[1]})', text).replace(f'{glyph}(', f'{name}(')
-    text = re.sub(r'sqrt(RMS|max|min)\(', r'_sqrt_\1(', text)
-    text = re.sub(r'\[([^]]+) = ([^]]+)\]', r'truth(eq(\1, \2))', text)
-    text = re.sub(r'\[([^]]+) ≠ ([^]]+)\]', r'truth(ne(\1, \2))', text)
-    text = re.sub(r'\[([^]]+)\]', r'truth(\1)', text)
-    roots = {f'_sqrt_{k}': lambda *a, k=k: sp.sqrt(FUNCTIONS[k](*a)) for k in ('RMS', 'max', 'min')}
-    return sp.sympify(eval(text, {**FUNCTIONS, **roots, **names}))
-
 
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_the_text_says_what_was_evaluated(name):
@@ -285,8 +259,8 @@ def test_questions():
     "What only hyperparameters decide is decided; the rest becomes cases."
     assert str(trace(genopt.parts.grown_weight, dict(warmup=0., slow_weight=5.))) == 'slow_weight'
     assert 'Piecewise' in str(trace(genopt.parts.grown_weight))
-    assert "α′ = α·min(t/warmup, 1)" in explain('ademamix', warmup=100).text()
-    assert 'warmup' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
+    assert "α′ = α·min(t/T, 1)" in explain('ademamix', warmup=100).text()
+    assert 'T' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
 
 
 # -- never a word of sympy's -----------------------------------------------------------------------
@@ -412,6 +386,43 @@ def test_no_equation_is_a_raw_error_of_sympys():
     row = of(transform(odd))
     assert (row.text, row.note) == ('g ← odd(g, η)',
                                     'no equation: its result is not always a number')
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+LOOPS = {
+    'x = x / 2 + grad / (2 * x)': 'X ← (X + g/X) / 2',
+    'x = (x @ x.T) @ x / x.norm()': 'X ← X·Xᵀ·X / ‖X‖',
+    'y = x * x; x = (x - y + y * y) / 2': 'X ← X·(X³ + 1 − X) / 2'}
+
+
+@pytest.mark.parametrize('body', LOOPS)
+def test_a_loop_is_what_runs(body):
+    names = dict(transform=transform)
+    exec(f"""import torch
+@transform(whole=True)
+def looped(grad, *, ns_steps=3):
+    x = grad / grad.norm()
+    for _ in range(int(ns_steps)): {body}
+    return (x - grad.sign()) / 2
+""", names)
+    parts = [names['looped'], genopt.sgd_step]
+    text = explain(parts, lr=.1).box.text()
+    assert f'    repeat k times:\n        {LOOPS[body]}\n' in text
+    steps_agree(parts, dict(lr=.05), 1e-9)
+
+
+@pytest.mark.parametrize('body, why', [
+    ('for i in range(int(ns_steps)): grad = grad * (i + 2)', 'the turns of its loop differ'),
+    ('for _ in range(int(ns_steps)): x, grad = grad * 2, x + grad', 'the turns of its loop differ'),
+    ('for _ in range(1, int(ns_steps)): grad = grad * 2', 'its loop does not begin at 0'),
+    ('for _ in range(int(ns_steps)): grad = grad * 2\n    '
+     'for _ in range(int(ns_steps)): grad = grad + 1', 'it has two loops')])
+def test_why_a_loop_has_no_equation(body, why):
+    names = {}
+    exec(f'def odd(grad, *, ns_steps=3):\n    x = grad / 3\n    {body}\n    return grad', names)
+    with pytest.raises(Unsymbolic) as e: trace(transform(names['odd']))
+    assert str(e.value) == why
 
 
 # -- parts in any order ----------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 from ..hypers import TABLE
 
 __all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition',
-           'truth', 'settled', 'cases', 'unguarded', 'put', 'tidy', 'Function', 'Mean', 'RowMean',
-           'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total',
+           'truth', 'settled', 'cases', 'unguarded', 'untiny', 'put', 'tidy', 'Function', 'Mean',
+           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total',
            'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest', 'Finite', 'Truth']
 
 
@@ -198,6 +198,15 @@ def unguarded(expr: Any) -> Any:
     if isinstance(expr, sp.Pow) and expr.exp.is_negative and isinstance(expr.base, sp.Max):
         args[0] = sp.Max(*(a for a in args[0].args if not (a.is_Number and 0 < a < 1e-12)))
     return expr.func(*args) if (*args,) != expr.args else expr
+
+
+def untiny(asked: Any) -> Any:
+    "A comparison with a number that stands for 0; false if a hyperparameter cannot be as small."
+    if not isinstance(asked, Relational) or not asked.rhs.is_Number: return asked
+    if not 0 < asked.rhs < 1e-12: return asked
+    row = TABLE.get(getattr(asked.lhs, 'name', ''))
+    if isinstance(asked, sp.StrictLessThan) and row and row.low >= 0: return sp.false
+    return asked.func(asked.lhs, 0)
 
 
 def put(expr: Any, values: Mapping[Any, Any]) -> Any:

@@ -1,8 +1,8 @@
 """The family of optimizers: a graph in which each stands under those that it is made of.
 
-    >>> [e.text for e in family().parents('Adam')]
-    ['Adam with β₁ = 0, without debias, is RMSprop',
-     'Adam with ε = 0, without average_sqr_grad and debias, is Momentum with learning rate ...']
+    >>> [e.note for e in family().parents('Adam')]
+    ['= Momentum if ε = 0, but for average_sqr_grad and debias',
+     '= RMSprop if β₁ = 0, but for debias']
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Identities: an optimizer that is another one where a number has a special value. They are found.
 
-    >>> identities('momentum')[0]
-    Momentum with β₁ = 0 is SGD
+    >>> identities('lion')[1]
+    Lion with β₂ = β₁ is Signum
 
 Every recipe and every part is run at every special value of its hyperparameters (0, 1, or equal to
 another), also without one of its parts, on the same numbers. Those that do the same, but for a

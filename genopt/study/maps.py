@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -93,7 +96,13 @@ def animate(
                        duration=int(1000 / self.fps))
 
     class Film(FuncAnimation):
-        def _repr_html_(self) -> str: return self.to_jshtml()
+        def _repr_html_(self) -> str:
+            with TemporaryDirectory() as folder:
+                self.save(path := f'{folder}/film.gif', writer='pillow')
+                with open(path, 'rb') as file: data = b64encode(file.read()).decode()
+            names = ', '.join(p.label for p in paths)
+            return f'<img alt="Paths of {escape(names)}" src="data:image/gif;base64,{data}">'
+
         def save(self, *args: Any, **options: Any) -> None:
             if options.get('writer') == 'pillow': options['writer'] = Gif(fps=10)
             super().save(*args, **options)
