@@ -26,7 +26,7 @@ __all__ = ['Broken', 'build', 'steps']
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]  # of the repository; an installed package has no documentation beside it
-PLAYGROUND = 'runtime by_hand parts facts order playground'
+PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat playground atlas'
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
