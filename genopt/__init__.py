@@ -8,8 +8,7 @@
 What people type is here: the recipes, the parts that many rules share, and the modifiers that go
 with any rule. `genopt.parts` has all parts.
 """
-from importlib import import_module
-from typing import Any
+from importlib import import_module as _import_module
 
 from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
@@ -33,6 +32,7 @@ LATER = {
                      'linear', 'one_cycle', 'polynomial'], 'schedule'),
     **dict.fromkeys(['compare', 'relatives'], 'study.compare'),
     'explain': 'study.explain',
+    'identities': 'study.identities',
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
     'family': 'study.pictures',
@@ -43,9 +43,9 @@ __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Pa
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in LATER: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = globals()[name] = getattr(import_module(f'.{LATER[name]}', __name__), name)
+    value = globals()[name] = getattr(_import_module(f'.{LATER[name]}', __name__), name)
     return value
 
 

@@ -21,7 +21,8 @@ from ..hypers import did_you_mean
 __all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
            'require', 'write']
 
-COMMANDS = ['list', 'explain', 'compare', 'family', 'descend', 'race', 'bench', 'stubs']
+COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'race', 'bench',
+            'stubs']
 
 
 class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."
@@ -109,7 +110,7 @@ def _command(name: str) -> Callable[..., int]:
 
 
 def _help() -> str:
-    lines = [f'  {n:8} {(_command(n).__doc__ or "").splitlines()[0]}' for n in COMMANDS]
+    lines = [f'  {n:10} {(_command(n).__doc__ or "").splitlines()[0]}' for n in COMMANDS]
     return '\n'.join(['usage: python -m genopt COMMAND [options]', '', 'commands:', *lines, '',
                       'python -m genopt COMMAND --help describes its options.'])
 

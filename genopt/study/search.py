@@ -1,0 +1,152 @@
+"""A search for rules that are one at special values of their numbers.
+
+First all are run on the same numbers, with more and more that is special. What has the same
+direction in every step is then run along other gradients, with other values.
+"""
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..catalogue import find
+from ..contract import PartError
+from ..kinds import Scalar
+from .points import Point, Rule, drawn, every_rule, points, run, steps, values, walk
+from .proofs import factor
+
+__all__ = ['Found', 'defaults', 'is_plain', 'search']
+
+MOST = 3      # special values at a time
+LENGTH = 25   # steps of the paths by which a candidate is confirmed
+NEAR = 1e-10  # how far apart they may be, as a share of the path's length
+
+
+class _Seen(NamedTuple):
+    "A point, with the direction and the size of what it does."
+    point: Point
+    direction: Tensor
+    size: float
+
+
+class Found(NamedTuple):
+    "A point that does what another one does, times a factor."
+    a: Point
+    b: Point
+    scale: Any
+
+
+def search(rules: Sequence[Rule]) -> list[Found]:
+    "What one rule is of another at special values, without what follows from the rest."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are small
+    try: return [*_worth_telling(_alike(rules))]
+    finally: torch.set_num_threads(threads)
+
+
+def _alike(rules: Sequence[Rule]) -> list[Found]:
+    "Each point that does what an earlier one does. Earlier are those with less that is special."
+    given = values({k for r in rules for k in r.hypers})
+    places = {r: i for i, r in enumerate(rules)}
+    def rank(p: Point) -> tuple[float, ...]:
+        return p.size + len(p.without) / 2, len(p.rule.options), places[p.rule]
+    first, found = defaultdict[Any, list[_Seen]](list), list[Found]()
+    done = defaultdict[Rule, list[Point]](list)  # points whose own special cases need no look
+    for size in range(MOST + 1):
+        new = [p for r in rules for p in points(r, size) if not any(map(p.within, done[r]))]
+        for p in sorted(new, key=rank):
+            if (out := run(p, given)) is None: continue
+            seen = _Seen(p, out / out.norm(), out.norm().item())
+            kind, at = (p.rule.kind, len(out)), round(1e6 * seen.direction[::7].sum().item())
+            near = [s for d in (-1, 0, 1) for s in first[kind, at + d]]
+            same = next(filter(None, (_same(seen, s, given) for s in near)), None)
+            if same is None: first[kind, at].append(seen)
+            elif same.b.rule == p.rule or is_plain(same.b): done[p.rule].append(p)
+            if same and same.b.rule != p.rule: found.append(same)
+    return found
+
+
+def _same(a: _Seen, b: _Seen, given: Mapping[str, float]) -> Found | None:
+    "`a` as a factor of `b`, if it is one."
+    if (a.direction - b.direction).abs().max() > NEAR: return None
+    hypers = {*a.point.rule.hypers, *b.point.rule.hypers}
+    scale = factor(a.size / b.size, {k: given[k] for k in hypers})
+    if scale is None: return None
+    found = Found(a.point, b.point, scale)
+    return found if a.point.rule == b.point.rule or _is_confirmed(found) else None
+
+
+def _is_confirmed(f: Found) -> bool:
+    """True if both do the same along other gradients and with other values, closely; and if `a`
+    does something else along others again, so it is not a decay alone."""
+    a, b, scale = f
+    given = values({*a.rule.hypers, *b.rule.hypers}, seed=1)
+    c = float(scale.subs({s: given[s.name] for s in scale.free_symbols}))
+    if a.rule.kind != 'recipe':
+        x, y = run(a, given, seed=1), run(b, given, seed=1)
+        return x is not None and y is not None and bool((x - c * y).norm() < NEAR * x.norm())
+    scaled = {k: c * v if k == 'lr' else v for k, v in given.items()}
+    try:
+        mine, its = walk(a, given, LENGTH, 1), walk(b, scaled, LENGTH, 1)
+        most = NEAR * (mine - mine[0]).norm()
+        return bool((mine - its).norm() <= most < (mine - walk(a, given, LENGTH, 2)).norm())
+    except PartError: return False
+
+
+def is_plain(p: Point) -> bool:
+    "True if nothing is special about it but default values."
+    return not p.without and all(v == defaults(p.rule).get(k) for k, v in p.where)
+
+
+@cache
+def defaults(rule: Rule) -> Mapping[str, Any]:
+    if rule.kind != 'recipe': return {}
+    return find(rule.name).rule(dict(rule.options)).defaults
+
+
+def _worth_telling(found: Iterable[Found]) -> Iterator[Found]:
+    "Without what is odd, and without what follows from others."
+    told = defaultdict[Rule, list[Found]](list)
+    for f in map(_turned, found):
+        if _is_odd(f) or _follows(f, told[f.a.rule]): continue
+        told[f.a.rule].append(f)
+        yield f
+
+
+def _turned(f: Found) -> Found:
+    "The later recipe as the earlier one, if that came after it only by its default values."
+    def special(p: Point) -> int: return sum(v != defaults(p.rule).get(k) for k, v in p.where)
+    order = [r.name for r in every_rule()]
+    is_later = f.b.size and order.index(f.b.rule.name) > order.index(f.a.rule.name)
+    if not is_later or f.a.without or special(f.a) > special(f.b): return f
+    return Found(f.b, f.a, 1 / f.scale)
+
+
+def _is_odd(f: Found) -> bool:
+    "True if an option's own number is 0, or if parts are missing that are not worth a sentence."
+    if {k for k, _ in f.a.where} & {k for k, _ in f.a.rule.options} or _is_nothing(f.b):
+        return True
+    if not (f.a.without or f.b.without): return False
+    scalars = {p.__name__ for p in f.a.rule.parts if isinstance(p, Scalar)}
+    alike = f.a.without == f.b.without and {*f.a.without} <= scalars
+    return bool(f.a.rule.options) or f.a.rule.name == f.b.rule.name or not (
+        is_plain(f.b) or alike)
+
+
+def _is_nothing(p: Point) -> bool:
+    "True for a transform that returns what it is given."
+    if p.rule.kind != 'transform': return False
+    out, envs = p.rule.out, steps(p, values(p.rule.hypers))
+    return all(env[out] is drawn(out, t, 0) for t, env in enumerate(envs, 1))
+
+
+def _follows(f: Found, told: Iterable[Found]) -> bool:
+    "True if one of those that were told implies it, or says it with fewer parts missing."
+    for a, b, _ in told:
+        if f.a.within(a) and (is_plain(b) or not is_plain(f.b)): return True
+        if b == f.b and f.a.without and len(a.without) <= len(f.a.without): return True
+    return False
