@@ -20,10 +20,11 @@ from ..order import keepers
 from ..part import Part, with_links
 from ..recipe import Recipe
 from ..study.expressions import Unsymbolic
+from ..study.identities import Identity, identities
 from ..study.members import meaning
 from ..study.surfaces import SURFACES
 from . import javascript
-from .formulas import lines, mathml
+from .formulas import lines, mathml, phrase
 
 __all__ = ['facts', 'labelled', 'scripts']
 
@@ -45,6 +46,7 @@ def facts() -> dict[str, Any]:
     "All that is not a function."
     return dict(parts={label: dict(_part(p)) for label, p in labelled().items()},
                 recipes={e.name: _recipe(find(e.name), e.family) for e in recipes()},
+                identities=[_identity(i) for i in identities() if i.kind == 'recipe'],
                 modifiers={name: [p.label for p in ps] for name, ps in modifiers().items()},
                 hypers={k: _hyper(k) for k in _hypers()},
                 surfaces={s.name: dict(title=s.name.replace('_', ' '), about=s.function.__doc__,
@@ -57,7 +59,7 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
     yield from dict(fn=p.__name__, kind=p.kind, out=p.out, args=[*javascript.arguments(p).values()],
                     reads=p.reads, links=[q.label for q in p.links.values()], place=p.place,
                     hypers={k: None if v is REQUIRED else v for k, v in p.hypers.items()},
-                    idea=idea(p.fn), math=''.join(mathml(m.latex) for m in lines(p)),
+                    idea=idea(p.fn), math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p)),
                     text='; '.join(m.text for m in lines(p))).items()
     if p.switch: yield 'switch', p.switch
     if p.is_number: yield 'isNumber', True
@@ -74,6 +76,12 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
                     values={k: None if v is REQUIRED else v for k, v in values.items()})
     return dict(family=family, idea=r.idea, options=r.options,
                 choices=[choice(*c) for c in choices(r)])
+
+
+def _identity(i: Identity) -> dict[str, Any]:
+    found = dict(recipe=i.recipe, where=i.where, other=i.is_, given=i.with_, html=phrase(i), factor=str(i.factor))
+    found['given'] = {k: v for k, v in i.with_.items() if k != 'lr'}
+    return found | ({'without': True} if i.without or i.its_without else {})
 
 
 def _hypers() -> list[str]:
@@ -94,7 +102,7 @@ def _hyper(name: str) -> dict[str, Any]:
 
 def _functions() -> str:
     lines = ['// Printed from the parts by genopt/atlas/javascript.py.',
-             '(function ({parts, surfaces, tools}) {',
+             '(function ({parts, surfaces, scales, tools}) {',
              f'const {{{", ".join(sorted({*javascript.REDUCTIONS.values(), "each", "nearest"}))}}} = tools;']
     for p in every_part():
         try: printed = javascript.function(p)
@@ -104,6 +112,8 @@ def _functions() -> str:
     for s in SURFACES.values():
         height, slope = javascript.surface(s)
         lines.append(f'surfaces.{s.name} = {{height: {height}, slope: {slope}}};')
+    for scale in dict.fromkeys(i.factor for i in identities() if i.kind == 'recipe'):
+        lines.append(f"scales['{scale}'] = {javascript.scale(scale)};")
     return '\n'.join([*lines, '})(genopt);', ''])
 
 

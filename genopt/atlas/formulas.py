@@ -5,6 +5,7 @@
 """
 from __future__ import annotations
 
+import html
 import re
 from functools import lru_cache
 from types import SimpleNamespace
@@ -15,11 +16,12 @@ from ..extras import missing
 from ..part import Part, with_links
 from ..study.equations import Equations
 from ..study.explain import Section
+from ..study.identities import Identity
 from ..study.latex import Latex
 from ..study.notation import Text
-from ..study.report import Math
+from ..study.report import Code, Math
 
-__all__ = ['lines', 'mathml']
+__all__ = ['lines', 'mathml', 'phrase']
 
 LETTER = re.compile('<mi mathvariant="normal">([a-z]|&#x0005F;)</mi>')  # of a word
 
@@ -33,6 +35,7 @@ def mathml(latex: str, block: bool=False) -> str:
     found = str(convert(latex, display='block' if block else 'inline'))
     found = found.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', '')
     found = re.sub(f'(?:{LETTER.pattern}){{2,}}', lambda m: f'<mi>{"".join(LETTER.findall(m[0]))}</mi>', found)
+    found = found.replace('<mo>&#x0005E;</mo>', '<mo stretchy="false">&#x0005E;</mo>')  # a hat
     return found if block else found.replace('<math ', '<math displaystyle="true" ', 1)
 
 
@@ -51,3 +54,11 @@ def lines(part: Part) -> list[Math]:
     section.latex = Latex(section.equations.letters, section.equations.tensors)
     found = [q for q in section.equations.parts if q.part == part]
     return [section.equation(q) for q in found or section.equations.traced[-1:]]
+
+
+def phrase(identity: Identity) -> str:
+    "An identity in words, as HTML."
+    def cell(c: Any) -> str:
+        if isinstance(c, Math): return mathml(c.latex)
+        return f'<code>{c}</code>' if isinstance(c, Code) else html.escape(c, False)
+    return ''.join(map(cell, identity.phrase))

@@ -25,7 +25,7 @@ from ..study.operations import SIZES
 from ..study.surfaces import Surface
 from ..study.symbols import Sym, begin, trace
 
-__all__ = ['Printed', 'function', 'surface']
+__all__ = ['Printed', 'REDUCTIONS', 'arguments', 'function', 'scale', 'surface']
 
 REDUCTIONS = {Mean: 'mean', RowMean: 'rowMean', ColumnMean: 'columnMean', Largest: 'largest',
               Smallest: 'smallest', Norm: 'norm', RowNorm: 'rowNorm', Sum: 'sum',
@@ -59,6 +59,12 @@ def surface(s: Surface) -> tuple[str, str]:
     height = s.function(Sym(x), Sym(y)).expr
     slope = ', '.join(_Script().doprint(sp.diff(height, z)) for z in (x, y))
     return f'(x, y) => {_Script().doprint(height)}', f'(x, y) => [{slope}]'
+
+
+def scale(expr: Any) -> str:
+    "A number made of hyperparameters, as a function of an object that has them."
+    names = ', '.join(sorted(s.name for s in expr.free_symbols))
+    return f'({{{names}}}) => {_Script().doprint(expr)}'
 
 
 # -- statements ------------------------------------------------------------------------------------

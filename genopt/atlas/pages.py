@@ -16,10 +16,11 @@ from ..part import Part, with_links
 from ..recipe import Recipe
 from ..study.compare import relatives
 from ..study.explain import CITED
+from ..study.identities import identities
 from ..study.members import meaning, written
 from ..study.report import Math
 from ..letters import latex as latex_letter
-from .formulas import lines, mathml
+from .formulas import lines, mathml, phrase
 
 __all__ = ['PartPage', 'RecipePage', 'cited', 'linked']
 
@@ -91,6 +92,10 @@ class RecipePage:
         return res
 
     @property
+    def identities(self) -> list[Markup]:
+        return [Markup(phrase(i)) for i in identities() if self.name in (i.recipe, i.is_)]
+
+    @property
     def relatives(self) -> list[str]: return relatives(self.recipe)
 
     @property
@@ -135,6 +140,10 @@ class PartPage:
     def hypers(self) -> Iterator[dict[str, Any]]:
         for k, v in self.part.hypers.items():
             yield dict(name=k, value=written(v), meaning=meaning(k))
+
+    @property
+    def identities(self) -> list[Markup]:
+        return [Markup(phrase(i)) for i in identities() if self.name in (i.recipe, i.is_)]
 
     @property
     def dependents(self) -> list[str]:

@@ -26,14 +26,14 @@ __all__ = ['Broken', 'build', 'steps']
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]  # of the repository; an installed package has no documentation beside it
-PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat playground atlas'
+PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground atlas'
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
                'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed', 'docs/kernels'],
-    'Reference': ['docs/catalogue', 'reference/*'],
+    'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',
-               'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}
+               'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}  # and all others
 CONF = dict(
     project='genopt', author='', copyright='', html_title='genopt', html_theme='furo', language='en',
     extensions=['myst_parser', 'genopt.atlas.extension'], html_math_renderer='mathml',
@@ -149,13 +149,13 @@ def _write_pages(source: Path, documents: list[str]) -> None:
 
 
 def _sections(documents: list[str]) -> dict[str, list[str]]:
-    "The documents of each section of the contents. None is left out."
+    "The documents of each section of the contents; the last one has what is in none."
     def matches(d: str, pattern: str) -> bool:
         return d == pattern or pattern.endswith('*') and d.startswith(pattern[:-1])
     res = {caption: [d for pattern in patterns for d in documents if matches(d, pattern)]
            for caption, patterns in SECTIONS.items()}
-    if lost := {*documents}.difference(*res.values()):
-        raise Broken(f'{", ".join(sorted(lost))}: no section of the site has it; add it to SECTIONS')
+    known = {d for found in res.values() for d in found}
+    res[[*res][-1]] += [d for d in documents if d not in known]
     return {caption: found for caption, found in res.items() if found}
 
 

@@ -19,8 +19,13 @@
   const button = (text, click, attributes = {}) => make('button', {type: 'button', onclick: click, ...attributes}, text);
 
   function select(label, values, value, change, attributes = {}) {
-    const input = make('select', {onchange: () => change(input.value), ...attributes},
-      ...values.map(v => make('option', {value: v[0] ?? v, selected: (v[0] ?? v) === value}, v[1] ?? v)));
+    const picked = () => {
+      const {value: now} = input;
+      if (values[0][0] === '') input.value = '';  // a list of things to do
+      change(now);
+    };
+    const input = make('select', {onchange: picked, ...attributes},
+      ...values.map(v => Array.isArray(v) ? v : [v, v]).map(([v, text]) => make('option', {value: v, selected: v === value}, text)));
     return make('label', {class: 'field'}, make('span', {}, label), input);
   }
 
@@ -50,7 +55,7 @@
     const options = make('div', {class: 'sliders'}), hypers = make('div', {class: 'sliders'});
     const element = make('div', {}, options, hypers), shown = new Map();
     function fill() {
-      const standards = run.recipe ? choice(run).values : {};
+      const standards = {...run.first, ...(run.recipe ? choice(run).values : {})};
       hypers.replaceChildren();
       shown.clear();
       for (const [k, v] of Object.entries(hypersOf(run))) {

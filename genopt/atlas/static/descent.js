@@ -111,8 +111,9 @@
 
   function written(v) {
     if (v === 0) return '0';
-    const digits = Math.abs(v) >= .9 && Math.abs(v) < 1 ? 4 : 3;
-    return Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(1).replace('e-', 'e−') : String(Number(v.toPrecision(digits)));
+    const digits = Math.abs(v) >= .9 && Math.abs(v) < 1 ? 5 : 3, short = Number(v.toPrecision(digits));
+    const text = Math.abs(v) < 1e-4 || Math.abs(v) >= 1e5 ? String(short.toExponential()) : String(short);
+    return text.replace('e+', 'e').replace('-', '−');
   }
 
   Object.assign(genopt, {run, choice, partsOf, hypersOf, walk, pathOf, tune, score, scale, written, rule, RATES});

@@ -57,19 +57,24 @@
     return found;
   }
 
+  // Darker the higher, as a small picture.
+  function bands(z, levels) {
+    const small = document.createElement('canvas'), side = small.width = small.height = GRID + 1;
+    const ctx = small.getContext('2d');
+    ctx.fillStyle = style('--atlas-map');
+    ctx.fillRect(0, 0, side, side);
+    ctx.fillStyle = style('--atlas-band');
+    z.forEach((line, j) => line.forEach((v, i) => {
+      ctx.globalAlpha = .85 * levels.filter(l => l < v).length / LEVELS;
+      ctx.fillRect(i, j, 1, 1);
+    }));
+    return small;
+  }
+
   function drawSurface(ctx, surface, width, height) {
     const {z, levels} = grid(surface), dx = width / GRID, dy = height / GRID;
-    ctx.fillStyle = style('--atlas-map');
-    ctx.fillRect(0, 0, width, height);
-    ctx.fillStyle = style('--atlas-band');
-    for (let j = 0; j < GRID; j++) {
-      for (let i = 0; i < GRID; i++) {
-        const middle = (z[j][i] + z[j + 1][i + 1]) / 2;
-        ctx.globalAlpha = .85 * levels.filter(l => l < middle).length / LEVELS;
-        ctx.fillRect(Math.floor(i * dx), Math.floor(j * dy), Math.ceil(dx) + 1, Math.ceil(dy) + 1);
-      }
-    }
-    ctx.globalAlpha = 1;
+    ctx.imageSmoothingEnabled = true;
+    ctx.drawImage(bands(z, levels), .5, .5, GRID, GRID, 0, 0, width, height);
     ctx.strokeStyle = style('--atlas-contour');
     ctx.lineWidth = .8;
     ctx.beginPath();

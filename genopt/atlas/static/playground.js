@@ -36,7 +36,7 @@
         make('span', {class: 'field'}, make('span', {}, 'start'), ...this.coordinates),
         button('Play', () => this.play()));
       const more = this.fixed ? null : make('p', {class: 'more'},
-        this.chooser = select('add', [['', 'an optimizer …'], ...Object.keys(facts.recipes)], '',
+        select('add', [['', 'an optimizer …'], ...Object.keys(facts.recipes)], '',
           name => name && this.addNamed(name)));
       const left = make('div', {class: 'left'}, bar, this.canvas, this.summary);
       this.right = make('div', {class: 'right'}, this.list, more);
@@ -92,7 +92,6 @@
 
     addNamed(name) {
       this.add(run(name));
-      this.chooser.querySelector('select').value = '';
       this.draw();
     }
 
@@ -137,6 +136,7 @@
     changed(r, name) {
       if (name === 'lr') r.tuned = false;
       this.walk(r);
+      for (const q of this.runs) q.follow?.(r);
       this.draw();
       this.onchange?.(r, name);
     }
@@ -149,8 +149,7 @@
         if (k === 'lr') r.tuned = false;
       }
       r.panel.rebuild();
-      this.walk(r);
-      this.draw();
+      this.changed(r, '');
     }
 
     // -- paths ------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ globalThis.genopt = globalThis.genopt || {};
   }
 
   Object.assign(genopt, {
-    Matrix, row, each, begin, step, parts: {}, surfaces: {},
+    Matrix, row, each, begin, step, parts: {}, surfaces: {}, scales: {},
     tools: {each, sum, mean, largest, smallest, norm, rowMean, rowNorm, columnMean, product, transposed,
             nearest},
   });
