@@ -14,7 +14,7 @@ from typing import Any
 from .hypers import TABLE
 from .part import Part, with_links
 
-__all__ = ['LETTERS', 'letters', 'idea', 'retyped', 'latex', 'hat']
+__all__ = ['LETTERS', 'letters', 'meaning', 'idea', 'retyped', 'latex', 'hat']
 
 LETTERS = dict(
     param='θ', grad='g', raw_grad='∇f', update='Δθ', new_param='θ', count='t', rows='rows',
@@ -29,6 +29,35 @@ LETTERS = dict(
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
     nonfinite_count='bad', noise_size='σ')
+# What they stand for, by the name, or by the part that makes it; anything else has the part's name
+MEANINGS = dict(
+    param='parameters', new_param='parameters after the step', grad='gradient of the loss',
+    raw_grad='the gradient as it came', update='change of the parameters',
+    count='number of the step', rows='number of rows', columns='number of columns',
+    grad_avg='average of gradients', sqr_avg='average of squared gradients',
+    momentum_buffer='sum of gradients, each a share of the next',
+    dampened_momentum_buffer='sum of gradients, each a share of the next',
+    max_sqr_avg='largest average so far', sqr_sum='sum of squared gradients',
+    grad_sum='sum of gradients', grad_max='decaying maximum of gradients',
+    delta_avg='average of squared changes', diff_avg='average of changes of the gradient',
+    fast_avg='fast sum of gradients', slow_avg='slow average of gradients',
+    scaled_avg='sum of scaled gradients', sqr_norm="average of the gradient's squared norm",
+    row_avg='average of squares, by row', column_avg='average of squares, by column',
+    step_size='step size of each element', mom_product='product of all μ so far',
+    eta='learning rate of the next step', first_param='parameters at the beginning',
+    last_grad='gradient of the last step', param_avg='average of the parameters',
+    slow_param='slow parameters', skipped='how many steps were skipped',
+    average_sqr_surprise='average of squared surprises',
+    nadam_mom='decay of the average, at this step', next_nadam_mom='the same, at the next step',
+    rectifier='how far to trust v', final_sma_length='how many gradients v is of, in the end',
+    sma_length='how many gradients v is of', relative_lr='step, relative to the parameters',
+    lower_lr='least learning rate', upper_lr='largest learning rate',
+    grown_mom='decay of the slow average, as it grows',
+    grown_weight='weight of the slow average, as it grows',
+    sqr_grad_norm='squared norm of all gradients',
+    share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
+    share_of_new='share of a new square', share_of_grad='share of a new gradient',
+    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
@@ -60,6 +89,13 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     for n in {n for p in parts for n in p.reads if n.startswith('prev_')}:
         res[n] = res[n.removeprefix('prev_')].removesuffix('ₜ') + 'ₜ₋₁'
     return res
+
+
+def meaning(name: str, part: Part | None=None) -> str:
+    "What a name stands for, which `part` makes; '' if only the part's author can say."
+    if name.startswith('matrix '): return 'a matrix'
+    by = part.__name__ if part else name
+    return MEANINGS.get(by) or MEANINGS.get(name) or (by.replace('_', ' ') if part else '')
 
 
 def _numbered(hypers: set[str]) -> dict[str, str]:

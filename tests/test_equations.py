@@ -11,15 +11,16 @@ from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
 from genopt.catalogue import every_part
 from genopt.study import expressions, operations
+from genopt.study.algorithm import Algorithm
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
 from genopt.study.expressions import Unsymbolic
 from genopt.study.symbols import trace
 from helpers import random
+from interpreter import NUMPY, Interpreter, function
 from latex2mathml.converter import convert
 from sympy.core import relational
 from sympy.logic import boolalg
-from sympy.printing.numpy import NumPyPrinter
 from torch import nn
 
 STEPS = 6
@@ -31,34 +32,10 @@ OPTIONS = [(e.name, parts) for e in genopt.recipes()
            for parts in dict(map(reversed, choices(genopt.recipe(e.name))))]
 
 
-NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
-             Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
-             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
-             Smallest=np.min, MatProd=np.matmul, Clip=np.clip, Nan_To_Num=np.nan_to_num,
-             Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
-             Truth=lambda x: np.where(x, 1., 0.))  # what equations have that sympy lacks
-
-
-class Printer(NumPyPrinter):
-    "Where conditions on numbers and on tensors stand together, which sympy's own cannot."
-    def __init__(self, modules):
-        super().__init__(dict(fully_qualified_modules=False, inline=True,
-                              allow_unknown_functions=True,
-                              user_functions={k: k for k in modules}))
-
-    def _print_And(self, expr): return f"({' & '.join(map(self._print, expr.args))})"
-    def _print_Or(self, expr): return f"({' | '.join(map(self._print, expr.args))})"
-
-
 def compiled(lines):
     "Each assignment as a function of arrays."
     for line in lines:
-        opaque = {f.func.__name__ for f in line.expr.atoms(sp.Function)} & {'add_noise',
-                                                                            'orthogonalize'}
-        modules = NUMPY | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
-        symbols = sorted(line.expr.free_symbols, key=str)
-        yield line, [s.name for s in symbols], sp.lambdify(symbols, line.expr, [modules, 'numpy'],
-                                                           Printer(modules))
+        yield line, *function(line.expr)
 
 
 def in_numpy(lines, env):
@@ -71,23 +48,14 @@ def in_numpy(lines, env):
     return env
 
 
-def as_it_is(part):
-    "A part without an equation, called on arrays."
-    def run(*args):
-        *tensors, = (torch.as_tensor(a) if isinstance(a, np.ndarray) else a
-                     for a in args[:len(part.reads)])
-        return part.fn(*tensors,
-                       **dict(zip([k for k, _ in part.keywords], args[len(part.reads):]))).numpy()
-    return run
-
-
-def steps_agree(parts, given, tol=1e-11):
-    "Both views, evaluated, make the steps that the eager engine makes."
+def steps_agree(parts, given, tol=1e-11, shape=(5, 7)):
+    "All three views, evaluated, make the steps that the plain engine makes."
     composition = genopt.Composition(parts)
     values = {k: given.get(k, v) for k, v in composition.hypers.items()}
-    p = nn.Parameter(random(1, (5, 7), torch.float64))
-    opt = genopt.Optimizer([p], parts, **values)
+    p = nn.Parameter(random(1, shape, torch.float64))
+    opt = genopt.Optimizer([p], parts, compile=False, **values)
     equations = Equations(composition, values)
+    algorithm = Interpreter(Algorithm.of(equations), values, p.detach().numpy().copy())
     views = {'part by part': [*compiled(equations.parts)], 'together': [*compiled(equations.whole)]}
     state = {k: v.numpy() if isinstance(v, torch.Tensor) else v
              for k, v in composition.init(p, values).items()}
@@ -100,15 +68,20 @@ def steps_agree(parts, given, tol=1e-11):
         for view, lines in views.items():
             g = p.grad.numpy()
             env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g,
-                                   'place': 0, 'rows': 5,
-                                   'columns': 7,
+                                   'place': 0, 'rows': p.shape[0],
+                                   'columns': p.shape[-1], 'dim': p.dim(),
                                    **{f'prev_{k}': v for k, v in states[view].items()}})
             has_update = view == 'part by part' and 'update' in env
             params[view] = env['param'] + (env['update'] if has_update else 0)
             states[view] = {k: env.get(k, v) for k, v in states[view].items()}
-            difference = np.abs(params[view] - p.detach().numpy()).max()
-            difference /= p.detach().abs().max().item()
+        params['as an algorithm'] = algorithm.step(p.grad.numpy())
+        for view, x in params.items():
+            difference = np.abs(x - p.detach().numpy()).max() / p.detach().abs().max().item()
             assert difference <= tol, f'step {t + 1}, {view}: {difference:.1e}'
+        for name in composition.tensor_stats:
+            if name not in algorithm.env: continue
+            want = opt.state[p][name].numpy()
+            assert np.allclose(algorithm.env[name], want, rtol=1e-9, atol=1e-12), name
 
 
 def hypers_of(name, parts, nonzero):
@@ -141,7 +114,7 @@ SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' 
 FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
                  max=sp.Max, min=sp.Min, clip=expressions.Clip,
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
-                 finite=expressions.Finite, nan_to_num=expressions.Nan_To_Num,
+                 finite=expressions.Finite,
                  norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
                  mean_row=expressions.RowMean, mean_col=expressions.ColumnMean,
                  RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),

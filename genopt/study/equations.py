@@ -12,14 +12,24 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
-from ..kinds import Scalar
+from ..kinds import Scalar, Stat
 from ..letters import LETTERS, hat, letters
-from ..part import Part
-from .expressions import TOO_ODD, Unsymbolic, put, symbol
+from ..part import Part, with_links
+from .expressions import TOO_ODD, Unsymbolic, put, symbol, unguarded
 from .notation import is_writable
 from .symbols import begin, trace
 
-__all__ = ['Line', 'Equations']
+__all__ = ['Line', 'Equations', 'Fragment']
+
+
+class Fragment:
+    "Parts that need not make an optimizer, with the scalars on which they depend."
+    def __init__(self, parts: Iterable[Part]):
+        self.parts = tuple(parts)
+        self.ordered = [*dict.fromkeys(with_links(self.parts))]
+        self.stats = {p.out: p for p in self.parts if isinstance(p, Stat)}
+        self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
+        self.hypers = {k: v for p in self.ordered for k, v in p.hypers.items()}
 
 
 class Line(NamedTuple):
@@ -39,7 +49,7 @@ class Equations:
     and their sum.
     """
     def __init__(self,
-        composition: Composition,
+        composition: Composition | Fragment,
         values: Mapping[str, Any],            # Of its hyperparameters, as far as they are known
         names: Mapping[str, str] | None=None  # Letters, if they are shared with other compositions
     ):
@@ -56,6 +66,9 @@ class Equations:
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
         self.parts = self._finish(self._alone(), {})
+        if isinstance(composition, Fragment):
+            self.whole = self.parts
+            return
         try: self.whole = self._finish(_Whole(self).lines, self.zeros)
         except Exception:  # sympy's, of many kinds
             self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]
@@ -66,7 +79,9 @@ class Equations:
         except Unsymbolic: return None
 
     def _line(self, part: Part, place: int) -> Line:
-        try: return Line(part.out, _checked(trace(part, self.values)), part, place=place)
+        try:
+            expr = unguarded(trace(part, self.values))
+            return Line(part.out, _checked(expr), part, place=place)
         except Unsymbolic as e:
             args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))]
             return Line(part.out, sp.Function(part.__name__, real=True)(*args), part, str(e), place)
@@ -89,6 +104,7 @@ class Equations:
                 if zeros or not line.part: raise
                 done.append(line)
         used, res = set[str](), list[Line]()
+        if isinstance(self.composition, Fragment): used = {p.out for p in self.composition.parts}
         for line in reversed(done):
             if line.name in self.scalars and line.name not in used: continue
             used |= {s.name for s in line.expr.free_symbols}
@@ -139,9 +155,10 @@ def _checked(expr: Any) -> Any:
 
 def _is_short(line: Line) -> bool:
     "True if a scalar is better written out: it has no cases, and no letter in papers."
+    assert line.part
     if line.expr.is_Symbol: return True
     plain = not line.why_not and not line.expr.has(sp.Piecewise)
-    return plain and line.name not in LETTERS and line.expr.count_ops() <= 6
+    return plain and line.part.__name__ not in LETTERS and line.expr.count_ops() <= 6
 
 
 def tidy(expr: Any) -> Any:

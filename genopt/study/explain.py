@@ -1,205 +1,113 @@
-"""An optimizer in its own words: its equations, hyperparameters, memory, engine and sources.
+"""An optimizer in its own words: its algorithm, hyperparameters, memory, engine and sources.
 
 All of it is found by running the parts.
 
-    >>> explain('lion').sections[0].together()[-1].text
-    'θ ← θ − η·sign((1 − β₁)·g + β₁·mₜ₋₁)'
+    >>> lion = explain('lion').sections[0]
+    >>> for statement in lion.algorithm.step: print(lion.script.line(statement)[0].text)
+    g ← ∇f(θ)
+    θ ← θ − η·sign(β₁·m + (1 − β₁)·g)
+    m ← β₂·m + (1 − β₂)·g
 """
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
-import torch
-
-from ..catalogue import find
+from ..catalogue import every_part, find, modifiers, users
 from ..composition import Composition
+from ..contract import ContractError
 from ..engines.modes import report
 from ..group import Group
-from ..kinds import Gate, Stat, Total
-from ..letters import latex as latex_letter
+from ..hypers import did_you_mean
+from ..letters import idea
 from ..optimizer import Optimizer
+from ..order import checked
 from ..part import Part
 from ..recipe import Recipe
-from .equations import Equations, Line
-from .expressions import condition, put, symbol
-from .latex import Latex
-from .members import meaning, with_values, written
-from .memory import MATRIX, memory_of
-from .notation import Text
-from .report import (Block, Cell, Code, Entry, Formulas, Heading, Math, Note, Report, Table,
-                     aligned)
+from .equations import Fragment
+from .members import with_values
+from .report import Block, Entry, Heading, Report, aligned
+from .section import Section
 
 __all__ = ['explain', 'Explanation', 'Section']
 
-CITED = re.compile(r'\(([^()]*(?:arXiv|\b(?:19|20)\d\d\b)[^()]*)\)')
-
-
-class Row(NamedTuple):
-    "A part, or an equation that the one of its part needs first."
-    part: str
-    kind: str
-    reads: str
-    makes: str
-    text: str
-    latex: str
-    note: str  # A remark that the equation does not make
-
-    def cells(self) -> list[Cell]:
-        reads = [span for name in self.reads.split(', ') for span in (', ', Code(name))][1:]
-        equation = Math(self.text, self.latex), Note(self.note)
-        return [Code(self.part), self.kind, reads, Code(self.makes), equation]
-
-
-class Section:
-    "One composition with values of its hyperparameters, explained."
-    def __init__(self,
-        title: str,
-        composition: Composition,
-        values: Mapping[str, Any],
-        params: Sequence[torch.Tensor] | None=None,  # They set the memory; a matrix by default
-        names: Mapping[str, str] | None=None         # Letters, if other sections share them
-    ):
-        self.title, self.composition, self.values = title, composition, dict(values)
-        self.equations = Equations(composition, values, names)
-        self.text = Text(self.equations.letters, self.equations.tensors)
-        self.latex = Latex(self.equations.letters, self.equations.tensors)
-        self.memory = memory_of(composition, values, params or ())
-        small = memory_of(composition, values, [torch.empty(8, 4)])
-        self.is_of_a_matrix = params is None and self.memory != small
-        self.engines: Sequence[Sequence[Cell]] = ()  # how an optimizer steps, in `Entry`'s rows
-
-    def blocks(self) -> Iterator[Block]:
-        "The section as a report's blocks."
-        if self.title: yield Heading(self.title, 4)
-        head = 'part', 'kind', 'reads', 'makes', 'equation'
-        yield Table([row.cells() for row in self.rows()], head, '', 'makes')
-        yield self.formulas()
-        if self.values: yield Table([*self.hypers()], ('', 'hyperparameter', ''), 'hyperparameters')
-        yield Entry('memory in float32', [(self.remembers(),)])
-        if self.engines: yield Entry('engine', self.engines)
-        if sources := [*self.sources()]: yield Entry('sources', sources)
-
-    def rows(self) -> Iterator[Row]:
-        "The parts in order."
-        lines = self.equations.parts
-        places = [line.place for line in lines]
-        for i, line in enumerate(lines):
-            part = line.part
-            assert part
-            named = '', '', '', ''
-            if line.place not in places[:i]:
-                own = f'prev_{part.out}'
-                reads = ', '.join(part.out if n == own else n for n in part.reads)
-                makes = '' if isinstance(part, Gate) else part.out
-                named = part.label, part.kind, reads, makes
-            note = '' if line.place in places[i + 1:] else self.note(part, line.why_not)
-            yield Row(*named, *self.equation(line), note)
-
-    def note(self, part: Part, why_not: str) -> str:
-        "A remark on a part, beside its equation."
-        if part.is_off({**self.equations.values, 'update': symbol('update')}):
-            return f'off, as {self.equations.letters[part.switch]} = 0'
-        if part.note: return part.note
-        if isinstance(part, Stat):
-            start = self.equations.begin(part)
-            if start is None: return f'begins with {_called(part.init)}'
-            return '' if start == 0 else f'from {self.text(start)}'
-        return f'no equation: {why_not}' if why_not else ''
-
-    def together(self) -> list[Math]:
-        "The lines of the whole update."
-        return [self.equation(line) for line in self.equations.whole]
-
-    def formulas(self) -> Formulas:
-        "The whole update. Its label has the hyperparameters that are 0 and so left out."
-        zeros = ', '.join(f'{self.equations.letters[s.name]} = 0' for s in self.equations.zeros)
-        label = f'together, with {zeros}' if zeros else 'together'
-        return Formulas(label, [(m,) for m in self.together()])
-
-    def equation(self, line: Line) -> Math:
-        "A line, as text and as LaTeX."
-        if isinstance(line.part, Gate):
-            holds = line.expr if line.why_not else condition(line.expr)
-            return Math(f'only if {self.text(holds)}', rf'\text{{only if }} {self.latex(holds)}')
-        letter = self.equations.letters.get(line.name, line.name)
-        last, own = symbol(f'prev_{line.name}'), symbol(line.name)
-        expr = put(line.expr, {last: own})  # as in m ← β₁·m + …
-        is_new = line.name.endswith(' hat') or line.part is not None and line.part.is_shared
-        text, latex = self.text(expr, line.name), self.latex(expr, line.name)
-        if isinstance(line.part, Total): text, latex = f'Σ {text}', rf'\sum {latex}'
-        sign, its_latex = ('=', '=') if is_new else ('←', r'\leftarrow')
-        return Math(f'{letter} {sign} {text}', f'{latex_letter(letter)} {its_latex} {latex}')
-
-    def hypers(self) -> Iterator[tuple[Cell, ...]]:
-        "Letter, name with value, and meaning of each."
-        for name, value in self.values.items():
-            letter = self.equations.letters.get(name, name)
-            yield (Math(letter, latex_letter(letter)), (Code(name), f' = {written(value)}'),
-                   meaning(name))
-
-    def remembers(self) -> str:
-        "The memory of its state, in words."
-        letters = self.equations.letters
-        kept = {letters[k]: v for k, v in self.memory.items() if v}
-        unknown = [letters[k] for k in self.composition.tensor_stats if k not in self.memory]
-        missing = f'the memory of {" and ".join(unknown)} is unknown'
-        if not kept: return missing if unknown else 'none: nothing but numbers is kept'
-        res = f'{sum(kept.values()):.3g} bytes for each element of a parameter'
-        if self.is_of_a_matrix: res += f' of {MATRIX[0]} × {MATRIX[1]}'
-        if len(kept) > 1: res += ': ' + ' + '.join(f'{k} {v:.3g}' for k, v in kept.items())
-        return f'{res}; {missing}' if unknown else res
-
-    def sources(self) -> Iterator[tuple[Cell, ...]]:
-        "The papers that each part's documentation cites."
-        for part in dict.fromkeys(p.fn for p in self.composition.ordered):
-            found = CITED.findall(inspect.getdoc(part) or '')
-            if found: yield Code(part.__name__), '; '.join(found)
-
-
 class Explanation(Report):
-    """An optimizer, explained. `print` it, or leave it at the end of a notebook's cell.
+    """An optimizer or a part, explained. `print` it, or leave it at the end of a notebook's cell.
 
-    `text()`, `markdown()`, `latex()` and `html()` are its forms.
+    `text()`, `markdown()`, `latex()` and `html()` are its forms. `sections` has an `algorithm` as
+    data for each set of groups that run the same: one for a recipe.
     """
-    def __init__(self, name: str, idea: str, sections: list[Section]):
-        self.name, self.idea, self.sections = name, idea, sections
+    def __init__(self, name: str, idea: str, sections: list[Section], more: Sequence[Block]=()):
+        self.name, self.idea, self.sections, self.more = name, idea, sections, more
 
     def blocks(self) -> Iterator[Block]:
         yield Heading(self.name, 3, self.idea)
         for section in self.sections: yield from section.blocks()
+        yield from self.more
 
     def latex(self) -> str:
-        "The whole update, as the inside of a formula (needs amsmath)."
-        return '\n'.join(aligned(s.formulas()) for s in self.sections)
+        "The algorithms as displayed formulas, for a document that uses the package amsmath."
+        return '\n'.join(f'\\[\n{aligned(s.procedure())}\n\\]' for s in self.sections)
 
-    def _repr_latex_(self) -> str: return f'$${self.latex()}$$'
+    def _repr_latex_(self) -> str:
+        return '\n'.join(f'$${aligned(s.procedure())}$$' for s in self.sections)
 
 
 def explain(
-    what: Recipe | Optimizer | Composition | Iterable[Part] | str,  # A recipe may be given by name
+    what: Recipe | Optimizer | Composition | Part | Iterable[Part] | str,  # A str is a name
     **options_and_hypers: Any                                       # For a recipe, or for parts
 ) -> Explanation:
-    """The equations of an optimizer, found by running its parts, with its memory and its sources.
+    """An optimizer as an algorithm, found by running its parts, with its memory and its sources.
 
-    Raises KeyError for an unknown name, and the errors of the recipe for wrong options and
-    hyperparameters.
+    It also explains a part, and parts that do not make an optimizer yet. A name may be a sum, such
+    as 'adam + cautious'. Raises KeyError for an unknown name, and the errors of the recipe for
+    wrong options and hyperparameters.
     """
-    if isinstance(what, str): return explain(find(what), **options_and_hypers)
+    if isinstance(what, str): return explain(_named(what), **options_and_hypers)
     if isinstance(what, Optimizer):
         if options_and_hypers:
             raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
-        rule, sections = what.recipe, [*_sections(what)]
-    elif isinstance(what, (Recipe, Composition, Iterable)):
-        rule = what if isinstance(what, (Recipe, Composition)) else Composition(cast(Any, what))
-        sections = [Section('', *with_values(rule, options_and_hypers))]
+        return _explained(what.recipe, [*_sections(what)])
+    if isinstance(what, Part): return _of_parts([what], options_and_hypers)
+    if isinstance(what, (Recipe, Composition)): rule = what
+    elif isinstance(what, Iterable):
+        parts = checked([*cast(Any, what)])
+        try: rule = Composition(parts)
+        except ContractError: return _of_parts(parts, options_and_hypers)
     else:
-        raise TypeError('explain takes a recipe, its name, an optimizer from genopt, or a list '
-                        f'of parts, not {type(what).__name__}')
+        raise TypeError('explain takes a recipe, its name, an optimizer from genopt, a part, or a '
+                        f'list of parts, not {type(what).__name__}')
+    return _explained(rule, [Section('', *with_values(rule, options_and_hypers))])
+
+
+def _explained(rule: Any, sections: list[Section]) -> Explanation:
     name = getattr(rule, '__name__', 'An optimizer')
     return Explanation(name, getattr(rule, 'idea', ''), sections)
+
+
+def _named(name: str) -> Any:
+    "The recipe, the part or the sum of this name. Raises KeyError with the nearest name."
+    first, *others = (n.strip() for n in name.split('+'))
+    parts = {p.__name__: (p,) for p in every_part()} | modifiers()
+    def part(n: str) -> tuple[Part, ...]:
+        if n in parts: return parts[n]
+        raise KeyError(f'there is no part `{n}`: {did_you_mean(n, parts)}')
+    if others: return sum(map(part, others), find(first))
+    if first not in parts: return find(first)
+    return parts[first][0] if len(parts[first]) == 1 else parts[first]
+
+
+def _of_parts(parts: Iterable[Part], given: dict[str, Any]) -> Explanation:
+    "Parts that do not make an optimizer."
+    fragment = Fragment(parts)
+    if unknown := [k for k in given if k not in fragment.hypers]:
+        raise TypeError(f'no part takes `{unknown[0]}`: {did_you_mean(unknown[0], fragment.hypers)}')
+    section = Section('', fragment, fragment.hypers | given, decided=given)
+    names = [n for n, ps in modifiers().items() if ps == fragment.parts]
+    used = [n for n in users(fragment.parts[0]) if all(n in users(p) for p in fragment.parts)]
+    used += [f'any recipe, as in Adam + {n}' for n in names]
+    return Explanation(', '.join(p.label for p in parts), ' '.join(idea(p.fn) for p in parts),
+                       [section], [Entry('used by', [(', '.join(used) or 'no recipe',)])])
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
@@ -230,9 +138,3 @@ def _engines(opt: Optimizer, groups: Sequence[Group]) -> list[tuple[str, ...]]:
 
 def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool]:
     return group.composition, group.hypers(), group['maximize']
-
-
-def _called(init: Any) -> str:
-    if not callable(init): return str(init)
-    name = getattr(init, '__name__', '<lambda>')
-    return 'a function of θ' if name == '<lambda>' else f'{name}(param)'

@@ -20,9 +20,11 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
-__all__ = ['Unsymbolic', 'TOO_ODD', 'symbol', 'number', 'is_condition', 'condition', 'truth',
-           'settled', 'cases', 'put', 'Function', 'Mean', 'RowMean', 'ColumnMean', 'Largest',
-           'Smallest', 'Nan_To_Num', 'Norm', 'RowNorm', 'Total', 'MatProd', 'Transposed', 'Clip',
+from ..hypers import TABLE
+
+__all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition', 'truth',
+           'settled', 'cases', 'unguarded', 'put', 'Function', 'Mean', 'RowMean', 'ColumnMean', 'Largest',
+           'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total', 'REDUCTIONS', 'MatProd', 'Transposed', 'Clip',
            'Nearest', 'Finite', 'Truth']
 
 
@@ -35,7 +37,7 @@ TOO_ODD = 'its result is not always a number'
 
 class Function(sp.Function):  # type: ignore[misc]
     "A function that sympy lacks, of reals."
-    written = ''  # its name; 'mean row' has an index. Without one, a notation has a method for it
+    written = ''  # its name; without one, a notation has a method for it
 
     def _eval_is_extended_real(self) -> bool: return True
 
@@ -45,18 +47,22 @@ class _Itself(Function):
     def eval(cls, x: Any) -> Any: return x if x.is_number and x.is_finite else None
 
 class Mean(_Itself): written = 'mean'
-class RowMean(_Itself): written = 'mean row'
-class ColumnMean(_Itself): written = 'mean col'
+class RowMean(_Itself): written = 'row mean'
+class ColumnMean(_Itself): written = 'column mean'
 class Largest(_Itself): written = 'max'
 class Smallest(_Itself): written = 'min'
-class Nan_To_Num(_Itself): written = 'nan_to_num'
 
 class _OfZero(Function):
     @classmethod
     def eval(cls, *args: Any) -> Any: return sp.S.Zero if sp.S.Zero in args else None
 
-class Norm(_OfZero): "‖x‖"
-class RowNorm(_OfZero): "The norm of each row."
+class Norm(_OfZero):
+    "‖x‖"
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return cls(x.args[0]) if isinstance(x, Transposed) else super().eval(x)
+
+class RowNorm(_OfZero): written = 'row norm'
 class Total(_OfZero): written = 'sum'
 class MatProd(_OfZero): "The product of two matrices."
 
@@ -65,6 +71,13 @@ class Transposed(Function):
     @classmethod
     def eval(cls, x: Any) -> Any:
         return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
+
+class Iterate(Function):
+    "What x is at last: from `start` on, x ← `body`, a number of times."
+    @property
+    def free_symbols(self) -> set[Any]:
+        x, body, start, turns = self.args
+        return body.free_symbols - {x} | start.free_symbols | turns.free_symbols  # type: ignore[no-any-return]
 
 class Clip(Function):
     "x, between two bounds."
@@ -82,8 +95,6 @@ class Nearest(Function):
 
 class Finite(Function):
     "1 for a finite number, else 0."
-    written = 'finite'
-
     @classmethod
     def eval(cls, x: Any) -> Any: return sp.Integer(bool(x.is_finite)) if x.is_number else None
 
@@ -93,11 +104,17 @@ class Truth(Function):
     def eval(cls, x: Any) -> Any:
         return sp.Integer(x == sp.true) if isinstance(x, BooleanAtom) else None
 
+REDUCTIONS = Norm, Mean, Largest, Smallest, Total  # to a number
+
 
 def symbol(name: str) -> sp.Symbol:
     "The symbol of a name that a part reads, or of a hyperparameter."
-    whole = dict(integer=True, positive=True) if name == 'count' else {}
+    whole = dict(integer=True, positive=True) if name in ('count', 'dim') else {}
+    if name in TABLE and TABLE[name].whole: whole = dict(integer=True)
     return sp.Symbol(name, real=True, **whole)
+
+
+IS_MATRIX = sp.Gt(symbol('dim'), 1)  # what a part asks by `param.dim() > 1`
 
 
 def number(x: Any) -> Any:
@@ -173,6 +190,14 @@ def _is_finite(expr: Any) -> bool:
     "True if it is a number whatever its symbols are, so that 0 times it is 0."
     powers = [p.exp for p in expr.atoms(sp.Pow)]
     return not expr.has(sp.log) and all(e.is_Integer and e > 0 for e in powers)
+
+
+def unguarded(expr: Any) -> Any:
+    "`expr` without the tiny numbers that only keep a denominator from being 0."
+    args = [unguarded(a) for a in expr.args]
+    if isinstance(expr, sp.Pow) and expr.exp.is_negative and isinstance(expr.base, sp.Max):
+        args[0] = sp.Max(*(a for a in args[0].args if not (a.is_Number and 0 < a < 1e-12)))
+    return expr.func(*args) if (*args,) != expr.args else expr
 
 
 def put(expr: Any, values: Mapping[Any, Any]) -> Any:

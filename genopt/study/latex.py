@@ -10,21 +10,29 @@ __all__ = ['Latex']
 
 
 class Latex(Text):
-    "LaTeX: `\\frac{\\eta \\, \\hat{m}}{\\sqrt{\\hat{v}} + \\varepsilon}`."
-    dot, minus, infinity, plus_minus = r' \, ', '-', r'\infty', r'\pm '
+    """LaTeX: `\\frac{\\eta \\hat{m}}{\\sqrt{\\hat{v}} + \\varepsilon}`.
+
+    Its commands are those that TeX with amsmath, MathJax, KaTeX and latex2mathml have.
+    """
+    minus, infinity, plus_minus, arrow = '-', r'\infty', r'\pm ', r'\leftarrow'
     words = {'<': '<', '>': '>', '<=': r'\le', '>=': r'\ge', '==': '=', '!=': r'\ne',
              'And': r' \wedge ', 'Or': r' \vee '}
     fences = dict(brackets=('(', ')'), Truth=('[', ']'), Abs=(r'\lvert ', r' \rvert'),
-                  Norm=(r'\lVert ', r' \rVert'))
+                  Finite=('[', r' \text{ is finite}]'), Norm=(r'\lVert ', r' \rVert'))
     operators = 'max', 'min', 'exp', 'log'  # those of LaTeX that occur
 
     def letter(self, letter: str) -> str: return latex_letter(letter)
     def word(self, word: str) -> str: return rf'\text{{{word}}}'
-    def index(self, word: str) -> str: return rf'_{{\text{{{word}}}}}'
+    def joined(self, factors: list[str]) -> str:
+        res, *others = factors
+        for f in others: res += (r' \cdot ' if f[0].isdigit() else ' ') + f
+        return res
+
     def transposed(self, text: str) -> str: return self.braced(text) + r'^{\top}'
     def braced(self, text: str) -> str: return f'{{{text}}}' if '^' in text else text
     def function(self, name: str) -> str:
         if name in self.operators: return '\\' + name
+        if ' ' in name: return self.word(name)
         return r'\operatorname{' + name.replace('_', r'\_') + '}'
 
     def scientific(self, digits: str, power: int) -> str:
@@ -34,7 +42,8 @@ class Latex(Text):
         "In brackets, which grow if the text is tall."
         left, right = self.fences[kind]
         tall = any(word in text for word in ('frac', 'sqrt', 'cases'))
-        return rf'\left{left}{text}\right{right.strip()}' if tall else left + text + right
+        if not tall or kind == 'Finite': return left + text + right
+        return rf'\left{left}{text}\right{right.strip()}'
 
     def root(self, x: Any, degree: int) -> Written:
         return r'\sqrt' + (f'[{degree}]' if degree > 2 else '') + f'{{{self.text(x)}}}', ATOM

@@ -9,6 +9,7 @@ import torch
 from ..composition import Composition
 from ..contract import REQUIRED, PartError
 from ..kinds import Stat
+from .equations import Fragment
 
 __all__ = ['MATRIX', 'memory_of']
 
@@ -16,7 +17,7 @@ MATRIX = torch.Size([1024, 1024])  # the shape of a parameter, where none is kno
 
 
 def memory_of(
-    composition: Composition,
+    composition: Composition | Fragment,
     values: Mapping[str, Any],
     params: Iterable[torch.Tensor]=()  # By default a matrix of 1024 × 1024
 ) -> dict[str, float]:                 # Without the stats whose `init` fails

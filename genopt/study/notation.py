@@ -8,7 +8,7 @@ import sympy as sp
 
 from sympy.core.function import AppliedUndef, FunctionClass
 
-from .expressions import MatProd, Mean
+from .expressions import IS_MATRIX, MatProd, Mean, symbol
 from .operations import OPS
 
 __all__ = ['ATOM', 'Text', 'Written', 'is_writable']
@@ -21,10 +21,11 @@ SUPER = dict(zip('0123456789tcα', '⁰¹²³⁴⁵⁶⁷⁸⁹ᵗᶜᵅ'))
 
 class Text:
     "One line of text: `η·m̂ / (√v̂ + ε)`."
-    dot, minus, infinity = '·', '−', '∞'
+    dot, minus, infinity, arrow = '·', '−', '∞', '←'
     words = {'<': '<', '>': '>', '<=': '≤', '>=': '≥', '==': '=', '!=': '≠', 'And': ' and ',
              'Or': ' or '}
-    fences = dict(brackets=('(', ')'), Truth=('[', ']'), Abs=('|', '|'), Norm=('‖', '‖'))
+    fences = dict(brackets=('(', ')'), Truth=('[', ']'), Finite=('[', ' is finite]'),
+                  Abs=('|', '|'), Norm=('‖', '‖'))
 
     def __init__(self,
         letters: Mapping[str, str],  # For the names of symbols
@@ -98,7 +99,9 @@ class Text:
         def place(f: Any) -> tuple[Any, ...]:
             first = min((order[s.name] for s in f.free_symbols if s.name in order), default=-1)
             return not f.is_Number, self.has_tensors(f), not f.is_Symbol, first, str(f)
-        return self.dot.join(self.inside(f, POW) for f in sorted(factors, key=place))
+        return self.joined([self.inside(f, POW) for f in sorted(factors, key=place)])
+
+    def joined(self, factors: list[str]) -> str: return self.dot.join(factors)
 
     def _Pow(self, x: Any) -> Written:
         base, exponent = x.base, x.exp
@@ -113,20 +116,29 @@ class Text:
 
     def _Norm(self, x: Any) -> Written:
         return self.fenced(self.text(x.args[0]), type(x).__name__), ATOM
-    _Abs = _Truth = _Norm
+    _Abs = _Truth = _Finite = _Norm
 
-    def _RowNorm(self, x: Any) -> Written:
-        return self.fenced(self.text(x.args[0]), 'Norm') + self.index('row'), ATOM
+    def _Total(self, x: Any) -> Written:
+        root = _root(x.args[0])
+        if root is None: return self._Function(x)
+        return self.power(self.fenced(self.text(root), 'Norm'), sp.Integer(2)), POW
 
     def _MatProd(self, x: Any) -> Written:
+        if x.args[0] == x.args[1]:
+            return self.power(self.inside(x.args[0], ATOM), sp.Integer(2)), POW
         least = {a: MUL if isinstance(a, MatProd) else POW for a in x.args}  # (AB)C is A(BC)
-        return self.dot.join(self.inside(a, least[a]) for a in x.args), MUL
+        return self.joined([self.inside(a, least[a]) for a in x.args]), MUL
 
     def _Mod(self, x: Any) -> Written:
         return self.word(' mod ').join(self.inside(a, POW) for a in x.args), MUL
 
     def _Transposed(self, x: Any) -> Written:
         return self.transposed(self.inside(x.args[0], ATOM)), POW
+
+    def _Iterate(self, x: Any) -> Written:
+        inside, body, start, turns = map(self.text, x.args)
+        said = self.word(f'{turns} times') if turns.isdigit() else turns + self.word(' times')
+        return self.fenced(f'{said} {inside} {self.arrow} {body}{self.word(" from ")}{start}'), ATOM
 
     def _Clip(self, x: Any) -> Written:
         value, low, high = map(self.text, x.args)
@@ -139,6 +151,9 @@ class Text:
     _Min = _Max
 
     def _Relational(self, x: Any) -> Written:
+        if x in (IS_MATRIX, sp.Not(IS_MATRIX)):
+            said = ' is a matrix' if x == IS_MATRIX else ' is a vector'
+            return self.text(symbol('param')) + self.word(said), ADD
         return f'{self.inside(x.lhs, ADD)} {self.words[x.rel_op]} {self.inside(x.rhs, ADD)}', ADD
 
     def _And(self, x: Any) -> Written:
@@ -171,7 +186,6 @@ class Text:
 
     def letter(self, letter: str) -> str: return letter
     def word(self, word: str) -> str: return word
-    def index(self, word: str) -> str: return f'_{word}'
     def function(self, name: str) -> str: return name
     def transposed(self, text: str) -> str: return f'{text}ᵀ'
     def scientific(self, digits: str, power: int) -> str: return f'{digits}e{power}'
@@ -181,9 +195,7 @@ class Text:
         return left + text + right
 
     def call(self, name: str, *args: str) -> Written:
-        name, _, index = name.partition(' ')
-        function = self.function(name) + (self.index(index) if index else '')
-        return function + self.fenced(', '.join(args)), ATOM
+        return self.function(name) + self.fenced(', '.join(args)), ATOM
 
     def root(self, x: Any, degree: int) -> Written:
         return {2: '√', 3: '∛'}[degree] + self.inside(x, ATOM), POW

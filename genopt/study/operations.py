@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy as sp
 
-from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nan_To_Num, Nearest,
+from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nearest,
                           Norm, RowMean, RowNorm, Smallest, Total, Transposed, Truth, Unsymbolic,
                           cases, condition, truth)
 
@@ -52,7 +52,7 @@ def _transposed(x: Any, *dims: Any) -> Any:
 
 
 def _whole(x: Any) -> Any:
-    if not isinstance(x, (Truth, sp.Integer)): raise Unsymbolic('it needs the value of a number')
+    if not (isinstance(x, Truth) or x.is_integer): raise Unsymbolic('it needs the value of a number')
     return x
 
 
@@ -80,8 +80,8 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     maximum=sp.Max, minimum=sp.Min, clamp=_clamp, clip=_clamp, relu=lambda x: sp.Max(x, 0),
     clamp_min=sp.Max, clamp_max=sp.Min,
     where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
-    isfinite=Finite, nan_to_num=lambda x, *args, **kw: Nan_To_Num(x), int=_whole,
-    to=_same, type=_same, float=_same, double=_same, clone=_same, detach=_same, contiguous=_same,
+    isfinite=Finite, int=_whole, nan_to_num=_same,  # letters are numbers
+    to=_same, bfloat16=_same, type=_same, float=_same, double=_same, clone=_same, detach=_same, contiguous=_same,
     item=_same, zeros_like=_full, full_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(

@@ -4,20 +4,26 @@
     >>> print(Markdown()([block]))
     | name | |
     |---|---|
-    | `lr` | $\\eta$ |
+    | `lr` | $`\\eta`$ |
+
+Text is as wide as the terminal, or 80 columns. Markdown is for a code host: in a formula between
+`` $` `` and `` `$ ``, or in a block of `math`, every backslash survives.
 """
 from __future__ import annotations
 
 import html
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from ..extras import missing
 
-__all__ = ['Report', 'Heading', 'Table', 'Entry', 'Formulas', 'Sentences', 'Code', 'Math', 'Note',
-           'Block', 'Cell', 'Text', 'Markdown', 'Html', 'aligned']
+__all__ = ['Report', 'Heading', 'Table', 'Entry', 'Procedure', 'Sentences', 'Code', 'Math', 'Note',
+           'Block', 'Cell', 'Text', 'Markdown', 'Notebook', 'Html', 'aligned']
 
 
 # -- cells ----------------------------------------------------------------------------------------
@@ -53,6 +59,7 @@ class Table:
     caption: str | None=None  # in a terminal, stands in place of the head
     flow: str=''              # in a terminal, this column follows an arrow in the one before it
     centred: Sequence[str]=()
+    spare: Sequence[str]=()   # in a narrow terminal, these columns go, the first one first
 
 
 @dataclass
@@ -62,7 +69,13 @@ class Entry:
     rows: Sequence[Sequence[Cell]]
 
 
-class Formulas(Entry): "A label, and formulas below each other: each row is one of them."
+@dataclass
+class Procedure:
+    """Lines below each other, each with how deep it stands.
+
+    A formula of several lines has cases. Other than in a formula, a line's text is in words.
+    """
+    lines: Sequence[tuple[int, Cell]]
 
 
 @dataclass
@@ -71,7 +84,7 @@ class Sentences:
     sentences: Sequence[str]
 
 
-Block: TypeAlias = Heading | Table | Entry | Sentences
+Block: TypeAlias = Heading | Table | Entry | Procedure | Sentences
 
 
 # -- forms -----------------------------------------------------------------------------------------
@@ -100,34 +113,67 @@ class Form:
 
 
 class Text(Form):
-    "For a terminal."
+    "For a terminal of some width."
     note = '   ({})'
 
+    def __init__(self, width: int=0):  # By default the terminal's, or 80
+        self.width = width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else 80)
+
     def math(self, formula: Math) -> str: return formula.text
-    def heading(self, b: Heading) -> str: return f'{b.title}: {b.idea}' if b.idea else b.title
-    def sentences(self, b: Sentences) -> str: return _columns([[s] for s in b.sentences])
-    def entry(self, b: Entry) -> str: return f'{b.label}\n{_columns(self.cells(b.rows))}'
-    formulas = entry
+    def sentences(self, b: Sentences) -> str: return self.columns([[s] for s in b.sentences])
+    def entry(self, b: Entry) -> str: return f'{b.label}\n{self.columns(self.cells(b.rows))}'
+    def heading(self, b: Heading) -> str:
+        said = f'{b.title}: {b.idea}' if b.idea else b.title
+        return textwrap.fill(said, self.width, break_long_words=False, break_on_hyphens=False)
+
+    def procedure(self, b: Procedure) -> str:
+        return '\n'.join(self.line(depth, self.cell(cell)) for depth, cell in b.lines)
+
+    def line(self, depth: int, text: str) -> str:
+        pad = '    ' * depth
+        return '\n'.join(pad + line for part in text.split('\n')
+                         for line in _wrapped(part, self.width - len(pad)))
 
     def table(self, b: Table) -> str:
-        rows = [row or [''] * len(b.head) for row in self.cells(b.rows)]
+        rows, head = [row or [''] * len(b.head) for row in self.cells(b.rows)], [*b.head]
         if b.flow:
-            at = b.head.index(b.flow)
+            at = head.index(b.flow)
             for row in rows:
                 into = row.pop(at)
                 if into: row[at - 1] += f' → {into}'
-        if b.caption is None: return _columns([b.head, *rows])
-        return f'{b.caption}\n{_columns(rows)}'.lstrip('\n')
+            if b.caption is not None: head.pop(at)
+        for name in b.spare:
+            if self.fits([[c.split('\n')[0] for c in row] for row in rows]): break
+            at = head.index(name)
+            for row in (head, *rows): row.pop(at)
+        if b.caption is None: return self.columns([head, *rows])
+        return f'{b.caption}\n{self.columns(rows)}'.lstrip('\n')
+
+    def fits(self, rows: Sequence[Sequence[str]]) -> bool:
+        "True if the rows need no wrapping."
+        if any('\n' in row[-1] for row in rows): return False
+        return all(_width(line) <= self.width for line in _columns(rows).split('\n'))
+
+    def columns(self, rows: Sequence[Sequence[str]]) -> str:
+        "In columns, of which the last one is wrapped if it must be."
+        if self.fits(rows): return _columns(rows)
+        left = 4 + sum(max(map(_width, c)) + 2 for c in [*zip(*rows)][:-1])
+        wrapped = list[Sequence[str]]()
+        for *row, last in rows:
+            room = max(self.width - left, 20)
+            first, *more = (line for part in last.split('\n') for line in _wrapped(part, room))
+            wrapped += [[*row, first], *([*[''] * len(row), line] for line in more)]
+        return _columns(wrapped)
 
 
 class Markdown(Form):
-    "With LaTeX between dollars."
-    code = '`{}`'
+    "With LaTeX, as GitHub and GitLab read it."
+    code, dollars, display = '`{}`', '$`{}`$', '```math\n{}\n```'
 
     def plain(self, text: str) -> str: return text.replace('|', '\\|')
-    def math(self, formula: Math) -> str: return f'${formula.latex}$'
+    def math(self, formula: Math) -> str: return self.dollars.format(formula.latex)
     def sentences(self, b: Sentences) -> str: return '\n'.join(f'* {s}' for s in b.sentences)
-    def formulas(self, b: Formulas) -> str: return f'{_capital(b.label)}:\n\n$$\n{aligned(b)}\n$$'
+    def procedure(self, b: Procedure) -> str: return self.display.format(aligned(b))
     def heading(self, b: Heading) -> str:
         title = '#' * b.level + f' {b.title}'
         return f'{title}\n\n{b.idea}' if b.idea else title
@@ -142,6 +188,11 @@ class Markdown(Form):
         return '\n'.join(f'|{line}|' for line in (heads, marks, *rows))
 
 
+class Notebook(Markdown):
+    "With LaTeX, as Jupyter reads it."
+    dollars, display = '${}$', '$$\n{}\n$$'
+
+
 class Html(Form):
     "A piece of a page, with MathML. Raises ImportError if latex2mathml is not installed."
     gap, code, note = '', '<code>{}</code>', ' <i>({})</i>'
@@ -150,6 +201,7 @@ class Html(Form):
              '.genopt.genopt td, .genopt.genopt th '
              '{text-align: left; padding: .3em .8em; white-space: nowrap} '
              '.genopt.genopt th {font-weight: normal; opacity: .6} '
+             '.genopt div {margin: .2em 0} '
              '.genopt math {font-size: 1.05em}</style>')
 
     def __call__(self, blocks: Iterable[Block]) -> str:
@@ -173,9 +225,10 @@ class Html(Form):
         rows = '; '.join(map(': '.join, self.cells(b.rows)))
         return _tag('p', f'{self.plain(_capital(b.label))}: {rows}.')
 
-    def formulas(self, b: Formulas) -> str:
-        label = self.plain(_capital(b.label))
-        return _tag('p', f'{label}:') + self.table(Table(b.rows, ()))
+    def procedure(self, b: Procedure) -> str:
+        lines = [f'<div style="padding-left: {1.5 * depth}em">{self.cell(cell)}</div>'
+                 for depth, cell in b.lines]
+        return '<div class="algorithm">' + ''.join(lines) + '</div>'
 
     def table(self, b: Table) -> str:
         head = ''.join(f'<th>{self.plain(h)}</th>' for h in b.head)
@@ -186,11 +239,13 @@ class Html(Form):
 class Report:
     "Anything made of blocks. `print` it, or leave it at the end of a notebook's cell."
     def blocks(self) -> Iterator[Block]: raise NotImplementedError
-    def text(self) -> str: return Text()(self.blocks())
+    def text(self, width: int=0) -> str:
+        "In lines of at most `width` columns; by default the terminal's, or 80."
+        return Text(width)(self.blocks())
     def markdown(self) -> str: return Markdown()(self.blocks())
     def html(self) -> str: return Html()(self.blocks())
     def __repr__(self) -> str: return self.text()
-    def _repr_markdown_(self) -> str: return self.markdown()
+    def _repr_markdown_(self) -> str: return Notebook()(self.blocks())
     def _repr_html_(self) -> str | None:
         try: return self.html()
         except ImportError: return None  # then the notebook shows the Markdown
@@ -198,11 +253,15 @@ class Report:
 
 # -- helpers of the forms -------------------------------------------------------------------------
 
-def aligned(formulas: Entry) -> str:
-    "In LaTeX, with the arrows and equals signs below each other (needs amsmath)."
-    lines: list[Any] = [row[0] for row in formulas.rows]
-    rows = [re.sub(r' (\\leftarrow|=) ', r' &\1 ', m.latex, count=1) for m in lines]
-    return '\\begin{aligned}\n' + ' \\\\\n'.join(f'  {row}' for row in rows) + '\n\\end{aligned}'
+def aligned(procedure: Procedure) -> str:
+    "In LaTeX, as the inside of a formula (needs amsmath)."
+    def latex(cell: Cell) -> str:
+        match cell:
+            case Math(): return cell.latex
+            case str(): return rf'\text{{{cell}}}' if cell else ''
+            case _: return ''.join(map(latex, cell))
+    rows = [r'\quad ' * depth + latex(cell) for depth, cell in procedure.lines]
+    return '\\begin{aligned}\n' + ' \\\\\n'.join(f'  & {r}' for r in rows) + '\n\\end{aligned}'
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -210,6 +269,14 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
     wide = [max(map(_width, column)) for column in zip(*rows)]
     padded = [[c + ' ' * (w - _width(c)) for c, w in zip(row, wide)] for row in rows]
     return '\n'.join(('    ' + '  '.join(row)).rstrip() for row in padded)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    "In lines, broken at spaces; one without spaces stays. Later lines stand deeper by 2."
+    if _width(text) <= width: return [text]
+    indent = text[:len(text) - len(text.lstrip(' '))] + '  '
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def _width(text: str) -> int:

@@ -5,7 +5,8 @@
 
 Where a function asks a question (`if count > 1`), it runs once for each answer, and the results are
 put together again as cases. Questions that only hyperparameters decide are answered by their
-values. A tensor stands for a matrix.
+values. Whether a tensor is a matrix or a vector is such a question. A loop of as many turns as a
+hyperparameter says is one `Iterate` (see `loops.py`).
 """
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ import sympy as sp
 import torch
 
 from ..part import Part
-from .expressions import (TOO_ODD, Unsymbolic, cases, condition, is_condition, number, put, settled,
-                          symbol, truth)
+from .expressions import (IS_MATRIX, TOO_ODD, Unsymbolic, cases, condition, is_condition, number,
+                          put, settled, symbol, truth)
+from .loops import Loop
 from .operations import CONDITIONS, LOGIC, OPS, REDUCE, SIZES
 
 __all__ = ['Sym', 'trace', 'begin']
@@ -35,20 +37,21 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     name = name.removeprefix('linalg_')
     op = (OPS | LOGIC | REDUCE).get(name)
     if op is None: raise Unsymbolic(f'`{name}` is not an operation that equations know')
+    loop = _path.get().loop
     def plain(x: Any) -> Any:
         if isinstance(x, torch.Tensor):
             if x.dim(): raise Unsymbolic('it reads a tensor that is not one of its arguments')
             x = x.item()
-        if isinstance(x, Sym): x = x.expr
+        if isinstance(x, Sym): x = loop.named(x.expr)
         elif isinstance(x, float): x = number(x)
         if name in LOGIC: return condition(sp.sympify(x))
         return x if name == 'where' else truth(x)
     kwargs.pop('out', None)
     if name in REDUCE:  # a plain int is a dimension there
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
-        return Sym(op(*args, **kwargs))
+        return Sym(loop.note(op(*args, **kwargs)))
     found = op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
-    return Sym(settled(sp.sympify(found)))
+    return Sym(loop.note(settled(sp.sympify(found))))
 
 
 class Sym:
@@ -66,9 +69,13 @@ class Sym:
         if name.endswith('_'): raise Unsymbolic(f'it writes into a tensor (`{name}`)')
         return partial(call, name, self)
 
-    dtype, ndim = torch.float64, 2
+    dtype = torch.float64
     T = mT = H = mH = property(lambda self: call('t', self))
-    def dim(self) -> int: return 2
+    def dim(self) -> int: return 2 if _path.get().decide(IS_MATRIX) else 1
+    @property
+    def ndim(self) -> int: return self.dim()
+    @property
+    def device(self) -> Any: raise Unsymbolic('it asks where a tensor is')
     @property
     def shape(self) -> tuple[Sym, ...]: return Sym(SIZES[0]), Sym(SIZES[1])
     def numel(self) -> Sym: return Sym(SIZES[0] * SIZES[1])
@@ -93,11 +100,12 @@ class _Path:
     "The answers on one way through a function."
     def __init__(self, answers: list[bool], values: Mapping[sp.Symbol, Any]):
         self.answers, self.values, self.asked = answers, values, list[Any]()
+        self.loop = Loop()
 
     def decide(self, expr: Any) -> bool:
         "The answer to a question: by values, by earlier answers, or one to be tried."
         zeros = {k: 0 for k, v in self.values.items() if v == 0}
-        asked = condition(expr)
+        asked = condition(self.loop.written_out(expr))
         asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
         asked = self.in_view(condition(asked))
         if asked in (sp.true, sp.false): return bool(asked)
@@ -127,7 +135,8 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
         if not isinstance(out, (Sym, Real)):
             got = 'nothing' if out is None else f'a {type(out).__name__}'
             raise Unsymbolic(f'it returned {got}')
-        out = path.in_view(out.expr if isinstance(out, Sym) else number(out))
+        out = path.loop.folded(out.expr if isinstance(out, Sym) else number(out))
+        out = path.in_view(out)
         answers = zip(path.asked, path.answers)
         found.append((out, sp.And(*(c if yes else sp.Not(c) for c, yes in answers))))
         if len(found) > 16: raise Unsymbolic('it has too many cases')
@@ -174,8 +183,15 @@ def _lifted(fn: Any, name: str) -> Any:
     return lifted
 
 
+def _turns(*args: Any) -> Any:
+    "A range, or the turns of a loop whose number is a symbol."
+    if not isinstance(args[-1], Sym): return range(*args)
+    if len(args) > 1: raise Unsymbolic('its loop does not begin at 0')
+    return _path.get().loop.run(args[0].expr)
+
+
 BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
-BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'))
+BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'), range=_turns)
 MATH = SimpleNamespace(**{name: _lifted(fn, name) for name, fn in vars(math).items()})
 
 

@@ -1,0 +1,87 @@
+"Expressions of equations in NumPy, and an interpreter of an algorithm's statements."
+import genopt
+import numpy as np
+import sympy as sp
+import torch
+from sympy.printing.numpy import NumPyPrinter
+
+NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
+             Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
+             ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
+             Smallest=np.min, MatProd=np.matmul, Clip=np.clip,
+             Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
+             Truth=lambda x: np.where(x, 1., 0.))  # what equations have that sympy lacks
+
+
+class Printer(NumPyPrinter):
+    "Where conditions on numbers and on tensors stand together, which sympy's own cannot."
+    def __init__(self, modules):
+        super().__init__(dict(fully_qualified_modules=False, inline=True,
+                              allow_unknown_functions=True,
+                              user_functions={k: k for k in modules}))
+
+    def _print_And(self, expr): return f"({' & '.join(map(self._print, expr.args))})"
+    def _print_Or(self, expr): return f"({' | '.join(map(self._print, expr.args))})"
+
+
+def as_it_is(part):
+    "A part without an equation, called on arrays."
+    def run(*args):
+        *tensors, = (torch.as_tensor(a) if isinstance(a, np.ndarray) else a
+                     for a in args[:len(part.reads)])
+        return part.fn(*tensors,
+                       **dict(zip([k for k, _ in part.keywords], args[len(part.reads):]))).numpy()
+    return run
+
+
+def function(expr):
+    "The names that an expression reads, and it as a function of arrays."
+    opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
+    modules = NUMPY | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
+    symbols = sorted(expr.free_symbols, key=str)
+    return [s.name for s in symbols], sp.lambdify(symbols, expr, [modules, 'numpy'],
+                                                  Printer(modules))
+
+
+class Interpreter:
+    "Runs an algorithm, statement by statement, and knows nothing else of an optimizer."
+    def __init__(self, algorithm, values, param):
+        self.algorithm, self.functions = algorithm, {}
+        shape = param.shape if param.ndim > 1 else (*param.shape, 1)
+        self.env = {**values, 'param': param, 'place': 0, 'dim': param.ndim,
+                    'rows': shape[0], 'columns': shape[1]}
+        self.steps = 0
+        self.run(algorithm.begin)
+
+    def step(self, grad):
+        self.steps += 1
+        if self.algorithm.counts: self.env['count'] = self.steps
+        self.env['raw_grad'] = grad
+        self.run(self.algorithm.step)
+        return self.env['param']
+
+    def value(self, expr):
+        if expr not in self.functions: self.functions[expr] = function(expr)
+        names, f = self.functions[expr]
+        with np.errstate(all='ignore'): return f(*[self.env[n] for n in names])
+
+    def run(self, statements):
+        "Statements of one depth, with those that stand deeper below them."
+        statements, done = [*statements], False
+        while statements:
+            s, *statements = statements
+            deeper = []
+            while statements and statements[0].depth > s.depth: deeper.append(statements.pop(0))
+            if s.kind == 'if': done = False
+            match s.kind:
+                case 'grad': self.env[s.name] = self.env['raw_grad']
+                case 'if' | 'elif' if not done and self.value(s.expr): done = True
+                case 'else' if not done: done = True
+                case 'repeat':
+                    for _ in range(int(self.value(s.expr))): self.run(deeper)
+                    continue
+                case 'set' | 'let' | 'sum':
+                    self.env[s.name] = self.value(s.expr)
+                    continue
+                case _: continue
+            self.run(deeper)
