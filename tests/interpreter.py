@@ -21,7 +21,17 @@ class Printer(NumPyPrinter):
                               user_functions={k: k for k in modules}))
 
     def _print_And(self, expr): return f"({' & '.join(map(self._print, expr.args))})"
+    def _print_Iterate(self, expr):
+        x, body, start, turns = expr.args
+        inside = self._print(body.xreplace({x: sp.Symbol('x_')}))
+        return f'iterate(lambda x_: {inside}, {self._print(start)}, {self._print(turns)})'
+
     def _print_Or(self, expr): return f"({' | '.join(map(self._print, expr.args))})"
+
+
+def iterate(turn, x, turns):
+    for _ in range(int(turns)): x = turn(x)
+    return x
 
 
 def as_it_is(part):
@@ -37,7 +47,7 @@ def as_it_is(part):
 def function(expr):
     "The names that an expression reads, and it as a function of arrays."
     opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
-    modules = NUMPY | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
+    modules = NUMPY | dict(iterate=iterate) | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
     symbols = sorted(expr.free_symbols, key=str)
     return [s.name for s in symbols], sp.lambdify(symbols, expr, [modules, 'numpy'],
                                                   Printer(modules))

@@ -99,7 +99,9 @@ class Branches:
         if loops := expr.atoms(Iterate): return self._unrolled(line._replace(expr=expr), loops, given)
         choice = self._choice(expr)
         if choice is None: return [line._replace(expr=_over_cases(expr))]
-        found, value, pieces = list[tuple[Any, list[Node]]](), choice, self._pieces(choice)
+        found, pieces = list[tuple[Any, list[Node]]](), self._pieces(choice)
+        if any(put(expr, {choice: v}).has(sp.zoo, sp.nan) for v, _ in pieces):  # as in g/[t = 1]
+            return [line._replace(expr=put(expr, {symbol(k): self.numbers[k] for k in self.put_in}))]
         for value, c in pieces:
             here = {**given, **(_facts(c, True) if c != sp.true else {})}
             found.append((None if c == sp.true else c, self._case(line, expr, choice, value, here)))
@@ -119,9 +121,10 @@ class Branches:
         return [Assign('let', choice.name, value), *_renamed(rest, {name: choice})]
 
     def _choice(self, expr: Any) -> Any:
-        "What in an expression has cases for the whole tensor: the outermost one, or None."
+        "What in an expression has cases for the whole tensor: a number, or the outermost; or None."
+        numbers = sorted((s for s in expr.free_symbols if s.name in self.put_in), key=str)
+        if numbers: return numbers[0]
         for x in sp.preorder_traversal(expr):
-            if x.is_Symbol and x.name in self.put_in: return x
             conditions = [c for _, c in x.args] if isinstance(x, sp.Piecewise) else \
                 x.args if isinstance(x, Truth) else []
             if conditions and not any(map(self._is_of_each, conditions)): return x

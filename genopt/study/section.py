@@ -115,7 +115,7 @@ class Section:
         for place, part in enumerate(self.composition.ordered):
             lines = [line for line in self.equations.parts if line.place == place]
             if not lines: continue
-            said = [*self.lines_of(lines)]
+            said = [*self.lines_of(lines)] or [self.equation(lines[-1])]  # g ← g
             own = f'prev_{part.out}'
             reads = ', '.join(part.out if n == own else n for n in part.reads)
             named = part.label, part.kind, reads, '' if isinstance(part, Gate) else part.out
