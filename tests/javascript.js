@@ -4,15 +4,17 @@ const [, , cases, ...scripts] = process.argv;
 for (const path of scripts) vm.runInThisContext(fs.readFileSync(path, 'utf8'), path);
 const {Matrix, compose, place, begin, step, surfaces} = globalThis.genopt;
 
-function walk({parts, hypers, surface, start, shape: [rows, columns], steps, normals}) {
+function walk({parts, hypers, surface, start, shape, steps, normals}) {
   const rule = compose(parts);
   if (rule.error) return rule;
-  let param = new Matrix(rows, columns, Float64Array.from(start)), path = [];
+  const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]], path = [];
+  const array = values => new Matrix(rows, columns, Float64Array.from(values), shape.length);
+  let param = array(start);
   let state = begin(rule, param, hypers);
   for (let t = 0; t < steps; t++) {
-    const slope = new Matrix(rows, columns, Float64Array.from(surfaces[surface].slope(...param.data)));
+    const slope = array(surfaces[surface].slope(...param.data));
     ({param, state} = step(rule, param, slope, state, hypers, {normals: normals && normals[t]}));
-    path.push([...param.data]);
+    path.push([...param.data].map(String));
   }
   return {path};
 }

@@ -60,7 +60,7 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
                     reads=p.reads, links=[q.label for q in p.links.values()], place=p.place,
                     hypers={k: None if v is REQUIRED else v for k, v in p.hypers.items()},
                     idea=idea(p.fn), math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p)),
-                    text='; '.join(m.text for m in lines(p))).items()
+                    text='; '.join(m.text.strip() for m in lines(p))).items()
     if p.switch: yield 'switch', p.switch
     if p.is_number: yield 'isNumber', True
     if p.whole: yield 'whole', True

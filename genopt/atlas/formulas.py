@@ -1,6 +1,6 @@
-"""Formulas on pages: MathML, which browsers show without a script, and the line of one part.
+"""Formulas on pages: MathML, which browsers show without a script, and the lines of one part.
 
-    >>> line(average_grad).text
+    >>> lines(average_grad)[0].text
     'm ← β₁·m + (1 − β₁)·g'
 """
 from __future__ import annotations
@@ -8,20 +8,17 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 from ..contract import REQUIRED
 from ..extras import missing
-from ..part import Part, with_links
-from ..study.equations import Equations
-from ..study.explain import Section
+from ..part import Part
+from ..study.equations import Fragment
 from ..study.identities import Identity
-from ..study.latex import Latex
-from ..study.notation import Text
-from ..study.report import Code, Math
+from ..study.report import Code, Html, Math
+from ..study.section import Section
 
-__all__ = ['lines', 'mathml', 'phrase']
+__all__ = ['Page', 'lines', 'mathml', 'phrase']
 
 LETTER = re.compile('<mi mathvariant="normal">([a-z]|&#x0005F;)</mi>')  # of a word
 
@@ -40,20 +37,16 @@ def mathml(latex: str, block: bool=False) -> str:
 
 
 def lines(part: Part) -> list[Math]:
-    """A part's equation in its own letters, after those of the hats in it.
+    "A part's equations in its own letters, as its default values have them."
+    fragment = Fragment([part])
+    decided = {k: v for k, v in fragment.hypers.items() if v is not REQUIRED and v}
+    rows = Section('', fragment, fragment.hypers, decided=decided).rows()
+    return [Math(r.text, r.latex) for r in rows]
 
-    A function of what it reads, if it has no equation.
-    """
-    stats = {n.removeprefix('prev_') for n in (*part.reads, part.out)} - {'count'}
-    alone: Any = SimpleNamespace(parts=[part], ordered=[*with_links([part])], stats=stats,
-                                 tensor_stats=[] if part.is_number else [*stats])
-    section = Section.__new__(Section)
-    values = {k: v for k, v in part.hypers.items() if v is not REQUIRED and v}  # they answer questions
-    section.equations = Equations(alone, values)
-    section.text = Text(section.equations.letters, section.equations.tensors)
-    section.latex = Latex(section.equations.letters, section.equations.tensors)
-    found = [q for q in section.equations.parts if q.part == part]
-    return [section.equation(q) for q in found or section.equations.traced[-1:]]
+
+class Page(Html):
+    "A report's blocks on a page of the atlas."
+    def math(self, formula: Math) -> str: return mathml(formula.latex)
 
 
 def phrase(identity: Identity) -> str:

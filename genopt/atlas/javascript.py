@@ -9,27 +9,26 @@ such as `mean` come before it. Both are in `static/runtime.js`.
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import sympy as sp
 from sympy.printing.jscode import JavascriptCodePrinter
 
-from ..kinds import Stat, Total
+from ..contract import RESERVED
+from ..kinds import Stat, Total, scalar
 from ..part import Part
-from ..study.expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nearest, Norm,
-                                 RowMean, RowNorm, Smallest, Total as Sum, Transposed, Truth,
-                                 Unsymbolic, put, symbol)
-from ..study.operations import SIZES
+from ..study.expressions import (ColumnMean, Iterate, Largest, MatProd, Mean, Norm, RowMean, RowNorm,
+                                 Smallest, Total as Sum, Transposed, put, symbol)
 from ..study.surfaces import Surface
-from ..study.symbols import Sym, begin, trace
+from ..study.symbols import begin, trace
 
 __all__ = ['Printed', 'REDUCTIONS', 'arguments', 'function', 'scale', 'surface']
 
 REDUCTIONS = {Mean: 'mean', RowMean: 'rowMean', ColumnMean: 'columnMean', Largest: 'largest',
               Smallest: 'smallest', Norm: 'norm', RowNorm: 'rowNorm', Sum: 'sum',
               MatProd: 'product', Transposed: 'transposed'}
+SHAPE = {'dim', 'rows', 'columns'}
 
 
 class Printed(NamedTuple):
@@ -42,9 +41,11 @@ def function(part: Part) -> Printed:
     "A part in JavaScript. Raises Unsymbolic if it has no equation."
     args = arguments(part)
     found = put(trace(part), {symbol(now): symbol(own) for own, now in args.items()})
-    run = _function([*args], found, part.is_number and not isinstance(part, Total))
+    numbers = {*args} if part.is_number and not isinstance(part, Total) else {
+        own for own, now in args.items() if now in part.hypers}
+    run = _function([*args], found, numbers)
     if not isinstance(part, Stat): return Printed(run, '')
-    return Printed(run, _function(['param', *part.init_hypers], begin(part), part.is_number))
+    return Printed(run, _function(['param', *part.init_hypers], begin(part), part.init_hypers))
 
 
 def arguments(part: Part) -> dict[str, str]:
@@ -55,9 +56,8 @@ def arguments(part: Part) -> dict[str, str]:
 
 def surface(s: Surface) -> tuple[str, str]:
     "A surface's height and its slope, as functions of x and y."
-    x, y = symbol('x'), symbol('y')
-    height = s.function(Sym(x), Sym(y)).expr
-    slope = ', '.join(_Script().doprint(sp.diff(height, z)) for z in (x, y))
+    height = trace(scalar(s.function))
+    slope = ', '.join(_Script().doprint(sp.diff(height, symbol(z))) for z in 'xy')
     return f'(x, y) => {_Script().doprint(height)}', f'(x, y) => [{slope}]'
 
 
@@ -69,36 +69,75 @@ def scale(expr: Any) -> str:
 
 # -- statements ------------------------------------------------------------------------------------
 
-def _function(args: list[str], expr: Any, is_number: bool) -> str:
-    "An arrow function with this result."
-    reductions = dict[Any, tuple[str, str]]()
-    result = _value(_hoisted(expr, reductions), is_number)
+def _function(args: list[str], expr: Any, numbers: Iterable[str]) -> str:
+    """An arrow function with this result. `numbers` are the arguments that are no arrays.
+
+    What numbers, or the shape of an array, decide is a question for an `if`.
+    """
+    sizes = sorted({s.name for s in expr.free_symbols} & SHAPE)
+    of = next((a for a in args if a in RESERVED), '')
+    lines = [f'const {{{", ".join(sizes)}}} = {of};'] if sizes else []
+    lines += [*_returns(expr, {*numbers, *sizes})]
     head = f'({", ".join(args)}) => '
-    sizes = sorted({str(s) for s in expr.free_symbols} & {*map(str, SIZES)})
-    lines = [f'const {name} = {text};' for name, text in reductions.values()]
-    if sizes: lines.insert(0, f'const {{{", ".join(sizes)}}} = {args[0]};')
-    if not lines: return head + result
-    return head + '{ ' + ' '.join([*lines, f'return {result};']) + ' }'
+    if len(lines) == 1: return head + lines[0].removeprefix('return ').removesuffix(';')
+    return head + '{ ' + ' '.join(lines) + ' }'
 
 
-def _hoisted(expr: Any, reductions: dict[Any, tuple[str, str]]) -> Any:
-    "`expr` with a name for each reduction in it, whose statements are added, inner ones first."
-    if not expr.args: return expr
-    expr = expr.func(*(_hoisted(a, reductions) for a in expr.args))
-    if type(expr) not in REDUCTIONS: return expr
-    if expr not in reductions:
-        call = REDUCTIONS[type(expr)]
-        reductions[expr] = (f'{call}{len(reductions) + 1}',
-                            f'{call}({", ".join(_value(a, False) for a in expr.args)})')
-    return symbol(reductions[expr][0])
+def _returns(expr: Any, numbers: set[str]) -> Iterator[str]:
+    "Statements that return it."
+    pieces = expr.args if isinstance(expr, sp.Piecewise) else ()
+    asked = {s.name for _, c in pieces for s in c.free_symbols}
+    if pieces and asked <= numbers:
+        for value, c in pieces:
+            inside = ' '.join(_returns(value, numbers))
+            yield inside if c == sp.true else f'if ({_Script().doprint(c)}) {{ {inside} }}'
+        return
+    block = _Block(numbers)
+    value = block.value(block.hoisted(expr))
+    yield from (*block.lines, f'return {value};')
 
 
-def _value(expr: Any, is_number: bool) -> str:
-    "An expression of numbers, or one for each element of arrays."
-    text = _Script().doprint(expr)
-    names = sorted(s.name for s in expr.free_symbols)
-    if is_number or not names or expr.is_Symbol: return text
-    return f'each(({", ".join(names)}) => {text}, {", ".join(names)})'
+class _Block:
+    "Statements that make what an expression needs: each reduction, and each loop, has a name."
+    def __init__(self, numbers: set[str], taken: int=0):
+        self.numbers, self.taken = numbers, taken
+        self.names, self.lines = dict[Any, Any](), list[str]()
+
+    def name(self, expr: Any, word: str) -> str:
+        "A new name for an expression."
+        self.taken += 1
+        self.names[expr] = symbol(f'{word}{self.taken}')
+        return f'{word}{self.taken}'
+
+    def hoisted(self, expr: Any) -> Any:
+        "`expr` with names in place of reductions and loops, inner ones first."
+        if isinstance(expr, Iterate): return self.loop(expr)
+        if not expr.args: return expr
+        expr = expr.func(*map(self.hoisted, expr.args))
+        if type(expr) not in REDUCTIONS: return expr
+        if expr not in self.names:
+            word, args = REDUCTIONS[type(expr)], ', '.join(map(self.value, expr.args))
+            self.lines.append(f'const {self.name(expr, word)} = {word}({args});')
+        return self.names[expr]
+
+    def loop(self, expr: Any) -> Any:
+        x, body, start, turns = expr.args
+        first = self.value(self.hoisted(start))
+        name = self.name(expr, 'x')
+        inner = _Block(self.numbers, self.taken)
+        after = inner.value(inner.hoisted(put(body, {x: symbol(name)})))
+        self.taken = inner.taken
+        again = ' '.join([*inner.lines, f'{name} = {after};'])
+        self.lines.append(f'let {name} = {first}; '
+                          f'for (let i = 0; i < {_Script().doprint(turns)}; i++) {{ {again} }}')
+        return self.names[expr]
+
+    def value(self, expr: Any) -> str:
+        "An expression of numbers, or one for each element of arrays."
+        text = _Script().doprint(expr)
+        names = sorted(s.name for s in expr.free_symbols)
+        if expr.is_Symbol or {*names} <= self.numbers: return text
+        return f'each(({", ".join(names)}) => {text}, {", ".join(names)})'
 
 
 # -- expressions -----------------------------------------------------------------------------------

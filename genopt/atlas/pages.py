@@ -15,12 +15,12 @@ from ..letters import idea
 from ..part import Part, with_links
 from ..recipe import Recipe
 from ..study.compare import relatives
-from ..study.explain import CITED
 from ..study.identities import identities
 from ..study.members import meaning, written
+from ..study.section import CITED
 from ..study.report import Math
 from ..letters import latex as latex_letter
-from .formulas import lines, mathml, phrase
+from .formulas import Page, lines, mathml, phrase
 
 __all__ = ['PartPage', 'RecipePage', 'cited', 'linked']
 
@@ -56,9 +56,12 @@ class RecipePage:
     @property
     def plain_idea(self) -> str: return re.sub(r'\s*\([^()]*\)', '', self.recipe.idea)
     @property
-    def together(self) -> list[Markup]: return [Markup(mathml(m.latex)) for m in self.section.together()]
+    def algorithm(self) -> Markup: return Markup(Page().procedure(self.section.procedure()))
     @property
-    def latex(self) -> str: return self.explanation.latex()
+    def legend(self) -> list[tuple[Markup, Markup]]:
+        "The letters, with what they are."
+        write = Page().cell
+        return [(Markup(write(a)), Markup(write(b))) for a, b in self.section.legend()]
     @property
     def memory(self) -> str: return self.section.remembers()
     @property
@@ -126,7 +129,7 @@ class PartPage:
     @property
     def lines(self) -> list[Markup]: return [Markup(mathml(m.latex)) for m in lines(self.part)]
     @property
-    def text(self) -> str: return '; '.join(m.text for m in lines(self.part))
+    def text(self) -> str: return '; '.join(m.text.strip() for m in lines(self.part))
     @property
     def source(self) -> str: return inspect.getsource(self.part.fn)
     @property

@@ -1,24 +1,12 @@
-// The parts that have no equation.
+// The part that has no equation, as it draws random numbers.
 (function (genopt) {
   'use strict';
-  const {Matrix, each, parts, tools: {norm, product, transposed}} = genopt;
-
-  // In float64, where the part itself runs in bfloat16.
-  parts.orthogonalize = {run(grad, ns_a, ns_b, ns_c, ns_steps, eps) {
-    const tall = grad.rows > grad.columns, size = Math.max(norm(grad), eps);
-    let x = each(g => g / size, tall ? transposed(grad) : grad);
-    for (let i = 0; i < ns_steps; i++) {
-      const gram = product(x, transposed(x));
-      const square = each((a, aa) => ns_b * a + ns_c * aa, gram, product(gram, gram));
-      x = each((x, y) => ns_a * x + y, x, product(square, x));
-    }
-    return tall ? transposed(x) : x;
-  }};
+  const {Matrix, each, parts} = genopt;
 
   // Its draws are `env.normals`, or else come from the seed, the step and the element's place.
   parts.add_noise = {run(grad, place, count, size, seed, env) {
     const draws = env.normals || Float64Array.from(grad.data, (_, i) => genopt.normal(seed, count, i));
-    return each((g, n) => g + size * n, grad, new Matrix(grad.rows, grad.columns, draws));
+    return each((g, n) => g + size * n, grad, new Matrix(grad.rows, grad.columns, draws, grad.dim));
   }};
 
   // A number from the normal distribution, the same for the same whole numbers.

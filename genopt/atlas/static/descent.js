@@ -1,7 +1,7 @@
 // Descents: rules with values walk down surfaces. And the scales of sliders.
 (function (genopt) {
   'use strict';
-  const {facts, surfaces, begin, step, compose, row, normal} = genopt;
+  const {facts, surfaces, begin, step, compose, vector, Matrix, normal} = genopt;
   const RATES = [-4, -3, -2, -1, 0].flatMap(e => [1, 2, 5].map(m => Number(`${m}e${e}`)));  // as paths.LRS
   const FAR = 1e6, rules = new Map();
 
@@ -52,12 +52,14 @@
     const {surface, start, steps, seed = 0} = place, {height, slope} = surfaces[surface];
     const {noise} = facts.surfaces[surface], composition = rule(parts);
     const far = FAR * Math.max(1, ...start.map(Math.abs));
-    let param = row(start), state = begin(composition, param, hypers);
+    const array = composition.parts.some(p => p.needs === 'matrix') ?
+      values => new Matrix(1, 2, Float64Array.from(values)) : vector;
+    let param = array(start), state = begin(composition, param, hypers);
     const points = [start], losses = [height(...start)];
     for (let t = 0; t < steps; t++) {
       const slopes = slope(...param.data);
       if (noise) slopes.forEach((g, i) => { slopes[i] = g + noise * normal(seed, t, i); });
-      ({param, state} = step(composition, param, row(slopes), state, hypers));
+      ({param, state} = step(composition, param, array(slopes), state, hypers));
       const [x, y] = param.data, loss = height(x, y);
       if (!(Math.abs(x) < far && Math.abs(y) < far && Number.isFinite(loss)))
         return {points, losses, diverged: true};

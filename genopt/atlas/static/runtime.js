@@ -1,21 +1,25 @@
 // The plain engine, for pages: arrays of rows and columns, and the walk down an ordered list of parts.
-// `parts.js` has the parts, printed from Python. A number stands for an array of equal elements.
+// `parts.js` has the parts, printed from Python. A vector is a row of one dimension, and a number stands for
+// an array of equal elements.
 globalThis.genopt = globalThis.genopt || {};
 (function (genopt) {
   'use strict';
 
   class Matrix {
-    constructor(rows, columns, data) { Object.assign(this, {rows, columns, data}); }
+    constructor(rows, columns, data, dim = 2) { Object.assign(this, {rows, columns, data, dim}); }
   }
 
   const isMatrix = x => x instanceof Matrix;
-  const row = values => new Matrix(1, values.length, Float64Array.from(values));
+  const vector = values => new Matrix(1, values.length, Float64Array.from(values), 1);
 
   // One element after another, where a row, a column or a number is repeated as in NumPy.
   function each(f, ...args) {
-    let rows = 0, columns = 0;
+    let rows = 0, columns = 0, dim = 1;
     for (const a of args) {
-      if (isMatrix(a)) { rows = Math.max(rows, a.rows); columns = Math.max(columns, a.columns); }
+      if (!isMatrix(a)) continue;
+      rows = Math.max(rows, a.rows);
+      columns = Math.max(columns, a.columns);
+      dim = Math.max(dim, a.dim);
     }
     if (!rows) return f(...args);
     const out = new Float64Array(rows * columns), at = new Array(args.length);
@@ -28,7 +32,7 @@ globalThis.genopt = globalThis.genopt || {};
         out[i * columns + j] = f(...at);
       }
     }
-    return new Matrix(rows, columns, out);
+    return new Matrix(rows, columns, out, dim);
   }
 
   // -- reductions ---------------------------------------------------------------------------------
@@ -42,7 +46,7 @@ globalThis.genopt = globalThis.genopt || {};
 
   function byRow(f) {
     return x => isMatrix(x) ? new Matrix(x.rows, 1, Float64Array.from({length: x.rows}, (_, i) =>
-      f(row(x.data.subarray(i * x.columns, (i + 1) * x.columns))))) : f(x);
+      f(vector(x.data.subarray(i * x.columns, (i + 1) * x.columns))))) : f(x);
   }
 
   function transposed(x) {
@@ -110,7 +114,7 @@ globalThis.genopt = globalThis.genopt || {};
   }
 
   Object.assign(genopt, {
-    Matrix, row, each, begin, step, parts: {}, surfaces: {}, scales: {},
+    Matrix, vector, each, begin, step, parts: {}, surfaces: {}, scales: {},
     tools: {each, sum, mean, largest, smallest, norm, rowMean, rowNorm, columnMean, product, transposed,
             nearest},
   });
