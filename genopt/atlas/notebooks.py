@@ -8,11 +8,12 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ['written']
+__all__ = ['compressed', 'written']
 
 COLORS = 128  # of a picture
 
@@ -28,7 +29,7 @@ def written(notebook: Path, folder: Path) -> Path:
 
 def _cell(cell: dict[str, Any], name: Path) -> Iterator[str]:
     source = ''.join(cell['source'])
-    if cell['cell_type'] == 'markdown': yield source
+    if cell['cell_type'] == 'markdown': yield re.sub(r'\]\(#([^)]+)\)', _anchor, source)
     elif source:
         yield _fence(source, 'python')
         for i, output in enumerate(cell['outputs']):
@@ -40,12 +41,18 @@ def _output(output: dict[str, Any], picture: Path, source: str) -> Iterator[str]
     data = {k: ''.join(v) for k, v in output.get('data', {}).items()}
     if 'text' in output: yield _fence(''.join(output['text']), 'text')
     elif 'image/png' in data:
-        picture.write_bytes(_compressed(base64.b64decode(data['image/png'])))
+        picture.write_bytes(compressed(base64.b64decode(data['image/png'])))
         made_by = source.strip().splitlines()[-1].strip().replace('"', "'")
         yield f'![Picture made by {_plain(made_by)}]({picture.name})'
     elif 'text/markdown' in data: yield data['text/markdown']
     elif 'text/html' in data: yield _fence(data['text/html'], '{raw} html')
     elif 'text/plain' in data: yield _fence(data['text/plain'], 'text')
+
+
+def _anchor(m: re.Match[str]) -> str:
+    "A link to a heading, which Jupyter names in its own way."
+    name = re.sub(r'[^\w-]', '', m[1].lower())
+    return f'](#{name})'
 
 
 def _fence(text: str, language: str) -> str: return f'``````{language}\n{text.rstrip()}\n``````'
@@ -56,7 +63,7 @@ def _plain(text: str) -> str:
     return ''.join(f'\\{c}' if c in r'\`*_{}[]<>()#+-!$|' else c for c in html.escape(text, False))
 
 
-def _compressed(png: bytes) -> bytes:
+def compressed(png: bytes) -> bytes:
     "The picture with few colours, if that makes it smaller."
     from PIL import Image
     image = Image.open(io.BytesIO(png)).convert('RGB').quantize(COLORS, dither=Image.Dither.NONE)

@@ -69,11 +69,13 @@ class RecipePage:
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
-        "Each part, with its line."
+        "Each part, with its lines."
+        found: list[dict[str, Any]] = []
         for row in self.section.rows():
-            yield dict(label=row.part, file=row.part.partition('[')[0], kind=row.kind, makes=row.makes,
-                       reads=[*filter(None, row.reads.split(', '))], note=row.note,
-                       math=Markup(mathml(row.latex)))
+            if row.part: found.append(dict(label=row.part, kind=row.kind, math=[]))
+            found[-1]['math'].append(Markup(mathml(row.latex)))
+            found[-1]['note'] = row.note
+        yield from found
 
     @property
     def hypers(self) -> Iterator[dict[str, Any]]:

@@ -22,8 +22,10 @@ from .. import kinds, zoo
 from . import data, family, notebooks, reference
 from .pages import file_of, part_pages, recipe_pages
 
-__all__ = ['Broken', 'build', 'steps']
+__all__ = ['MARK', 'STEPS', 'Broken', 'build']
 
+MARK = '.atlas'  # a file in a folder that may be written anew
+STEPS = 6
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]  # of the repository; an installed package has no documentation beside it
 PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground atlas'
@@ -38,7 +40,7 @@ CONF = dict(
     project='genopt', author='', copyright='', html_title='genopt', html_theme='furo', language='en',
     extensions=['myst_parser', 'genopt.atlas.extension'], html_math_renderer='mathml',
     myst_enable_extensions=['dollarmath'], myst_heading_anchors=4, html_static_path=['_static'],
-    html_css_files=['atlas.css'], html_copy_source=False, html_show_sourcelink=False,
+    html_css_files=['atlas.css'], templates_path=[str(HERE/'theme')], html_copy_source=False, html_show_sourcelink=False,
     html_show_copyright=False, html_use_index=False, html_permalinks_icon='#',
     pygments_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
     suppress_warnings=['myst.header', 'misc.highlighting_failure', 'myst.xref_missing'],
@@ -49,7 +51,7 @@ class Broken(Exception): "The site cannot be made as it should. The message give
 
 
 def build(out: Path) -> Iterator[str]:
-    "Makes the site in a folder. Yields what is done next, `steps` times. Raises Broken."
+    "Makes the site in a folder. Yields what is done next, `STEPS` times. Raises Broken."
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)/'source'
         source.mkdir()
@@ -65,9 +67,8 @@ def build(out: Path) -> Iterator[str]:
         _write_pages(source, documents)
         yield 'site'
         _run_sphinx(source, out, Path(folder)/'cache')
+        _shrink(out)
 
-
-steps = 6
 
 
 def _write_scripts(folder: Path) -> None:
@@ -84,7 +85,8 @@ def _documents(source: Path) -> Iterator[str]:
         target = source/path.relative_to(ROOT)
         if path.suffix not in ('.md', '.png', '.gif', '.svg') : continue
         target.parent.mkdir(exist_ok=True)
-        if path.suffix != '.md': shutil.copy(path, target)
+        if path.suffix == '.png': target.write_bytes(notebooks.compressed(path.read_bytes()))
+        elif path.suffix != '.md': shutil.copy(path, target)
         else:
             target.write_text(_relinked(path.read_text(encoding='utf-8'), path, source),
                               encoding='utf-8')
@@ -186,6 +188,14 @@ def _run_sphinx(source: Path, out: Path, cache: Path) -> None:
         app = Sphinx(str(source), str(source), str(out), str(cache), 'html', status=None,
                      warning=warnings, freshenv=True)
         app.build()
-    shutil.rmtree(out/'.doctrees', ignore_errors=True)
-    for name in ('.buildinfo', 'objects.inv'): (out/name).unlink(missing_ok=True)
     if said := warnings.getvalue().strip(): raise Broken(f'Sphinx says: {said}')
+
+
+def _shrink(out: Path) -> None:
+    "Takes away what no page needs: files, and the spaces at which lines begin."
+    for pattern in ('**/*.map', '_static/debug.css', '_sources', '.buildinfo', '.doctrees', 'objects.inv'):
+        for path in out.glob(pattern): shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in out.rglob('*.html'):
+        pieces = re.split(r'(<pre.*?</pre>)', path.read_text(encoding='utf-8'), flags=re.DOTALL)
+        pieces[::2] = [re.sub(r'\n\s+', '\n', p) for p in pieces[::2]]
+        path.write_text(''.join(pieces), encoding='utf-8')
