@@ -35,7 +35,7 @@ LATER = {
     'identities': 'study.identities',
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
-    'family': 'study.pictures',
+    'family': 'study.family',
     'SURFACES': 'study.surfaces'}
 
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'recipe', 'Part', 'Recipe',

@@ -37,7 +37,7 @@ from .study.identities import identities as identities
 from .study.maps import animate as animate
 from .study.maps import plot_paths as plot_paths
 from .study.paths import descend as descend
-from .study.pictures import family as family
+from .study.family import family as family
 from .study.surfaces import SURFACES as SURFACES
 from .zoo import SGD as SGD
 from .zoo import Momentum as Momentum

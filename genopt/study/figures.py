@@ -1,4 +1,7 @@
-"How all of our figures look: white on any page, in colours that the colour-blind tell apart."
+"""How all of our figures look: white on any page, in colours that the colour-blind tell apart.
+
+A figure that is WIDTH wide is legible on a phone, where it is 360 pixels wide, and its letters 11.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,12 +13,15 @@ from ..extras import missing
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
-__all__ = ['figure', 'COLORS', 'MARKS', 'LINES']
+__all__ = ['figure', 'COLORS', 'MARKS', 'LINES', 'WIDTH']
+
+WIDTH = 5.  # inches
 
 # Okabe and Ito's, without yellow
 COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'
 MARKS, LINES = 'os^DvPX', ('-', '--', ':')
-STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
+STYLE = {'font.size': 11, 'xtick.labelsize': 11, 'ytick.labelsize': 11, 'legend.fontsize': 11,
+         'axes.spines.top': False, 'axes.spines.right': False}
 
 
 @contextmanager

@@ -12,23 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
-from ..catalogue import find
+from ..composition import Composition
 from ..letters import latex as latex_letter, letters
+from ..part import Part
 from .expressions import symbol
 from .latex import Latex
+from .members import Member, What, member
 from .notation import Text
-from .points import Point, every_rule
+from .points import Point, Rule, every_rule
 from .proofs import proved
 from .report import Block, Cell, Code, Heading, Math, Report, Table
 from .search import Found, defaults, is_plain, search
 
-__all__ = ['Identities', 'Identity', 'among', 'identities']
+__all__ = ['Identities', 'Identity', 'among', 'idea_of', 'identities', 'rule_of',
+           'same_ideas']
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Identity:
     """A recipe or a part that, at special values, is another one.
 
@@ -44,11 +47,11 @@ class Identity:
     kind: str                    # 'recipe', or the parts' kind
     is_plain: bool               # True if the other one has its default values
     phrase: tuple[Cell, ...]     # In words
+    condition: str               # What is special about the numbers: `β₁ = 0 and β₂ = 0`
     points: tuple[Point, Point]
 
     @property
-    def text(self) -> str:
-        return ''.join(c.text if isinstance(c, Math) else str(c) for c in self.phrase)
+    def text(self) -> str: return _text(self.phrase)
 
     @property
     def latex(self) -> str:
@@ -78,27 +81,52 @@ class Identities(Report, list[Identity]):
 
 
 def identities(
-    *names: str  # Of recipes or parts; by default all
+    *whats: What  # Recipes, lists of parts, or names of recipes and parts; by default all
 ) -> Identities:
-    """The identities in which one of these recipes or parts stands on either side.
+    """The identities in which one of these stands on either side.
 
     Raises KeyError for an unknown name.
     """
-    every = frozenset(r.name for r in every_rule())
-    wanted = {n if n in every else find(n).__name__ for n in names}
-    return Identities(i for i in _found(every) if not wanted or wanted & {i.recipe, i.is_})
+    every = every_rule()
+    known = {r.name for r in every}
+    asked = [w if isinstance(w, str) and w in known else member(w, i)
+             for i, w in enumerate(whats, 1)]
+    rules = [rule_of(m) for m in asked if isinstance(m, Member)]
+    wanted = {m for m in asked if isinstance(m, str)} | {r.name for r in rules}
+    found = _found((*every, *(r for r in rules if r not in every)))
+    return Identities(i for i in found if not wanted or wanted & {i.recipe, i.is_})
 
 
-def among(names: Iterable[str]) -> Identities:
-    "The identities of these recipes and parts with each other: quick, as it looks no further."
-    return Identities(_found(frozenset(names)))
+def among(rules: Iterable[Rule]) -> Identities:
+    "The identities of these rules with each other: quick, as it looks no further."
+    return Identities(_found((*dict.fromkeys(rules),)))
+
+
+def rule_of(m: Member) -> Rule:
+    "The rule that has a member's parts."
+    ordered = tuple(Composition(m.parts).ordered)
+    name = m.name.split('(')[0]
+    rule = Rule(m.name, 'recipe', (), ordered, 'update')
+    return next((r for r in every_rule() if (r.name, r.parts) == (name, ordered)), rule)
+
+
+def idea_of(part: Part) -> str:
+    "The name of its idea: a part and its constant multiples, as a sum and an average, have one."
+    return same_ideas().get(part.__name__, part.__name__)
+
+
+@cache
+def same_ideas() -> dict[str, str]:
+    "Parts that are a constant times another one, with its name."
+    found = search([r for r in every_rule() if r.kind != 'recipe'], most=0)
+    return {f.a.rule.name: f.b.rule.name for f in found}
 
 
 @lru_cache(64)
-def _found(names: frozenset[str]) -> tuple[Identity, ...]:
-    order = [r.name for r in every_rule()]
-    found = search([r for r in every_rule() if r.name in names])
-    return tuple(map(_identity, sorted(found, key=lambda f: order.index(f.a.rule.name))))
+def _found(rules: tuple[Rule, ...]) -> tuple[Identity, ...]:
+    order = [r.name for r in rules]
+    found = sorted(search(rules), key=lambda f: order.index(f.a.rule.name))
+    return tuple(map(_identity, found))
 
 
 # -- in words --------------------------------------------------------------------------------------
@@ -117,7 +145,12 @@ def _identity(f: Found) -> Identity:
     phrase = *mine, ', is ' if a.without and a.where else ' is ', *its
     return Identity(a.rule.name, {**dict(a.rule.options), **dict(a.where)}, a.without,
                     b.rule.name, {**dict(b.rule.options), **dict(b.where), **scaled}, b.without,
-                    scale, a.rule.kind, is_plain(b), phrase, (a, b))
+                    scale, a.rule.kind, is_plain(b), phrase,
+                    _text(_side(a._replace(without=()), names, {})).partition(' with ')[2], (a, b))
+
+
+def _text(phrase: Iterable[Cell]) -> str:
+    return ''.join(c.text if isinstance(c, Math) else str(c) for c in phrase)
 
 
 def _side(p: Point, names: Mapping[str, str], hidden: Mapping[str, Any]) -> Iterator[Cell]:

@@ -17,8 +17,8 @@ from ..hypers import TABLE
 from ..part import Part
 from ..recipe import Recipe
 
-__all__ = ['Member', 'What', 'difference', 'distance', 'edit', 'meaning', 'member', 'merged',
-           'with_values', 'written']
+__all__ = ['Member', 'What', 'active', 'difference', 'distance', 'edit', 'meaning', 'member',
+           'merged', 'with_values', 'written']
 
 What: TypeAlias = 'Recipe | str | Iterable[Part] | partial[Any]'
 
@@ -47,6 +47,12 @@ def member(what: What, number: int=0) -> Member:
     composition, values = with_values(source, given)
     call = ', '.join(f'{k}={v}' for k, v in given.items())
     return Member(f'{name}({call})' if call else name, composition.parts, values)
+
+
+def active(m: Member) -> list[Part]:
+    "Its parts, but for those that are off at its values."
+    env = {**m.values, 'update': None}  # the update of other steps
+    return [p for p in m.parts if not p.is_off(env)]
 
 
 def with_values(

@@ -1,47 +1,49 @@
-"Pictures of what optimizers are made of, computed from their parts: dots, and the family tree."
+"Pictures of what optimizers are made of, computed from their parts: dots, and the family."
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..catalogue import recipes
-from .figures import COLORS, figure
-from .members import Member, difference, distance, member, merged
+from .figures import COLORS, WIDTH, figure
+from .members import Member, active, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['dots', 'family', 'tree']
+    from .family import Family
+
+__all__ = ['dots', 'graph']
 
 KINDS = 'total', 'gate', 'stat', 'transform', 'step'
-GREY = '.35'
+GREY = '.3'
 
 
 # -- dots ------------------------------------------------------------------------------------------
 
 def dots(members: Sequence[Member]) -> Figure:
-    """A row for each optimizer, a column for each part, and a dot where it has the part.
+    """A column for each optimizer, a row for each part, and a dot where it has the part.
 
-    The dot is hollow if the part goes by other names.
+    The dot is hollow if the part goes by other names, and small if it is off.
     """
     kind = {p.fn: p.kind for m in members for p in m.parts}
     functions = merged([[p.fn for p in m.parts] for m in members])
-    columns = sorted(functions, key=lambda f: KINDS.index(kind[f]))
-    with figure(2.2 + .22 * len(columns), 1.9 + .23 * len(members)) as fig:
+    rows = sorted(functions, key=lambda f: KINDS.index(kind[f]))
+    with figure(WIDTH, 1.6 + .25 * len(rows)) as fig:
         ax = fig.subplots()
-        for y, m in enumerate(members):
-            xs = [columns.index(p.fn) for p in m.parts]
-            ax.plot([min(xs), max(xs)], [y, y], color=COLORS[0], lw=.6, alpha=.5)
+        for x, m in enumerate(members):
+            ys = [rows.index(p.fn) for p in m.parts]
+            sizes = [60 if p in active(m) else 14 for p in m.parts]
+            ax.plot([x, x], [min(ys), max(ys)], color=COLORS[0], lw=.6, alpha=.5)
             inside = ['white' if p.names else COLORS[0] for p in m.parts]
-            ax.scatter(xs, [y] * len(xs), s=44, color=inside, edgecolors=COLORS[0], zorder=3)
-        ax.set_xticks(range(len(columns)), [f.__name__ for f in columns], rotation=90, fontsize=8)
-        ax.set_yticks(range(len(members)), [m.name for m in members], fontsize=9)
-        ax.set(xlim=(-.6, len(columns) - .4), ylim=(len(members) - .4, -.6))
-        if any(p.names for m in members for p in m.parts):
-            ax.set_xlabel('hollow: under other names', fontsize=8, loc='right')
-        _name_kinds(ax, [kind[f] for f in columns])
+            ax.scatter([x] * len(ys), ys, sizes, color=inside, edgecolors=COLORS[0], zorder=3)
+        ax.set_yticks(range(len(rows)), [f.__name__ for f in rows])
+        ax.set_xticks(range(len(members)), [m.name for m in members], rotation=90)
+        ax.xaxis.tick_top()
+        ax.set(xlim=(-.6, len(members) - .4), ylim=(len(rows) - .4, -.6))
+        if words := [*_what_dots_mean(members)]: ax.set_xlabel('; '.join(words), loc='right')
+        _part_kinds(ax, [kind[f] for f in rows])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(axis='both', color='.93', lw=.6)
@@ -49,68 +51,72 @@ def dots(members: Sequence[Member]) -> Figure:
     return fig
 
 
-def _name_kinds(ax: Axes, kinds: Sequence[str]) -> None:
-    "Above the columns, the kind of their parts, with lines between the kinds."
+def _what_dots_mean(members: Sequence[Member]) -> Sequence[str]:
+    every = [(m, p) for m in members for p in m.parts]
+    words = ['hollow: under other names'] * any(p.names for _, p in every)
+    return words + ['small: off'] * any(p not in active(m) for m, p in every)
+
+
+def _part_kinds(ax: Axes, kinds: Sequence[str]) -> None:
+    "Lines between the kinds of parts, and their names at the right."
     for k in {*kinds}:
-        xs = [x for x, other in enumerate(kinds) if other == k]
-        ax.text(sum(xs) / len(xs), -.8, f'{k}s', ha='center', va='bottom', fontsize=8, color=GREY)
-        if xs[0]: ax.axvline(xs[0] - .5, color='.75', lw=.8)
+        ys = [y for y, other in enumerate(kinds) if other == k]
+        ax.text(1.02, sum(ys) / len(ys), f'{k}s' if len(ys) > 1 else k, rotation=90, va='center',
+                color=GREY, transform=ax.get_yaxis_transform())
+        if ys[0]: ax.axhline(ys[0] - .5, color='.75', lw=.8)
 
 
 # -- the family ------------------------------------------------------------------------------------
 
-def tree(members: Sequence[Member]) -> dict[int, int]:
-    "Each member's parent, its nearest. The first member is the root, and parents come first."
-    parents: dict[int, int] = {}
-    while left := {*range(1, len(members))} - {*parents}:
-        _, child, parent = min((distance(members[p], members[c]), c, p)
-                               for c in left for p in (0, *parents))
-        parents[child] = parent
-    return parents
+LINE, INDENT = .2, .19  # in inches: the height of a line of text, and how far in a child stands
+FITTING = 11.5          # characters in an inch
 
 
-def family() -> Figure:
-    "All recipes as a tree: each hangs from the one from which it takes the fewest edits of parts."
-    entries = recipes()
-    members = [member(e.name) for e in entries]
-    families = [*dict.fromkeys(e.family for e in entries)]
-    color = dict(zip(families, COLORS))
-    parents = tree(members)
-    places = dict(_places(parents))
-    with figure(15, 9.6, arranged=False) as fig:
+def graph(family: Family) -> Figure:
+    """The family as a tree. Beside each stands when it is its parent, or what it adds to it.
+
+    Where a recipe has other parents too, a dashed line leads to each.
+    """
+    colors = dict(zip(dict.fromkeys(n.family for n in family.nodes), COLORS))
+    texts, where, height = dict[str, list[str]](), dict[str, tuple[float, float]](), LINE
+    for name, (depth, _) in family.places().items():
+        where[name] = x, _ = .2 + INDENT * depth, height
+        texts[name] = [*_wrapped(name, [e.note for e in family.parents(name)], WIDTH - x - .2)]
+        height += LINE * len(texts[name]) + .08
+    with figure(WIDTH, height + .6, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
-        for child, parent in parents.items():
-            (x, y), (child_x, child_y) = places[parent], places[child]
-            ax.plot([x + .12, x + .12, child_x], [y + .25, child_y, child_y], color='.7', lw=1,
-                    solid_capstyle='round', zorder=1)
-        for i, (x, y) in places.items():
-            ax.scatter([x + .12], [y], s=60, color=color[entries[i].family], zorder=3)
-            name = ax.text(x + .25, y, entries[i].name, va='center', weight='bold', color='.1')
-            if i not in parents: continue
-            edit = _short_edit(members[parents[i]], members[i])
-            ax.annotate(edit, (1, .5), xycoords=name, xytext=(8, 0), textcoords='offset points',
-                        va='center', fontsize=7.5, color=GREY)
-        for f in families: ax.scatter([], [], s=60, color=color[f], label=f)
-        ax.legend(loc='upper right', bbox_to_anchor=(.97, .97), frameon=False, title='family',
-                  alignment='left')
-        ax.set(xlim=(-.15, max(x for x, _ in places.values()) + 8), ylim=(len(places) - .2, -.8))
+        for n in family.nodes:
+            for i, edge in enumerate(family.parents(n.name)):
+                _join(ax, where[edge.parent], where[n.name], is_first=not i)
+            ax.scatter(*where[n.name], s=55, color=colors[n.family], zorder=3)
+            _write(ax, n.name, texts[n.name], *where[n.name])
+        for f, color in colors.items(): ax.scatter([], [], s=55, color=color, label=f)
+        ax.legend(loc='lower center', ncols=3, frameon=False)
+        ax.set(xlim=(0, WIDTH), ylim=(height + .6, 0))
         ax.axis('off')
     return fig
 
 
-def _places(parents: Mapping[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
-    "For each member, its depth in the tree and its row. Small branches come first."
-    def descendants(i: int) -> Iterator[tuple[int, int]]:
-        yield i, 0
-        branches = [[*descendants(c)] for c, p in parents.items() if p == i]
-        for branch in sorted(branches, key=len): yield from ((c, depth + 1) for c, depth in branch)
-    for row, (i, depth) in enumerate(descendants(0)): yield i, (depth, row)
+def _wrapped(name: str, notes: Sequence[str], width: float) -> Iterator[str]:
+    "The lines of a name's notes. The first is beside the name, and may be empty."
+    for i, note in enumerate(notes or ['']):
+        begin = '#' * int(1.25 * len(name) + 2) if not i else ''
+        lines = textwrap.wrap(begin + ' ' + note, int(width * FITTING), break_long_words=False)
+        yield from (line.lstrip('#').strip() for line in lines)
 
 
-def _short_edit(a: Member, b: Member) -> str:
-    "An edit with signs. New names of arguments are only written where a part is there twice."
-    gone, new = difference(a.parts, b.parts)
-    count = Counter(p.__name__ for p in [*gone, *new])
-    names = [p.label if count[p.__name__] > 1 else p.__name__ for p in [*new, *gone]]
-    signs = '+' * len(new) + '−' * len(gone)
-    return '  '.join(f'{sign} {name}' for sign, name in zip(signs, names)) or 'other values'
+def _write(ax: Axes, name: str, lines: Sequence[str], x: float, y: float) -> None:
+    bold = ax.text(x + .12, y, name, va='center', weight='bold', color='.1')
+    ax.annotate(lines[0], (1, .5), xycoords=bold, xytext=(6, 0), textcoords='offset points',
+                va='center', color=GREY)
+    for i, line in enumerate(lines[1:], 1):
+        ax.text(x + .12, y + i * LINE, line, va='center', color=GREY)
+
+
+def _join(ax: Axes, parent: tuple[float, float], child: tuple[float, float],
+          is_first: bool) -> None:
+    (x, y), (child_x, child_y) = parent, child
+    beside = min(x, child_x) - INDENT / 2
+    if is_first: ax.plot([x, x, child_x], [y, child_y, child_y], color='.7', lw=1, zorder=1)
+    else: ax.plot([x, beside, beside, child_x], [y, y, child_y, child_y], '--', color=COLORS[1],
+                  lw=1.2, zorder=2)

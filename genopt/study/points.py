@@ -95,7 +95,7 @@ def _value(row: Hyper, key: str) -> float:
 
 def settings(rule: Rule) -> list[Setting]:
     "Special values of hyperparameters: 0 or 1, where their range ends; or another one's."
-    rows = {k: TABLE.get(k) or Hyper(k, k, low=0.) for k in rule.hypers if k != 'lr'}
+    rows = {k: TABLE.get(k) or Hyper(k, k, 0., most=1.) for k in rule.hypers if k != 'lr'}
     rows = {k: row for k, row in rows.items() if not row.whole}
     shares = [k for k, row in rows.items() if 1 in (row.high, row.most)]
     res: list[Setting] = [(k, 0.) for k, row in rows.items() if row.low <= 0 < row.high]
@@ -171,12 +171,11 @@ def step(point: Point, env: Env) -> None:
 
 def run(point: Point, given: Mapping[str, float], seed: int=0) -> Tensor | None:
     "The result in each step, or None if it never changes or is not always a number."
-    out = point.rule.out
-    try: res = [torch.as_tensor(env[out], dtype=torch.float64) for env in steps(point, given, seed)]
+    try: res = [torch.as_tensor(env[point.rule.out]) for env in steps(point, given, seed)]
     except PartError: return None
     found = torch.stack(res)
-    is_one = (found == found[:1]).all()
-    return None if is_one or not found.isfinite().all() else found.flatten()
+    if found.is_complex() or (found == found[:1]).all() or not found.isfinite().all(): return None
+    return found.double().flatten()
 
 
 def walk(point: Point, given: Mapping[str, float], length: int, seed: int) -> Tensor:

@@ -21,7 +21,6 @@ from .proofs import factor
 
 __all__ = ['Found', 'defaults', 'is_plain', 'search']
 
-MOST = 3      # special values at a time
 LENGTH = 25   # steps of the paths by which a candidate is confirmed
 NEAR = 1e-10  # how far apart they may be, as a share of the path's length
 
@@ -40,15 +39,18 @@ class Found(NamedTuple):
     scale: Any
 
 
-def search(rules: Sequence[Rule]) -> list[Found]:
+def search(
+    rules: Sequence[Rule],
+    most: int=3  # Special values at a time
+) -> list[Found]:
     "What one rule is of another at special values, without what follows from the rest."
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small
-    try: return [*_worth_telling(_alike(rules))]
+    try: return [*_worth_telling(_alike(rules, most), rules)]
     finally: torch.set_num_threads(threads)
 
 
-def _alike(rules: Sequence[Rule]) -> list[Found]:
+def _alike(rules: Sequence[Rule], most: int) -> list[Found]:
     "Each point that does what an earlier one does. Earlier are those with less that is special."
     given = values({k for r in rules for k in r.hypers})
     places = {r: i for i, r in enumerate(rules)}
@@ -56,7 +58,7 @@ def _alike(rules: Sequence[Rule]) -> list[Found]:
         return p.size + len(p.without) / 2, len(p.rule.options), places[p.rule]
     first, found = defaultdict[Any, list[_Seen]](list), list[Found]()
     done = defaultdict[Rule, list[Point]](list)  # points whose own special cases need no look
-    for size in range(MOST + 1):
+    for size in range(most + 1):
         new = [p for r in rules for p in points(r, size) if not any(map(p.within, done[r]))]
         for p in sorted(new, key=rank):
             if (out := run(p, given)) is None: continue
@@ -104,24 +106,24 @@ def is_plain(p: Point) -> bool:
 
 @cache
 def defaults(rule: Rule) -> Mapping[str, Any]:
-    if rule.kind != 'recipe': return {}
+    if rule not in every_rule() or rule.kind != 'recipe': return {}
     return find(rule.name).rule(dict(rule.options)).defaults
 
 
-def _worth_telling(found: Iterable[Found]) -> Iterator[Found]:
+def _worth_telling(found: Iterable[Found], rules: Sequence[Rule]) -> Iterator[Found]:
     "Without what is odd, and without what follows from others."
     told = defaultdict[Rule, list[Found]](list)
-    for f in map(_turned, found):
+    for f in found:
+        f = _turned(f, rules)
         if _is_odd(f) or _follows(f, told[f.a.rule]): continue
         told[f.a.rule].append(f)
         yield f
 
 
-def _turned(f: Found) -> Found:
-    "The later recipe as the earlier one, if that came after it only by its default values."
+def _turned(f: Found, rules: Sequence[Rule]) -> Found:
+    "The later rule as the earlier one, if that came after it only by its default values."
     def special(p: Point) -> int: return sum(v != defaults(p.rule).get(k) for k, v in p.where)
-    order = [r.name for r in every_rule()]
-    is_later = f.b.size and order.index(f.b.rule.name) > order.index(f.a.rule.name)
+    is_later = f.b.size and rules.index(f.b.rule) > rules.index(f.a.rule)
     if not is_later or f.a.without or special(f.a) > special(f.b): return f
     return Found(f.b, f.a, 1 / f.scale)
 
