@@ -20,7 +20,9 @@ from ..study.section import Section
 
 __all__ = ['Page', 'lines', 'mathml', 'phrase']
 
-LETTER = re.compile('<mi mathvariant="normal">([a-z]|&#x0005F;)</mi>')  # of a word
+LETTER = re.compile('<mi mathvariant="normal">([a-z_])</mi>')  # of a word
+ENTITY = re.compile('&#x(?!0003C|0003E|00026)([0-9A-F]+);')  # but <, > and &
+ROW = re.compile(r'<mrow>(<m([ino])[^>]*>[^<]*</m\2>)</mrow>')  # of one thing
 
 
 @lru_cache(None)
@@ -31,8 +33,10 @@ def mathml(latex: str, block: bool=False) -> str:
         raise ImportError(missing('latex2mathml', 'formulas need', 'atlas')) from None
     found = str(convert(latex, display='block' if block else 'inline'))
     found = found.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', '')
+    found = ENTITY.sub(lambda m: chr(int(m[1], 16)), found)
+    while (smaller := ROW.sub(r'\1', found)) != found: found = smaller
     found = re.sub(f'(?:{LETTER.pattern}){{2,}}', lambda m: f'<mi>{"".join(LETTER.findall(m[0]))}</mi>', found)
-    found = found.replace('<mo>&#x0005E;</mo>', '<mo stretchy="false">&#x0005E;</mo>')  # a hat
+    found = found.replace('<mo>^</mo>', '<mo stretchy="false">^</mo>')  # a hat
     return found if block else found.replace('<math ', '<math displaystyle="true" ', 1)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ['compressed', 'written']
 
-COLORS = 128  # of a picture
+COLORS = 64  # of a picture
 
 
 def written(notebook: Path, folder: Path) -> Path:
@@ -33,7 +33,7 @@ def _cell(cell: dict[str, Any], name: Path) -> Iterator[str]:
     elif source:
         yield _fence(source, 'python')
         for i, output in enumerate(cell['outputs']):
-            yield from _output(output, name.with_name(f'{name.name}-{i}.png'), source)
+            yield from _output(output, name.with_name(f'{name.name}-{i}.webp'), source)
 
 
 def _output(output: dict[str, Any], picture: Path, source: str) -> Iterator[str]:
@@ -64,8 +64,8 @@ def _plain(text: str) -> str:
 
 
 def compressed(png: bytes) -> bytes:
-    "The picture with few colours, if that makes it smaller."
+    "The picture as WebP, in few colours."
     from PIL import Image
     image = Image.open(io.BytesIO(png)).convert('RGB').quantize(COLORS, dither=Image.Dither.NONE)
-    image.save(out := io.BytesIO(), format='png', optimize=True)
-    return min(out.getvalue(), png, key=len)
+    image.save(out := io.BytesIO(), format='webp', lossless=True, method=6)
+    return out.getvalue()

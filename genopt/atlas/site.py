@@ -28,7 +28,7 @@ MARK = '.atlas'  # a file in a folder that may be written anew
 STEPS = 6
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]  # of the repository; an installed package has no documentation beside it
-PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground atlas'
+PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground begin'  # one file
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
@@ -36,6 +36,11 @@ SECTIONS = {
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',
                'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}  # and all others
+ABOUT = {
+    'Learn': 'Notebooks, with the outputs that they were saved with.',
+    'How to': 'Pages for those who have something to do.',
+    'Reference': 'What there is, as the code says it.',
+    'Design': 'How genopt is built, why it is as it is, and what was verified.'}
 CONF = dict(
     project='genopt', author='', copyright='', html_title='genopt', html_theme='furo', language='en',
     extensions=['myst_parser', 'genopt.atlas.extension'], html_math_renderer='mathml',
@@ -72,8 +77,13 @@ def build(out: Path) -> Iterator[str]:
 
 
 def _write_scripts(folder: Path) -> None:
+    "The scripts of the playground as one, and those of single pages."
     shutil.copytree(HERE/'static', folder)
     for name, text in data.scripts().items(): (folder/name).write_text(text, encoding='utf-8')
+    paths = [folder/f'{name}.js' for name in PLAYGROUND.split()]
+    whole = ''.join(p.read_text(encoding='utf-8') for p in paths)
+    for p in paths: p.unlink()
+    (folder/'playground.js').write_text(whole, encoding='utf-8')
 
 
 # -- the documentation -----------------------------------------------------------------------------
@@ -85,7 +95,8 @@ def _documents(source: Path) -> Iterator[str]:
         target = source/path.relative_to(ROOT)
         if path.suffix not in ('.md', '.png', '.gif', '.svg') : continue
         target.parent.mkdir(exist_ok=True)
-        if path.suffix == '.png': target.write_bytes(notebooks.compressed(path.read_bytes()))
+        if path.suffix == '.png':
+            target.with_suffix('.webp').write_bytes(notebooks.compressed(path.read_bytes()))
         elif path.suffix != '.md': shutil.copy(path, target)
         else:
             target.write_text(_relinked(path.read_text(encoding='utf-8'), path, source),
@@ -98,7 +109,8 @@ def _relinked(text: str, path: Path, source: Path) -> str:
     def to_page(m: re.Match[str]) -> str:
         file = (path.parent/m[1]).resolve()
         if file.suffix == '.py': _write_code(file, source)
-        elif file.suffix != '.ipynb': return m[0]
+        if file.suffix == '.png': return f']({m[1].removesuffix(".png")}.webp)'
+        if file.suffix not in ('.py', '.ipynb'): return m[0]
         return f']({m[1].removesuffix(file.suffix)}.md)'
     return re.sub(r'\]\(([^():#]+\.\w+)\)', to_page, text)
 
@@ -136,7 +148,7 @@ def _write_pages(source: Path, documents: list[str]) -> None:
                              undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     recipes, parts = recipe_pages(), part_pages()
     env.filters['name_links'] = lambda text: _name_links(text, [p.name for p in recipes])
-    env.globals |= dict(playground_scripts=PLAYGROUND, recipes=recipes, parts=parts,
+    env.globals |= dict(recipes=recipes, parts=parts,
                         families=_families(), kinds=_kinds(), sections=_sections(documents))
     def write(target: str, template: str, **more: Any) -> None:
         path = source/f'{target}.md'
@@ -144,6 +156,8 @@ def _write_pages(source: Path, documents: list[str]) -> None:
         text = env.get_template(f'{template}.md.jinja').render(**more)
         path.write_text(re.sub(r'\n{3,}', '\n\n', text), encoding='utf-8')
     for name in ('optimizers', 'parts', 'compare', 'compose'): write(name, name)
+    for title, files in _sections(documents).items():
+        write(title.lower().replace(' ', '-'), 'section', title=title, about=ABOUT[title], files=files)
     write('index', 'index', family=Markup(family.picture()))
     for page in recipes:
         write(f'recipes/{page.file}', 'recipe', page=page, lr=f'{page.section.values["lr"]:g}')
@@ -191,11 +205,25 @@ def _run_sphinx(source: Path, out: Path, cache: Path) -> None:
     if said := warnings.getvalue().strip(): raise Broken(f'Sphinx says: {said}')
 
 
+STYLE = re.compile(r'<link rel="stylesheet"[^>]*href="([./]*)_static/([^"?]+)[^>]*>\s*')
+PLAIN = re.compile('<span class="[npw]">([^<]*)</span>')  # code of no colour
+NEEDLESS = '**/*.map', '_static/*.css', '_static/styles', '_sources', '.buildinfo', '.doctrees', 'objects.inv'
+
+
 def _shrink(out: Path) -> None:
-    "Takes away what no page needs: files, and the spaces at which lines begin."
-    for pattern in ('**/*.map', '_static/debug.css', '_sources', '.buildinfo', '.doctrees', 'objects.inv'):
-        for path in out.glob(pattern): shutil.rmtree(path) if path.is_dir() else path.unlink()
+    "One file of style for all pages; and nothing that they do not need."
+    names = [m[2] for m in STYLE.finditer((out/'index.html').read_text(encoding='utf-8'))]
+    style = '\n'.join((out/'_static'/name).read_text(encoding='utf-8') for name in names)
+    for path in [p for pattern in NEEDLESS for p in out.glob(pattern)]:
+        if path.is_dir(): shutil.rmtree(path)
+        else: path.unlink()
+    (out/'_static/atlas.css').write_text(style, encoding='utf-8')
     for path in out.rglob('*.html'):
-        pieces = re.split(r'(<pre.*?</pre>)', path.read_text(encoding='utf-8'), flags=re.DOTALL)
+        text = path.read_text(encoding='utf-8')
+        root = '../' * len(path.relative_to(out).parent.parts)
+        link = f'<link rel="stylesheet" href="{root}_static/atlas.css">\n'
+        text = STYLE.sub('', text).replace('</head>', f'{link}</head>', 1)
+        pieces = re.split('(<pre.*?</pre>)', text, flags=re.DOTALL)
+        pieces[1::2] = [PLAIN.sub(r'\1', p) for p in pieces[1::2]]
         pieces[::2] = [re.sub(r'\n\s+', '\n', p) for p in pieces[::2]]
         path.write_text(''.join(pieces), encoding='utf-8')

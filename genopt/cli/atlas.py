@@ -1,6 +1,7 @@
 "The atlas: a site that needs no server and no network."
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from . import Stop, require, write
@@ -17,6 +18,7 @@ def atlas(
     if out.is_file(): raise Stop(f'{out} is a file: give a folder')
     if out.is_dir() and any(out.iterdir()) and not (out/MARK).exists():
         raise Stop(f'{out} has other files in it: give a new folder, or an empty one')
+    if (out/MARK).exists(): shutil.rmtree(out)
     write(out/MARK, lambda path: path.write_text('Written by `python -m genopt atlas`.\n'))
     try:
         with Progress() as progress:
