@@ -76,6 +76,7 @@ def _plain(text: str) -> str:
     "Annotations without quotes, and without the names of modules."
     text = re.sub(r"(: |-> )'([^']*)'", r'\1\2', text)
     text = re.sub(r'<object object at \w+>', 'REQUIRED', text)
+    text = re.sub(r'<function ([\w.]+) at \w+>', r'\1', text)
     return re.sub(r"^'|'$|genopt\.(\w+\.)*", '', text)
 
 

@@ -47,6 +47,7 @@ CONF = dict(
     myst_enable_extensions=['dollarmath'], myst_heading_anchors=4, html_static_path=['_static'],
     html_css_files=['atlas.css'], templates_path=[str(HERE/'theme')], html_copy_source=False, html_show_sourcelink=False,
     html_show_copyright=False, html_use_index=False, html_permalinks_icon='#',
+    html_show_search_summary=False,  # a page of a file may not read another
     pygments_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
     suppress_warnings=['myst.header', 'misc.highlighting_failure', 'myst.xref_missing'],
     exclude_patterns=['_static'], smartquotes=False)

@@ -57,7 +57,7 @@
 
   function kin() {
     const near = nearest(parts);
-    if (near.far === 0) return `This is ${near.title}.`;
+    if (near.far < .5) return `This is ${near.title}.`;
     const said = edit({...near, name: near.title, values: {}}, {name: 'This', parts, values: {}});
     return `${said}.`;
   }
@@ -130,5 +130,5 @@
   root.playground = playground;
   code.textContent = compose(parts).error ? code.textContent : text();
   addEventListener('hashchange', start);
-  Object.assign(root, {put, load, change, get parts() { return parts; }});
+  root.composed = () => parts;
 })(globalThis.genopt);

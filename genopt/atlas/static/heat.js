@@ -5,7 +5,7 @@
   const SIDE = 24;
 
   function heatMap(playground) {
-    const canvas = make('canvas', {class: 'heat', role: 'img'}), said = make('p', {class: 'summary', 'aria-live': 'polite'});
+    const canvas = make('canvas', {class: 'heat', role: 'img', 'aria-label': 'Heat map of the final loss'}), said = make('p', {class: 'summary', 'aria-live': 'polite'});
     const pickers = make('div', {class: 'bar'}), legend = make('p', {class: 'legend'});
     let at = 0, other = '', cells = null, job = 0;
     const element = make('details', {class: 'heatmap', ontoggle: () => element.open && fill()},

@@ -48,8 +48,8 @@
     let best = null;
     for (const [name, recipe] of Object.entries(facts.recipes)) {
       for (const c of recipe.choices) {
-        const far = distance(c.parts, parts) + (c.parts.join() === parts.join() ? 0 : .5);
         const options = Object.entries(c.options).filter(([k, v]) => v !== recipe.options[k]);
+        const far = distance(c.parts, parts) + (c.parts.join() === parts.join() ? 0 : .5) + options.length / 100;
         const call = options.map(([k, v]) => `${k}=${python(v)}`).join(', ');
         if (!best || far < best.far) best = {far, name, title: call ? `${name}(${call})` : name, ...member(name, c)};
       }
