@@ -132,7 +132,8 @@ class Composition:
         for k in self.number_stats: env[f'prev_{k}'] = read(state[k])
         for part in parts:
             env[part.out] = out = part.run(env)
-            if not isinstance(out, (int, float, Real, Tensor)): raise part.bad_result(out, env)
+            if type(out) not in (int, float) and not isinstance(out, (Real, Tensor)):
+                raise part.bad_result(out, env)
             if not out and isinstance(part, Gate): break
         return env
 

@@ -76,7 +76,10 @@ class Group(dict[str, Any]):
 
     def numbers(self) -> dict[str, Any]:
         "The hyperparameters under our names, as plain numbers."
-        return {n: v.item() if isinstance(v, Tensor) else v for n, v in self.hypers().items()}
+        values = self.hypers()
+        for n, v in values.items():
+            if isinstance(v, Tensor): values[n] = v.item()
+        return values
 
     # -- a dictionary that answers to all words ----------------------------------------------------
 

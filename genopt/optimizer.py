@@ -26,12 +26,13 @@ from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
+from .interop.hooks import with_hooks
 from .interop.torch import from_torch
 from .joining import new_group, restore_groups
 from .params import Params, as_groups
 from .part import Part
 from .settings import Settings
-from .state import begin, work_of
+from .state import begin, in_order, work_of
 from .words import unknown
 
 __all__ = ['Optimizer']
@@ -99,6 +100,8 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     # -- a step ------------------------------------------------------------------------------------
 
     @outside_graphs
+    @with_hooks
+    @outside_graphs
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
@@ -114,10 +117,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         return loss
 
     def _work(self) -> Iterator[Work]:
-        place = 0
-        for group in self.groups():
-            yield from work_of(group, self.state, place)
-            place += len(group['params'])
+        place, groups = 0, self.groups()
+        states = in_order(self.state, [p for g in groups for p in g['params']])
+        for group in groups:
+            end = place + len(group['params'])
+            yield from work_of(group, self.state, place, states[place:end])
+            place = end
 
     def init_state(self) -> None:
         "Begins the state of every parameter now, instead of on its first step."
@@ -217,12 +222,6 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         lines = [f'  group {g.index}: {g.summary()}\n    {report(self.engine, g.index)}'
                  for g in self.groups()]
         return '\n'.join([f'{name}(', *lines, ')'])
-
-
-# As torch would do with the first instance; but then in the class of a recipe, and not here
-_step = torch.optim.Optimizer.profile_hook_step(Optimizer.step)
-Optimizer.step = _step  # type: ignore[method-assign]
-Optimizer.step.hooked = True  # type: ignore[attr-defined]
 
 
 def _blank(recipe: Any) -> Any:

@@ -7,6 +7,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from operator import is_
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +19,7 @@ from .group import Group
 from .numbers import kept
 from .twins import torchs_names
 
-__all__ = ['begin', 'begun', 'work_of']
+__all__ = ['begin', 'begun', 'in_order', 'work_of']
 
 
 def begun(entry: Mapping[str, Any]) -> bool:
@@ -41,10 +42,20 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     return entry
 
 
+def in_order(state: Mapping[Any, Any], params: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """The state of each parameter, if `state` has them in this order and no others, or else [].
+
+    Most often it has, and to look up each one would take longer.
+    """
+    found = [*state.values()] if len(state) == len(params) else []
+    return found if all(map(is_, state, params)) else []
+
+
 def work_of(
     group: Group,
     state: MutableMapping[Any, Any],  # Of all parameters; what has not begun begins
-    place: int                        # The place of the group's first parameter in the optimizer
+    place: int,                       # The place of the group's first parameter in the optimizer
+    states: Sequence[dict[str, Any]]  # Of all of its parameters, or nothing
 ) -> list[Work]:
     """A group's work: one Work, or two if some parameters are exempt from weight decay.
 
@@ -56,8 +67,9 @@ def work_of(
     if len(grads) < len(params):
         places = [place + i for i, p in enumerate(params) if p.grad is not None]
         params = [p for p in params if p.grad is not None]
-    try: states = [state[p] for p in params]
-    except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
+    if len(states) != len(params):
+        try: states = [state[p] for p in params]
+        except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
                 group['maximize'], places, group=group.index)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:

@@ -21,7 +21,7 @@ def test_a_short_one(tmp_path, capsys):
                  '--rounds', '2', '--first', '', '--largest', '32000', '--out', str(tmp_path)]) == 0
     out, result = capsys.readouterr().out, json.loads((tmp_path / 'bench.json').read_text())
     assert 'genopt compiled' in out and 'torch fused' in out and 'wrote' in out
-    contenders = {'genopt compiled', 'genopt eager', 'torch loop', 'torch foreach', 'torch fused',
+    contenders = {'genopt compiled', 'genopt plain', 'torch loop', 'torch foreach', 'torch fused',
                   'mul_'}
     assert [(s['recipe'], s['model'], s['tensors'], s['elements']) for s in result['steps']] == [
         ('Adam', '20x8x8', 20, 1280), ('Adam', '1k', 1, 1000),
@@ -47,7 +47,7 @@ def test_a_short_one(tmp_path, capsys):
 
 @pytest.mark.filterwarnings('ignore')
 def test_first_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(first, 'contenders', lambda *args: ['genopt eager', 'nobody'])
+    monkeypatch.setattr(first, 'contenders', lambda *args: ['genopt plain', 'nobody'])
     assert main(['bench', '--models', '', '--first', '3x5', '--no-curves', '--out',
                  str(tmp_path)]) == 0
     [found] = json.loads((tmp_path / 'bench.json').read_text())['first']

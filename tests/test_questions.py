@@ -125,7 +125,6 @@ def test_what_no_tensor_can_runs_as_it_is_by_default(code):
     assert_as_plain([step_count, part_of(code)], None, each)
 
 
-@pytest.mark.xfail(strict=True, reason='on the tape it has the hash and the class of a tensor')
 @pytest.mark.parametrize('code', ['grad if count in {1, 3} else -grad',
                                   'grad * {1: 2., 2: 3.}.get(count, 4.)',
                                   'grad * (3. if isinstance(count, int) else 4.)'])

@@ -82,7 +82,7 @@ def test_options(tmp_path, capsys):
 
 def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
     def AlmostAdam(params, lr):
-        return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.999001)
+        return Optimizer(params, genopt.Adam.parts(), lr=lr, mom=.9, sqr_mom=.9991)
     AlmostAdam.parts = genopt.Adam.parts
     monkeypatch.setattr(pairs, 'find', {'Adam': AlmostAdam}.get)
     sentence = fails(capsys, '--epochs', 1, '--optimizers', 'Adam', '--out', tmp_path)

@@ -153,7 +153,7 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
     "How to make each contender. All follow the same rule, with the same hyperparameters."
     res: dict[str, Make] = {}
-    for label, compile in {'genopt compiled': True, 'genopt eager': False}.items():
+    for label, compile in {'genopt compiled': True, 'genopt plain': False}.items():
         res[label] = partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
     name = task.recipe.__name__
     if name in TWINS:

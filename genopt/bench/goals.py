@@ -92,7 +92,7 @@ def theirs(name: str, kind: type[OfTorch]=OfTorch, **words: Any) -> Make:
 
 COMPILED = ours(AdamW, compile=True)
 FUSED = theirs('AdamW', fused=True)
-OTHERS = {'genopt eager': ours(AdamW, compile=False), 'torch': theirs('AdamW'),
+OTHERS = {'genopt plain': ours(AdamW, compile=False), 'torch': theirs('AdamW'),
           'torch foreach': theirs('AdamW', foreach=True)}
 
 

@@ -150,7 +150,7 @@ def differences(task: Task, libraries: Sequence[str]) -> list[Row]:
     reference. `state` has the bytes for an element.
     """
     makers = contenders(task, libraries)
-    reference = _walk(makers.get('torch loop', makers['genopt eager']), torch.float64).values()[0]
+    reference = _walk(makers.get('torch loop', makers['genopt plain']), torch.float64).values()[0]
     rows = []
     for label, make in makers.items():
         row: Row = dict(contender=label)

@@ -19,7 +19,7 @@ from . import Stop, numbers, print_table, require, write
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
-LRS = dict(SGD=.2, Momentum=.05, RMSprop=.001, Adam=.005, AdamW=.005)
+LRS = dict(SGD=.03, Momentum=.02, RMSprop=.001, Adam=.003, AdamW=.003)
 DRIFT = 1e-6  # rounding grows to 1e-12 or so on the way; any error in a rule is far larger
 HEAD = ('optimizer', 'training loss,\nlower is better', 'test accuracy,\nhigher is better',
         'largest\ndifference\nof weights,\nlower is better',
@@ -35,7 +35,7 @@ What to try next:
 
 
 def race(
-    epochs: int=12,  # Passes over the 1437 training images
+    epochs: int=8,  # Passes over the 1437 training images
     seed: int=0,  # Seeds the first weights and the order of the images
     optimizers: str='SGD,Momentum,RMSprop,Adam',  # Some of these and AdamW, with commas between
     lrs: str='',  # Their learning rates, in the same order; by default the race has one for each

@@ -15,7 +15,7 @@ from ..composition import Composition
 from ..part import Part
 from .kernels import kind_of_tensors, program_for
 from .program import Kind, Program, numbers_of_kernel
-from .table import Counts, Integers, Memory, overlapping
+from .table import Counts, Integers, Memory, Table, addresses_of, overlapping
 from .toolchain import NoKernel
 from .unit import Unit
 from .watch import Gradients, Watch, check_storage, why_not
@@ -26,6 +26,7 @@ __all__ = ['Batch']
 
 class Batch:
     "What holds for these parameters in each step, until something but values changes."
+    members: list[tuple[int, int]]  # the work of each parameter, and its row in that
     counts: Counts
     watch: Watch
 
@@ -38,17 +39,19 @@ class Batch:
         self.why_not: dict[str, None] = {}  # reasons why parameters have no kernel
         self.no_kernel: NoKernel | None = None  # the first reason why none could be made
         self.units: dict[Any, list[Unit]] = {}
-        self.members = self._plannable(works)  # the work of each parameter, and its row in that
-        self.is_all = len(self.members) == sum(self.group_sizes)
-        if not self.members: return
-        work = self.pick(works)
-        try:
-            self.counts = Counts([work.columns[k] for k in self.composition.number_stats],
-                                 [g for g, _ in self.members])
+        try: self._plan(works)
         except (ValueError, NoKernel) as e:
             self._no(str(e), e)
             self.members, self.is_all = [], False
-            return
+
+    def _plan(self, works: Sequence[Work]) -> None:
+        "Raises NoKernel without a compiler, ValueError if counts are not as states keep them."
+        self.members = self._plannable(works)
+        self.is_all = len(self.members) == sum(self.group_sizes)
+        if not self.members: return
+        work = self.pick(works)
+        self.counts = Counts([work.columns[k] for k in self.composition.number_stats],
+                             [g for g, _ in self.members])
         self.watch = Watch(work)
         self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb)
                       for i in range(len(self.members))]
@@ -69,10 +72,9 @@ class Batch:
         shared = overlapping(written)
         if shared: self._no('they share memory')
         grads = [works[g].grads[i] for g, i in found]
-        within = Memory(t for _, t in written).overlaps(
-            np.array([g.data_ptr() for g in grads], np.uint64),
-            np.array([g.nbytes for g in grads], np.uint64))
-        if within.any():  # which the step of another parameter may change before it is read
+        memory = Memory(t for key, t in written if key not in shared)
+        if not memory.is_apart(addresses_of(grads), Table([g.nbytes for g in grads])):
+            # The step of another parameter may change them before they are read
             self._no('gradients lie in the memory of parameters or state')
             return []
         return [member for n, member in enumerate(found) if n not in shared]

@@ -105,8 +105,8 @@ def single_blocks(cohort: Cohort) -> Iterator[Block]:
         yield Block(tensors, [p], work.places[i])
 
 
-def blocks(cohort: Cohort, cut: bool=True) -> Iterator[Block]:
-    """The cohort's elements in blocks. Large tensors are cut, on the CPU, unless `cut` is False.
+def blocks(cohort: Cohort) -> Iterator[Block]:
+    """The cohort's elements in blocks. On the CPU, large tensors are cut.
 
     Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten
     without a copy is a block in its own shape.
@@ -121,7 +121,7 @@ def blocks(cohort: Cohort, cut: bool=True) -> Iterator[Block]:
         p = one.params[0]
         if (n := p.numel()) >= small:
             tensors = _flatten(one.tensors)
-            stays_whole = n <= size or not (cut and is_cpu) or tensors['param'].dim() > 1
+            stays_whole = n <= size or not is_cpu or tensors['param'].dim() > 1
             if stays_whole or not are_disjoint(tensors.values()): yield Block(tensors, [p])
             else:
                 for piece in zip(*[torch.split(t, size) for t in tensors.values()]):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from .driver import DRIVER, PREAMBLE, vector_math
-from .nest import Nest, Values, index, loop_along, product
+from .nest import Nest, Values, index, loop_along, product, result
 from .operations import TYPES, Untranslatable, line, read, type_of, write
 from .passes import Column, Pass, passes
 from .recorder import Op, Reduction, Ref, Space
@@ -41,8 +41,7 @@ class _Loops:
     "The C code of a tape's passes."
     def __init__(self, tape: Tape, ops: Sequence[Op | Reduction], columns: Sequence[Column],
                  sizes: Mapping[int, int]):
-        self.sizes = sizes
-        self.tape, self.columns, found = tape, columns, passes(ops, columns)
+        self.tape, self.columns, self.sizes, found = tape, columns, sizes, passes(ops, columns)
         known = {r.out for p in found for r in p.reduces if self._is_complete(p, r)}
         for p in found: p.keeps = [ref for ref in p.keeps if ref not in known]
         self.passes = [p for p in found if p.keeps or p.reduces or p.writes]
@@ -155,11 +154,10 @@ class _Loops:
         return f'(m{self.memory["chunk", r.out]} + c * {product(r.out.space)})'
 
     def _begin(self, p: Pass, r: Reduction) -> Iterator[str]:
-        space, sums = r.out.space, self._sums(p, r)
-        inner = product(a for a in space if a)
-        low, high = (f'a * {inner}', f'b * {inner}') if 0 in space else ('0', inner)
+        inner = product(a for a in r.out.space if a)
+        low, high = (f'a * {inner}', f'b * {inner}') if 0 in r.out.space else ('0', inner)
         yield (f'    for (int64_t i = {low}; i < {high}; i++) '
-               f'{sums}[i] = {HOW[r.how].begin};')
+               f'{self._sums(p, r)}[i] = {HOW[r.how].begin};')
 
     def _loops(self, p: Pass) -> Iterator[str]:
         "Loops along all axes; the last long one is done in vectors, and what is in it is unrolled."
@@ -209,7 +207,7 @@ class _Loops:
         for axis in nest.rest(r): yield loop_along(axis)
         at = index(r.out.space)
         if self._is_complete(p, r):
-            value = f'({type_of(r.out.dtype)})({_result(r, nest.sum(r))})'
+            value = f'({type_of(r.out.dtype)})({result(r, nest.sum(r))})'
             yield f'm{self.memory["kept", r.out]}[{at}] = {value};'
         else:
             total = f'{self._sums(p, r)}[{at}]'
@@ -242,17 +240,11 @@ class _Loops:
 
     def _load(self, ref: Ref, inside: Space) -> str:
         "The line that takes a value from memory."
-        space, C = ref.space, type_of(ref.dtype)
-        at = index(space)
+        space, C, at = ref.space, type_of(ref.dtype), index(ref.space)
         if ref in self.begins:
             i = self.begins[ref]
             value = read(self.columns[i].dtype, f'c{i}[{at}]')
         elif ('sum', ref) in self.memory and space == inside:
-            value = _result(self.reductions[ref], f'm{self.memory["sum", ref]}[{at}]')
+            value = result(self.reductions[ref], f'm{self.memory["sum", ref]}[{at}]')
         else: value = f'm{self.memory["kept", ref]}[{at}]'
         return f'const {C} v{ref.place} = ({C})({value});'
-
-
-def _result(r: Reduction, total: str) -> str:
-    axes = sorted((r.of.along or frozenset()) - (r.out.along or frozenset()))
-    return HOW[r.how].result.format(a=total, n=f'((double){product(axes)})')

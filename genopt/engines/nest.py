@@ -8,7 +8,7 @@ from .passes import Pass
 from .recorder import Reduction, Ref, Space
 from .reductions import HOW
 
-__all__ = ['Nest', 'Values', 'index', 'loop_along', 'product']
+__all__ = ['Nest', 'Values', 'index', 'loop_along', 'product', 'result']
 
 
 class Nest:
@@ -76,3 +76,9 @@ def index(space: Space) -> str:
     res = ''
     for a in space: res = f'({res}) * n{a} + i{a}' if res else f'i{a}'
     return res or '0'
+
+
+def result(r: Reduction, total: str) -> str:
+    "A reduction's value, of what was added up."
+    axes = sorted((r.of.along or frozenset()) - (r.out.along or frozenset()))
+    return HOW[r.how].result.format(a=total, n=f'((double){product(axes)})')

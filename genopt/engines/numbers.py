@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,6 +42,17 @@ LOGICAL = {'and': operator.and_, 'or': operator.or_, 'xor': operator.xor}  # on 
 ASKING = {*('__bool__ __float__ __int__ __index__ __format__ __repr__ __array__ __iter__ '
             'item tolist numpy').split()}
 SIZES = {*'shape size numel nelement __len__ stride nbytes itemsize'.split()}
+
+
+class Number(Tensor):
+    "A 0-dim tensor that stands for a plain number, and says that it is of this `kind`."
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
+    kind: type = float
+
+    def __hash__(self) -> int: raise Decides(ASKS_NUMBER)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type: return self.kind  # that `isinstance(count, int)` reads
 
 
 class Numbers(TorchFunctionMode):
@@ -83,14 +94,19 @@ class Numbers(TorchFunctionMode):
 
     def _among_numbers(self, operate: Any, *args: Any) -> Tensor:
         "Python's arithmetic, in float64."
+        kind = type(operate(*[_kind(x)(1) for x in args]))
         if operate not in LOGICAL.values():  # True + True is 2
             args = tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.bool else x
                          for x in args)
         if operate is operator.truediv and not isinstance(args[0], Tensor):  # torch: 1 / x * number
             args = torch.scalar_tensor(args[0], dtype=torch.float64), args[1]
-        out: Tensor = operate(*args)
-        self.plain.add(id(out))
-        return out
+        return self.stand(operate(*args), kind)
+
+    def stand(self, x: Any, kind: type) -> Tensor:
+        "Lets this very object stand for a number of Python, for the recorder knows it."
+        x.__class__, x.kind = Number, kind
+        self.plain.add(id(x))
+        return cast(Tensor, x)
 
     def _with_tokens(self, func: Any, args: Any, kwargs: Any, others: Sequence[Tensor]) -> Any:
         "The call with a plain number for each tensor that stands for one."
@@ -105,6 +121,9 @@ class Numbers(TorchFunctionMode):
         out = func(*tree_map(token, args), **tree_map(token, kwargs))
         if not self.seen.issuperset([*self.tokens][first:]): raise Decides(ASKS_NUMBER)
         return out
+
+
+def _kind(x: Any) -> type: return x.kind if type(x) is Number else type(x)
 
 
 def _operator(name: str) -> tuple[Any, bool]:

@@ -27,7 +27,7 @@ def run(works: Sequence[Work]) -> None:
 def _step(work: Work) -> None:
     "First plain numbers (a step count, say), then tensors: of one parameter after another."
     for i, state in enumerate(work.states):
-        numbers = work.numbers(row=i)
+        numbers = work.numbers(i)
         if not work.composition.is_closed(numbers): _move(work, i, numbers)
         for k in work.composition.number_stats:
             if k in numbers: store([state], k, read(numbers[k]))  # else a gate before it is closed

@@ -111,14 +111,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _one_by_one(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         "An operation on each element."
-        schema = func._schema
-        name = schema.name.removeprefix('aten::')
+        schema, name = func._schema, func._schema.name.removeprefix('aten::')
         is_known = is_one_by_one(func, tensors, tensors)
         out: Any = result(func, args, kwargs, tensors) if is_known else None
         if is_known and not isinstance(out, Tensor):
             raise Unrecordable(f'`{name}` does not return one tensor of the same shape')
-        if not is_known or not self.whole: why = why_not_pointwise(func, (args, kwargs), out)
-        else: why = ''
+        why = '' if is_known and self.whole else why_not_pointwise(func, (args, kwargs), out)
         if why: raise (Unrecordable if self.whole else Crosses)(self._no(why))
         axes = self._axes_of_result(name, out, tensors)
         if schema.is_mutable: func = self._pure(func, args, out, tensors)
@@ -166,8 +164,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _pure(self, func: Any, args: Any, out: Tensor, tensors: list[Tensor]) -> Any:
         "The operation that makes a new value, for one that writes into a tensor of the part's own."
         name = func._schema.name.removeprefix('aten::')
-        new = name.removesuffix('_')
-        pure = getattr(getattr(torch.ops.aten, new, None), func._overloadname, None)
+        pure = getattr(getattr(torch.ops.aten, new := name.removesuffix('_'), None),
+                       func._overloadname, None)
         if new == name or id(out) in self.fixed or pure is None:  # `out=`, if there is no `_`
             raise Unrecordable(f'it writes into a tensor (`{name}`): return a new value, as '
                                f'`{new}` does')
@@ -214,32 +212,28 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _spread(self, name: str, x: Tensor, dim: Any=None, correction: Any=None,
                 keepdim: bool=False) -> Tensor:
-        dims = [] if dim is None else [*dim]
-        off = x - x.mean(dims or [*range(x.dim())], keepdim=True)
-        n = math.prod(x.shape[d] for d in dims or range(x.dim()))
+        dims = [*(dim or range(x.dim()))] if x.dim() else []
+        off = x - x.mean(dims, keepdim=True)
         self.numbers.asked_sizes = True
+        n = math.prod(x.shape[d] for d in dims)
         degrees = max(n - (1 if correction is None else correction), 0)
-        variance = (off * off).sum(dims or [*range(x.dim())], keepdim=keepdim) / degrees
-        return variance.sqrt() if name == 'std' else variance
+        variance = (off * off).sum(dims, keepdim=keepdim) / degrees
+        return cast(Tensor, variance.sqrt() if name == 'std' else variance)
 
     def _reduce(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        names = [a.name for a in func._schema.arguments]
-        given = {**dict(zip(names, args)), **kwargs}
-        how, x = name.removeprefix('a') if name in ('amax', 'amin') else name, args[0]
+        given = {**dict(zip((a.name for a in func._schema.arguments), args)), **kwargs}
+        how, x = dict(amax='max', amin='min').get(name, name), args[0]
         if not {*given} <= {'self', 'dim', 'keepdim', 'dtype', 'ord'}:
             raise Unrecordable(self._no(name))
-        if how == 'linalg_vector_norm':
-            how = NORMS.get(float(given.get('ord', 2)), '')
-            if not how: raise Unrecordable('only norms of order 1, 2 and infinity are in kernels')
+        if how == 'linalg_vector_norm' and not (how := NORMS.get(float(given.get('ord', 2)), '')):
+            raise Unrecordable('only norms of order 1, 2 and infinity are in kernels')
         if how in ('max', 'min') and 'dim' in given and name in ('max', 'min'):
             raise Unrecordable(self._no(name))
-        dim = given.get('dim')
+        dim, keepdim = given.get('dim'), given.get('keepdim', False)
         dims = [dim] if isinstance(dim, int) else [*(dim or ())]
-        keepdim = given.get('keepdim', False)
         axes = reduced(self.axes(x) or (), dims, keepdim)
         gone = {d % x.dim() for d in dims or range(x.dim())} if x.dim() else set[int]()
-        shape = [1 if i in gone else n for i, n in enumerate(x.shape)
-                 if keepdim or i not in gone]
+        shape = [1 if i in gone else n for i, n in enumerate(x.shape) if keepdim or i not in gone]
         if along(axes) == self.ref(x).along:
             with self: return of_one(how, x, given.get('dtype')).view(shape)
         with _disable_current_modes():

@@ -2,59 +2,56 @@
 from __future__ import annotations
 
 import signal
-import threading
 # `signal` itself takes 10 µs to make enums of what these return
 from _signal import getsignal, signal as set_handler  # type: ignore[import-not-found]
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident, main_thread
 from types import FrameType
-from typing import Any, TypeAlias
 
 __all__ = ['exposed', 'shielded']
 
 SIGINT = int(signal.SIGINT)
 
-Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-# Of the main thread, which alone is told of an interrupt: the handler for now, the usual one, and
-# the interrupts that came
-_shields: list[tuple[Handler, Handler, list[tuple[int, FrameType | None]]]] = []
-
-
-@contextmanager
-def shielded() -> Iterator[None]:
+class shielded:
     "Puts off the first interrupt until the block is done; a second one comes through at once."
-    usual, came = getsignal(SIGINT), list[tuple[int, FrameType | None]]()
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield  # elsewhere nobody is told; and it may be ignored, or not Python's
-        return
+    def __enter__(self) -> None:
+        self.usual, self.came = getsignal(SIGINT), list[tuple[int, FrameType | None]]()
+        # Elsewhere nobody is told; and it may be ignored, or not Python's
+        self.is_up = callable(self.usual) and get_ident() == main_thread().ident
+        if not self.is_up: return
+        set_handler(SIGINT, self.wait)
+        _shields.append(self)
 
-    def wait(number: int, frame: FrameType | None) -> None:
-        if came: set_handler(SIGINT, usual)
-        came.append((number, frame))
-        if len(came) > 1: usual(number, frame)
-    _shields.append((wait, usual, came))
-    set_handler(SIGINT, wait)
-    try: yield
-    finally:
+    def __exit__(self, *_: object) -> None:
+        if not self.is_up: return
         _shields.pop()
-        now = set_handler(SIGINT, usual)
-        if now is not wait: set_handler(SIGINT, now)  # somebody has put another one there
-        if len(came) == 1: usual(*came[0])
+        now = set_handler(SIGINT, self.usual)
+        if now != self.wait: set_handler(SIGINT, now)  # somebody has put another one there
+        if len(self.came) == 1: self.usual(*self.came[0])
+
+    def wait(self, number: int, frame: FrameType | None) -> None:
+        if self.came: set_handler(SIGINT, self.usual)
+        self.came.append((number, frame))
+        if len(self.came) > 1: self.usual(number, frame)
 
 
 @contextmanager
 def exposed() -> Iterator[None]:
     "Lets interrupts through within a shielded block, for slow work that changes no tensor."
-    if not _shields or threading.current_thread() is not threading.main_thread():
+    if not _shields or get_ident() != main_thread().ident:
         yield
         return
-    wait, usual, came = _shields[-1]
-    if getsignal(SIGINT) is not wait:
+    shield = _shields[-1]
+    if getsignal(SIGINT) != shield.wait:
         yield  # somebody has put another one there, and it is told at once
         return
-    set_handler(SIGINT, usual)
+    set_handler(SIGINT, shield.usual)
     try:
-        if came: usual(*came.pop())
+        if shield.came: shield.usual(*shield.came.pop())
         yield
-    finally: set_handler(SIGINT, wait)
+    finally: set_handler(SIGINT, shield.wait)
+
+
+_shields: list[shielded] = []  # of the main thread, which alone is told of an interrupt

@@ -11,7 +11,7 @@ from torch.autograd.graph import increment_version
 
 from ..composition import Env
 from ..contract import PartError
-from ..numbers import read, store
+from ..numbers import read, read_all, store
 from ..part import Part
 from . import eager
 from .batch import Batch
@@ -24,30 +24,38 @@ from .work import Work
 __all__ = ['Step']
 
 
+NO_ROWS = Table([])
+
+
 class Step:
     "One step of a batch, which has the numbers for kernels, totals and parts that run as they are."
     def __init__(self, batch: Batch, works: Sequence[Work], work: Work, grads: Gradients):
         self.batch, self.works, self.work, self.grads = batch, works, work, grads
         self.values: list[dict[str, Any]] = []  # the numbers of each row
         self.units: list[Unit] = []
-        self.firsts = list[int]()               # the first parameter of each row
-        self.rows = np.zeros(0, np.int64)       # the row of each parameter
-        self.row_at = 0
-        if batch.members:
-            self.firsts = batch.counts.rows()
-            self.rows, self.row_at = batch.counts.row.values, batch.counts.row.at
+        self.firsts, table = list[int](), NO_ROWS  # the first parameter of each row
+        if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
+        self.rows, self.row_at = table.values, table.at  # the row of each parameter
         self.row = self.rows                    # -1 where a gate is closed
 
     def _work_out(self, total: Part | None=None) -> array[float]:
         "The numbers of each row, as kernels take them. Raises PartError."
         batch, c = self.batch, self.batch.composition
         members = [batch.members[first] for first in self.firsts]
-        self.values = [self.works[g].numbers(total, i) for g, i in members]
+        self.values = [self.works[g].numbers_from(state, i, total)
+                       for (g, i), state in zip(members, self._counts())]
         closed = [bool(c.gates) and c.is_closed(v) for v in self.values]
         if any(closed): self._close(closed)
         happening = [None if shut else v for v, shut in zip(self.values, closed)]
         if self.values: self.units = batch.units_for(happening, self.rows, total)
-        return array('d', [float(v.get(k, 0.)) for v in self.values for k in batch.names])
+        return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
+
+    def _counts(self) -> list[dict[str, Any]]:
+        "The stats that are numbers, of each row."
+        names = self.batch.composition.number_stats
+        if not names: return [{} for _ in self.firsts]
+        counts = [read_all([self.work.columns[k][i] for i in self.firsts]) for k in names]
+        return [dict(zip(names, row)) for row in zip(*counts)]
 
     def _close(self, closed: list[bool]) -> None:
         self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
@@ -80,9 +88,9 @@ class Step:
         "Writes new counts. Those after a closed gate stay."
         names, counts = self.batch.composition.number_stats, self.batch.counts
         if not names: return
-        new = [[read(v.get(k, v[f'prev_{k}'])) for k in names] for v in self.values]
+        new = [[read(v[k] if k in v else v[f'prev_{k}']) for k in names] for v in self.values]
         mine = counts.row
-        if not self._has_all():
+        if not self.has_all:
             mine = Table(np.full(len(self.rows), -1))
             for unit in self.units: mine.values[unit.rows] = self.rows[unit.rows]
         if counts.store(mine.at, new): return
@@ -90,14 +98,15 @@ class Step:
             if row < 0: continue
             for k, value in zip(names, new[row]): store([self.work.states[i]], k, value)
 
-    def _has_all(self) -> bool:
+    @property
+    def has_all(self) -> bool:
         "True if each parameter of the batch has a program."
         return sum([len(u.rows) for u in self.units]) == len(self.rows)
 
     def _rest(self) -> list[Work]:
         "The work on parameters that have no program."
         batch = self.batch
-        if batch.is_all and self._has_all(): return []
+        if batch.is_all and self.has_all: return []
         mine = {batch.members[i] for u in self.units for i in u.rows.tolist()}
         rest = [[i for i in range(len(w.params)) if (g, i) not in mine]
                 for g, w in enumerate(self.works)]

@@ -27,7 +27,7 @@ Integers: TypeAlias = np.ndarray[Any, Any]
 
 FORMATS = {torch.int64: 'q', torch.float64: 'd'}  # as `numbers.kept` makes them
 
-COUNTS = '''#include <stdint.h>
+CODE = '''#include <stdint.h>
 /* Tensors of one group that have equal counts share a row of numbers. Writes down the row of each,
    and the first tensor of each row. Returns the number of rows. */
 int64_t rows(int64_t count, int64_t counts, const int64_t *const *at, const int64_t *group,
@@ -56,7 +56,34 @@ void store(int64_t count, int64_t counts, int64_t *const *at, const int64_t *row
         for (int64_t k = 0; k < count; k++)
             if (row[k] >= 0) *at[n * count + k] = values[row[k] * counts + n];
 }
+
+/* Do dense tensors that are not empty lie somewhere, but not in these stretches of memory? */
+int apart(int64_t count, const uint64_t *at, const uint64_t *bytes, int64_t stretches,
+          const uint64_t *begin, const uint64_t *end)
+{
+    for (int64_t k = 0; k < count; k++) {
+        if (!bytes[k]) continue;
+        int64_t low = 0, high = stretches;  /* between them, the first that ends after it begins */
+        while (low < high) {
+            const int64_t middle = (low + high) / 2;
+            if (end[middle] > at[k]) high = middle;
+            else low = middle + 1;
+        }
+        if (!at[k] || (low < stretches && begin[low] < at[k] + bytes[k])) return 0;
+    }
+    return 1;
+}
 '''
+
+
+def _functions() -> ctypes.CDLL:
+    "The code above, compiled. Raises NoKernel."
+    library = build(CODE, 'rows', 'store', 'apart')
+    library.rows.restype = ctypes.c_int64
+    library.rows.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 4
+    library.store.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
+    library.apart.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 2] * 2
+    return library
 
 
 def addresses_of(tensors: Iterable[Tensor]) -> array[int]:
@@ -87,13 +114,14 @@ class Counts:
         self.groups, self.row, self.first = Table(groups), Table(groups), Table(groups)
         self.addresses = Table([*map(Tensor.data_ptr, (x for column in columns for x in column))])
         self.size = len(groups), len(self.formats)
-        self.library = build(COUNTS, 'rows', 'store')
-        self.library.rows.restype = ctypes.c_int64
-        self.library.rows.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 4
-        self.library.store.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
+        self.library = _functions()
+        self.firsts = self._rows()
 
     def rows(self) -> list[int]:
         "Gives each parameter a row of numbers, in `self.row`. Returns the first one of each row."
+        return self._rows() if self.formats else self.firsts
+
+    def _rows(self) -> list[int]:
         found = self.library.rows(*self.size, self.addresses.at, self.groups.at, self.row.at,
                                   self.first.at)
         first: list[int] = self.first.values[:found].tolist()
@@ -139,16 +167,20 @@ def _kind(t: Tensor) -> tuple[Any, ...]:
 
 
 class Memory:
-    "The memory that a kernel writes to: of dense tensors, not empty, that do not overlap."
-    def __init__(self, tensors: Iterable[Tensor]):
-        found = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors if t.numel())
-        self.begins, self.ends = np.array(found, np.uint64).reshape(-1, 2).T.copy()
+    """The memory that a kernel writes to: of dense tensors that do not overlap.
 
-    def overlaps(self, first: Integers, sizes: Integers) -> Integers:
-        "Which other dense tensors, of these sizes in bytes, lie in this memory, even in part."
-        begun = np.searchsorted(self.begins, first + sizes)  # how many begin before a tensor ends
-        ended = np.searchsorted(self.ends, first, 'right')   # how many end before it begins
-        return begun > ended
+    Raises NoKernel without a compiler.
+    """
+    def __init__(self, tensors: Iterable[Tensor]):
+        self.library = _functions()
+        found = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors if t.numel())
+        self.begins, self.ends = (Table([pair[i] for pair in found], np.uint64) for i in (0, 1))
+
+    def is_apart(self, addresses: array[int], sizes: Table) -> bool:
+        "True if other dense tensors, of these sizes in bytes, have memory, and none of it is here."
+        at, count = addresses.buffer_info()
+        return bool(self.library.apart(count, at, sizes.at, len(self.begins.values),
+                                       self.begins.at, self.ends.at))
 
 
 def overlapping(tensors: Iterable[tuple[int, Tensor]]) -> set[int]:

@@ -122,7 +122,7 @@ def record(
         begin = {k: recorder.add(v, _axes(v, shape) if k in tensors else None)
                  for k, v in env.items()}
         recorder.fixed |= {*map(id, env.values())}
-        plain.plain |= {id(v) for k, v in env.items() if k not in tensors}
+        for k, v in numbers.items(): plain.stand(env[k], type(v))
         with recorder:
             if climb: env['grad'] = -env['grad']
             if 'grad' in env: env.setdefault('raw_grad', env['grad'])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..composition import Composition
 from .layout import PLAIN, are_aligned, extent, in_order_of
-from .table import Integers, Kinds, Memory, addresses_of
+from .table import Integers, Kinds, Memory, Table, addresses_of
 from .work import Work
 
 __all__ = ['Gradients', 'Watch', 'check_storage', 'why_not']
@@ -36,7 +36,7 @@ class Watch:
         self.memory = Memory(written[:n * len(names)])
         grads = [g.detach() for g in map(in_order_of, work.params, work.grads)]
         self.grad_kinds, self.grad_dtypes = Kinds(grads), [g.dtype for g in grads]
-        self.grad_bytes = np.array([g.nbytes for g in grads], np.uint64)
+        self.grad_sizes = Table([g.nbytes for g in grads])
         self.apart = array('Q')  # addresses of gradients that were seen to lie elsewhere
 
     def is_same(self, work: Work) -> bool:
@@ -53,9 +53,7 @@ class Watch:
                    for g, d, p in zip(grads, self.grad_dtypes, work.params)): return None
             grads = [*map(in_order_of, work.params, grads)]
         if (at := addresses_of(grads)) != self.apart:
-            first = np.frombuffer(at, np.uint64)
-            is_missing = 0 in at and ((first == 0) & (self.grad_bytes > 0)).any()
-            if is_missing or self.memory.overlaps(first, self.grad_bytes).any(): return None
+            if not self.memory.is_apart(at, self.grad_sizes): return None
             self.apart = at
         return Gradients(grads, np.frombuffer(at, np.int64))
 

@@ -53,14 +53,17 @@ class Work:
         stats = {k: self.columns[k][row] for k in self.composition.tensor_stats}
         return {'param': self.params[row], **stats, 'grad': self.grads[row]}
 
-    def numbers(self, until: Part | None=None, row: int=0) -> dict[str, Any]:
+    def numbers(self, row: int=0, until: Part | None=None) -> dict[str, Any]:
         """The half of a parameter's step that is plain numbers.
 
         With a total, only what comes before it. Raises PartError, with the parameter's name.
         """
-        c = self.composition
-        state = {k: self.columns[k][row] for k in c.number_stats}
-        try: return c.numbers(state, self.hypers, until)
+        state = {k: self.columns[k][row] for k in self.composition.number_stats}
+        return self.numbers_from(state, row, until)
+
+    def numbers_from(self, state: Values, row: int, until: Part | None) -> dict[str, Any]:
+        "As `numbers`, if the numbers in the parameter's state have been read."
+        try: return self.composition.numbers(state, self.hypers, until)
         except PartError as e: raise self.located(e, self.params[row]) from e.__cause__
 
     def store(self, numbers: Values) -> None:
