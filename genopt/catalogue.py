@@ -18,11 +18,18 @@ __all__ = ['Entry', 'every_part', 'find', 'modifiers', 'recipe', 'recipes', 'rul
 
 
 class Entry(NamedTuple):
-    "A recipe as the catalogue lists it."
+    "A recipe as the catalogue lists it. It can be called and explained as the recipe can."
     name: str
     family: str
     idea: str      # one line
     parts: tuple[Part, ...]
+
+    @property
+    def recipe(self) -> Recipe: return find(self.name)
+    def explain(self, **options_and_hypers: Any) -> Any:
+        return self.recipe.explain(**options_and_hypers)
+    def __call__(self, params: Any, *lr: Any, **rest: Any) -> Any:
+        return self.recipe(params, *lr, **rest)
 
 
 class Entries(list[Entry]):

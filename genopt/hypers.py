@@ -40,6 +40,7 @@ TABLE = {h.name: h for h in (
     Hyper('slow_mom',  'β₃', 0., 1., doc='decay of a slower average of gradients'),
     Hyper('diff_mom',  'β₂', 0., 1., doc='decay of the average of changes of the gradient'),
     Hyper('slow_weight', 'α', 0., doc='weight of the slower average'),
+    Hyper('warmup',    'T', 0., doc='steps over which the slower average comes in'),
     Hyper('nu',        'ν₁', 0., most=1., doc='share of the average gradient in a step'),
     Hyper('sqr_nu',    'ν₂', 0., most=1., doc='share of the average square in a step'),
     Hyper('momentum_decay', 'ψ', 0., doc='how fast the decay of the average grows to its end'),

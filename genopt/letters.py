@@ -33,7 +33,8 @@ LETTERS = dict(
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
     raw_grad='the gradient as it came', update='change of the parameters',
-    count='number of the step', rows='number of rows', columns='number of columns',
+    place='place of the parameter among all', count='number of the step',
+    rows='number of rows', columns='number of columns',
     grad_avg='average of gradients', sqr_avg='average of squared gradients',
     momentum_buffer='sum of gradients, each a share of the next',
     dampened_momentum_buffer='sum of gradients, each a share of the next',

@@ -1,8 +1,11 @@
-"Expressions of equations in NumPy, and an interpreter of an algorithm's statements."
+"Expressions in NumPy, text read back as an expression, and an interpreter of statements."
+import re
+
 import genopt
 import numpy as np
 import sympy as sp
 import torch
+from genopt.study import expressions, operations
 from sympy.printing.numpy import NumPyPrinter
 
 NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
@@ -47,7 +50,8 @@ def as_it_is(part):
 def function(expr):
     "The names that an expression reads, and it as a function of arrays."
     opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
-    modules = NUMPY | dict(iterate=iterate) | {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
+    modules = NUMPY | dict(iterate=iterate)
+    modules |= {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
     symbols = sorted(expr.free_symbols, key=str)
     return [s.name for s in symbols], sp.lambdify(symbols, expr, [modules, 'numpy'],
                                                   Printer(modules))
@@ -95,3 +99,40 @@ class Interpreter:
                     continue
                 case _: continue
             self.run(deeper)
+
+
+# -- text, read back -------------------------------------------------------------------------------
+
+SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
+FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
+                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
+                 eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
+                 finite=expressions.Finite,
+                 norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
+                 row_mean=expressions.RowMean, column_mean=expressions.ColumnMean,
+                 row_norm=expressions.RowNorm,
+                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),
+                 rows=operations.SIZES[0], columns=operations.SIZES[1])
+
+
+def read_back(text, letters):
+    "A right-hand side as it is printed, as an expression of sympy's."
+    for a, b in zip('²ᵗᶜᵅ', '2tcα'): text = text.replace(a, '^' + b)
+    names = {f'x{i}x': expressions.symbol(name) for i, name in enumerate(letters)}
+    for letter, x in sorted(zip(letters.values(), names), key=lambda pair: -len(pair[0])):
+        if letter.isascii(): text = re.sub(rf'(?<!\w){letter}(?![\w(])', x, text)
+        else: text = text.replace(letter, x)
+    for kind in 'mean', 'norm': text = re.sub(f'(row|column) {kind}', rf'\1_{kind}', text)
+    for a, b in SIGNS.items(): text = text.replace(a, b)
+    text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
+    text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
+    for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
+        text = re.sub(rf'{glyph}(x\d+x|\w+\()',
+                      lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
+                      f'{name}({m[1]})', text).replace(f'{glyph}(', f'{name}(')
+    text = re.sub(r'sqrt(RMS|max|min)\(', r'_sqrt_\1(', text)
+    text = re.sub(r'\[([^]]+) = ([^]]+)\]', r'truth(eq(\1, \2))', text)
+    text = re.sub(r'\[([^]]+) ≠ ([^]]+)\]', r'truth(ne(\1, \2))', text)
+    text = re.sub(r'\[([^]]+)\]', r'truth(\1)', text)
+    roots = {f'_sqrt_{k}': lambda *a, k=k: sp.sqrt(FUNCTIONS[k](*a)) for k in ('RMS', 'max', 'min')}
+    return sp.sympify(eval(text, {**FUNCTIONS, **roots, **names}))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import genopt
 import pytest
+import torch
 from genopt import cli, parts
 from genopt.catalogue import every_part, reach
 from genopt.cli.list import page
@@ -28,8 +29,14 @@ def test_recipes():
     assert repr(found).splitlines()[4].split()[:3] == ['AdamW', 'friends', 'Adam']
 
 
+def test_an_entry_does_what_its_recipe_does():
+    for r in genopt.recipes(): assert r.recipe is genopt.recipe(r.name)
+    lion = genopt.recipes('signs')[-1]
+    assert lion.explain(wd=.1).text() == genopt.Lion.explain(wd=.1).text()
+    assert isinstance(lion([torch.nn.Parameter(torch.ones(2))], lr=.1), genopt.Lion)
+
+
 def test_all_of_torch_optim_is_here():
-    import torch
     theirs = {n for n, c in vars(torch.optim).items()
               if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
     assert theirs - {'Optimizer', 'LBFGS'} <= {e.name for e in genopt.recipes()}

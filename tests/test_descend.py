@@ -11,6 +11,7 @@ from genopt.cli import main
 from genopt.study.maps import Path, animate, map_bounds, plot_paths
 from genopt.study.paths import LRS, descend
 from genopt.study.surfaces import SURFACES, Surface
+from matplotlib.text import Text
 from PIL import Image
 
 EACH = pytest.mark.parametrize('surface', SURFACES.values(), ids=SURFACES)
@@ -215,7 +216,7 @@ def test_a_picture_is_true(surface):
     assert len({c.get_marker() for c in fall.lines}) == 3
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ['start', 'minimum',
                                                                   *(p.label for p in paths)]
-    assert fig.get_suptitle().startswith(surface.title)
+    assert fig.get_suptitle().replace('\n', ' ').startswith(surface.title)
     assert (where.get_xlabel(), where.get_ylabel()) == ('x', 'y')
     assert (fall.get_xlabel(), fall.get_ylabel()) == ('step', 'loss')
 
@@ -256,6 +257,24 @@ def test_functions_of_few_heights_have_no_contours(function, contours):
     where, fall = plot_paths([path]).axes
     assert len(where.collections) == contours and fall.get_yscale() == 'linear'
     assert (path.points == [1., 2.]).all()
+
+
+def test_legible_on_a_phone():
+    "Where a picture is 360 pixels wide, no letter is smaller than 11 of them, and none is cut."
+    for surface in SURFACES:
+        fig = plot_paths([descend(r, surface, steps=3, lr=1e-3) for r in ('sgd', 'adam')])
+        texts = [t for t in fig.findobj(Text) if t.get_text() and t.get_visible()
+                 and not any(t in axis.get_offset_text().findobj() for ax in fig.axes
+                             for axis in (ax.xaxis, ax.yaxis))]
+        assert min(t.get_fontsize() for t in texts) / 72 * 360 / fig.get_figwidth() >= 11
+        boxes = [t.get_window_extent() for t in fig.legends[0].get_texts()]
+        assert max(b.x1 for b in boxes) < fig.bbox.width
+
+
+def test_an_animation_is_a_small_file(tmp_path):
+    paths = [descend(r, lr=lr) for r, lr in (('momentum', 5e-4), ('rmsprop', .2), ('adam', .5))]
+    animate(paths).save(tmp_path/'paths.gif', writer='pillow')
+    assert (tmp_path/'paths.gif').stat().st_size < 400_000
 
 
 def test_many_paths_are_told_apart():

@@ -101,3 +101,17 @@ def test_the_numbers_that_docs_say_of_kernels():
     assert f'{toolchain.TIME_LIMIT} seconds for a kernel' in text
     assert cache.ABANDONED == 3600 and 'an hour' in text
     assert f'loaded them for {cache.UNUSED // 86400} days' in text
+
+
+def test_pages_of_notebooks_show_mathematics_without_a_network(tmp_path):
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+    shown = new_output('display_data', {'text/markdown': '$$\n\\frac{g}{2}\n$$'})
+    cells = [new_markdown_cell('the rate $\\eta$, not `$x$`'), new_code_cell(outputs=[shown])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / 'a.ipynb')
+    subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--config',
+                    ROOT / 'nbs' / 'nbconvert_config.py', tmp_path / 'a.ipynb'], check=True,
+                   capture_output=True)
+    page = (tmp_path / 'a.html').read_text(encoding='utf-8')
+    assert page.count('<math ') == 2 and '$x$' in page and '<mfrac>' in page
+    assert not re.search(r'<(?:script|link)[^>]+(?:src|href)="https?:', page)

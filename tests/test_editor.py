@@ -136,3 +136,12 @@ def test_an_editor_sees_it(name):
                             project=jedi.Project(ROOT)).complete()
     assert 'weight_decay=' in [c.name for c in completed]
     assert name in [c.name for c in jedi.Script(f'import genopt\ngenopt.{name[:3]}').complete()]
+
+
+def test_what_completion_lists():
+    "What people type, and nothing that the package itself imports."
+    found = [c.name for c in jedi.Script('import genopt\ngenopt.', project=jedi.Project(
+        ROOT, added_sys_path=[str(ROOT)])).complete()]
+    for names in found, dir(genopt):
+        wanted = {'explain', 'compare', 'descend', 'family', 'animate', 'identities', 'Adam'}
+        assert wanted <= {*names} and not {'Any', 'import_module'} & {*names}

@@ -10,14 +10,14 @@ import torch
 from genopt import scalar, stat, step, transform
 from genopt.catalogue import choices
 from genopt.catalogue import every_part
-from genopt.study import expressions, operations
+from genopt.study import expressions
 from genopt.study.algorithm import Algorithm
 from genopt.study.equations import Equations
 from genopt.study.explain import Section, explain
 from genopt.study.expressions import Unsymbolic
 from genopt.study.symbols import trace
 from helpers import random
-from interpreter import NUMPY, Interpreter, function
+from interpreter import NUMPY, Interpreter, function, read_back
 from latex2mathml.converter import convert
 from sympy.core import relational
 from sympy.logic import boolalg
@@ -116,39 +116,6 @@ def test_the_equations_of_every_modifier(name, nonzero):
 
 
 # -- what is printed is what was evaluated ---------------------------------------------------------
-
-SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
-                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
-                 eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
-                 finite=expressions.Finite,
-                 norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
-                 mean_row=expressions.RowMean, mean_col=expressions.ColumnMean,
-                 RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),
-                 rows=operations.SIZES[0], columns=operations.SIZES[1])
-
-
-def read_back(text, letters):
-    "A right-hand side as it is printed, as an expression of sympy's."
-    for a, b in zip('²ᵗᶜᵅ', '2tcα'): text = text.replace(a, '^' + b)
-    names = {f'x{i}x': expressions.symbol(name) for i, name in enumerate(letters)}
-    for letter, x in sorted(zip(letters.values(), names), key=lambda pair: -len(pair[0])):
-        if letter.isascii(): text = re.sub(rf'(?<!\w){letter}(?![\w(])', x, text)
-        else: text = text.replace(letter, x)
-    for a, b in SIGNS.items(): text = text.replace(a, b)
-    text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
-    text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
-    for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
-        text = re.sub(rf'{glyph}(x\d+x|\w+\()',
-                      lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
-                      f'{name}({m[1]})', text).replace(f'{glyph}(', f'{name}(')
-    text = re.sub(r'sqrt(RMS|max|min)\(', r'_sqrt_\1(', text)
-    text = re.sub(r'\[([^]]+) = ([^]]+)\]', r'truth(eq(\1, \2))', text)
-    text = re.sub(r'\[([^]]+) ≠ ([^]]+)\]', r'truth(ne(\1, \2))', text)
-    text = re.sub(r'\[([^]]+)\]', r'truth(\1)', text)
-    roots = {f'_sqrt_{k}': lambda *a, k=k: sp.sqrt(FUNCTIONS[k](*a)) for k in ('RMS', 'max', 'min')}
-    return sp.sympify(eval(text, {**FUNCTIONS, **roots, **names}))
-
 
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_the_text_says_what_was_evaluated(name):
@@ -285,8 +252,8 @@ def test_questions():
     "What only hyperparameters decide is decided; the rest becomes cases."
     assert str(trace(genopt.parts.grown_weight, dict(warmup=0., slow_weight=5.))) == 'slow_weight'
     assert 'Piecewise' in str(trace(genopt.parts.grown_weight))
-    assert "α′ = α·min(t/warmup, 1)" in explain('ademamix', warmup=100).text()
-    assert 'warmup' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
+    assert "α′ = α·min(t/T, 1)" in explain('ademamix', warmup=100).text()
+    assert 'T' not in [t for t, _ in explain('ademamix').sections[0].together()][-1]
 
 
 # -- never a word of sympy's -----------------------------------------------------------------------

@@ -1,12 +1,21 @@
 """Promise: what is equal on paper is equal here, whatever the shapes, the numbers and the number of
-steps."""
+steps; and identities between recipes are found."""
+from functools import partial
+
 import genopt
 import pytest
 import torch
-from genopt import Optimizer, average_grad, average_sqr_grad, l2_reg, scale_by_rms, sgd_step, step
+from genopt import (Optimizer, average_grad, average_sqr_grad, identities, l2_reg, recipe,
+                    scale_by_rms, sgd_step, step)
+from genopt.cli import main
+from genopt.hypers import TABLE
+from genopt.study.points import every_rule, removable, values
 from helpers import RECIPES, assert_close, keeps_to_matrices, random, random_param
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import ROOT
+
+DOCS = ROOT / 'docs'
 
 settings.register_profile('steady', deadline=None, max_examples=40, derandomize=True)
 settings.load_profile('steady')
@@ -102,3 +111,110 @@ def test_these_checks_can_fail():
     with pytest.raises(AssertionError):
         assert_close(after(genopt.SGD, shapes, 0, 2),
                      after(genopt.SGD, shapes, 0, 2, scale=2.), rtol=0)
+
+
+# -- identities that are found ---------------------------------------------------------------------
+
+@pytest.mark.parametrize('name, sentence', [
+    ('Momentum', 'Momentum with β₁ = 0 is SGD'),
+    ('QHM', 'QHM with ν₁ = 0 is SGD'),
+    ('QHM', 'QHM with ν₁ = 1 is Momentum with learning rate η·(1 − β₁)'),
+    ('QHM', 'QHM with ν₁ = β₁ is Momentum(nesterov=True) with learning rate η·(1 − β₁)'),
+    ('AggMo', 'AggMo with β₁ = 0 and β₃ = 0 is SGD'),
+    ('Adam', 'Adam with β₁ = 0, without debias, is RMSprop'),
+    ('AdamW', 'AdamW with λ = 0 is Adam'),
+    ('LaProp', 'LaProp with β₁ = 0 is AdamW with β₁ = 0'),
+    ('NAdam', 'NAdam with β₁ = 0 is Adam with β₁ = 0'),
+    ('RAdam', 'RAdam with λ = 0, without rectifier, is SparseAdam'),
+    ('QHAdam', 'QHAdam with ν₁ = 1 and ν₂ = 1 is AdamW'),
+    ('AdEMAMix', 'AdEMAMix with α = 0 is AdamW'),
+    ('Adan', 'Adan with β₂ = 0 and λ = 0 is Adam'),
+    ('LAMB', 'LAMB without scale_by_trust_ratio is AdamW'),
+    ('MARS', 'MARS with γ = 0, without clip_by_norm, is AdamW'),
+    ('Lion', 'Lion with β₂ = β₁ is Signum'),
+    ('Tiger', 'Tiger is Signum'),
+    ('RMSprop', 'RMSprop with λ = 0, β₂ = 0 and ε = 0 is Signum with β₁ = 0'),
+    ('QHAdam', 'QHAdam with ν₂ = 1 and ν₁ = β₁, without debias, is NAdamW without debias'),
+    ('momentum_buffer', 'momentum_buffer is average_grad times 1 / (1 − β₁)'),
+    ('nesterov_step', 'nesterov_step with β₁ = 0 is sgd_step')])
+def test_what_is_known_is_found(name, sentence):
+    [found] = [i for i in identities(name) if i.text == sentence]
+    assert found.is_proved and found.recipe == name
+
+
+def test_an_identity_as_data():
+    [i] = [i for i in identities('qhm') if i.where == dict(nu=1.)]
+    assert (i.recipe, i.is_, i.with_) == ('QHM', 'Momentum', dict(lr='lr*(1 - mom)'))
+    assert str(i.factor) == '1 - mom' and i.is_plain and not i.without and i.kind == 'recipe'
+    assert i.latex.startswith(r'QHM with $\nu_{1} = 1$ is Momentum with learning rate $\eta')
+    [i] = [i for i in identities('rmsprop') if i.recipe == 'Adam' and i.is_plain]
+    assert (i.where, i.without, i.with_) == (dict(mom=0.), ('debias',), {})
+    assert {*identities('lion', 'muon')} == {*identities('lion'), *identities('muon')}
+    assert {i.recipe for i in identities()} > {'Lion', 'adan_step'}
+
+
+def made(name, special, given, rate):
+    "The recipe with its options and special values, and with `given` for all other numbers."
+    r = genopt.recipe(name)
+    options = {k: v for k, v in special.items() if k in r.options}
+    hypers = [k for k in r.rule(options).composition.hypers if k not in r.options]
+    own = {k: given[k] for k in hypers if k in given} | dict(lr=rate * given['lr'])
+    own |= {k: given.get(v, v) for k, v in special.items() if k != 'lr'}
+    own |= {k: given[k] for k, v in options.items() if isinstance(v, float)}  # .9 is any number
+    return partial(r, **own)
+
+
+def test_each_is_true_of_optimizers():
+    "Each that leaves nothing out: 30 steps of both, as users make them, at two sets of values."
+    count = 0
+    for i in identities():
+        if i.kind != 'recipe' or i.without: continue
+        for seed in (2, 3):
+            given = values(TABLE, seed) | dict(warmup=3.)
+            rate = float(i.factor.subs({s: given[s.name] for s in i.factor.free_symbols}))
+            optimizers = made(i.recipe, i.where, given, 1.), made(i.is_, i.with_, given, rate)
+            a, b = (after(opt, [(4, 3)], seed, 30)[0] for opt in optimizers)
+            assert (a - b).norm() <= 1e-10 * a.norm(), i
+            count += 1
+    assert count > 80
+
+
+def test_ones_own_rule_is_recognised():
+    @step
+    def my_step(grad_avg, grad, *, lr, blend=.5):
+        return -lr * (blend * grad_avg + (1 - blend) * grad)
+
+    @recipe(lr=.1)
+    def Mine(): return average_grad, my_step
+    found = {i.text for i in identities(Mine)}
+    assert 'Mine with blend = 1 is Momentum with learning rate η·(1 − β₁)' in found
+    assert {i.text.replace('Mine', 'list 1') for i in identities(Mine)} == \
+        {i.text for i in identities([average_grad, my_step])}
+
+
+def test_what_may_be_left_out():
+    rules = {r.name: r for r in every_rule() if r.kind == 'recipe' and not r.options}
+    assert removable(rules['Adam']) == ('average_sqr_grad', 'debias')  # not a signed average
+    assert removable(rules['LAMB'])[-1] == 'scale_by_trust_ratio' and not removable(rules['SGD'])
+
+
+def test_nothing_is_found_where_nothing_is():
+    @step
+    def odd_step(grad, *, lr): return -lr * grad.sin()
+    assert not identities([odd_step])
+    with pytest.raises(KeyError, match='there is no recipe `adamm`'): identities('adamm')
+
+
+def test_the_page_is_up_to_date(capsys):
+    assert main(['identities', '--markdown']) == 0
+    assert (DOCS / 'identities.md').read_text(encoding='utf-8') == capsys.readouterr().out, \
+        'write it anew: python -m genopt identities --markdown > docs/identities.md'
+
+
+def test_the_command(capsys, tmp_path):
+    assert main(['identities', 'lion']) == 0
+    assert 'symbols   Lion with β₂ = β₁ is Signum' in capsys.readouterr().out
+    assert main(['identities', 'momentum', '--html', str(tmp_path / 'x.html')]) == 0
+    assert '<math' in (tmp_path / 'x.html').read_text(encoding='utf-8')
+    capsys.readouterr()
+    assert main(['identities', 'adamm']) == 1 and 'did you mean `Adam`?' in capsys.readouterr().err

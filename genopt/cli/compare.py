@@ -24,7 +24,7 @@ def compare(
     except KeyError as e: raise Stop(e.args[0]) from None
     if picture: save(found.plot, picture)
     if picture and not (latex or markdown or html): return 0
-    return show(found, latex, markdown, html, ', '.join(recipes))
+    return show(found, latex, markdown, html, ', '.join(m.name for m in found.members))
 
 
 def save(draw: Callable[[], Figure], path: str) -> None:

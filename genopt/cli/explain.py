@@ -1,7 +1,8 @@
-"The explanation of an optimizer: its equations, hyperparameters, memory and sources."
+"The explanation of an optimizer or a part: its algorithm, hyperparameters, memory and sources."
 from __future__ import annotations
 
 import ast
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,17 @@ from . import Stop, one_of, write
 
 
 def explain(
-    recipe: str,  # A name, such as adam
+    what: str,  # A recipe, a part or a sum, such as adam, average_grad or adam+cautious
     given: Annotated[list[str], dict(nargs='*', type=str)],  # Options, as in amsgrad=True wd=0.1
-    latex: bool=False,  # Print the whole update as LaTeX for amsmath
+    latex: bool=False,  # Print the algorithm as LaTeX, for a document with amsmath
     markdown: bool=False,  # Print all of it as Markdown, with LaTeX
     html: str=''  # Write all of it as a web page to this file
 ) -> int:
-    "Explains an optimizer: its equations, hyperparameters, memory and sources."
-    from ..catalogue import find
-    try: found = find(recipe).explain(**dict(map(_given, given)))
+    "Explains an optimizer or a part: its algorithm, hyperparameters, memory and sources."
+    from ..study.explain import explain as explained
+    try: found = explained(what, **dict(map(_given, given)))
     except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
-    return show(found, latex, markdown, html, recipe)
+    return show(found, latex, markdown, html, what)
 
 
 def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
@@ -28,7 +29,9 @@ def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
     if not html:
         print(found.latex() if latex else found.markdown() if markdown else found.text())
         return 0
-    page = PAGE.format(title=title, body=found.html())
+    body = found.html()
+    page = PAGE.format(title=escape(title),
+                       body=body if '<h' in body else f'<h1>{escape(title)}</h1>{body}')
     write(Path(html), lambda path: path.write_text(page, encoding='utf-8'))
     print(f'wrote {html}')
     return 0
@@ -37,9 +40,11 @@ def show(found: Any, latex: bool, markdown: bool, html: str, title: str) -> int:
 PAGE = '''<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>body {{font-family: sans-serif; margin: 2em}}</style></head>
-<body>{body}</body>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} – genopt</title>
+<style>body {{font-family: sans-serif; margin: 1em auto; max-width: 60em; padding: 0 1em}}</style>
+</head>
+<body><main>{body}</main></body>
 </html>
 '''
 

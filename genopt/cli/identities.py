@@ -18,7 +18,7 @@ def identities(
     except KeyError as e: raise Stop(e.args[0]) from None
     if not report: raise Stop(f'no identity with {" or ".join(names)} was found')
     if markdown and not names: print(PAGE)
-    return show(report, False, markdown, html, ', '.join(names) or 'identities')
+    return show(report, False, markdown, html, ', '.join(['Identities', *names]))
 
 
 PAGE = """# Identities

@@ -19,14 +19,14 @@ def _rest(x): return tuple(range(1, x.dim()))  # the dimensions of one output un
 
 @transform(whole=True)
 def centralize(grad):
-    """g ← g − its mean over each output's weights; a vector stays
+    """g ← g − row mean(g): less its mean over each output's weights; a vector stays
     (Yong et al., arXiv:2004.01461, eq. 1)."""
     return grad - grad.mean(_rest(grad), keepdim=True) if grad.dim() > 1 else grad
 
 
 @transform
 def clip_by_value(grad, *, max_value=1.):
-    "g ← each element clipped to ±c."
+    "g ← clip(g, ±c): each element between −c and c."
     return grad.clamp(-max_value, max_value)
 
 
@@ -45,13 +45,13 @@ def sqr_grad_norm(grad):
 
 @scalar
 def clip_share(sqr_norm=sqr_grad_norm, *, max_norm=1.):
-    "min(1, c / (‖all g‖ + 1e-6)), as in torch's clip_grad_norm_."
+    "min(1, c / (√S + 1e-6)), as in torch's clip_grad_norm_."
     return min(max_norm / (sqr_norm**.5 + 1e-6), 1.)  # in this order NaN stays NaN, as in torch
 
 
 @transform
 def clip_by_global_norm(grad, share=clip_share):
-    """g ← g·min(1, c/‖all g‖), with the norm over all parameters at once
+    """g ← g·min(1, c / (√S + 1e-6)), with S = ‖g‖² over all parameters at once
     (Pascanu et al., arXiv:1211.5063, alg. 1)."""
     return share * grad
 
@@ -87,7 +87,7 @@ def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, ep
 
 @scalar
 def noise_size(count, *, noise=0.01, noise_decay=0.55):
-    "√(η₀/tᵞ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
+    "√(η₀/t^γ): the noise's standard deviation (Neelakantan et al., arXiv:1511.06807, section 3)."
     return (noise * count**-noise_decay)**.5
 
 
@@ -130,7 +130,7 @@ skip_nonfinite = skip_count, finite_only
 
 @transform(whole=True)
 def cautious(update, raw_grad):
-    """Δθ ← Δθ where it goes down the gradient, else 0; over the share of those
+    """Δθ ← Δθ·[Δθ·∇f < 0] / max(mean([Δθ·∇f < 0]), 1e-3): only down the gradient
     (Liang et al., arXiv:2411.16085, alg. 1)."""
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)

@@ -52,7 +52,7 @@ def share_of_square(count, *, beta2_decay=-0.8):
 
 @scalar
 def nadam_mom(count, *, mom, momentum_decay=0.004):
-    "β₁·(1 − ½·0.96^(t·ψ)): a decay that grows to β₁ (Dozat, ICLR workshop 2016)."
+    "β₁·(1 − 0.96^(t·ψ)/2): a decay that grows to β₁ (Dozat, ICLR workshop 2016)."
     return mom * (1 - .5 * .96**(count * momentum_decay))
 
 
@@ -71,7 +71,7 @@ def final_sma_length(*, sqr_mom):
 
 @scalar
 def sma_length(count, final=final_sma_length, *, sqr_mom):
-    "ρₜ = ρ∞ − 2t·β₂ᵗ/(1 − β₂ᵗ): how many it is of by now."
+    "ρₜ = ρ∞ − 2·t·β₂ᵗ/(1 − β₂ᵗ): how many it is of by now."
     return final - 2 * count * sqr_mom**count / (1 - sqr_mom**count)
 
 
@@ -101,14 +101,14 @@ def grown_mom(count, *, mom, slow_mom, warmup=0):
 
 @scalar
 def lower_lr(count, *, final_lr=0.1, bound_rate=1e-3):
-    """η*·(1 − 1/(γt + 1)): grows to η*
+    """η*·(1 − 1/(γ·t + 1)): grows to η*
     (Luo et al., arXiv:1902.09843, as in their code, whose bounds also follow η)."""
     return final_lr * (1 - 1 / (bound_rate * count + 1))
 
 
 @scalar
 def upper_lr(count, *, final_lr=0.1, bound_rate=1e-3):
-    """η*·(1 + 1/(γt)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr`
+    """η*·(1 + 1/(γ·t)): falls to η*. To let the bounds follow a schedule of η, schedule `final_lr`
     too."""
     if bound_rate < 1e-30: return math.inf  # float32 has no number as large
     return final_lr * (1 + 1 / (bound_rate * count))

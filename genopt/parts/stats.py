@@ -75,7 +75,7 @@ def dampened_momentum_buffer(grad_avg, grad, share=share_of_grad, *, mom=0.9):
 
 @stat
 def sum_grad(grad_sum, grad, weight=root_lr):
-    "s ← s + η√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
+    "s ← s + η·√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
     return grad_sum + weight * grad
 
 
@@ -106,7 +106,7 @@ def sum_sqr_grad(sqr_sum, grad):
 
 @stat
 def sum_weighted_sqr_grad(sqr_sum, grad, weight=root_lr):
-    "v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
+    "v ← v + η·√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
     return sqr_sum.addcmul(weight * grad, grad)
 
 
@@ -162,7 +162,7 @@ def average_sqr_norm(sqr_norm, grad, share=share_of_new):
 
 @stat(init=_rows, whole=True, needs='real')
 def average_sqr_rows(row_avg, grad, share=share_of_square):
-    """R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself
+    """R ← (1 − tᶜ)·R + tᶜ·row mean(g²), and of a vector g² itself
     (Shazeer & Stern, arXiv:1804.04235, alg. 4)."""
     square = grad.square()
     return row_avg.lerp(square.mean(-1, keepdim=True) if grad.dim() > 1 else square, share)
@@ -170,7 +170,7 @@ def average_sqr_rows(row_avg, grad, share=share_of_square):
 
 @stat(init=_columns, whole=True, needs='real')
 def average_sqr_columns(column_avg, grad, share=share_of_square):
-    "C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none."
+    "C ← (1 − tᶜ)·C + tᶜ·column mean(g²); a vector has none."
     if grad.dim() < 2: return column_avg
     return column_avg.lerp(grad.square().mean(-2, keepdim=True), share)
 
@@ -180,7 +180,8 @@ def average_sqr_columns(column_avg, grad, share=share_of_square):
 @stat(init=lambda param, *, lr: torch.full_like(param, lr))
 def rprop_step_size(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2,
                     min_step=1e-6, max_step=50.):
-    "Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993)."
+    """Δ ← clip(η⁺·Δ, Δ₋, Δ₊) where the gradient keeps its sign, and η⁻·Δ where it turns
+    (Riedmiller & Braun, 1993)."""
     turn = grad * prev_last_grad
     smaller = torch.where(turn < 0, eta_minus * step_size, step_size)
     return torch.where(turn > 0, eta_plus * step_size, smaller).clamp(min_step, max_step)

@@ -91,7 +91,7 @@ def independent_decay(param, *, wd=1e-5):
 
 @step(switch='wd')
 def cautious_decay(update, param, *, lr, wd=0.01):
-    """Δθ = −η·λ·θ where the step goes toward zero too, else 0
+    """Δθ = −η·λ·θ·[Δθ·θ ≤ 0]: where the step goes toward zero too
     (Chen et al., arXiv:2510.12402, algorithm 1)."""
     return -lr * wd * param * (update * param <= 0)
 

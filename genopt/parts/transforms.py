@@ -46,7 +46,7 @@ def scale_by_debiased_rms(grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-8):
 
 @transform
 def scale_by_last_rms(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
-    """g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step
+    """g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^(1/4)): 0 on the first step
     (Taniguchi et al., arXiv:2411.02853, algorithm 2)."""
     limit = prev_count**.25
     scaled = replace_nan(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
@@ -55,14 +55,14 @@ def scale_by_last_rms(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
 
 @transform
 def scale_by_rms_ratio(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
-    """g ← g·√(u + ε) / √(v + ε), with u the average square of past results
+    """g ← g·√(uₜ₋₁ + ε) / √(v + ε), with u the average square of past results
     (Zeiler, arXiv:1212.5701, algorithm 1)."""
     return grad * ((prev_delta_avg + eps).sqrt() / (sqr_avg + eps).sqrt())
 
 
 @transform(whole=True)
 def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
-    """g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0
+    """g ← η·κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and η·(g + λ·θ) where a norm is 0
     (You et al., arXiv:1708.03888, eq. 6)."""
     size, slope = param.norm(), grad.norm()
     ratio = torch.where((size > 0) & (slope > 0), trust * size / (slope + wd * size), 1.)
@@ -71,8 +71,8 @@ def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
 
 @transform(whole=True)
 def scale_by_factored_rms(grad, row_avg, column_avg, *, eps=0.):
-    """g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R. ε = 0: the precision of numbers as
-    in torch (1804.04235)."""
+    """g ← g / √(R·C / column mean(R)), and g / √R of a vector; ε is beside the mean, ε² beside the
+    square. ε = 0: the precision of numbers as in torch (1804.04235)."""
     eps = eps or torch.finfo(grad.dtype).eps
     if grad.dim() < 2: return grad * row_avg.clamp(min=eps * eps).rsqrt()
     square = row_avg @ column_avg / row_avg.mean(-2, keepdim=True).clamp(min=eps)
@@ -83,8 +83,8 @@ def scale_by_factored_rms(grad, row_avg, column_avg, *, eps=0.):
 
 @transform
 def blend_average(grad, grad_avg, *, nu=0.7):
-    """g ← (1 − ν)·g + ν·m
-    (Ma & Yarats, arXiv:1810.06801). With ν = β₁: the average, if this gradient came again."""
+    """g ← (1 − ν₁)·g + ν₁·m
+    (Ma & Yarats, arXiv:1810.06801). With ν₁ = β₁: the average, if this gradient came again."""
     return grad.lerp(grad_avg, nu)
 
 
@@ -117,7 +117,7 @@ def skip_first_step(update, past=past):
 
 @transform
 def drop_turned(grad, prev_last_grad):
-    "g ← 0 where it has just turned."
+    "g ← g·[g·gₜ₋₁ ≥ 0]: 0 where it has just turned."
     return torch.where(grad * prev_last_grad < 0, 0., grad)
 
 

@@ -16,9 +16,10 @@ import sympy as sp
 
 from ..kinds import Gate, Scalar, Stat, Total
 from ..letters import meaning
-from .branches import Branches, Statement
+from .branches import Branches
 from .equations import Equations, Fragment, Line
 from .expressions import condition, put, symbol
+from .nodes import Statement
 from .sequence import in_order
 
 __all__ = ['Algorithm', 'Statement', 'as_algorithm']
@@ -53,9 +54,12 @@ class Algorithm:
         keep = [Statement('set', f'prev_{n}', symbol(n)) for n in kept]
         written = {line.name for line in lines}
         begin = [s for s in begin if s.name in read or s.name in written or s.name in kept]
-        lets, step = _hoisted(as_algorithm(equations, lines, is_whole), equations)
-        step = [*[Statement('grad', 'grad')] * is_whole, *keep, *step]
-        res = cls([*lets, *begin], step, counts,
+        step = as_algorithm(equations, lines, is_whole)
+        if is_whole:
+            lets, step = _hoisted(step, equations)
+            begin, step = [*lets, *begin], [Statement('grad', 'grad'), *keep, *step]
+        elif not step: step = [Statement(*_assignment(q)) for q in lines]  # g ← g
+        res = cls(begin, step, counts,
                   {'raw_grad': '∇f', **equations.letters, **MATRICES},
                   equations.tensors | {*MATRICES}, {})
         res._use_last_letters()
@@ -124,10 +128,13 @@ def _unknown(part: Stat) -> Any:
 
 def _counts(equations: Equations) -> bool:
     "True if `count` is the number of the step: from 0, one more in each, and no gate before it."
+    is_whole = not isinstance(equations.composition, Fragment)
     for line in equations.traced:
         if isinstance(line.part, Gate): return False
+        if line.name == 'count' and not is_whole: return False
         if line.name == 'count' and line.part:
-            return line.expr == symbol('prev_count') + 1 and equations.begin(line.part) == 0
+            is_next = line.expr == symbol('prev_count') + 1
+            return bool(is_next and equations.begin(line.part) == 0)
     return True
 
 

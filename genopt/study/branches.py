@@ -1,7 +1,7 @@
 """The lines of an algorithm with their cases: `if` and `else` where a whole tensor decides.
 
     >>> x, t = symbol('x'), symbol('count')
-    >>> for s in Branches(set(), {}).of([('set', 'x', x * truth(sp.Ne(t, 1)) + 1)]): print(s)
+    >>> for s in Branches(set(), {}).of([('set', 'x', x * Truth(sp.Ne(t, 1)) + 1)]): print(s)
     Statement(kind='if', name='', expr=count > 1, depth=0)
     Statement(kind='set', name='x', expr=x + 1, depth=1)
     Statement(kind='else', name='', expr=None, depth=0)
@@ -11,58 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import sympy as sp
 
 from ..hypers import TABLE
-from .expressions import (REDUCTIONS, Iterate, MatProd, Truth, cases, is_condition, put, symbol,
-                          truth)
+from .expressions import REDUCTIONS, Iterate, MatProd, Truth, cases, put, symbol
+from .nodes import Assign, If, Node, Repeat, Statement, flat, joined, renamed
 
-__all__ = ['Branches', 'Statement']
-
-
-class Statement(NamedTuple):
-    """A line of an algorithm. A line that is `deeper` than an `if` or a `repeat` belongs to it.
-
-    `kind` is one of
-
-    * 'grad': `name` becomes the gradient of the loss; `expr` is None
-    * 'set': `name` ← `expr`, where `name` is a stat, `grad`, `update` or `param`
-    * 'let': `name` = `expr`, a number or an array that this step alone needs
-    * 'sum': `name` = Σ `expr`, over all parameters of the optimizer
-    * 'if', 'elif': `expr` is a condition, the same for all elements of a tensor; 'else'
-    * 'repeat': `expr` is a number of turns
-
-    Cases that differ from element to element are a `Piecewise` in an expression.
-    """
-    kind: str
-    name: str = ''   # a name from the code; `x hat` is x, debiased, and `prev_x` the last step's x
-    expr: Any = None # of sympy's; its symbols have names from the code
-    depth: int = 0   # how deep it stands, within what is the case or is repeated
-
-
-class Assign(NamedTuple):
-    "A line without cases."
-    kind: str
-    name: str
-    expr: Any
-
-
-@dataclass
-class If:
-    "Nodes for each condition; the last condition may be None, for all other cases."
-    cases: list[tuple[Any, list[Node]]]
-
-
-@dataclass
-class Repeat:
-    turns: Any
-    body: list[Node]
-
-
-Node: TypeAlias = Assign | If | Repeat
+__all__ = ['Branches']
 
 
 class Branches:
@@ -71,7 +28,7 @@ class Branches:
     A number with cases, such as 1 on the first step and 1 − β later, is put into what reads it.
     """
     def __init__(self,
-        tensors: Container[str],  # The names that stand for tensors
+        tensors: Container[str],    # The names that stand for tensors
         numbers: Mapping[str, Any]  # The scalars, as expressions
     ):
         self.tensors, self.numbers = tensors, dict(numbers)
@@ -79,14 +36,14 @@ class Branches:
 
     def of(self, lines: Iterable[tuple[str, str, Any]]) -> list[Statement]:
         "The statements of (kind, name, expression); a 'gate' has the condition of what follows it."
-        return [*_flat(self._nodes([*lines]), 0)]
+        return [*flat(self._nodes([*lines]), 0)]
 
     def _nodes(self, lines: list[tuple[str, str, Any]]) -> list[Node]:
         res: list[Node] = []
         for i, (kind, name, expr) in enumerate(lines):
-            if kind == 'gate': return _joined([*res, If([(expr, self._nodes(lines[i + 1:]))])])
+            if kind == 'gate': return joined([*res, If([(expr, self._nodes(lines[i + 1:]))])])
             if name not in self.put_in: res += self._split(Assign(kind, name, expr), {})
-        return _joined(res)
+        return joined(res)
 
     # -- cases -------------------------------------------------------------------------------------
 
@@ -96,12 +53,14 @@ class Branches:
     ) -> list[Node]:
         expr = put(line.expr, given)
         if expr == symbol(line.name): return []
-        if loops := expr.atoms(Iterate): return self._unrolled(line._replace(expr=expr), loops, given)
+        loops = expr.atoms(Iterate)
+        if loops: return self._unrolled(line._replace(expr=expr), loops, given)
         choice = self._choice(expr)
         if choice is None: return [line._replace(expr=_over_cases(expr))]
         found, pieces = list[tuple[Any, list[Node]]](), self._pieces(choice)
         if any(put(expr, {choice: v}).has(sp.zoo, sp.nan) for v, _ in pieces):  # as in g/[t = 1]
-            return [line._replace(expr=put(expr, {symbol(k): self.numbers[k] for k in self.put_in}))]
+            inside = {symbol(k): self.numbers[k] for k in self.put_in}
+            return [line._replace(expr=put(expr, inside))]
         for value, c in pieces:
             here = {**given, **(_facts(c, True) if c != sp.true else {})}
             found.append((None if c == sp.true else c, self._case(line, expr, choice, value, here)))
@@ -118,7 +77,7 @@ class Branches:
         known |= {sp.Not(c): sp.true for c in known}
         name = sp.Dummy(real=True)  # so that it is not split again
         rest = self._split(line._replace(expr=put(put(expr, known), {choice: name})), given)
-        return [Assign('let', choice.name, value), *_renamed(rest, {name: choice})]
+        return [Assign('let', choice.name, value), *renamed(rest, {name: choice})]
 
     def _choice(self, expr: Any) -> Any:
         "What in an expression has cases for the whole tensor: a number, or the outermost; or None."
@@ -209,87 +168,3 @@ def _with_names(body: Any, x: Any) -> Iterator[Assign]:
         yield Assign('let', f'matrix {letter}', shared)
         body = put(body, {shared: symbol(f'matrix {letter}')})
     yield Assign('set', x.name, body)
-
-
-def _renamed(nodes: list[Node], names: Mapping[Any, Any]) -> list[Node]:
-    res: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Assign): res.append(node._replace(expr=put(node.expr, names)))
-        elif isinstance(node, Repeat): res.append(Repeat(node.turns, _renamed(node.body, names)))
-        else: res.append(If([(None if c is None else put(c, names), _renamed(b, names))
-                           for c, b in node.cases]))
-    return res
-
-
-def _joined(nodes: list[Node]) -> list[Node]:
-    "Neighbours with the same cases become one; a case that does nothing goes."
-    res: list[Node] = []
-    for node in nodes:
-        last = res[-1] if res else None
-        if isinstance(node, If) and isinstance(last, If) and (rows := _alike(last, node)):
-            res[-1] = If([(c, [*a, *(n for n in b if not (_is_let(n) and n in a))])
-                          for (c, a), b in zip(last.cases, rows)])
-        else: res.append(node)
-    return [n for n in map(_tidied, res) if not isinstance(n, If) or n.cases]
-
-
-def _alike(a: If, b: If) -> list[list[Node]] | None:
-    "The nodes of `b` for each case of `a`, or None if they have other cases."
-    conditions, others = [[c for c, _ in node.cases] for node in (a, b)]
-    asked = {s.name for c in conditions if c is not None for s in c.free_symbols}
-    if asked & {*_assigned(node for _, nodes in a.cases for node in nodes)}: return None
-    if conditions == others: return [nodes for _, nodes in b.cases]
-    turned = len(others) == len(conditions) == 2 and conditions[1] is others[1] is None
-    if turned and sp.Not(conditions[0]) == others[0]: return [n for _, n in reversed(b.cases)]
-    return None
-
-
-def _assigned(nodes: Iterable[Node]) -> Iterator[str]:
-    for node in nodes:
-        if isinstance(node, Assign): yield node.name
-        elif isinstance(node, Repeat): yield from _assigned(node.body)
-        else: yield from _assigned(n for _, inner in node.cases for n in inner)
-
-
-def _is_let(node: Node) -> bool: return isinstance(node, Assign) and node.kind == 'let'
-
-
-def _tidied(node: Node) -> Node:
-    if not isinstance(node, If): return node
-    found = [(c, _joined(nodes)) for c, nodes in node.cases]
-    while found and found[-1][0] is None and not found[-1][1]: found.pop()
-    while found and found[-1][0] is not None and not found[-1][1]: found.pop()
-    if len(found) == 2 and not found[0][1] and found[1][0] is None:
-        found = [(sp.Not(found[0][0]), found[1][1])]
-    return If(found)
-
-
-def _flat(nodes: Iterable[Node], depth: int) -> Iterator[Statement]:
-    for node in nodes:
-        if isinstance(node, Assign):
-            yield Statement(node.kind, node.name, node.expr, depth)
-        elif isinstance(node, Repeat):
-            yield Statement('repeat', expr=node.turns, depth=depth)
-            yield from _flat(node.body, depth + 1)
-        else: yield from _flat_cases(node, depth)
-
-
-def _flat_cases(node: If, depth: int) -> Iterator[Statement]:
-    for i, (c, nodes) in enumerate(node.cases):
-        if c is None and i and len(nodes) == 1 and isinstance(inner := nodes[0], If):
-            first, *others = _flat_cases(inner, depth)
-            yield first._replace(kind='elif')
-            yield from others
-            return
-        kind = 'else' if c is None else 'elif' if i else 'if'
-        yield Statement(kind, expr=c if c is None else _after_first(c), depth=depth)
-        yield from _flat(nodes, depth + 1)
-
-
-def _after_first(c: Any) -> Any:
-    "t > 1 for t ≠ 1, as t counts from 1."
-    t = symbol('count')
-    return put(c, {sp.Ne(t, 1): sp.Gt(t, 1)}) if is_condition(c) else c
-
-
-_ = truth  # for the example

@@ -2,6 +2,8 @@
 
     >>> compare('adam', 'adamw').edits()
     ['AdamW is Adam without l2_reg, with weight_decay; wd = 0.01, not 0']
+    >>> compare('adam', 'adamw').identities()
+    [AdamW with λ = 0 is Adam]
     >>> relatives('adamw')[1]
     'LAMB is AdamW with scale_by_trust_ratio; eps = 1e-06, not 1e-08'
 """
@@ -17,15 +19,18 @@ from ..hypers import TABLE
 from ..letters import letters
 from ..part import Part
 from .explain import Section
-from .members import (Member, What, difference, distance, edit, meaning, member, merged,
+from .family import likeness
+from .identities import Identity, among, idea_of, rule_of, same_ideas
+from .members import (Member, What, active, difference, distance, edit, meaning, member, merged,
                       written)
+from .points import every_rule
 from .report import Block, Cell, Code, Math, Report, Sentences, Table
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
 __all__ = ['compare', 'Comparison', 'relatives']
 
-DOT = '●'
+ON, OFF = '●', '○'
 
 
 def compare(*optimizers: What) -> Comparison:
@@ -39,19 +44,25 @@ def compare(*optimizers: What) -> Comparison:
 
 
 def relatives(what: What) -> list[str]:
-    "The recipes that are one part away (added, left out or exchanged), each as an edit."
+    """The recipes that are one part away (added, left out or exchanged), each as an edit.
+
+    If they are none but its own options, the recipe that is most like it too.
+    """
     return _relatives(member(what))
 
 
 def _relatives(mine: Member) -> list[str]:
-    found: list[Member] = []
+    found, plain = list[Member](), list[Member]()
     for r in (find(entry.name) for entry in recipes()):
         for options, parts in choices(r):
-            if max(map(len, difference(mine.parts, parts))) > 1: continue
             given = {k: v for k, v in options.items() if v != r.options[k]}
-            found.append(member(partial(r, **given)))
-    found.sort(key=lambda other: distance(mine, other))
-    return [edit(mine, other) for other in found if other.name != mine.name]
+            other = member(partial(r, **given))
+            if other.name == mine.name: continue
+            if not given: plain.append(other)
+            if max(map(len, difference(mine.parts, parts))) <= 1: found.append(other)
+    if not {m.name for m in found} & {m.name for m in plain}:
+        found.append(max(plain, key=lambda m: likeness(mine, m)))
+    return [edit(mine, m) for m in sorted(found, key=lambda m: distance(mine, m))]
 
 
 class Comparison(Report):
@@ -61,7 +72,7 @@ class Comparison(Report):
     """
     def __init__(self, members: list[Member]):
         self.members = members
-        self.parts = merged([[p.fn for p in m.parts] for m in members])
+        self.parts = _together(merged([[p.fn for p in m.parts] for m in members]))
         names = letters(p for m in members for p in m.parts)  # which mean the same in all of them
         self.sections = [Section('', Composition(m.parts), m.values, names=names) for m in members]
 
@@ -74,27 +85,51 @@ class Comparison(Report):
 
     def cells(self, fn: Callable[..., Any]) -> list[str]:
         "For each optimizer: a dot if it has the part, or its names for the part's arguments."
-        def cell(p: Part) -> str:
-            return ','.join(f'{k}={v}' for k, v in sorted(p.names.items())) or DOT
-        return [', '.join(cell(p) for p in m.parts if p.fn is fn) for m in self.members]
+        def cell(m: Member, p: Part) -> str:
+            names = ','.join(f'{k}={v}' for k, v in sorted(p.names.items()))
+            if p in active(m): return names or ON
+            return f'{OFF} {names}'.strip()
+        return [', '.join(cell(m, p) for p in m.parts if p.fn is fn) for m in self.members]
 
     def shared(self) -> list[str]:
-        "The parts that all have, under whatever names."
-        return [fn.__name__ for fn in self.parts if all(self.cells(fn))]
+        """The ideas that all have and that are not off: each the name of a part, or of several, of
+        which one is another one's constant multiple."""
+        common = set.intersection(*({idea_of(p) for p in active(m)} for m in self.members))
+        ideas = dict.fromkeys(i for i in map(_idea, self.parts) if i in common)
+        return [' or '.join(fn.__name__ for fn in self.parts if _idea(fn) == i) for i in ideas]
+
+    def identities(self) -> list[Identity]:
+        "What they are of each other at special values; and which of their parts are one idea."
+        if len(self.members) == 1: return []
+        parts = {fn.__name__ for fn in self.parts}
+        rules = [r for r in every_rule() if r.kind != 'recipe' and r.name in parts]
+        found = among(map(rule_of, self.members))
+        plain = {(i.recipe, i.is_) for i in found if i.is_plain}
+        return [*(i for i in among(rules) if not i.where),
+                *(i for i in found if i.is_plain or (i.recipe, i.is_) not in plain)]
 
     def edits(self) -> list[str]:
-        "Each optimizer as an edit of the nearest one before it; for a single one, its relatives."
+        "Each optimizer as an edit of the earlier one that is most like it; of one, its relatives."
         first, *others = self.members
         if not others: return _relatives(first)
-        return [edit(min(self.members[:i], key=lambda before: distance(before, m)), m)
+        return [edit(max(self.members[:i], key=lambda before: likeness(before, m)), m)
                 for i, m in enumerate(others, 1)]
 
     def sentences(self) -> list[str]:
-        "The parts that all share, and each edit."
-        edits = [f'{e}.' for e in self.edits()]
-        if len(self.members) == 1: return edits
+        "The ideas that all share, the identities, and each edit."
         names = ', '.join(self.shared())
-        return [f'Shared by all: {names}.' if names else 'No part is shared by all.', *edits]
+        found = [f'Shared by all: {names}.' if names else 'No part is shared by all.']
+        if len(self.members) == 1: found = []
+        found += self._off()
+        same = [f'{i.text}{"" if i.kind == "recipe" else ": one idea"}.' for i in self.identities()]
+        return [*found, *same, *(f'{e}.' for e in self.edits())]
+
+    def _off(self) -> Iterator[str]:
+        "The parts that are off, by the hyperparameter that switches them off."
+        off = [p for m in self.members for p in m.parts if p not in active(m)]
+        for k in dict.fromkeys(p.switch for p in off):
+            names = [fn.__name__ for fn in self.parts if fn in {p.fn for p in off if p.switch == k}]
+            yield f'Off ({OFF}) where {k} = 0: {", ".join(names)}.'
 
     def hypers(self) -> list[tuple[str, list[str]]]:
         "Each hyperparameter's value in each optimizer."
@@ -111,7 +146,8 @@ class Comparison(Report):
     def latex(self) -> str:
         "A table of the parts (needs amsmath)."
         head: list[Cell] = ['', *(m.name for m in self.members), '']
-        rows = [[fn.__name__, *self.cells(fn), self.equation(fn)] for fn in self.parts]
+        rows: list[list[Cell]] = [[fn.__name__, *self.cells(fn), self.equation(fn)]
+                                  for fn in self.parts]
         first, *others = (' & '.join(map(_in_latex, row)) for row in [head, *rows])
         return '\n'.join([rf'\begin{{tabular}}{{l{"c" * len(self.members)}l}}',
                           rf'  {first} \\ \hline', *(rf'  {row} \\' for row in others),
@@ -123,6 +159,15 @@ class Comparison(Report):
         return dots(self.members)
 
 
+def _idea(fn: Callable[..., Any]) -> str: return same_ideas().get(fn.__name__, fn.__name__)
+
+
+def _together(functions: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    "The functions, with those of one idea below each other."
+    first = {_idea(fn): n for n, fn in reversed([*enumerate(functions)])}
+    return sorted(functions, key=lambda fn: first[_idea(fn)])
+
+
 def _in_latex(cell: Cell) -> str:
     if isinstance(cell, Math): return f'${cell.latex}$'
-    return str(cell).replace('_', r'\_').replace(DOT, r'$\bullet$')
+    return str(cell).replace('_', r'\_').replace(ON, r'$\bullet$').replace(OFF, r'$\circ$')

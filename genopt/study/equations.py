@@ -15,7 +15,7 @@ from ..contract import REQUIRED
 from ..kinds import Scalar, Stat
 from ..letters import LETTERS, hat, letters
 from ..part import Part, with_links
-from .expressions import TOO_ODD, Unsymbolic, put, symbol, unguarded
+from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
 from .notation import is_writable
 from .symbols import begin, trace
 
@@ -30,6 +30,9 @@ class Fragment:
         self.stats = {p.out: p for p in self.parts if isinstance(p, Stat)}
         self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
         self.hypers = {k: v for p in self.ordered for k, v in p.hypers.items()}
+        numbers = {'count', 'place', *(p.out for p in self.ordered if p.is_number)}
+        read = {n.removeprefix('prev_') for p in self.parts if not p.is_number for n in p.reads}
+        self.read = read - numbers  # stats that they read and do not keep, too
 
 
 class Line(NamedTuple):
@@ -57,7 +60,8 @@ class Equations:
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
         self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
-        stats = composition.tensor_stats
+        stats = [*composition.tensor_stats, *getattr(composition, 'read', ())]
+        self.remembered = {*composition.stats, *stats} - {'grad', 'param', 'update', 'raw_grad'}
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
                         *(f'prev_{k}' for k in stats)}
         self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
@@ -137,7 +141,7 @@ class Equations:
         found = dict[str, Any]()
         for b in sorted((s for s in expr.free_symbols if s.name in self.scalars), key=str):
             for s in sorted((s for s in expr.free_symbols if s.name in self.tensors), key=str):
-                if s.name.removeprefix('prev_') not in self.composition.stats: continue
+                if s.name.removeprefix('prev_') not in self.remembered: continue
                 hatted, d = symbol(f'{s.name} hat'), sp.Dummy(positive=True)
                 new = put(expr, {s: hatted * d, b: d})
                 if d in new.free_symbols or known.get(hatted.name, s / b) != s / b: continue
@@ -159,17 +163,6 @@ def _is_short(line: Line) -> bool:
     if line.expr.is_Symbol: return True
     plain = not line.why_not and not line.expr.has(sp.Piecewise)
     return plain and line.part.__name__ not in LETTERS and line.expr.count_ops() <= 6
-
-
-def tidy(expr: Any) -> Any:
-    "The shortest of some ways to write a sum."
-    theta, eta = symbol('param'), symbol('lr')
-    rest = expr - theta if theta in sp.Add.make_args(expr) else expr
-    tries = [sp.collect(rest, eta), -sp.collect(-rest, eta), sp.factor_terms(rest), rest]
-    res = [e if rest is expr else theta + e for e in tries] + [sp.collect(expr, theta)]
-    if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise):
-        res.append(sp.cancel(sp.together(expr)))
-    return min(res, key=lambda e: (e.count_ops(), str(e).count('-')))
 
 
 class _Whole:

@@ -26,7 +26,7 @@ from ..part import Part
 from ..recipe import Recipe
 from .equations import Fragment
 from .members import with_values
-from .report import Block, Entry, Heading, Report, aligned
+from .report import Block, Entry, Heading, Procedure, Report, aligned
 from .section import Section
 
 __all__ = ['explain', 'Explanation', 'Section']
@@ -45,12 +45,23 @@ class Explanation(Report):
         for section in self.sections: yield from section.blocks()
         yield from self.more
 
+    @property
+    def box(self) -> Box:
+        "The algorithm alone."
+        return Box([s.procedure() for s in self.sections])
+
     def latex(self) -> str:
         "The algorithms as displayed formulas, for a document that uses the package amsmath."
         return '\n'.join(f'\\[\n{aligned(s.procedure())}\n\\]' for s in self.sections)
 
     def _repr_latex_(self) -> str:
         return '\n'.join(f'$${aligned(s.procedure())}$$' for s in self.sections)
+
+
+class Box(Report):
+    "An algorithm, or one for each set of groups that run the same. It has a report's forms."
+    def __init__(self, procedures: Sequence[Procedure]): self.procedures = procedures
+    def blocks(self) -> Iterator[Block]: return iter(self.procedures)
 
 
 def explain(
@@ -100,8 +111,9 @@ def _named(name: str) -> Any:
 def _of_parts(parts: Iterable[Part], given: dict[str, Any]) -> Explanation:
     "Parts that do not make an optimizer."
     fragment = Fragment(parts)
-    if unknown := [k for k in given if k not in fragment.hypers]:
-        raise TypeError(f'no part takes `{unknown[0]}`: {did_you_mean(unknown[0], fragment.hypers)}')
+    for k in given:
+        if k in fragment.hypers: continue
+        raise TypeError(f'no part takes `{k}`: {did_you_mean(k, fragment.hypers)}')
     section = Section('', fragment, fragment.hypers | given, decided=given)
     names = [n for n, ps in modifiers().items() if ps == fragment.parts]
     used = [n for n in users(fragment.parts[0]) if all(n in users(p) for p in fragment.parts)]

@@ -22,10 +22,10 @@ from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
 from ..hypers import TABLE
 
-__all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition', 'truth',
-           'settled', 'cases', 'unguarded', 'put', 'Function', 'Mean', 'RowMean', 'ColumnMean', 'Largest',
-           'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total', 'REDUCTIONS', 'MatProd', 'Transposed', 'Clip',
-           'Nearest', 'Finite', 'Truth']
+__all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition',
+           'truth', 'settled', 'cases', 'unguarded', 'untiny', 'put', 'tidy', 'Function', 'Mean',
+           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total',
+           'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest', 'Finite', 'Truth']
 
 
 class Unsymbolic(TypeError):
@@ -77,7 +77,7 @@ class Iterate(Function):
     @property
     def free_symbols(self) -> set[Any]:
         x, body, start, turns = self.args
-        return body.free_symbols - {x} | start.free_symbols | turns.free_symbols  # type: ignore[no-any-return]
+        return {*body.free_symbols - {x}, *start.free_symbols, *turns.free_symbols}
 
 class Clip(Function):
     "x, between two bounds."
@@ -200,9 +200,29 @@ def unguarded(expr: Any) -> Any:
     return expr.func(*args) if (*args,) != expr.args else expr
 
 
+def untiny(asked: Any) -> Any:
+    "A comparison with a number that stands for 0; false if a hyperparameter cannot be as small."
+    if not isinstance(asked, Relational) or not asked.rhs.is_Number: return asked
+    if not 0 < asked.rhs < 1e-12: return asked
+    row = TABLE.get(getattr(asked.lhs, 'name', ''))
+    if isinstance(asked, sp.StrictLessThan) and row and row.low >= 0: return sp.false
+    return asked.func(asked.lhs, 0)
+
+
 def put(expr: Any, values: Mapping[Any, Any]) -> Any:
     "`expr` with `values` in place of its symbols or conditions, all at once."
     if expr in values: return sp.sympify(values[expr])
     args = tuple(put(a, values) for a in expr.args)
     if args == expr.args: return expr
     return settled(expr.func(*args))
+
+
+def tidy(expr: Any) -> Any:
+    "The shortest of some ways to write a sum."
+    theta, eta = symbol('param'), symbol('lr')
+    rest = expr - theta if theta in sp.Add.make_args(expr) else expr
+    tries = [sp.collect(rest, eta), -sp.collect(-rest, eta), sp.factor_terms(rest), rest]
+    res = [e if rest is expr else theta + e for e in tries] + [sp.collect(expr, theta)]
+    if expr.count_ops() < 12 and not expr.has(sp.Function, sp.Piecewise):
+        res.append(sp.cancel(sp.together(expr)))
+    return min(res, key=lambda e: (e.count_ops(), str(e).count('-')))

@@ -1,8 +1,8 @@
 """The family of optimizers: a graph in which each stands under those that it is made of.
 
-    >>> [e.text for e in family().parents('Adam')]
-    ['Adam with β₁ = 0, without debias, is RMSprop',
-     'Adam with ε = 0, without average_sqr_grad and debias, is Momentum with learning rate ...']
+    >>> [e.note for e in family().parents('Adam')]
+    ['= Momentum if ε = 0, but for average_sqr_grad and debias',
+     '= RMSprop if β₁ = 0, but for debias']
 """
 from __future__ import annotations
 
@@ -121,8 +121,12 @@ class Family:
 
     def plot(self) -> Figure:
         "A picture. Raises ImportError without matplotlib."
-        from .pictures import graph
-        return graph(self)
+        from .pictures import Row, graph
+        kind = {n.name: n.family for n in self.nodes}
+        return graph([Row(name, kind[name], depth, [e.note for e in found],
+                          [e.parent for e in found])
+                      for name, (depth, _) in self.places().items()
+                      for found in [self.parents(name)]])
 
     def _repr_png_(self) -> bytes | None:
         try: self.plot().savefig(png := BytesIO(), format='png')

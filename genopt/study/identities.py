@@ -1,7 +1,7 @@
 """Identities: an optimizer that is another one where a number has a special value. They are found.
 
-    >>> identities('momentum')[0]
-    Momentum with β₁ = 0 is SGD
+    >>> identities('lion')[1]
+    Lion with β₂ = β₁ is Signum
 
 Every recipe and every part is run at every special value of its hyperparameters (0, 1, or equal to
 another), also without one of its parts, on the same numbers. Those that do the same, but for a
@@ -74,8 +74,8 @@ class Identities(Report, list[Identity]):
             rows = [i for i in self if (i.kind == 'recipe') == (title == 'Recipes')]
             if not rows: continue
             if len(rows) < len(self): yield Heading(title, 2)
-            yield Table([(i.phrase, 'symbols' if i.is_proved else 'numbers') for i in rows],
-                        ('identity', 'shown by'))
+            yield Table([('symbols' if i.is_proved else 'numbers', i.phrase) for i in rows],
+                        ('shown by', 'identity'))
 
     __repr__ = Report.__repr__
 

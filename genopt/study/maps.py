@@ -7,16 +7,20 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .figures import COLORS, LINES, MARKS, figure
+from .figures import COLORS, LINES, MARKS, WIDTH, figure
 from .surfaces import Point, Surface
 
 if TYPE_CHECKING:
@@ -67,7 +71,7 @@ class Path:
 # -- pictures --------------------------------------------------------------------------------------
 
 def plot_paths(paths: Iterable[Path]) -> Figure:
-    """A matplotlib Figure: the paths on a map of their surface, and their losses over the steps.
+    """A matplotlib Figure: the paths on a map of their surface; below, their losses over the steps.
 
     Raises ImportError without matplotlib, and ValueError if there is no path, or if they are on
     different surfaces.
@@ -81,10 +85,27 @@ def animate(
 ) -> FuncAnimation:
     "The picture of `plot_paths`, but moving. A notebook shows it."
     fig, moving = _picture(paths := [*paths])
-    from matplotlib.animation import FuncAnimation
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    class Gif(PillowWriter):
+        "Of few colours, the same in all frames, so that only what moves is stored."
+        def finish(self) -> None:
+            frames, colors = vars(self)['_frames'], _palette()
+            first, *others = [f.convert('RGB').quantize(palette=colors, dither=0) for f in frames]
+            first.save(self.outfile, save_all=True, append_images=others, optimize=True, loop=0,
+                       duration=int(1000 / self.fps))
 
     class Film(FuncAnimation):
-        def _repr_html_(self) -> str: return self.to_jshtml()
+        def _repr_html_(self) -> str:
+            with TemporaryDirectory() as folder:
+                self.save(path := f'{folder}/film.gif', writer='pillow')
+                with open(path, 'rb') as file: data = b64encode(file.read()).decode()
+            names = ', '.join(p.label for p in paths)
+            return f'<img alt="Paths of {escape(names)}" src="data:image/gif;base64,{data}">'
+
+        def save(self, *args: Any, **options: Any) -> None:
+            if options.get('writer') == 'pillow': options['writer'] = Gif(fps=10)
+            super().save(*args, **options)
 
     def show(step: int) -> None:
         for line, data in moving.items():
@@ -95,6 +116,17 @@ def animate(
     last = max(len(p.points) for p in paths) - 1
     steps = np.unique((last * np.linspace(0, 1, frames)**1.5).round().astype(int)).tolist()
     return Film(fig, show, [*steps, *[last] * 8], interval=100)  # it rests at the end
+
+
+def _palette() -> Any:
+    "An image with our colours, each mixed with white, and greys."
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+    mixes = [1 - part * (1 - np.array(to_rgb(c))) for c in COLORS for part in (.25, .5, .75, 1.)]
+    greys = [np.full(3, g) for g in np.linspace(0, 1, 52)]
+    image = Image.new('P', (1, 1))
+    image.putpalette((255 * np.array(mixes + greys)).round().astype(np.uint8).tobytes())
+    return image
 
 
 def _freeze(fig: Figure, moving: Mapping[Line2D, Array]) -> None:
@@ -124,17 +156,16 @@ def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
 
     bounds, floor = map_bounds(paths), _floor(paths)
     (left, right), (low, high) = bounds
-    shape = min(max((right - left) / (high - low), .5), 2)
-    wide, tall = round(4.2 * shape**.5, 1), 4.2 / shape**.5
+    tall = (WIDTH - .8) / min(max((right - left) / (high - low), .7), 2)  # of the map
     labels = ['start', 'minimum'] if surface.minima else ['start']
     labels += [f'{p.label}, {p.end}' if p.diverged else p.label for p in paths]
-    fitting = int(11 * (wide + 5) / (8 + max(map(len, labels))))  # columns of the legend
-    columns = max(1, min(4, (len(labels) + 1) // 2, fitting))
-    height = round(tall + .6 + .21 * math.ceil(len(labels) / columns), 1)
+    labels = ['\n'.join(textwrap.wrap(label, 44)) for label in labels]
+    columns = 2 if max(map(len, labels)) < 23 else 1
+    lines = sum(label.count('\n') + 1 for label in labels) / columns
     moving: dict[Line2D, Array] = {}
     curves: list[Line2D] = []
-    with figure(wide + 5, height) as fig:
-        where, fall = fig.subplots(1, 2, width_ratios=[wide, 4.2])
+    with figure(WIDTH, round(tall + 2.9 + .22 * math.ceil(lines), 1)) as fig:
+        where, fall = fig.subplots(2, 1, height_ratios=[tall, 1.8])
         marks = _map(where, surface, bounds, [p.points[0] for p in paths])
         for i, p in enumerate(paths):
             color, ls = COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]
@@ -143,14 +174,14 @@ def _picture(paths: list[Path]) -> tuple[Figure, dict[Line2D, Array]]:
             every = max(1, len(p.losses) // 8)
             first = every * i // len(paths)  # so that the marks of two paths are apart
             trail, = where.plot(*p.points.T, color=color, ls=ls, lw=1.7)
-            head, = where.plot(*p.points[-1:].T, ls='None', **mark, ms=8, zorder=4)
-            curve, = fall.plot(*loss, ls=ls, **mark, lw=1.5, ms=6, markevery=(first, every))
+            head, = where.plot(*p.points[-1:].T, ls='None', **mark, ms=9, zorder=4)
+            curve, = fall.plot(*loss, ls=ls, **mark, lw=1.5, ms=7, markevery=(first, every))
             moving |= {trail: p.points.T, head: p.points.T, curve: loss}
             curves.append(curve)
         _scale(fall, np.concatenate([p.losses for p in paths]) - floor)
         fall.set(xlabel='step', ylabel=f'loss {-floor:+.3g}' if floor else 'loss')
         fall.grid(color='.9', lw=.6)
-        fig.suptitle(surface.title, fontsize=11)
+        fig.suptitle('\n'.join(textwrap.wrap(surface.title, 48)), fontsize=11)
         fig.legend([*marks, *curves], labels, loc='outside lower center', ncols=columns,
                    frameon=False)
     return fig, moving

@@ -52,8 +52,8 @@ def _transposed(x: Any, *dims: Any) -> Any:
 
 
 def _whole(x: Any) -> Any:
-    if not (isinstance(x, Truth) or x.is_integer): raise Unsymbolic('it needs the value of a number')
-    return x
+    if isinstance(x, Truth) or x.is_integer: return x
+    raise Unsymbolic('it needs the value of a number')
 
 
 def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
@@ -81,7 +81,8 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     clamp_min=sp.Max, clamp_max=sp.Min,
     where=lambda c, a, b: cases([(a, condition(c)), (b, sp.true)]),
     isfinite=Finite, int=_whole, nan_to_num=_same,  # letters are numbers
-    to=_same, bfloat16=_same, type=_same, float=_same, double=_same, clone=_same, detach=_same, contiguous=_same,
+    to=_same, type=_same, float=_same, double=_same, bfloat16=_same,
+    clone=_same, detach=_same, contiguous=_same,
     item=_same, zeros_like=_full, full_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(

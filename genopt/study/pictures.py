@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .figures import COLORS, WIDTH, figure
 from .members import Member, active, merged
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .family import Family
-
-__all__ = ['dots', 'graph']
+__all__ = ['Row', 'dots', 'graph']
 
 KINDS = 'total', 'gate', 'stat', 'transform', 'step'
 GREY = '.3'
@@ -72,25 +70,30 @@ LINE, INDENT = .2, .19  # in inches: the height of a line of text, and how far i
 FITTING = 11.5          # characters in an inch
 
 
-def graph(family: Family) -> Figure:
-    """The family as a tree. Beside each stands when it is its parent, or what it adds to it.
+class Row(NamedTuple):
+    "A node of a graph that is drawn as a tree."
+    name: str
+    kind: str                # its colour
+    depth: int
+    notes: Sequence[str]     # below each other; the first is beside the name
+    parents: Sequence[str]   # it stands under the first, and a dashed line leads to each other one
 
-    Where a recipe has other parents too, a dashed line leads to each.
-    """
-    colors = dict(zip(dict.fromkeys(n.family for n in family.nodes), COLORS))
+
+def graph(rows: Sequence[Row]) -> Figure:
+    "A graph as a tree, whose rows are given from top to bottom."
+    colors = dict(zip(dict.fromkeys(r.kind for r in rows), COLORS))
     texts, where, height = dict[str, list[str]](), dict[str, tuple[float, float]](), LINE
-    for name, (depth, _) in family.places().items():
-        where[name] = x, _ = .2 + INDENT * depth, height
-        texts[name] = [*_wrapped(name, [e.note for e in family.parents(name)], WIDTH - x - .2)]
-        height += LINE * len(texts[name]) + .08
+    for r in rows:
+        where[r.name] = x, _ = .2 + INDENT * r.depth, height
+        texts[r.name] = [*_wrapped(r.name, r.notes, WIDTH - x - .2)]
+        height += LINE * len(texts[r.name]) + .08
     with figure(WIDTH, height + .6, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
-        for n in family.nodes:
-            for i, edge in enumerate(family.parents(n.name)):
-                _join(ax, where[edge.parent], where[n.name], is_first=not i)
-            ax.scatter(*where[n.name], s=55, color=colors[n.family], zorder=3)
-            _write(ax, n.name, texts[n.name], *where[n.name])
-        for f, color in colors.items(): ax.scatter([], [], s=55, color=color, label=f)
+        for r in rows:
+            for p in r.parents: _join(ax, where[p], where[r.name], is_first=p == r.parents[0])
+            ax.scatter(*where[r.name], s=55, color=colors[r.kind], zorder=3)
+            _write(ax, r.name, texts[r.name], *where[r.name])
+        for kind, color in colors.items(): ax.scatter([], [], s=55, color=color, label=kind)
         ax.legend(loc='lower center', ncols=3, frameon=False)
         ax.set(xlim=(0, WIDTH), ylim=(height + .6, 0))
         ax.axis('off')

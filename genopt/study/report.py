@@ -17,74 +17,16 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
 
 from ..extras import missing
+from .blocks import (Block, Cell, Code, Entry, Heading, Math, Note, Procedure, Sentences, Table)
 
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Procedure', 'Sentences', 'Code', 'Math', 'Note',
            'Block', 'Cell', 'Text', 'Markdown', 'Notebook', 'Html', 'aligned']
 
 
-# -- cells ----------------------------------------------------------------------------------------
-
-class Code(str): "A name from the code."
-class Note(str): "A remark behind something else, in brackets."
-
-
-class Math(NamedTuple):
-    "A formula in both notations."
-    text: str
-    latex: str
-
-
-Cell: TypeAlias = 'str | Math | Sequence[Cell]'  # a sequence is written with nothing between
-
-
-# -- blocks ----------------------------------------------------------------------------------------
-
-@dataclass
-class Heading:
-    "A title, and the idea in a sentence."
-    title: str
-    level: int
-    idea: str=''
-
-
-@dataclass
-class Table:
-    "Rows of cells. An empty row is a gap in a terminal, and nothing on a page."
-    rows: Sequence[Sequence[Cell]]
-    head: Sequence[str]
-    caption: str | None=None  # in a terminal, stands in place of the head
-    flow: str=''              # in a terminal, this column follows an arrow in the one before it
-    centred: Sequence[str]=()
-    spare: Sequence[str]=()   # in a narrow terminal, these columns go, the first one first
-
-
-@dataclass
-class Entry:
-    "A label, and rows of one cell, or of a name and a cell."
-    label: str
-    rows: Sequence[Sequence[Cell]]
-
-
-@dataclass
-class Procedure:
-    """Lines below each other, each with how deep it stands.
-
-    A formula of several lines has cases. Other than in a formula, a line's text is in words.
-    """
-    lines: Sequence[tuple[int, Cell]]
-
-
-@dataclass
-class Sentences:
-    "A list of sentences."
-    sentences: Sequence[str]
-
-
-Block: TypeAlias = Heading | Table | Entry | Procedure | Sentences
+PAPER = re.compile(r'(?:arXiv:)?(?<![\d.])(?P<arxiv>\d{4}\.\d{4,5})(?![\d.]*\d)'
+                   r'|doi:(?P<doi>10\.[^\s;)]+)')
 
 
 # -- forms -----------------------------------------------------------------------------------------
@@ -197,9 +139,11 @@ class Html(Form):
     "A piece of a page, with MathML. Raises ImportError if latex2mathml is not installed."
     gap, code, note = '', '<code>{}</code>', ' <i>({})</i>'
     style = ('<style>'  # every class is named twice, as Jupyter has a style of its own
+             '.genopt.genopt {overflow-x: auto} '
              '.genopt.genopt table {border-collapse: collapse; margin: .6em 0} '
              '.genopt.genopt td, .genopt.genopt th '
              '{text-align: left; padding: .3em .8em; white-space: nowrap} '
+             '.genopt.genopt td:last-child {white-space: normal} '
              '.genopt.genopt th {font-weight: normal; opacity: .6} '
              '.genopt div {margin: .2em 0} '
              '.genopt math {font-size: 1.05em}</style>')
@@ -207,7 +151,10 @@ class Html(Form):
     def __call__(self, blocks: Iterable[Block]) -> str:
         return f'{self.style}<div class="genopt">{super().__call__(blocks)}</div>'
 
-    def plain(self, text: str) -> str: return html.escape(text)
+    def plain(self, text: str) -> str:
+        "Papers are links."
+        return PAPER.sub(_link, html.escape(text))
+
     def math(self, formula: Math) -> str:
         try: from latex2mathml.converter import convert
         except ImportError:
@@ -282,6 +229,12 @@ def _wrapped(text: str, width: int) -> list[str]:
 def _width(text: str) -> int:
     "In a terminal, where a combining hat takes no place."
     return len(text) - text.count('\N{COMBINING CIRCUMFLEX ACCENT}')
+
+
+def _link(paper: re.Match[str]) -> str:
+    arxiv, doi = paper['arxiv'], paper['doi']
+    url = f'https://arxiv.org/abs/{arxiv}' if arxiv else f'https://doi.org/{doi}'
+    return f'<a href="{url}">{paper[0]}</a>'
 
 
 def _capital(label: str) -> str: return label[0].upper() + label[1:]

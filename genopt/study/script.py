@@ -12,8 +12,8 @@ from typing import Any
 import sympy as sp
 
 from ..letters import latex as latex_letter
-from .branches import Statement
 from .latex import Latex
+from .nodes import Statement
 from .notation import Text
 from .report import Cell, Math
 

@@ -27,7 +27,8 @@ def in_order(
     edges, kept = _needed(lines, {*stats}), list[str]()
     for name in sorted({n for line in lines for n in _last(line)}):
         at = written.get(name)
-        for version in [] if at is None else [lines, _as_it_came(lines, at)]:
+        for version in [lines, _as_it_came(lines, at)] if at is not None else []:
+            assert at is not None
             later = {(i, at) for i, line in enumerate(version) if name in _last(line)}
             more = edges | later if version is lines else _needed(version, {*stats}) | later
             if _sorted(more, len(lines)):

@@ -25,7 +25,7 @@ import torch
 
 from ..part import Part
 from .expressions import (IS_MATRIX, TOO_ODD, Unsymbolic, cases, condition, is_condition, number,
-                          put, settled, symbol, truth)
+                          put, settled, symbol, truth, untiny)
 from .loops import Loop
 from .operations import CONDITIONS, LOGIC, OPS, REDUCE, SIZES
 
@@ -107,7 +107,7 @@ class _Path:
         zeros = {k: 0 for k, v in self.values.items() if v == 0}
         asked = condition(self.loop.written_out(expr))
         asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
-        asked = self.in_view(condition(asked))
+        asked = self.in_view(untiny(condition(asked)))
         if asked in (sp.true, sp.false): return bool(asked)
         if len(self.asked) > 20:
             raise Unsymbolic('it asks for the values of numbers, again and again')

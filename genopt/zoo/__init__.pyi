@@ -338,7 +338,7 @@ class _Adadelta(Recipe):
 
             l2_reg                               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_sqr_grad                     v ← β₂·v + (1 − β₂)·g²
-            scale_by_rms_ratio                   g ← g·√(u + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
+            scale_by_rms_ratio                   g ← g·√(uₜ₋₁ + ε) / √(v + ε), with u the average square of past results (Zeiler, arXiv:1212.5701, algorithm 1).
             average_sqr_grad[sqr_avg=delta_avg]  u ← β₂·u + (1 − β₂)·g²
             sgd_step                             Δθ = −η·g
 
@@ -371,8 +371,8 @@ class _MADGRAD(Recipe):
             l2_reg                 g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             step_count             t ← t + 1, for each parameter from its own first step.
             first_param            θ₀: where the parameter began.
-            sum_grad               s ← s + η√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
-            sum_weighted_sqr_grad  v ← v + η√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+            sum_grad               s ← s + η·√t·g (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
+            sum_weighted_sqr_grad  v ← v + η·√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
             madgrad_step           θ ← β₁·θ + (1 − β₁)·(θ₀ − s / (∛v + ε)) (Defazio & Jelassi, arXiv:2101.11075, algorithm 1).
 
             lr=0.01    learning rate
@@ -722,7 +722,7 @@ class _ADOPT(Recipe):
 
             step_count                   t ← t + 1, for each parameter from its own first step.
             average_sqr_grad_from_first  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
-            scale_by_last_rms            g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^¼): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
+            scale_by_last_rms            g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^(1/4)): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
             average_grad                 m ← β₁·m + (1 − β₁)·g
             momentum_step                Δθ = −η·m
             weight_decay                 Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
@@ -851,7 +851,7 @@ class _AdEMAMix(Recipe):
             wd=0.0           weight decay (torch: weight_decay)
             slow_mom=0.9999  decay of a slower average of gradients (torch: betas[2])
             slow_weight=5.0  weight of the slower average (torch: alpha)
-            warmup=0
+            warmup=0         steps over which the slower average comes in
         """
 
 AdEMAMix: _AdEMAMix
@@ -955,8 +955,8 @@ class _Rprop(Recipe):
 
         Rprop(params, lr=0.01, *, eta_minus=0.5, eta_plus=1.2, min_step=1e-06, max_step=50.0, maximize=False, compile=None)
 
-            rprop_step_size  Δ ← η⁺·Δ where the gradient keeps its sign, η⁻·Δ where it turns (Riedmiller & Braun, 1993).
-            drop_turned      g ← 0 where it has just turned.
+            rprop_step_size  Δ ← clip(η⁺·Δ, Δ₋, Δ₊) where the gradient keeps its sign, and η⁻·Δ where it turns (Riedmiller & Braun, 1993).
+            drop_turned      g ← g·[g·gₜ₋₁ ≥ 0]: 0 where it has just turned.
             last_grad        g, for the next step to compare with.
             rprop_step       Δθ = −sign(g)·Δ
 
@@ -1074,7 +1074,7 @@ class _LARS(Recipe):
 
         LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=None)
 
-            scale_by_layer_rate  g ← η·κ·‖θ‖ / (‖g‖ + λ‖θ‖)·(g + λθ), and η·(g + λθ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
+            scale_by_layer_rate  g ← η·κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and η·(g + λ·θ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
             momentum_buffer      m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
             buffer_step          Δθ = −m, where m has η in it.
 
@@ -1212,9 +1212,9 @@ class _Adafactor(Recipe):
         Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=None)
 
             step_count             t ← t + 1, for each parameter from its own first step.
-            average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·mean of g² over columns; of a vector, g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
-            average_sqr_columns    C ← (1 − tᶜ)·C + tᶜ·mean of g² over rows; a vector has none.
-            scale_by_factored_rms  g ← g / √max(V, ε²), V = R·C / mean(R); a vector's is R.
+            average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·row mean(g²), and of a vector g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns    C ← (1 − tᶜ)·C + tᶜ·column mean(g²); a vector has none.
+            scale_by_factored_rms  g ← g / √(R·C / column mean(R)), and g / √R of a vector; ε is beside the mean, ε² beside the square.
             clip_by_rms            g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
             adafactor_step         Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
             weight_decay           Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
