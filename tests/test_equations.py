@@ -107,6 +107,13 @@ def test_the_equations_of_every_recipe_make_its_steps(name, parts, nonzero):
     steps_agree(parts, hypers_of(name, parts, nonzero))
 
 
+@pytest.mark.parametrize('name', ['Adafactor', 'NovoGrad', 'LAMB', 'LARS', 'AdamW', 'Rprop'])
+def test_the_equations_of_a_vector(name):
+    "Adafactor keeps a full square of one."
+    parts = genopt.recipe(name).parts()
+    steps_agree(parts, hypers_of(name, parts, True), shape=(6,))
+
+
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
 @pytest.mark.parametrize('name', genopt.modifiers())
 def test_the_equations_of_every_modifier(name, nonzero):
@@ -379,6 +386,43 @@ def test_no_equation_is_a_raw_error_of_sympys():
     row = of(transform(odd))
     assert (row.text, row.note) == ('g ← odd(g, η)',
                                     'no equation: its result is not always a number')
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+LOOPS = {
+    'x = x / 2 + grad / (2 * x)': 'X ← (X + g/X) / 2',
+    'x = (x @ x.T) @ x / x.norm()': 'X ← X·Xᵀ·X / ‖X‖',
+    'y = x * x; x = (x - y + y * y) / 2': 'X ← X·(X³ + 1 − X) / 2'}
+
+
+@pytest.mark.parametrize('body', LOOPS)
+def test_a_loop_is_what_runs(body):
+    names = dict(transform=transform)
+    exec(f"""import torch
+@transform(whole=True)
+def looped(grad, *, ns_steps=3):
+    x = grad / grad.norm()
+    for _ in range(int(ns_steps)): {body}
+    return (x - grad.sign()) / 2
+""", names)
+    parts = [names['looped'], genopt.sgd_step]
+    text = explain(parts, lr=.1).box.text()
+    assert f'    repeat k times:\n        {LOOPS[body]}\n' in text
+    steps_agree(parts, dict(lr=.05), 1e-9)
+
+
+@pytest.mark.parametrize('body, why', [
+    ('for i in range(int(ns_steps)): grad = grad * (i + 2)', 'the turns of its loop differ'),
+    ('for _ in range(int(ns_steps)): x, grad = grad * 2, x + grad', 'the turns of its loop differ'),
+    ('for _ in range(1, int(ns_steps)): grad = grad * 2', 'its loop does not begin at 0'),
+    ('for _ in range(int(ns_steps)): grad = grad * 2\n    '
+     'for _ in range(int(ns_steps)): grad = grad + 1', 'it has two loops')])
+def test_why_a_loop_has_no_equation(body, why):
+    names = {}
+    exec(f'def odd(grad, *, ns_steps=3):\n    x = grad / 3\n    {body}\n    return grad', names)
+    with pytest.raises(Unsymbolic) as e: trace(transform(names['odd']))
+    assert str(e.value) == why
 
 
 # -- parts in any order ----------------------------------------------------------------------------

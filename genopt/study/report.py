@@ -139,13 +139,13 @@ class Html(Form):
     "A piece of a page, with MathML. Raises ImportError if latex2mathml is not installed."
     gap, code, note = '', '<code>{}</code>', ' <i>({})</i>'
     style = ('<style>'  # every class is named twice, as Jupyter has a style of its own
-             '.genopt.genopt {overflow-x: auto} '
-             '.genopt.genopt table {border-collapse: collapse; margin: .6em 0} '
+             '.genopt.genopt table {border-collapse: collapse; margin: .6em 0; display: block; '
+             'overflow-x: auto} '
              '.genopt.genopt td, .genopt.genopt th '
              '{text-align: left; padding: .3em .8em; white-space: nowrap} '
              '.genopt.genopt td:last-child {white-space: normal} '
              '.genopt.genopt th {font-weight: normal; opacity: .6} '
-             '.genopt div {margin: .2em 0} '
+             '.genopt div {margin: .3em 0} '
              '.genopt math {font-size: 1.05em}</style>')
 
     def __call__(self, blocks: Iterable[Block]) -> str:
