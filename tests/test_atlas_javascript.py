@@ -18,8 +18,9 @@ from genopt.study.surfaces import SURFACES
 pytestmark = pytest.mark.skipif(not shutil.which('node'), reason='node is not installed')
 STATIC = Path(javascript.__file__).parent/'static'
 STEPS = 50
-NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6, lambd=.1,
-               t0=2., dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1, sync_every=2)
+NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6,
+               lambd=.1, t0=2., dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1,
+               sync_every=2)
 CHOICES = [(e.name, i, ps) for e in genopt.recipes()
            for i, (_, ps) in enumerate(choices(genopt.recipe(e.name)))]
 SUMS = [(base, name, (getattr(genopt, base) + ps).parts())
@@ -36,7 +37,8 @@ def node(tmp_path_factory):
     def run(cases):
         (folder/'cases.json').write_text(json.dumps(cases))
         command = ['node', Path(__file__).parent/'javascript.js', folder/'cases.json', *paths]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout)
     return run
 
 
@@ -73,8 +75,8 @@ def check(node, monkeypatch, cases):
     for name, ps, values in cases:
         for shape in ((2,), (1, 2), (2, 1)):
             if len(shape) == 1 and any(p.needs == 'matrix' for p in ps): continue
-            asked.append(dict(do='walk', parts=[p.label for p in ps], hypers=values, surface='valley',
-                              start=start, shape=shape, steps=STEPS,
+            asked.append(dict(do='walk', parts=[p.label for p in ps], hypers=values,
+                              surface='valley', start=start, shape=shape, steps=STEPS,
                               normals=drawn_normals(values, STEPS)))
             wanted.append((f'{name} {shape}', walked(ps, values, surface, start, shape)))
     worst = {}
@@ -96,8 +98,9 @@ def test_the_javascript_of_every_recipe_makes_its_steps(node, monkeypatch, nonze
 
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
 def test_the_javascript_of_every_modifier(node, monkeypatch, nonzero):
-    check(node, monkeypatch, [(f'{base} + {name}', ps, values_of(base, genopt.Composition(ps), nonzero))
-                              for base, name, ps in SUMS])
+    check(node, monkeypatch, [
+        (f'{base} + {name}', ps, values_of(base, genopt.Composition(ps), nonzero))
+        for base, name, ps in SUMS])
 
 
 def test_a_list_runs_in_the_same_order(node):
@@ -121,7 +124,8 @@ def test_a_wrong_list_has_the_same_error(node):
         lists.append(base)
     found = node([dict(do='errors', parts=[p.label for p in ps]) for ps in lists])
     for ps, got in zip(lists, found):
-        assert got['error'] == error_of(ps).partition(', or correct the name: ')[0], [p.label for p in ps]
+        wanted = error_of(ps).partition(', or correct the name: ')[0]
+        assert got['error'] == wanted, [p.label for p in ps]
     assert 500 < sum(bool(got['error']) for got in found) < 3000
 
 

@@ -15,7 +15,7 @@ from ..catalogue import choices, every_part, find, modifiers, recipes
 from ..contract import REQUIRED
 from ..hypers import TABLE
 from ..kinds import Place, Stat
-from ..letters import idea, latex as latex_letter
+from ..letters import latex as latex_letter
 from ..order import keepers
 from ..part import Part, with_links
 from ..recipe import Recipe
@@ -59,8 +59,7 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
     yield from dict(fn=p.__name__, kind=p.kind, out=p.out, args=[*javascript.arguments(p).values()],
                     reads=p.reads, links=[q.label for q in p.links.values()], place=p.place,
                     hypers={k: None if v is REQUIRED else v for k, v in p.hypers.items()},
-                    idea=idea(p.fn), math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p)),
-                    text='; '.join(m.text.strip() for m in lines(p))).items()
+                    math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p))).items()
     if p.switch: yield 'switch', p.switch
     if p.is_number: yield 'isNumber', True
     if p.whole: yield 'whole', True
@@ -74,13 +73,14 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
         values = r.rule(options).defaults
         return dict(options=options, parts=[p.label for p in parts],
                     values={k: None if v is REQUIRED else v for k, v in values.items()})
-    return dict(family=family, idea=r.idea, options=r.options,
+    return dict(family=family, options=r.options,
                 choices=[choice(*c) for c in choices(r)])
 
 
 def _identity(i: Identity) -> dict[str, Any]:
-    found = dict(recipe=i.recipe, where=i.where, other=i.is_, given=i.with_, html=phrase(i), factor=str(i.factor))
-    found['given'] = {k: v for k, v in i.with_.items() if k != 'lr'}
+    given = {k: v for k, v in i.with_.items() if k != 'lr'}
+    found: dict[str, Any] = dict(recipe=i.recipe, where=i.where, other=i.is_, given=given,
+                                 html=phrase(i), factor=str(i.factor))
     return found | ({'without': True} if i.without or i.its_without else {})
 
 
@@ -101,9 +101,9 @@ def _hyper(name: str) -> dict[str, Any]:
 # -- files -----------------------------------------------------------------------------------------
 
 def _functions() -> str:
+    tools = ', '.join(sorted({*javascript.REDUCTIONS.values(), 'each', 'nearest'}))
     lines = ['// Printed from the parts by genopt/atlas/javascript.py.',
-             '(function ({parts, surfaces, scales, tools}) {',
-             f'const {{{", ".join(sorted({*javascript.REDUCTIONS.values(), "each", "nearest"}))}}} = tools;']
+             f'(function ({{parts, surfaces, scales, tools}}) {{ const {{{tools}}} = tools;']
     for p in every_part():
         try: printed = javascript.function(p)
         except Unsymbolic: continue  # `runtime.js` has it

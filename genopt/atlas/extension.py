@@ -11,10 +11,18 @@ from .formulas import mathml
 __all__ = ['setup']
 
 
+# What the theme does when a page has been read, such as measuring its headings, waits until the
+# page has been seen.
+LATER = """(add => { document.addEventListener = (type, f, ...more) => type === 'DOMContentLoaded' ?
+  requestAnimationFrame(() => setTimeout(f)) : add.call(document, type, f, ...more);
+})(document.addEventListener);"""
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     "Called by Sphinx."
     app.add_html_math_renderer('mathml', (_inline, None), (_display, None))
     app.connect('html-page-context', _add_scripts)
+    app.add_js_file(None, body=LATER, priority=0)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 

@@ -33,7 +33,8 @@ def picture() -> str:
             f'aria-label="Each optimizer, to the right of those that it is made of">'
             f'{edges}{nodes}</svg></div>\n'
             f'<p class="family-legend">{legend}<span class="line solid">is the one to its left at '
-            'special values</span><span class="line dashed">is made of it by an edit of parts</span></p>')
+            'special values</span><span class="line dashed">is made of it by an edit of parts'
+            '</span></p>')
 
 
 def _spots(found: Family) -> dict[str, tuple[float, float]]:
@@ -72,7 +73,8 @@ def _node(name: str, kin: str, idea: str, found: Family, spot: tuple[float, floa
     said = edges[0].note if edges else idea
     label = said if len(said) <= LONG else said[:LONG - 1].rstrip() + '…'
     title = '. '.join([e.text for e in edges] or [idea])
-    return (f'<a href="recipes/{file_of(name)}.html" class="kin-{kin}"><title>{escape(title)}.</title>'
+    return (f'<a href="recipes/{file_of(name)}.html" class="kin-{kin}">'
+            f'<title>{escape(title)}.</title>'
             f'<rect x="{x:g}" y="{y:g}" width="{BOX[0]}" height="{BOX[1]}" rx="6"/>'
             f'<text x="{x + 10:g}" y="{y + 14:g}" class="name">{name}</text>'
             f'<text x="{x + 10:g}" y="{y + 27:g}" class="label">{escape(label)}</text></a>')

@@ -21,7 +21,9 @@ from ..study.section import Section
 __all__ = ['Page', 'lines', 'mathml', 'phrase']
 
 LETTER = re.compile('<mi mathvariant="normal">([a-z_])</mi>')  # of a word
+WORD = re.compile(f'(?:{LETTER.pattern}){{2,}}')
 ENTITY = re.compile('&#x(?!0003C|0003E|00026)([0-9A-F]+);')  # but <, > and &
+FENCE = re.compile('<mo stretchy="true" fence="true" form="[a-z]*">([()])</mo>')  # as it is
 ROW = re.compile(r'<mrow>(<m([ino])[^>]*>[^<]*</m\2>)</mrow>')  # of one thing
 
 
@@ -35,9 +37,10 @@ def mathml(latex: str, block: bool=False) -> str:
     found = found.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', '')
     found = ENTITY.sub(lambda m: chr(int(m[1], 16)), found)
     while (smaller := ROW.sub(r'\1', found)) != found: found = smaller
-    found = re.sub(f'(?:{LETTER.pattern}){{2,}}', lambda m: f'<mi>{"".join(LETTER.findall(m[0]))}</mi>', found)
+    found = WORD.sub(lambda m: f'<mi>{"".join(LETTER.findall(m[0]))}</mi>', found)
     found = found.replace('<mo>^</mo>', '<mo stretchy="false">^</mo>')  # a hat
-    return found if block else found.replace('<math ', '<math displaystyle="true" ', 1)
+    found = found.replace(' display="inline"', '')  # large all the same, by our style
+    return FENCE.sub(r'<mo>\1</mo>', found)
 
 
 def lines(part: Part) -> list[Math]:

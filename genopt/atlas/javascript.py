@@ -1,7 +1,7 @@
-"""Parts as JavaScript: the expressions that their equations show, as functions of numbers and arrays.
+"""Parts as JavaScript: the expressions of their equations, as functions of numbers and arrays.
 
-    >>> print(function(average_grad).run)
-    (grad_avg, grad, mom) => each((grad, grad_avg, mom) => grad*(1 - mom) + grad_avg*mom, grad, grad_avg, mom)
+    >>> print(function(sgd_step).run)
+    (grad, lr) => each((grad, lr) => -grad*lr, grad, lr)
 
 A function has the arguments of the part's own. `each` computes every element alone, and reductions
 such as `mean` come before it. Both are in `static/runtime.js`.
@@ -18,8 +18,8 @@ from sympy.printing.jscode import JavascriptCodePrinter
 from ..contract import RESERVED
 from ..kinds import Stat, Total, scalar
 from ..part import Part
-from ..study.expressions import (ColumnMean, Iterate, Largest, MatProd, Mean, Norm, RowMean, RowNorm,
-                                 Smallest, Total as Sum, Transposed, put, symbol)
+from ..study.expressions import (ColumnMean, Iterate, Largest, MatProd, Mean, Norm, RowMean,
+                                 RowNorm, Smallest, Total as Sum, Transposed, put, symbol)
 from ..study.surfaces import Surface
 from ..study.symbols import begin, trace
 
@@ -134,7 +134,7 @@ class _Block:
 
     def value(self, expr: Any) -> str:
         "An expression of numbers, or one for each element of arrays."
-        text = _Script().doprint(expr)
+        text = str(_Script().doprint(expr))
         names = sorted(s.name for s in expr.free_symbols)
         if expr.is_Symbol or {*names} <= self.numbers: return text
         return f'each(({", ".join(names)}) => {text}, {", ".join(names)})'
@@ -159,11 +159,13 @@ class _Script(JavascriptCodePrinter):  # type: ignore[misc]
     def _print_Max(self, x: Any) -> str: return f'Math.max({", ".join(map(self._print, x.args))})'
     def _print_Min(self, x: Any) -> str: return f'Math.min({", ".join(map(self._print, x.args))})'
     def _print_Truth(self, x: Any) -> str: return f'({self._print(x.args[0])} ? 1 : 0)'
-    def _print_Finite(self, x: Any) -> str: return f'Number(Number.isFinite({self._print(x.args[0])}))'
+    def _print_Finite(self, x: Any) -> str:
+        return f'Number(Number.isFinite({self._print(x.args[0])}))'
     def _print_Nearest(self, x: Any) -> str: return f'nearest({self._print(x.args[0])})'
     def _print_sign(self, x: Any) -> str: return f'Math.sign({self._print(x.args[0])})'
     def _print_And(self, x: Any) -> str: return f'({" && ".join(map(self._print, x.args))})'
     def _print_Or(self, x: Any) -> str: return f'({" || ".join(map(self._print, x.args))})'
     def _print_Not(self, x: Any) -> str: return f'!({self._print(x.args[0])})'
     def _print_Relational(self, x: Any) -> str:
-        return f'({self._print(x.lhs)} {x.rel_op} {self._print(x.rhs)})'.replace('==', '===').replace('!=', '!==')
+        sign = {'==': '===', '!=': '!=='}.get(x.rel_op, x.rel_op)
+        return f'({self._print(x.lhs)} {sign} {self._print(x.rhs)})'

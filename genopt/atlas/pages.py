@@ -1,28 +1,26 @@
-"""What the pages of recipes and parts say, found by running the code; templates give it its form."""
+"What the pages of recipes and parts say, found by running the code; templates give it form."
 from __future__ import annotations
 
 import html
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
 
 from ..catalogue import choices, every_part, find, modifiers, recipes, users
-from ..letters import idea
+from ..letters import idea, latex as latex_letter
 from ..part import Part, with_links
 from ..recipe import Recipe
 from ..study.compare import relatives
 from ..study.identities import identities
 from ..study.members import meaning, written
 from ..study.section import CITED
-from ..study.report import Math
-from ..letters import latex as latex_letter
 from .formulas import Page, lines, mathml, phrase
 
-__all__ = ['PartPage', 'RecipePage', 'cited', 'linked']
+__all__ = ['PartPage', 'RecipePage', 'file_of', 'part_pages', 'recipe_pages']
 
 ARXIV = re.compile(r'(?:arXiv:|(?<![\w.:/]))(\d{4}\.\d{4,5})')
 DOI = re.compile(r'doi:(10\.\S+?)(?=[,;.)]*(?:\s|$))')
@@ -63,7 +61,7 @@ class RecipePage:
         write = Page().cell
         return [(Markup(write(a)), Markup(write(b))) for a, b in self.section.legend()]
     @property
-    def memory(self) -> str: return self.section.remembers()
+    def memory(self) -> str: return str(self.section.remembers())
     @property
     def source(self) -> str: return inspect.getsource(self.recipe.fn)
 
@@ -79,9 +77,9 @@ class RecipePage:
 
     @property
     def hypers(self) -> Iterator[dict[str, Any]]:
-        letters = self.section.equations.letters
+        letters, means = self.section.equations.letters, self.recipe.rule().words.means
         for k, v in self.section.values.items():
-            words = [w for w, means in self.recipe.rule().words.means.items() if means == (k,) and w != k]
+            words = [w for w, ours in means.items() if ours == (k,) and w != k]
             yield dict(name=k, value=written(v), meaning=meaning(k), words=words,
                        math=Markup(mathml(latex_letter(letters.get(k, k)))))
 

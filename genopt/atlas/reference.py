@@ -19,7 +19,7 @@ __all__ = ['pages']
 
 
 def pages() -> dict[str, str]:
-    "A page in Markdown for each module that has something in `genopt.__all__`, by the module's name."
+    "A page in Markdown for each module of which `genopt.__all__` has something, by its name."
     modules: dict[str, list[str]] = {}
     for name in genopt.__all__:
         if name in zoo.__all__ or name in parts.__all__: continue

@@ -1,4 +1,4 @@
-"""The site: sources that are printed from the code, and the documentation, made into pages by Sphinx.
+"""The site: sources that are printed from the code, and the documentation. Sphinx makes the pages.
 
 The folder of sources has the repository's shape, so that links in the documentation lead where they
 led. Its own pages are Markdown that templates fill.
@@ -10,6 +10,7 @@ import io
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,24 +29,26 @@ MARK = '.atlas'  # a file in a folder that may be written anew
 STEPS = 6
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]  # of the repository; an installed package has no documentation beside it
-PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground begin'  # one file
+PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground begin'
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
                'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed', 'docs/kernels'],
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',
-               'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}  # and all others
+               'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}
 ABOUT = {
     'Learn': 'Notebooks, with the outputs that they were saved with.',
     'How to': 'Pages for those who have something to do.',
     'Reference': 'What there is, as the code says it.',
     'Design': 'How genopt is built, why it is as it is, and what was verified.'}
 CONF = dict(
-    project='genopt', author='', copyright='', html_title='genopt', html_theme='furo', language='en',
+    project='genopt', author='', copyright='', html_title='genopt', html_theme='furo',
+    language='en',
     extensions=['myst_parser', 'genopt.atlas.extension'], html_math_renderer='mathml',
     myst_enable_extensions=['dollarmath'], myst_heading_anchors=4, html_static_path=['_static'],
-    html_css_files=['atlas.css'], templates_path=[str(HERE/'theme')], html_copy_source=False, html_show_sourcelink=False,
+    html_css_files=['atlas.css'], templates_path=[str(HERE/'theme')], html_copy_source=False,
+    html_show_sourcelink=False,
     html_show_copyright=False, html_use_index=False, html_permalinks_icon='#',
     html_show_search_summary=False,  # a page of a file may not read another
     pygments_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
@@ -158,7 +161,8 @@ def _write_pages(source: Path, documents: list[str]) -> None:
         path.write_text(re.sub(r'\n{3,}', '\n\n', text), encoding='utf-8')
     for name in ('optimizers', 'parts', 'compare', 'compose'): write(name, name)
     for title, files in _sections(documents).items():
-        write(title.lower().replace(' ', '-'), 'section', title=title, about=ABOUT[title], files=files)
+        write(title.lower().replace(' ', '-'), 'section', title=title, about=ABOUT[title],
+              files=files)
     write('index', 'index', family=Markup(family.picture()))
     for page in recipes:
         write(f'recipes/{page.file}', 'recipe', page=page, lr=f'{page.section.values["lr"]:g}')
@@ -198,17 +202,19 @@ def _name_links(text: str, names: list[str]) -> Markup:
 def _run_sphinx(source: Path, out: Path, cache: Path) -> None:
     conf = '\n'.join(f'{name} = {value!r}' for name, value in CONF.items())
     (source/'conf.py').write_text(conf, encoding='utf-8')
-    warnings = io.StringIO()
-    with contextlib.redirect_stderr(warnings):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of each other's, among its packages
         app = Sphinx(str(source), str(source), str(out), str(cache), 'html', status=None,
-                     warning=warnings, freshenv=True)
+                     warning=said, freshenv=True)
         app.build()
-    if said := warnings.getvalue().strip(): raise Broken(f'Sphinx says: {said}')
+    if text := said.getvalue().strip(): raise Broken(f'Sphinx says: {text}')
 
 
 STYLE = re.compile(r'<link rel="stylesheet"[^>]*href="([./]*)_static/([^"?]+)[^>]*>\s*')
 PLAIN = re.compile('<span class="[npw]">([^<]*)</span>')  # code of no colour
-NEEDLESS = '**/*.map', '_static/*.css', '_static/styles', '_sources', '.buildinfo', '.doctrees', 'objects.inv'
+NEEDLESS = ('**/*.map', '_static/*.css', '_static/styles', '_sources', '.buildinfo', '.doctrees',
+            'objects.inv')
 
 
 def _shrink(out: Path) -> None:

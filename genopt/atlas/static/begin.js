@@ -3,7 +3,9 @@
   'use strict';
   const {facts, make, run, hypersOf, scales, Playground} = genopt;
 
-  for (const element of document.querySelectorAll('.playground')) {
+  genopt.afterPaint(() => document.querySelectorAll('.playground').forEach(begin));
+
+  function begin(element) {
     const {optimizers = '', optimizer} = element.dataset, names = optimizer ? [optimizer] : optimizers.split(' ');
     const playground = element.playground = new Playground(element, names.map(name => run(name)));
     if (optimizer) showIdentities(playground, optimizer);

@@ -68,5 +68,5 @@
   }
 
   addEventListener('hashchange', start);
-  start();
+  genopt.afterPaint(start);
 })(globalThis.genopt);

@@ -122,13 +122,16 @@
       select('modify', [['', 'by …'], ...Object.keys(facts.modifiers)], '', name => name && put(facts.modifiers[name])));
   }
 
-  start();
-  root.replaceChildren(adders(), message, list, ground,
-    make('div', {class: 'code'}, button('Copy', copy), make('pre', {tabindex: 0}, code)));
-  playground = new Playground(ground, [mine], {surface: 'rosenbrock', fixed: true});
-  playground.onchange = () => { code.textContent = text(); };
-  root.playground = playground;
-  code.textContent = compose(parts).error ? code.textContent : text();
-  addEventListener('hashchange', start);
+  function build() {
+    start();
+    root.replaceChildren(adders(), message, list, ground,
+      make('div', {class: 'code'}, button('Copy', copy), make('pre', {tabindex: 0}, code)));
+    playground = new Playground(ground, [mine], {surface: 'rosenbrock', fixed: true});
+    playground.onchange = () => { code.textContent = text(); };
+    code.textContent = compose(parts).error ? code.textContent : text();
+    addEventListener('hashchange', start);
+  }
+
   root.composed = () => parts;
+  genopt.afterPaint(build);
 })(globalThis.genopt);

@@ -96,5 +96,8 @@
     return {element, rebuild, show(k) { shown.get(k)?.show(hypersOf(run)[k]); }};
   }
 
-  Object.assign(genopt, {make, button, select, slider, controls});
+  // Once the page is seen.
+  const afterPaint = f => requestAnimationFrame(() => setTimeout(f));
+
+  Object.assign(genopt, {afterPaint, make, button, select, slider, controls});
 })(globalThis.genopt);
