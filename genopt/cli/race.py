@@ -119,15 +119,15 @@ def _draw(pairs: list[Pair], per_epoch: int) -> Figure:
         above.set(yscale='log', ylabel='training loss')
         above.set_title('genopt over torch.optim: handwritten digits, same start, same batches',
                         fontsize=11)
-        above.set_ylim(bottom=above.get_ylim()[0] / 3)  # room for the legend
+        above.set_ylim(bottom=above.get_ylim()[0] / 8)  # room for the legend
         above.legend(ncols=2, frameon=False, loc='lower left')
         below.set(yscale='log', ylabel='|difference of losses|', xlabel='epoch')
         below.set_ylim(zero, max(1e-6, below.get_ylim()[1]))
         below.set_yticks([*ticks], [*ticks.values()])
         below.minorticks_off()
         below.axhline(2.2e-16, color='gray', lw=.8, ls=':')
-        below.annotate('precision of float64', (0, 2.2e-16), xycoords=('axes fraction', 'data'),
-                       va='bottom', color='gray', fontsize=8)
+        below.annotate('precision of float64', (1, 2.2e-16), xycoords=('axes fraction', 'data'),
+                       va='top', ha='right', color='gray', fontsize=8)
     return fig
 
 
