@@ -204,7 +204,7 @@ def _run_sphinx(source: Path, out: Path, cache: Path) -> None:
     (source/'conf.py').write_text(conf, encoding='utf-8')
     said = io.StringIO()
     with contextlib.redirect_stderr(said), warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)  # of each other's, among its packages
+        warnings.simplefilter('ignore')  # Python's, by which its packages blame each other
         app = Sphinx(str(source), str(source), str(out), str(cache), 'html', status=None,
                      warning=said, freshenv=True)
         app.build()
