@@ -79,9 +79,8 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
 
 def _identity(i: Identity) -> dict[str, Any]:
     given = {k: v for k, v in i.with_.items() if k != 'lr'}
-    found: dict[str, Any] = dict(recipe=i.recipe, where=i.where, other=i.is_, given=given,
-                                 html=phrase(i), factor=str(i.factor))
-    return found | ({'without': True} if i.without or i.its_without else {})
+    return dict(recipe=i.recipe, where=i.where, without=i.without, other=i.is_, given=given,
+                itsWithout=i.its_without, html=phrase(i), factor=str(i.factor))
 
 
 def _hypers() -> list[str]:

@@ -13,12 +13,15 @@
 
   // Buttons that give the run its special values, beside the path of the one that it then is.
   function showIdentities(playground, name) {
-    const found = facts.identities.filter(i => i.recipe === name && !i.without);
+    const found = facts.identities.filter(i => i.recipe === name);
     if (!found.length) return;
     const buttons = found.map(i => make('button', {type: 'button', html: i.html, onclick: () => overlay(playground, i)}));
     playground.right.append(make('section', {class: 'identities', 'aria-label': 'Identities'},
       make('h4', {}, 'It is another one when …'), ...buttons));
   }
+
+  // What is special: another hyperparameter's name, or 0 or 1. Any other number only says that it is not 0.
+  const valueOf = (k, v, own) => typeof v === 'string' ? own[v] : v === 0 || v === 1 ? v : own[k] ?? v;
 
   function overlay(playground, identity) {
     const mine = playground.runs[0];
@@ -36,12 +39,15 @@
     other.follow = () => {
       const own = hypersOf(mine), its = hypersOf(other);
       for (const k of Object.keys(its)) if (k in own && !(k in identity.given)) other.values[k] = own[k];
-      for (const [k, v] of Object.entries(identity.given)) if (k in its) other.values[k] = typeof v === 'string' ? own[v] ?? its[v] : v;
+      for (const [k, v] of Object.entries(identity.given)) if (k in its) other.values[k] = valueOf(k, v, own) ?? its[v];
       if ('lr' in own) other.values.lr = own.lr * scales[identity.factor](own);
       other.panel?.rebuild();
       if (other.panel) playground.walk(other);
     };
+    mine.without = identity.without;
+    other.without = identity.itsWithout;
     playground.set(mine, values);
+    playground.retune(mine);
     other.follow();
     playground.add(other);
     other.follow();

@@ -5,10 +5,15 @@
   const RATES = [-4, -3, -2, -1, 0].flatMap(e => [1, 2, 5].map(m => Number(`${m}e${e}`)));  // as paths.LRS
   const FAR = 1e6, rules = new Map();
 
-  // The composition of a list of labels, made once.
-  function rule(labels) {
-    const key = labels.join(' ');
-    if (!rules.has(key)) rules.set(key, compose(labels));
+  // The composition of a list of labels, made once. `without` are parts: a transform is left out, and of others
+  // the result is 1.
+  function rule(labels, without = []) {
+    const key = [...labels, '-', ...without].join(' ');
+    if (!rules.has(key)) {
+      const whole = compose(labels), isOut = p => without.includes(p.fn);
+      const parts = (whole.parts || []).filter(p => !(isOut(p) && p.kind === 'transform'));
+      rules.set(key, {...whole, parts: parts.map(p => isOut(p) ? {...p, run: () => 1} : p)});
+    }
     return rules.get(key);
   }
 
@@ -48,9 +53,9 @@
   // -- walking ------------------------------------------------------------------------------------
 
   // {points, losses, diverged}
-  function walk(parts, hypers, place) {
+  function walk(r, hypers, place) {
     const {surface, start, steps, seed = 0} = place, {height, slope} = surfaces[surface];
-    const {noise} = facts.surfaces[surface], composition = rule(parts);
+    const {noise} = facts.surfaces[surface], composition = rule(partsOf(r), r.without);
     const far = FAR * Math.max(1, ...start.map(Math.abs));
     const array = composition.parts.some(p => p.needs === 'matrix') ?
       values => new Matrix(1, 2, Float64Array.from(values)) : vector;
@@ -77,15 +82,15 @@
   }
 
   // The best of RATES, as `descend` finds it.
-  function bestRate(parts, hypers, place) {
-    const scores = RATES.map(lr => score(walk(parts, {...hypers, lr}, place)));
+  function bestRate(r, place) {
+    const hypers = hypersOf(r), scores = RATES.map(lr => score(walk(r, {...hypers, lr}, place)));
     return RATES[scores.indexOf(Math.min(...scores))];
   }
 
-  const pathOf = (r, place) => walk(partsOf(r), hypersOf(r), place);
+  const pathOf = (r, place) => walk(r, hypersOf(r), place);
 
   function tune(r, place) {
-    if (r.tuned && 'lr' in hypersOf(r)) r.values.lr = bestRate(partsOf(r), hypersOf(r), place);
+    if (r.tuned && 'lr' in hypersOf(r)) r.values.lr = bestRate(r, place);
   }
 
   // -- scales -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
       const before = size;
       size = by ? Math.min(3 * width, Math.max(frame.clientWidth - 2, size * by)) : fitting();
       svg.style.width = `${size}px`;
+      frame.classList.toggle('zoomed', size > fitting() + 1);
       frame.scrollLeft = middle[0] * size / before - frame.clientWidth / 2;
       frame.scrollTop = middle[1] * size / before - frame.clientHeight / 2;
     };

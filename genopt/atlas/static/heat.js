@@ -1,7 +1,7 @@
 // The heat map: how far a run comes, over its learning rate and one other hyperparameter.
 (function (genopt) {
   'use strict';
-  const {facts, make, select, partsOf, hypersOf, walk, score, scale, written, sized, heat, choice, RATES} = genopt;
+  const {facts, make, select, hypersOf, walk, score, scale, written, sized, heat, choice, RATES} = genopt;
   const SIDE = 24;
 
   function heatMap(playground) {
@@ -45,7 +45,7 @@
         const until = performance.now() + 30;
         while (j < SIDE && performance.now() < until) {
           for (let i = 0; i < SIDE; i++)
-            cells[j][i] = score(walk(partsOf(r), {...base, lr: axis.lr(i), [other]: axis.other(j)}, place));
+            cells[j][i] = score(walk(r, {...base, lr: axis.lr(i), [other]: axis.other(j)}, place));
           j++;
         }
         draw(r, axis);

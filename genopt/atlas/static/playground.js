@@ -2,9 +2,11 @@
 (function (genopt) {
   'use strict';
   const {facts, make, button, select, controls, run, tune, pathOf, written, color, sized, frame, drawSurface,
-    drawPath, drawStart, hypersOf, heatMap} = genopt;
+    drawPath, drawStart, heatMap, listed} = genopt;
   const DASHES = [[], [7, 4], [2, 4], [10, 3, 2, 3]];
   const still = matchMedia('(prefers-reduced-motion: reduce)');
+
+  const titleOf = r => r.without && r.without.length ? `${r.name} without ${listed(r.without)}` : r.name;
 
   class Playground {
     // `given`: runs; `fixed`: nothing can be added or taken away.
@@ -99,7 +101,7 @@
       tune(r, this.place);
       r.color = [0, 1, 2, 3, 4, 5].find(i => !this.runs.some(q => q.color === i)) ?? this.runs.length;
       r.panel = controls(r, name => this.changed(r, name));
-      const head = make('summary', {}, make('span', {class: 'swatch'}), make('b', {}, r.name), ' ', r.end = make('span', {class: 'end'}));
+      const head = make('summary', {}, make('span', {class: 'swatch'}), r.title = make('b'), ' ', r.end = make('span', {class: 'end'}));
       const reset = button('Reset', () => this.reset(r), {'aria-label': `Reset ${r.name}`});
       const away = this.fixed ? null : button('Remove', () => this.remove(r), {'aria-label': `Remove ${r.name}`});
       r.box = make('details', {class: 'run', open: this.runs.length < 1}, head, r.panel.element,
@@ -120,6 +122,7 @@
 
     reset(r) {
       r.values = {...r.first};
+      r.without = [];
       Object.assign(r.options || {}, r.recipe ? r.recipe.options : {});
       r.tuned = true;
       r.panel.rebuild();
@@ -194,6 +197,7 @@
       drawStart(ctx, to(this.place.start));
       for (const r of this.runs) {
         r.box.style.setProperty('--color', color(r.color));
+        r.title.textContent = titleOf(r);
         r.end.textContent = r.path.diverged ? 'diverges' : `loss ${written(r.path.losses.at(-1))}`;
       }
       if (count === undefined) this.say();
@@ -201,7 +205,7 @@
 
     say() {
       const {surface, steps} = this.place, ends = this.runs.map(r => r.path.diverged ?
-        `${r.name} diverges after ${r.path.points.length} steps` : `${r.name} reaches ${written(r.path.losses.at(-1))}`);
+        `${titleOf(r)} diverges after ${r.path.points.length} steps` : `${titleOf(r)} reaches ${written(r.path.losses.at(-1))}`);
       const text = `${facts.surfaces[surface].title}, loss after ${steps} steps: ${ends.join('; ')}.`;
       this.summary.textContent = text[0].toUpperCase() + text.slice(1);
       this.canvas.setAttribute('aria-label', `Map of the surface with the paths. Arrow keys move the start.`);
