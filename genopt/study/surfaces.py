@@ -47,10 +47,10 @@ class Surface:
     @property
     def title(self) -> str:
         "Its name in a picture, and its formula if that can be written and is short."
-        from .expressions import symbol
+        from ..kinds import scalar
         from .notation import Text
-        from .symbols import Sym
-        try: formula = Text({}, ())(self.function(Sym(symbol('x')), Sym(symbol('y'))).expr)
+        from .symbols import trace
+        try: formula = Text({}, ())(trace(scalar(self.function)))
         except Exception: formula = ''
         name = self.name.replace('_', ' ').capitalize()
         return f'{name}:  {formula}' if 0 < len(formula) < 70 else name

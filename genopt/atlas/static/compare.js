@@ -1,0 +1,72 @@
+// The page that compares optimizers: their parts side by side, the edits between them, and their paths.
+(function (genopt) {
+  'use strict';
+  const {facts, make, button, select, edit, merged, member, distance, listed, written, run, Playground} = genopt;
+  const root = document.getElementById('comparison'), STANDARD = ['RMSprop', 'Adam', 'AdamW'];
+  const fn = label => facts.parts[label].fn;
+  let names = [], playground = null;
+
+  function start() {
+    const asked = decodeURIComponent(location.hash.slice(1)).split(',').filter(n => n in facts.recipes);
+    names = asked.length > 1 ? asked : asked.length ? [asked[0], ...STANDARD.filter(n => n !== asked[0]).slice(-1)] : STANDARD;
+    show();
+  }
+
+  function choose(list) {
+    names = list;
+    history.replaceState(null, '', `#${names.join(',')}`);
+    show();
+  }
+
+  function show() {
+    const members = names.map(name => member(name)), ground = make('div', {class: 'playground'});
+    root.replaceChildren(chips(), table(members), sentences(members), ground);
+    playground = new Playground(ground, names.map(name => run(name)), {fixed: true});
+    root.playground = playground;
+  }
+
+  function chips() {
+    const list = names.map(name => make('li', {}, make('a', {href: `recipes/${name.toLowerCase()}.html`}, name),
+      names.length > 1 ? button('×', () => choose(names.filter(n => n !== name)), {'aria-label': `Take ${name} away`}) : ''));
+    const others = Object.keys(facts.recipes).filter(n => !names.includes(n));
+    return make('div', {class: 'bar'}, make('ul', {class: 'chips chosen'}, ...list),
+      select('add', [['', 'an optimizer …'], ...others], '', name => name && choose([...names, name])));
+  }
+
+  function cell(m, f) {
+    const found = m.parts.filter(label => fn(label) === f).map(label => {
+      const renamed = Object.entries(facts.parts[label].names || {}).map(pair => pair.join('='));
+      return renamed.join(', ') || '●';
+    });
+    return make('td', {class: 'dot'}, ...found.flatMap((text, i) => [i ? ', ' : '', text === '●' ?
+      make('span', {role: 'img', 'aria-label': 'has it'}, text) : make('code', {}, text)]));
+  }
+
+  function table(members) {
+    const functions = merged(members.map(m => m.parts.map(fn)));
+    const first = f => members.flatMap(m => m.parts).find(label => fn(label) === f);
+    const head = make('tr', {}, make('th', {scope: 'col'}, 'part'), ...members.map(m => make('th', {scope: 'col', class: 'dot'}, m.name)),
+      make('th', {scope: 'col'}, 'equation'));
+    const rows = functions.map(f => make('tr', {}, make('th', {scope: 'row'}, make('a', {href: `parts/${f}.html`}, make('code', {}, f))),
+      ...members.map(m => cell(m, f)), make('td', {html: facts.parts[first(f)].math})));
+    const hypers = Object.keys(facts.hypers).filter(k => members.some(m => k in m.values)).map(k => make('tr', {},
+      make('th', {scope: 'row'}, make('code', {}, k)), ...members.map(m => make('td', {class: 'dot'},
+        k in m.values ? m.values[k] === null ? 'must be given' : written(m.values[k]) : '')), make('td', {}, facts.hypers[k].doc)));
+    return make('div', {class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Parts and hyperparameters'},
+      make('table', {class: 'parts'}, make('thead', {}, head), make('tbody', {}, ...rows), make('tbody', {}, ...hypers)));
+  }
+
+  function sentences(members) {
+    const functions = merged(members.map(m => m.parts.map(fn)));
+    const shared = functions.filter(f => members.every(m => m.parts.some(label => fn(label) === f)));
+    const nearest = i => members.slice(0, i).reduce((a, b) => distance(b.parts, members[i].parts) < distance(a.parts, members[i].parts) ? b : a);
+    const said = [shared.length ? `Shared by all: ${shared.join(', ')}.` : 'No part is shared by all.',
+      ...members.slice(1).map((m, i) => `${edit(nearest(i + 1), m)}.`)];
+    const known = facts.identities.filter(i => i.recipe !== i.other && names.includes(i.recipe) && names.includes(i.other));
+    return make('div', {'aria-live': 'polite'}, make('ul', {}, ...(members.length > 1 ? said : []).map(s => make('li', {}, s)),
+      ...known.map(i => make('li', {html: `${i.html}.`}))));
+  }
+
+  addEventListener('hashchange', start);
+  genopt.afterPaint(start);
+})(globalThis.genopt);
