@@ -17,10 +17,10 @@ def chromium():
         browser.close()
 
 
-def opened(browser, address, width=DESKTOP, theme='light'):
+def opened(browser, address, width=DESKTOP, theme='light', motion='reduce'):
     "A page, and a list of what goes wrong in it, now and later."
     context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=theme,
-                                  reduced_motion='reduce')
+                                  reduced_motion=motion)
     tab, said = context.new_page(), []
     def note(bad, text): said.extend([text] if bad else [])
     tab.on('console', lambda m: note(m.type in ('error', 'warning'), m.text))

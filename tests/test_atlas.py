@@ -55,9 +55,10 @@ def browser():
 def visit(site, browser):
     "Opens a page. At the end, nothing may have gone wrong in it."
     tabs = []
-    def visit(page, width=DESKTOP, theme='light'):
+    def visit(page, width=DESKTOP, theme='light', motion='reduce'):
         name, *place = page.split('#')
-        tabs.append(opened(browser, '#'.join([(site/name).as_uri(), *place]), width, theme))
+        address = '#'.join([(site/name).as_uri(), *place])
+        tabs.append(opened(browser, address, width, theme, motion))
         return tabs[-1][0]
     yield visit
     for tab, _ in tabs: tab.context.close()
@@ -267,3 +268,11 @@ def test_the_playground_needs_no_python(site):
     text = (site/'_static/playground.js').read_text()
     facts = json.loads(re.search(r'genopt.facts = (\{.*\});\n', text)[1])
     assert {*facts['recipes']} == {*genopt.zoo.__all__}
+
+
+@browser_needed
+def test_paths_move_unless_they_should_not(visit):
+    moving, still = (visit('index.html', motion=m) for m in ('no-preference', 'reduce'))
+    moving.wait_for_timeout(2200)  # longer than a path takes
+    def picture(tab): return tab.locator('.playground canvas').first.evaluate('c => c.toDataURL()')
+    assert picture(moving) == picture(still)

@@ -299,7 +299,7 @@ def test_the_command(tmp_path, capsys):
         assert main(['explain', 'adam', form]) == 0 and word in capsys.readouterr().out
     assert main(['explain', 'adam', '--html', str(tmp_path / 'new' / 'adam.html')]) == 0
     page = (tmp_path / 'new' / 'adam.html').read_text(encoding='utf-8')
-    assert page.startswith('<!doctype html>') and '<title>adam</title>' in page
+    assert page.startswith('<!doctype html>') and '<title>adam – genopt</title>' in page
     assert 'wrote' in capsys.readouterr().out
 
 

@@ -169,7 +169,7 @@
       const begin = performance.now(), longest = () => Math.max(1, ...this.runs.map(r => r.path.points.length));
       cancelAnimationFrame(this.playing);
       const frame = now => {
-        const share = Math.min(1, (now - begin) / 1600);
+        const share = Math.max(0, Math.min(1, (now - begin) / 1600));  // a frame may have begun before
         this.draw(share < 1 ? Math.max(1, Math.ceil(longest() * share ** 1.5)) : undefined);
         if (share < 1) this.playing = requestAnimationFrame(frame);
       };
