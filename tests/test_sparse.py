@@ -117,3 +117,16 @@ def test_print_tells_of_sparse_gradients():
     weight(torch.ones(1, 4)).sum().backward()
     opt.step()
     assert 'kernel: 2 of 2 parts\n' in str(opt) and 'sparse' not in str(opt)
+
+
+def test_and_of_a_group_without_gradients_beside_them():
+    @genopt.transform
+    def none_at_all(grad): return grad
+    rows, idle = nn.Embedding(10, 4, sparse=True), nn.Linear(4, 1)
+    opt = (genopt.SGD + none_at_all)([dict(params=rows.parameters()),
+                                      dict(params=idle.parameters())], lr=.1)
+    rows(torch.tensor([1])).sum().backward()
+    opt.step()
+    said = [line.strip() for line in str(opt).splitlines()]
+    assert 'eager engine for 1 sparse gradient' in said
+    assert 'engine: none, as no parameter had a gradient' in said

@@ -79,11 +79,11 @@ class Compiled:
 
     def report(self, group: int) -> str:
         "How the last step of a group was done."
-        n = self.sparse[group]
-        rows = f'eager engine for {n} sparse gradient{"s" * (n > 1)}' if n else ''
-        if not self.last: return rows or 'engine: chosen in the first step'
-        said = self.last.report(group)
-        return '; '.join([*[said] * ('none' not in said), rows]) if rows else said
+        if not (self.last or self.sparse): return 'engine: chosen in the first step'
+        found = [self.last.report(group) if self.last else '']
+        if n := self.sparse[group]:
+            found.append(f'eager engine for {n} sparse gradient{"s" * (n > 1)}')
+        return '; '.join(filter(None, found)) or 'engine: none, as no parameter had a gradient'
 
     def _tell(self, composition: Composition, why: NoKernel) -> None:
         "Warns once, if that was asked for, or somebody has waited for a compiler."
