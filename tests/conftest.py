@@ -77,3 +77,12 @@ def disk(tmp_path, monkeypatch, no_kernels):
     import kernel_files
     yield kernel_files.an_empty_disk(tmp_path, monkeypatch)
     kernel_files.forget()
+
+
+@pytest.fixture
+def two_threads():
+    import torch  # after the number of its threads has been set
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

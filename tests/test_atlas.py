@@ -198,12 +198,20 @@ def test_another_surface_and_the_heat_map(visit):
 
 # -- comparing and composing -----------------------------------------------------------------------
 
+def plainly(sentence): return sentence.replace('−', '-').replace('e-0', 'e-')
+
+
 @browser_needed
 def test_compare_says_what_python_says(visit):
-    tab = visit('compare.html#RMSprop,Adam,AdamW')
-    said = tab.locator('#comparison li').all_text_contents()
-    for sentence in genopt.compare('rmsprop', 'adam', 'adamw').sentences():
-        assert sentence.replace('1e-', '1e−') in [s.replace('1e-', '1e−') for s in said]
+    for names in (['RMSprop', 'Adam', 'AdamW'], ['Momentum', 'Adam', 'Lion'], ['SGD', 'Adafactor']):
+        tab = visit(f'compare.html#{",".join(names)}')
+        said = tab.locator('#comparison > div > ul > li').all_text_contents()
+        wanted = genopt.compare(*names)
+        formulas = {i.text for i in wanted.identities()}  # their letters are shown as formulas
+        plain = [s for s in wanted.sentences() if s.split(':')[0].rstrip('.') not in formulas]
+        assert [*map(plainly, plain)] == [s for s in map(plainly, said) if s in map(plainly, plain)]
+        rest = [s for s in map(plainly, said) if s not in map(plainly, plain)]
+        assert len(rest) == len(wanted.sentences()) - len(plain) + len(names)  # and the chips
     tab.locator('#comparison > .bar select').select_option('Lion')
     assert 'Lion' in tab.locator('#comparison thead').text_content()
 

@@ -205,14 +205,6 @@ def assert_as_plain(x, opt, first):
             a.detach().copy_(b.detach())
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def by_kernels(few, dtypes):
     @fuzz(few)
     @given(SEEDS, st.sampled_from(dtypes))

@@ -46,14 +46,6 @@ LARGE_TOO = ('rows are cut', 'columns are cut', 'grown', 'turned', 'turned in me
              'a state with other strides', 'tied')
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize('way', LARGE_TOO)
 @pytest.mark.parametrize('rule', ['elementwise', 'total'])
 def test_and_to_a_large_one(way, rule, two_threads):

@@ -7,7 +7,7 @@ from pages import README, ROOT
 def test_the_code_in_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = README.run({})
-    assert len(README.blocks) >= 6 and 'Lion' in names
+    assert len(README.blocks) >= 6 and 'MyLion' in names
 
 
 def test_the_two_commands():

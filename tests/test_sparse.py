@@ -3,6 +3,7 @@ rest too."""
 import genopt
 import pytest
 import torch
+from torch import nn
 from genopt import Adam, Optimizer, SGD, Adagrad
 from helpers import RECIPES, name_of, random
 
@@ -101,3 +102,31 @@ def test_a_part_that_fails_names_the_parameter():
     with pytest.raises(genopt.PartError, match=r'`picky_step` failed: RuntimeError: two '
                                                r'rows \(on `emb` \(shape \(12, 3\)'):
         Optimizer([('emb', p)], [picky_step], lr=.1).step()
+
+
+def test_print_tells_of_sparse_gradients():
+    rows, weight = nn.Embedding(10, 4, sparse=True), nn.Linear(4, 1)
+    opt = genopt.SGD([*rows.parameters(), *weight.parameters()], lr=.1)
+    weight(rows(torch.tensor([1, 2]))).sum().backward()
+    opt.step()
+    assert 'kernel: 2 of 2 parts; eager engine for 1 sparse gradient\n' in str(opt)
+    weight.zero_grad()
+    opt.step()
+    assert 'eager engine for 1 sparse gradient\n' in str(opt) and 'kernel' not in str(opt)
+    rows.zero_grad()
+    weight(torch.ones(1, 4)).sum().backward()
+    opt.step()
+    assert 'kernel: 2 of 2 parts\n' in str(opt) and 'sparse' not in str(opt)
+
+
+def test_and_of_a_group_without_gradients_beside_them():
+    @genopt.transform
+    def none_at_all(grad): return grad
+    rows, idle = nn.Embedding(10, 4, sparse=True), nn.Linear(4, 1)
+    opt = (genopt.SGD + none_at_all)([dict(params=rows.parameters()),
+                                      dict(params=idle.parameters())], lr=.1)
+    rows(torch.tensor([1])).sum().backward()
+    opt.step()
+    said = [line.strip() for line in str(opt).splitlines()]
+    assert 'eager engine for 1 sparse gradient' in said
+    assert 'engine: none, as no parameter had a gradient' in said

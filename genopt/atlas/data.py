@@ -20,8 +20,9 @@ from ..order import keepers
 from ..part import Part, with_links
 from ..recipe import Recipe
 from ..study.expressions import Unsymbolic
-from ..study.identities import Identity, identities
-from ..study.members import meaning
+from ..study.family import likeness
+from ..study.identities import Identity, idea_of, identities
+from ..study.members import meaning, member
 from ..study.surfaces import SURFACES
 from . import javascript
 from .formulas import lines, mathml, phrase
@@ -47,6 +48,8 @@ def facts() -> dict[str, Any]:
     return dict(parts={label: dict(_part(p)) for label, p in labelled().items()},
                 recipes={e.name: _recipe(find(e.name), e.family) for e in recipes()},
                 identities=[_identity(i) for i in identities() if i.kind == 'recipe'],
+                ideas={f'{i.recipe} {i.is_}': phrase(i) for i in identities()
+                       if i.kind != 'recipe' and not i.where}, likeness=_likeness(),
                 modifiers={name: [p.label for p in ps] for name, ps in modifiers().items()},
                 hypers={k: _hyper(k) for k in _hypers()},
                 surfaces={s.name: dict(title=s.name.replace('_', ' '), about=s.function.__doc__,
@@ -62,7 +65,7 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
                     math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p))).items()
     if p.switch: yield 'switch', p.switch
     if p.is_number: yield 'isNumber', True
-    if p.whole: yield 'whole', True
+    if idea_of(p) != p.__name__: yield 'idea', idea_of(p)
     if p.needs: yield 'needs', p.needs
     if p.names: yield 'names', p.names
     if isinstance(p, Stat): yield 'beginArgs', ['param', *p.init_hypers]
@@ -77,10 +80,16 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
                 choices=[choice(*c) for c in choices(r)])
 
 
+def _likeness() -> dict[str, dict[str, float]]:
+    "How much of each two recipes is alike, of the later one by the earlier one."
+    members = [member(name) for name in zoo.__all__]
+    return {b.name: {a.name: likeness(a, b) for a in members} for b in members}
+
+
 def _identity(i: Identity) -> dict[str, Any]:
     given = {k: v for k, v in i.with_.items() if k != 'lr'}
     return dict(recipe=i.recipe, where=i.where, without=i.without, other=i.is_, given=given,
-                itsWithout=i.its_without, html=phrase(i), factor=str(i.factor))
+                itsWithout=i.its_without, html=phrase(i), factor=str(i.factor), isPlain=i.is_plain)
 
 
 def _hypers() -> list[str]:

@@ -52,7 +52,7 @@ class RecipePage:
     @property
     def idea(self) -> Markup: return cited(self.recipe.idea)
     @property
-    def plain_idea(self) -> str: return re.sub(r'\s*\([^()]*\)', '', self.recipe.idea)
+    def plain_idea(self) -> str: return re.sub(r'\s*\([^()]*\)|`', '', self.recipe.idea)
     @property
     def algorithm(self) -> Markup: return Markup(Page().procedure(self.section.procedure()))
     @property

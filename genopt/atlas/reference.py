@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import fastcore.docments
@@ -30,9 +31,8 @@ def pages() -> dict[str, str]:
 
 
 def _page(module: str, names: list[str]) -> Iterator[str]:
-    doc = inspect.getdoc(inspect.importlib.import_module(f'genopt.{module}')) or ''  # type: ignore[attr-defined]
     yield f'# genopt.{module}'
-    yield doc
+    yield inspect.getdoc(import_module(f'genopt.{module}')) or ''
     for name in names: yield from _entry(name, getattr(genopt, name), 2)
 
 

@@ -28,14 +28,14 @@ sentences. They are found.
 
 Every recipe and every part is run at each special value of its hyperparameters: 0 or 1 where \
 their range ends, or equal to another one, three of them at most. It is also run without parts: a \
-transform is left out, and in place of a scalar or a memory of squares stands 1. All are given \
+transform is left out, and a scalar or an average of squares is replaced by 1. All are given \
 the same gradients. Where two results differ by a constant factor at most, and that factor is a \
 simple expression of hyperparameters, both walk 25 steps along other gradients with other values. \
 What agrees to 10⁻¹⁰ of the path's length is an identity. What follows from another identity is \
 left out.
 
 "Symbols" says that one step of both was also made of symbols, where both are the same expression, \
-with what one remembers in terms of what the other does. So it holds for all steps and values. \
+with one's state written in terms of the other's. So it holds for all steps and values. \
 "Numbers" says that the symbols were too hard. A number that is not mentioned is the same on both \
-sides.
+sides. A letter is that of the optimizer in which it stands: `python -m genopt explain adan`.
 """

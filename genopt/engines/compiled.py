@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,14 @@ class Compiled:
         self.strict, self.told = strict, False
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
+        self.sparse: Counter[int] = Counter()  # the sparse gradients that each group had in it
 
     def __call__(self, works: Sequence[Work]) -> None:
         "One step of each parameter, as `eager.run`."
+        self.sparse.clear()
+        self._step(works)
+
+    def _step(self, works: Sequence[Work]) -> None:
         works = [w for w in works if w.params]
         if not works: return
         if torch._C._len_torch_dispatch_stack(): return eager.run(works)  # a mode watches it
@@ -63,15 +69,21 @@ class Compiled:
     def _sparse(self, works: Sequence[Work]) -> None:
         "The step of dense gradients here. The rows of sparse ones are others in each step."
         split = [dense_or_rows(work) for work in works]
-        self([work for work, _ in split])
+        self.last = None
+        self._step([work for work, _ in split])
         for _, rows in split:
             if not rows: continue
+            self.sparse[rows.work.group] += len(rows.work.params)
             eager.step(rows.work)
             rows.put_back()
 
     def report(self, group: int) -> str:
         "How the last step of a group was done."
-        return self.last.report(group) if self.last else 'engine: chosen in the first step'
+        if not (self.last or self.sparse): return 'engine: chosen in the first step'
+        found = [self.last.report(group) if self.last else '']
+        if n := self.sparse[group]:
+            found.append(f'eager engine for {n} sparse gradient{"s" * (n > 1)}')
+        return '; '.join(filter(None, found)) or 'engine: none, as no parameter had a gradient'
 
     def _tell(self, composition: Composition, why: NoKernel) -> None:
         "Warns once, if that was asked for, or somebody has waited for a compiler."

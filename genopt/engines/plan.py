@@ -48,6 +48,5 @@ class Plan:
         return found[0] if found else None
 
     def report(self, group: int) -> str:
-        "How the last step of a group was done."
-        return next((b.report(group) for _, b in self.batches if group in b.groups),
-                    'engine: none, as no parameter had a gradient')
+        "How the last step of a group was done; '' if none of its parameters was in it."
+        return next((b.report(group) for _, b in self.batches if group in b.groups), '')

@@ -162,4 +162,4 @@ def _meaning(name: str, equations: Equations) -> str:
     own = name.removeprefix('prev_')
     part = next((q.part for q in equations.traced if q.name == own and q.part), None)
     said = meaning(own, part)
-    return f'{said}, of the last step' if own != name else said
+    return said if own == name or said.endswith('last step') else f'{said}, of the last step'

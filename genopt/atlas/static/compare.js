@@ -1,7 +1,7 @@
 // The page that compares optimizers: their parts side by side, the edits between them, and their paths.
 (function (genopt) {
   'use strict';
-  const {facts, make, button, select, edit, merged, member, distance, listed, written, run, Playground} = genopt;
+  const {facts, make, button, select, edit, merged, member, written, run, Playground} = genopt;
   const root = document.getElementById('comparison'), STANDARD = ['RMSprop', 'Adam', 'AdamW'];
   const fn = label => facts.parts[label].fn;
   let names = [], playground = null;
@@ -33,13 +33,16 @@
       select('add', [['', 'an optimizer …'], ...others], '', name => name && choose([...names, name])));
   }
 
+  const isOff = (m, label) => facts.parts[label].switch && m.values[facts.parts[label].switch] === 0;
+  const idea = label => facts.parts[label].idea || fn(label);
+
   function cell(m, f) {
     const found = m.parts.filter(label => fn(label) === f).map(label => {
-      const renamed = Object.entries(facts.parts[label].names || {}).map(pair => pair.join('='));
-      return renamed.join(', ') || '●';
+      const names = Object.entries(facts.parts[label].names || {}).map(pair => pair.join('=')).join(', ');
+      const off = isOff(m, label), mark = (text, said) => make('span', {role: 'img', 'aria-label': said}, text);
+      return [off ? mark('○', 'has it, off') : names ? '' : mark('●', 'has it'), names ? make('code', {}, names) : ''];
     });
-    return make('td', {class: 'dot'}, ...found.flatMap((text, i) => [i ? ', ' : '', text === '●' ?
-      make('span', {role: 'img', 'aria-label': 'has it'}, text) : make('code', {}, text)]));
+    return make('td', {class: 'dot'}, ...found.flatMap((marks, i) => [i ? ', ' : '', ...marks]));
   }
 
   function table(members) {
@@ -58,13 +61,30 @@
 
   function sentences(members) {
     const functions = merged(members.map(m => m.parts.map(fn)));
-    const shared = functions.filter(f => members.every(m => m.parts.some(label => fn(label) === f)));
-    const nearest = i => members.slice(0, i).reduce((a, b) => distance(b.parts, members[i].parts) < distance(a.parts, members[i].parts) ? b : a);
-    const said = [shared.length ? `Shared by all: ${shared.join(', ')}.` : 'No part is shared by all.',
-      ...members.slice(1).map((m, i) => `${edit(nearest(i + 1), m)}.`)];
-    const known = facts.identities.filter(i => i.recipe !== i.other && names.includes(i.recipe) && names.includes(i.other));
-    return make('div', {'aria-live': 'polite'}, make('ul', {}, ...(members.length > 1 ? said : []).map(s => make('li', {}, s)),
-      ...known.map(i => make('li', {html: `${i.html}.`}))));
+    const own = m => m.parts.filter(label => !isOff(m, label)).map(idea);
+    const common = [...new Set(functions.map(idea))].filter(i => members.every(m => own(m).includes(i)));
+    const shared = common.map(i => functions.filter(f => idea(f) === i).join(' or '));
+    const off = members.flatMap(m => m.parts.filter(label => isOff(m, label)));
+    const switches = [...new Set(off.map(label => facts.parts[label].switch))];
+    const like = (b, a) => facts.likeness[b.name][a.name];
+    const nearest = i => members.slice(0, i).reduce((a, b) => like(members[i], b) > like(members[i], a) ? b : a);
+    const said = members.length > 1 ? [shared.length ? `Shared by all: ${shared.join(', ')}.` : 'No part is shared by all.'] : [];
+    said.push(...switches.map(k => `Off (○) where ${k} = 0: ` +
+      `${functions.filter(f => off.some(label => fn(label) === f && facts.parts[label].switch === k)).join(', ')}.`));
+    const edits = members.slice(1).map((m, i) => `${edit(nearest(i + 1), m)}.`);
+    const item = html => make('li', {html: `${html}.`}), text = s => make('li', {}, s);
+    return make('div', {'aria-live': 'polite'}, make('ul', {}, ...said.map(text), ...known(functions).map(item), ...edits.map(text)));
+  }
+
+  // What they are of each other at special values; and which of their parts are one idea.
+  function known(functions) {
+    const ideas = Object.entries(facts.ideas).filter(([pair]) => pair.split(' ').every(f => functions.includes(f)));
+    const standard = (name, given) => Object.entries(facts.recipes[name].options).every(([k, v]) => !(k in given) || given[k] === v);
+    const found = facts.identities.filter(i => i.recipe !== i.other && names.includes(i.recipe) && names.includes(i.other) &&
+      standard(i.recipe, i.where) && standard(i.other, i.given));
+    const same = (a, b) => a.recipe === b.recipe && a.other === b.other;
+    return [...ideas.map(([, html]) => `${html}: one idea`),
+      ...found.filter(i => i.isPlain || !found.some(j => j.isPlain && same(i, j))).map(i => i.html)];
   }
 
   addEventListener('hashchange', start);

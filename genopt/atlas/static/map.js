@@ -102,21 +102,21 @@
     ctx.stroke();
   }
 
-  // `points` up to `count` of them, as a line with a dot for each step where there is room.
-  function drawPath(ctx, points, to, stroke, dash, count) {
-    const seen = points.slice(0, count).map(to);
-    const line = (width, style) => {
-      ctx.strokeStyle = style;
-      ctx.lineWidth = width;
-      ctx.beginPath();
-      seen.forEach((p, i) => i ? ctx.lineTo(...p) : ctx.moveTo(...p));
-      ctx.stroke();
-    };
-    ctx.lineJoin = 'round';
-    line(5, style('--atlas-map'));
+  function line(ctx, seen, width, stroke, dash) {
+    Object.assign(ctx, {strokeStyle: stroke, lineWidth: width, lineJoin: 'round'});
     ctx.setLineDash(dash);
-    line(2.2, stroke);
+    ctx.beginPath();
+    seen.forEach((p, i) => i ? ctx.lineTo(...p) : ctx.moveTo(...p));
+    ctx.stroke();
     ctx.setLineDash([]);
+  }
+
+  // Below all paths, a margin of each, so that it can be seen on contours.
+  const drawMargin = (ctx, seen) => line(ctx, seen, 5, style('--atlas-map'), []);
+
+  // A line with a dot for each step where there is room.
+  function drawPath(ctx, seen, stroke, dash) {
+    line(ctx, seen, 2.4, stroke, dash);
     ctx.fillStyle = stroke;
     let last = [NaN, NaN];
     for (const [x, y] of seen) {
@@ -151,5 +151,5 @@
     return `rgb(${HEAT[i].map((c, k) => Math.round(c + (at - i) * (HEAT[i + 1][k] - c))).join(' ')})`;
   }
 
-  Object.assign(genopt, {isDark, color, sized, frame, drawSurface, drawPath, drawStart, heat});
+  Object.assign(genopt, {isDark, color, sized, frame, drawSurface, drawMargin, drawPath, drawStart, heat});
 })(globalThis.genopt);

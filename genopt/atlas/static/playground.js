@@ -1,7 +1,7 @@
 // The playground: a surface, and the paths of some runs, which follow their sliders.
 (function (genopt) {
   'use strict';
-  const {facts, make, button, select, controls, run, tune, pathOf, written, color, sized, frame, drawSurface,
+  const {facts, make, button, select, controls, run, tune, pathOf, written, color, sized, frame, drawSurface, drawMargin,
     drawPath, drawStart, heatMap, listed} = genopt;
   const DASHES = [[], [7, 4], [2, 4], [10, 3, 2, 3]];
   const still = matchMedia('(prefers-reduced-motion: reduce)');
@@ -193,7 +193,9 @@
         drawSurface(back, this.place.surface, width, height);
       }
       ctx.drawImage(this.background, 0, 0, width, height);
-      this.runs.forEach((r, i) => drawPath(ctx, r.path.points, to, color(r.color), DASHES[i % DASHES.length], count));
+      const seen = this.runs.map(r => r.path.points.slice(0, count).map(to));
+      seen.forEach(points => drawMargin(ctx, points));
+      this.runs.forEach((r, i) => drawPath(ctx, seen[i], color(r.color), DASHES[i % DASHES.length]));
       drawStart(ctx, to(this.place.start));
       for (const r of this.runs) {
         r.box.style.setProperty('--color', color(r.color));
