@@ -224,7 +224,8 @@ def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str,
         state = {k: v if part.is_number else torch.ones_like(param) for k, part in c.stats.items()
                  for v in [numbers.get(k)]}
         made = c.numbers(state, {**hypers, **dict.fromkeys(c.totals, 1.)})
-        if c.elementwise and not c.is_closed(made): c.update(param, param, state, made)
+        happening = c.happening(made)
+        if c.elementwise and happening: happening.update(param, param, state, made)
 
 
 def _list(names: Iterable[Any]) -> str:

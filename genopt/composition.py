@@ -14,6 +14,7 @@ over all parameters) is given to `numbers`: `total` computes one parameter's sha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -32,7 +33,8 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 class Env(dict[str, Any]):
     "The values that parts read, by name. `new_param` follows from the update; `place` may be 0."
     def __missing__(self, name: str) -> Any:
-        if name == 'new_param': return self['param'] + self['update']
+        if name == 'new_param':
+            return self['param'] + self['update'] if 'update' in self else self['param']
         if name == 'place': return 0
         raise KeyError(name)
 
@@ -61,7 +63,8 @@ class Composition:
         self.ordered = in_order(self.parts, self.stats)
         self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
-        self.gates = [p.out for p in self.ordered if isinstance(p, Gate)]
+        self.gates = {p.out: p for p in self.ordered if isinstance(p, Gate)}
+        self._halves: dict[str, Composition | None] = {}  # by gate: what comes before it
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.needs = any(p.needs for p in self.ordered)
@@ -137,9 +140,21 @@ class Composition:
             if not out and isinstance(part, Gate): break
         return env
 
-    def is_closed(self, numbers: Mapping[str, Any]) -> bool:
-        "True if `numbers` met a closed gate, so that this step does not happen."
-        return any(k in numbers and not numbers[k] for k in self.gates)
+    def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
+        "What happens in a step with these numbers: the parts before the first gate that is closed."
+        for k in self.gates:
+            if k in numbers and not numbers[k]:
+                if k not in self._halves: self._halves[k] = self._until(self.gates[k])
+                return self._halves[k]
+        return self
+
+    def _until(self, gate: Part) -> Composition | None:
+        "With the tensor parts before a gate alone. None if there are none."
+        before = self.ordered[:self.ordered.index(gate)]
+        res = copy(self)
+        res.tensor_parts = [p for p in self.tensor_parts if p in before]
+        res.parts = (*(p for p in self.parts if p in before), gate)
+        return res if res.tensor_parts else None
 
     def total(self,
         total: Part,                 # One of `self.totals`
@@ -162,14 +177,15 @@ class Composition:
         state: Mapping[str, Any],    # From `init`, or the last update
         numbers: Mapping[str, Any],  # From `numbers`, for the same state
         run: Run=Part.run
-    ) -> tuple[Tensor, dict[str, Any]]:  # The change of `param`, of its shape; the new state
+    ) -> tuple[Tensor | None, dict[str, Any]]:  # The change of `param`, of its shape; new state
         """The half of a step that is tensors. It writes to nothing.
 
-        Raises PartError if a part breaks its contract.
+        If a gate is closed, `happening(numbers)` has the parts that run. Without a step among them,
+        the change is None. Raises PartError if a part breaks its contract.
         """
         env = Env.of(param, grad, state, numbers)
         walk(self.tensor_parts, env, run)
-        return env['update'], {k: env[k] for k in self.stats}
+        return env.get('update'), {k: env[k] for k in self.stats if k in env}
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .contract import REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Gate, Stat, Step, Total
+from .kinds import Stat, Step, Total
 from .part import Part
 from .parts import modifiers, stats
 from .words import COMMON
@@ -94,11 +94,6 @@ class _Order:
         other = self.stats.get(part.out) or self.makers.get(part.out)
         if part.is_shared and other and other != part:
             raise _both(other, part, 'make', part.__name__)
-        for p in self.done if isinstance(part, Gate) else ():
-            if isinstance(p, Stat) and not p.is_number:
-                raise ContractError(f'`{part.label}` is a gate, and `{p.label}` before it has '
-                                    f'already remembered this step: put the gate before `{p.label}`'
-                                    ', and what it reads before the gate')
         if part.out == 'update': self.makers['new_param'] = part
         self.makers[part.out] = part
         self.done.append(part)

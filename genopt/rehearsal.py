@@ -83,11 +83,11 @@ def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
            state: dict[str, Any]) -> bool:
     "True if one step moves nothing. It leaves its numbers in `state`."
     numbers = composition.numbers(state, hypers)
-    still = composition.is_closed(numbers)
-    if not still:
-        change, new = composition.update(param, 0 * param, state, numbers)
-        kept = all(torch.equal(new[k], state[k]) for k in composition.tensor_stats)
-        still = kept and not change.any()
+    still = True
+    if happening := composition.happening(numbers):
+        change, new = happening.update(param, 0 * param, state, numbers)
+        still = all(torch.equal(new[k], state[k]) for k in composition.tensor_stats if k in new)
+        if change is not None: still = still and not change.any().item()
     state |= {k: numbers[k] for k in composition.number_stats if k in numbers}
     return still
 

@@ -86,13 +86,13 @@ class Trial:
         for k, total in composition.totals.items():
             numbers = self._numbers_before(total, state, given)
             run = partial(self._run_before, total)
-            given[k] = 0. if composition.is_closed(numbers) else \
+            given[k] = 0. if composition.happening(numbers) is not composition else \
                 composition.total(total, param, grad, state, numbers, run).item()
         with self.watch: numbers = composition.numbers(state, given)
-        if composition.is_closed(numbers):
-            new = {k: numbers[k] for k in composition.number_stats if k in numbers}
-            return {**state, **new}, False
-        return composition.update(param, grad, state, numbers, self._run)[1], True
+        new = {k: numbers[k] for k in composition.number_stats if k in numbers}
+        happening = composition.happening(numbers)
+        if happening: new |= happening.update(param, grad, state, numbers, self._run)[1]
+        return {**state, **new}, happening is composition
 
     def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
         "Runs a part and checks its result, and that it writes to nothing."

@@ -99,18 +99,20 @@ class Batch:
         grads = self.watch.gradients(work) if self.watch.is_same(work) else None
         return None if grads is None else (work, grads)
 
-    def units_for(self, values: Sequence[Values | None], rows: Integers,
-                  total: Part | None=None) -> list[Unit]:
+    def units_for(self, happening: Sequence[Composition | None], values: Sequence[Values],
+                  rows: Integers, total: Part | None=None) -> list[Unit]:
         """The programs for these numbers, each with its parameters.
 
-        `values` are the numbers of each row, or None where a gate is closed, and `rows` the row of
-        each parameter.
+        `happening` are the parts that run with the numbers of each row, None where none does, and
+        `rows` the row of each parameter.
         """
-        name = total and total.out
+        # Where nothing happens, the units for a whole step will do: they leave the parameter out
+        other = [0 if h in (None, self.composition) else id(h) for h in happening]
+        name = total and total.out, np.array(other)[rows].tobytes() if any(other) else b''
         known = self.units.get(name)
         if known is not None and all(_fits(u, values, rows) for u in known): return known
         pairs = [*zip(self.kinds, rows.tolist())]
-        chosen = {(kind, row): self._program(kind, values[row], total)
+        chosen = {(kind, row): self._program(kind, happening[row], values[row], total)
                   for kind, row in dict.fromkeys(pairs)}
         key = name, *map(id, chosen.values())
         if key in self.units: made = self.units[key]
@@ -119,12 +121,13 @@ class Batch:
             for i, pair in enumerate(pairs):
                 if program := chosen[pair]: found.setdefault(program.key, {})[i] = program
             made = [Unit(mine, self.shapes, self.watch.table) for mine in found.values()]
-        if None not in values: self.units[key] = self.units[name] = made
+        if None not in happening: self.units[key] = self.units[name] = made
         return made
 
-    def _program(self, kind: Kind, values: Values | None, total: Part | None) -> Program | None:
-        if values is None: return None
-        try: return program_for(self.composition, kind, values, total, self.strict)
+    def _program(self, kind: Kind, happening: Composition | None, values: Values,
+                 total: Part | None) -> Program | None:
+        if not happening: return None
+        try: return program_for(happening, kind, values, total, self.strict)
         except NoKernel as e: self._no(str(e), e)
         return None
 
@@ -134,7 +137,7 @@ class Batch:
 
     def report(self, group: int) -> str:
         "How the parameters of a group were stepped the last time."
-        units = self.units.get(None, [])
+        units = self.units.get((None, b''), [])
         by_kernel = {i for u in units for i in u.rows.tolist()}
         mine = {i for i, (g, _) in enumerate(self.members) if self.groups[g] == group}
         count, n = self.group_sizes[self.groups.index(group)], len(mine & by_kernel)
@@ -148,8 +151,8 @@ class Batch:
         return '; '.join(res)
 
 
-def _fits(unit: Unit, values: Sequence[Values | None], rows: Integers) -> bool:
+def _fits(unit: Unit, values: Sequence[Values], rows: Integers) -> bool:
     "True if the numbers of its parameters answer all questions as on its tape."
     if not unit.program.tape.questions: return True
     mine = {0} if len(values) == 1 else {*rows[unit.rows].tolist()}
-    return all(unit.program.fits(v) for row in mine if (v := values[row]) is not None)
+    return all(unit.program.fits(values[row]) for row in mine)

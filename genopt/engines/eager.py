@@ -24,7 +24,7 @@ def step(work: Work) -> None:
     "One step of each parameter, with dense gradients, when the totals are known."
     for cohort in cohorts(work):
         numbers = cohort.work.numbers()
-        if not work.composition.is_closed(numbers): _step(cohort, numbers)
+        if happening := work.composition.happening(numbers): _step(cohort.doing(happening), numbers)
         cohort.work.store(numbers)
 
 
@@ -53,15 +53,16 @@ def _step(cohort: Cohort, numbers: Values) -> None:
         try: change, new, old = _compute(cohort, block, numbers)
         except PartError as e: raise _blamed(e, cohort, block, numbers) from e.__cause__
         param, stats = block.tensors['param'], cohort.work.composition.tensor_stats
-        new = {k: _unshared(new[k], old.values()) for k in stats}
-        if param.dtype == cohort.dtype: param.add_(change)
-        else:                           param.copy_(old['param'] + change)
+        new = {k: _unshared(new[k], old.values()) for k in stats if k in new}
+        if change is None: pass
+        elif param.dtype == cohort.dtype: param.add_(change)
+        else:                             param.copy_(old['param'] + change)
         for k, v in new.items(): block.tensors[k].copy_(v)
         block.scatter()
 
 
 def _compute(cohort: Cohort, block: Block, numbers: Values
-             ) -> tuple[Tensor, Values, Tensors]:
+             ) -> tuple[Tensor | None, Values, Tensors]:
     "The change, the new state, and the tensors that they were computed from."
     c, old = cohort.work.composition, cohort.as_computed(block.tensors)
     state = {k: old[k] for k in c.tensor_stats}

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..composition import Composition
 from ..numbers import read_all
 from .work import Tensors, Work
 
@@ -39,6 +40,10 @@ class Cohort:
     rows: list[int]     # their places in the work that it was cut from
     dtype: torch.dtype  # of the computation: float64 if a parameter or its state is, else float32
     is_flat: bool       # they are plain tensors, and the states have their shapes
+
+    def doing(self, composition: Composition) -> Cohort:
+        "The same with other parts."
+        return replace(self, work=replace(self.work, composition=composition))
 
     def as_computed(self, tensors: Tensors) -> dict[str, Tensor]:
         "A parameter's tensors as parts see them: of one dtype, with a gradient that leads down."

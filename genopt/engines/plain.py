@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..composition import Composition
 from ..contract import PartError
 from ..numbers import read, store
 from . import eager
@@ -28,17 +29,16 @@ def _step(work: Work) -> None:
     "First plain numbers (a step count, say), then tensors: of one parameter after another."
     for i, state in enumerate(work.states):
         numbers = work.numbers(i)
-        if not work.composition.is_closed(numbers): _move(work, i, numbers)
+        if happening := work.composition.happening(numbers): _move(work, i, numbers, happening)
         for k in work.composition.number_stats:
             if k in numbers: store([state], k, read(numbers[k]))  # else a gate before it is closed
 
 
-def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
+def _move(work: Work, i: int, numbers: Mapping[str, Any], composition: Composition) -> None:
     """Writes the new values of one parameter and of its stats that are tensors.
 
     Parts see complex numbers as pairs of real ones, as in torch.
     """
-    composition = work.composition
     tensors = work.tensors(i)
     tensors['grad'] = tensors['grad'].resolve_conj()
     tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
@@ -49,8 +49,9 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any]) -> None:
     given = {**numbers, 'place': work.places[i]}
     try: change, new = composition.update(param, grad, state, given)
     except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
-    new = {k: new[k].clone() for k in composition.tensor_stats}  # it may be an argument
-    for k, value in {**new, 'param': param + change}.items(): tensors[k].copy_(value)
+    new = {k: new[k].clone() for k in composition.tensor_stats if k in new}  # maybe an argument
+    if change is not None: new['param'] = param + change
+    for k, value in new.items(): tensors[k].copy_(value)
 
 
 def _dtype(written: list[Tensor]) -> torch.dtype:

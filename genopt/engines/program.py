@@ -115,7 +115,9 @@ def tape_of(
     tensors = {names[k]: torch.empty(shape, dtype=_computed(d, kind.computed), device='meta')
                for (k, d), shape in zip(kind.dtypes, kind.shapes)}
     parts = [*composition.sources[total.out], total] if total else composition.tensor_parts
-    results = [total.out] if total else ['new_param', *composition.tensor_stats]
+    made = {p.out for p in parts}  # a gate may come before others
+    results = [total.out] if total else ['new_param', *(k for k in composition.tensor_stats
+                                                        if k in made)]
     known = {k: numbers.get(k, 0.) for k in numbers_of_kernel(composition)}
     return record(parts, tensors, known, results, climb=kind.climb, check=_translatable,
                   made_in=composition.made_in, answers=answers, strict=strict)
@@ -130,7 +132,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
     begins = {k: tape.tensors[k if k in ('param', 'grad') else f'prev_{k}'] for k in stored}
     ends = {total.out: tape.results[total.out]} if total else {
         k: ref for k in stored if k != 'grad'
-        if (ref := tape.results['new_param' if k == 'param' else k]) != begins[k]}
+        if (ref := tape.results.get('new_param' if k == 'param' else k, begins[k])) != begins[k]}
     columns: dict[Name, Column] = {k: Column(d, begins[k], ends.get(k))
                                    for k, d in stored.items() if k not in own}
     if total: columns[total.out] = Column(torch.float64, None, ends[total.out])

@@ -44,10 +44,10 @@ class Step:
         members = [batch.members[first] for first in self.firsts]
         self.values = [self.works[g].numbers_from(state, i, total)
                        for (g, i), state in zip(members, self._counts())]
-        closed = [bool(c.gates) and c.is_closed(v) for v in self.values]
-        if any(closed): self._close(closed)
-        happening = [None if shut else v for v, shut in zip(self.values, closed)]
-        if self.values: self.units = batch.units_for(happening, self.rows, total)
+        happening = [c.happening(v) for v in self.values]
+        if total: happening = [h if h is c else None for h in happening]  # it is behind a gate
+        if None in happening: self._close([h is None for h in happening])
+        if self.values: self.units = batch.units_for(happening, self.values, self.rows, total)
         return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
 
     def _counts(self) -> list[dict[str, Any]]:

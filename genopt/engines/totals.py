@@ -46,7 +46,7 @@ def _shares(work: Work, name: str) -> list[Tensor]:
     needed = {'param', 'grad', *(k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name])}
     for cohort in cohorts(work):
         numbers = cohort.work.numbers(until=total)
-        if c.is_closed(numbers): continue
+        if c.happening(numbers) is not c: continue
         for block in single_blocks(cohort):
             used = cohort.as_computed({k: block.tensors[k] for k in needed})
             env = {**numbers, 'place': block.place}

@@ -24,13 +24,13 @@ def in_order(
     "The lines, with as few last values as can be; and the stats whose last values are still read."
     lines = [_own(line) for line in lines]
     written = {line.name: i for i, line in enumerate(lines)}
-    edges, kept = _needed(lines, {*stats}), list[str]()
+    edges, kept = _needed(lines), list[str]()
     for name in sorted({n for line in lines for n in _last(line)}):
         at = written.get(name)
         for version in [lines, _as_it_came(lines, at)] if at is not None else []:
             assert at is not None
             later = {(i, at) for i, line in enumerate(version) if name in _last(line)}
-            more = edges | later if version is lines else _needed(version, {*stats}) | later
+            more = edges | later if version is lines else _needed(version) | later
             if _sorted(more, len(lines)):
                 now = {symbol(f'prev_{name}'): symbol(name)}
                 lines, edges = [q._replace(expr=put(q.expr, now)) for q in version], more
@@ -56,7 +56,7 @@ def _as_it_came(lines: Sequence[Line], at: int) -> list[Line]:
     return [q._replace(expr=expr) if i == at else q for i, q in enumerate(lines)]
 
 
-def _needed(lines: Sequence[Line], stats: set[str]) -> Edges:
+def _needed(lines: Sequence[Line]) -> Edges:
     "What must stand before what: each line reads what it reads now."
     edges, writer, readers = Edges(), dict[str, int](), dict[str, list[int]]()
     for i, line in enumerate(lines):
@@ -69,9 +69,7 @@ def _needed(lines: Sequence[Line], stats: set[str]) -> Edges:
         writer[own] = i
     for at, gate in enumerate(lines):
         if not isinstance(gate.part, Gate): continue
-        edges |= {(i, at) for i in range(at) if lines[i].name not in stats}
-        edges |= {(at, i) for i in range(at + 1, len(lines))}
-        edges |= {(at, i) for i in range(at) if lines[i].name in stats}
+        edges |= {(i, at) for i in range(at)} | {(at, i) for i in range(at + 1, len(lines))}
     return {(a, b) for a, b in edges if a != b}
 
 
