@@ -83,7 +83,7 @@ def numbers_in_a_run(composition, hypers, dtype, kind):
             numbers = composition.numbers(state, known, part)
             known[name] = composition.total(part, p, g, state, numbers).item()
         numbers = composition.numbers(state, known)
-        if composition.is_closed(numbers): return
+        if composition.happening(numbers) is not composition: return
         change, state = composition.update(p, g, state, numbers)
         p = p + change
         yield from (p, *state.values(),

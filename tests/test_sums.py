@@ -63,9 +63,6 @@ def test_what_cannot_be_added(extra, why):
 @pytest.mark.parametrize('parts, why', [
     ([genopt.cautious, average_grad, momentum_step],
      '`cautious` reads `update`, and there is none before the first step: put it after one'),
-    ([average_grad, momentum_step, *genopt.skip_nonfinite],
-     '`finite_only` is a gate, and `average_grad` before it has already remembered this '
-     'step: put the gate before `average_grad`, and what it reads before the gate'),
     ([genopt.average_param, average_grad, momentum_step],
      '`average_param` reads `new_param`, and there is none before the first step: put '
      'it after one'),

@@ -49,7 +49,7 @@ class Algorithm:
         begin, lines = [*_begin(equations)], equations.whole
         counts = _counts(equations)
         if counts: begin, lines = _without_count(begin, lines)
-        lines, kept = in_order(lines, equations.composition.tensor_stats)
+        lines, kept = in_order(lines)
         read = _names_in(line.expr for line in lines)
         keep = [Statement('set', f'prev_{n}', symbol(n)) for n in kept]
         written = {line.name for line in lines}

@@ -41,7 +41,12 @@ class Branches:
     def _nodes(self, lines: list[tuple[str, str, Any]]) -> list[Node]:
         res: list[Node] = []
         for i, (kind, name, expr) in enumerate(lines):
-            if kind == 'gate': return joined([*res, If([(expr, self._nodes(lines[i + 1:]))])])
+            if kind == 'gate':
+                rest = lines[i + 1:]
+                # A change that was made before the gate takes effect in any case
+                after = rest[-1:] if any(n == 'update' for _, n, _ in lines[:i]) else []
+                inside = rest[:len(rest) - len(after)]
+                return joined([*res, If([(expr, self._nodes(inside))]), *self._nodes(after)])
             if name not in self.put_in: res += self._split(Assign(kind, name, expr), {})
         return joined(res)
 

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
-from ..kinds import Scalar, Stat
+from ..kinds import Gate, Scalar, Stat
 from ..letters import LETTERS, hat, letters
 from ..part import Part, with_links
 from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
@@ -75,7 +75,10 @@ class Equations:
             return
         try: self.whole = self._finish(_Whole(self).lines, self.zeros)
         except Exception:  # sympy's, of many kinds
-            self.whole = [*self.parts, Line('param', symbol('param') + symbol('update'))]
+            moved = symbol('param') + symbol('update')
+            now = {symbol('new_param'): moved}
+            self.whole = [*(q._replace(expr=put(q.expr, now)) for q in self.parts),
+                          Line('param', moved)]
 
     def begin(self, part: Part) -> Any:
         "The expression of a stat's first value, or None if there is none."
@@ -180,11 +183,17 @@ class _Whole:
         raw = any(line.name == 'grad' for line in parts)
         for i, line in enumerate(parts):
             self.later = [p.part for p in parts[i:] if p.part]
+            if isinstance(line.part, Gate) and 'update' in self.waiting:  # which happens anyway
+                self._give('update', self.waiting['update'])
             expr = line.expr if raw else put(line.expr, {symbol('raw_grad'): symbol('grad')})
             expr = self._put_in(put(expr, equations.zeros))
             if line.name not in ('grad', 'update'): self.lines.append(line._replace(expr=expr))
             else: self._wait(self.later[0], expr)
         self.later = []
+        names = ['gate' if isinstance(q.part, Gate) else q.name for q in self.lines]
+        if 'gate' in names and 'update' in names[:names.index('gate')]:
+            if self.moved: raise Unsymbolic('what changes before a gate moves the parameter later')
+            if 'update' in self.waiting: self._give('update', self.waiting['update'])
         if 'update' in self.waiting or not self.moved: self._move()
 
     def _wait(self, part: Part, expr: Any) -> None:

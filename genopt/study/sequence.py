@@ -5,7 +5,7 @@ a gradient that is changed meanwhile, it keeps the gradient as it came.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from ..kinds import Gate
@@ -18,8 +18,7 @@ Edges = set[tuple[int, int]]  # the first stands before the second
 
 
 def in_order(
-    lines: Sequence[Line],
-    stats: Iterable[str]    # Names of the tensors that are remembered
+    lines: Sequence[Line]
 ) -> tuple[list[Line], list[str]]:
     "The lines, with as few last values as can be; and the stats whose last values are still read."
     lines = [_own(line) for line in lines]
