@@ -8,8 +8,9 @@ in which they were given. It follows that
   gradient as it came; unless a part between the two reads the stat, and so it belongs to that one;
 * a number that an early part reads, such as the recipe's count of steps, moves forward. A part that
   reads something immovable, such as an average of gradients, waits for it;
-* a gate comes before everything that remembers, except for the stats that it reads, and for numbers
-  that were given before it and that only it reads. A change of the gradient that its totals see
+* a gate comes before everything that remembers, except for the stats that it reads, and for two
+  kinds that were given before it: numbers that only it reads, and stats that are only read by parts
+  given behind it, as they gather what it waits for. A change of the gradient that its totals see
   stays before it, if that change needs no memory.
 """
 from __future__ import annotations
@@ -119,7 +120,8 @@ class _Sum:
         for i, j in permutations(self.all, 2):
             if self._must_precede(i, j): self.before[j].add(i)
         for gate in self.gates:
-            self.before[gate] |= {i for i in range(self.old, gate) if self._is_unstopped(i, gate)}
+            self.before[gate] |= {i for i in range(self.old, gate) if self._is_unstopped(i, gate)
+                                  or self._is_gathered(i, gate)}
         for gate in self.gates:
             for i in {*self.stats} - self._all_before(gate):
                 if max(i, gate) >= self.old: self.before[i].add(gate)
@@ -158,6 +160,11 @@ class _Sum:
         "True for a number that changes even if the gate is closed, as nothing behind it reads it."
         is_number = i in self.stats and self.parts[i].is_number
         return is_number and not self._is_used(i, gate) and self._is_free(i, gate)
+
+    def _is_gathered(self, i: int, gate: int) -> bool:
+        "True for a stat that gathers what the gate waits for: it is only read behind it."
+        readers = [k for k in self.all if k != i and self._names(i) & self.reads[k]]
+        return i in self.stats and bool(readers) and min(readers) > gate and self._is_free(i, gate)
 
     def _is_seen(self, i: int, gate: int) -> bool:
         "True for a change of the gradient that the gate's totals see."
@@ -209,7 +216,8 @@ class _Sum:
             if i in self.gates and stopped and i >= self.old:
                 raise self._too_late(i, order, 'is a gate',
                                      f'`{stopped}` has already remembered this step')
-            if i in self.stats and not self.parts[i].is_number:
+            gathered = any(self._is_gathered(i, gate) for gate in self.gates)
+            if i in self.stats and not (self.parts[i].is_number or gathered):
                 stopped = stopped or self.parts[i].label
 
     def _check_changes(self, order: Sequence[int]) -> None:
