@@ -148,4 +148,4 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
     inner = {p for o in names.values() if isinstance(o, tuple) for p in o}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
-            if isinstance(o, tuple) or not o.is_shared and o not in inner}
+            if isinstance(o, tuple) or not o.linkable and o not in inner}

@@ -77,6 +77,8 @@ class Composition:
         self.sources = {k: self._sources(p) for k, p in self.totals.items()}
         self.source_reads = {k: {*p.reads}.union(*(q.reads for q in self.sources[k]))
                              for k, p in self.totals.items()}
+        # The stats that are one number for all parameters: told so, or made of a total
+        self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(self.ordered)
         self.number_args = [*self.hypers, *self.totals]
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
@@ -86,6 +88,14 @@ class Composition:
         self.tried: set[Any] = set()  # the trials that it has passed
         # The dtype of parts that return another one than they are given, as seen in trials
         self.made_in: dict[Part, Any] = {}
+
+    def _shared(self) -> list[str]:
+        made, found = {*self.totals}, list[str]()
+        for p in self.number_parts:
+            if not p.shared and not made & {*p.reads}: continue
+            made |= {p.out, f'prev_{p.out}'}
+            if isinstance(p, Stat): found.append(p.out)
+        return found
 
     def _sources(self, total: Part) -> list[Part]:
         "The tensor parts whose results a total needs, directly or through others, in order."

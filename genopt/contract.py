@@ -25,7 +25,8 @@ CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimiz
 MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place
 STATE_WORDS = (*MARKS, SWAPPED)
-OPTIONS = dict(needs=('real', 'matrix'), sparse=('rows', 'dense'))  # values of decorators' options
+OPTIONS = dict(needs=('real', 'matrix'), sparse=('rows', 'dense'),
+               over=('model', 'group'))  # values of decorators' options
 
 
 class ContractError(TypeError):

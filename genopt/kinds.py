@@ -52,15 +52,19 @@ class Stat(Part):
     which makes it a number that runs in plain Python; or the tensor `init(param)`. Behind a `*`,
     `init` may read hyperparameters too; without `param`, as in `lambda *, lr: lr`, it returns a
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
-    for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
+    for such parameters. `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a
+    number that is one for all parameters, as one that is made of a total is in any case.
     """
-    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked')
+    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked', 'shared')
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
         self.reads[0] = self.template = f'prev_{self.out}'
         reads_nothing = all(a.kind == a.KEYWORD_ONLY for a in self._init_args())
         self.is_number = isinstance(self.init, Real) or callable(self.init) and reads_nothing
+        if self.shared and not self.is_number:
+            raise self.broken('shared=True is for a number, and this is a tensor: begin with a '
+                              'number, as init=0')
 
     @property
     def place(self) -> Place: return Place.NUMBERS if self.is_number else Place.RULE
@@ -186,17 +190,22 @@ class Scalar(_Number):
 
     It is computed in plain Python, once for all parameters that share those numbers.
     """
-    kind, is_shared = 'scalar', True
+    kind, linkable = 'scalar', True
 
 
 class Total(_Number):
     """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
 
-    The sum is over all parameters, of all groups, whose parts read it and that have a gradient.
-    Every parameter's is taken, in its own shape and after the parts before it, before any moves.
+    The sum is over all parameters, of all groups, whose parts read it and that have a gradient;
+    with `over='group'`, over those of the same group. Every parameter's is taken, in its own shape
+    and after the parts before it, before any moves.
     """
-    kind, is_shared, whole, place = 'total', True, True, Place.GRADIENT
-    template, note = 'param', 'summed over all parameters'
+    kind, linkable, whole, place = 'total', True, True, Place.GRADIENT
+    options, template = ('over',), 'param'
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        return f'summed over all parameters{" of a group" * (self.over == "group")}'
 
     def result_name(self) -> str:
         if 'update' in self.args or 'new_param' in self.args:

@@ -52,7 +52,7 @@ def in_order(parts: Iterable[Part], stats: Mapping[str, Part]) -> list[Part]:
         raise ContractError(f'[{", ".join(p.label for p in order.parts)}] has no step, so no '
                             'parameter would move: add one, such as `sgd_step`')
     for part in order.parts:
-        if not (part.is_shared and part in order.done): order.add(part, part)
+        if not (part.linkable and part in order.done): order.add(part, part)
     _check_new_param_is_last(order.done)
     return order.done
 
@@ -92,7 +92,7 @@ class _Order:
             if self.makers.get(link.out) != link: self.add(link, listed)
         for name in part.reads: self._check_read(name, part, listed)
         other = self.stats.get(part.out) or self.makers.get(part.out)
-        if part.is_shared and other and other != part:
+        if part.linkable and other and other != part:
             raise _both(other, part, 'make', part.__name__)
         if part.out == 'update': self.makers['new_param'] = part
         self.makers[part.out] = part
@@ -125,7 +125,7 @@ class _Order:
             return (f' before `{self.stats[name].label}` has updated it: '
                     + ('' if circle else f'{later}, or ')
                     + f'read `prev_{name}`, its value before this step')
-        shared = {q.out: q for p in self.parts for q in (p, *p.links.values()) if q.is_shared}
+        shared = {q.out: q for p in self.parts for q in (p, *p.links.values()) if q.linkable}
         hypers = {*TABLE, *COMMON}.union(*(p.hypers for p in (*self.parts, *shared.values())))
         if stat != name and (stat in RESERVED or stat in shared or stat in hypers):
             return f', and only a stat has a value from before this step: keep `{stat}` in one'

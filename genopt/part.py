@@ -43,7 +43,7 @@ __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 class Part:
     "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
-    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next six
+    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next nine
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
@@ -51,8 +51,10 @@ class Part:
     sparse: str = ''         # what a sparse gradient becomes: 'rows' (those it touches) or 'dense'
     stacked: bool = False    # True if it also takes a stack of tensors of one shape
     decay: bool = False      # True if a change of the update applies to weight decay too
+    shared: bool = False     # True if a stat is one number for all parameters
+    over: str = 'model'      # the parameters of a total: of the whole 'model', or of a 'group'
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
-    is_shared: bool = False  # True if it may be the default of another part's argument
+    linkable: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # beside its equation
     template: str = ''       # the name of the tensor whose shape its result has
     out: str                 # the name of its result
@@ -119,7 +121,7 @@ class Part:
         # The names that can be changed, as their authors gave them
         self._defined = {a.name for a in (*args, *self.init_parameters()) if a.name not in links}
         self._defined = self._defined.union(*(link.known_names for link in links.values()),
-                                            [self.__name__] if self.is_shared else [])
+                                            [self.__name__] if self.linkable else [])
         self.links = {name: link.rename(**{k: v for k, v in self.names.items()
                                            if k in link.known_names})
                       for name, link in links.items()}
@@ -139,7 +141,7 @@ class Part:
 
     def _link(self, name: str, default: Any) -> Part:
         "The scalar or total that is the default of an argument."
-        if isinstance(default, Part) and default.is_shared: return default
+        if isinstance(default, Part) and default.linkable: return default
         if isinstance(default, Real):
             instead = f'; a hyperparameter stands after it: `*, {name}={default!r}`'
         elif isinstance(default, Part) and f'prev_{default.out}' in default.reads:

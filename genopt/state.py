@@ -33,6 +33,9 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     stats = group.composition.stats
     for theirs, ours in torchs_names(group.rule).items():  # as others may have written it
         if theirs in entry: entry[ours] = entry.pop(theirs)
+    for k in group.composition.shared:  # the same tensor is in all states
+        if (first := next((s[k] for s in state.values() if k in s), None)) is not None:
+            entry[k] = first
     missing = [k for k in stats if k not in entry]
     if not missing: return entry
     hypers = group.numbers()

@@ -477,7 +477,7 @@ FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_ste
        genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param,
        genopt.parts.proximal_decay]
 POOL = [p for p in every_part()
-        if not p.is_shared and p.__name__ not in ('orthogonalize', 'add_noise')]
+        if not p.linkable and p.__name__ not in ('orthogonalize', 'add_noise')]
 KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
 
 

@@ -16,7 +16,7 @@ from ..part import Part
 from . import eager
 from .batch import Batch
 from .table import Table
-from .totals import eager_total
+from .totals import eager_totals
 from .unit import Unit
 from .watch import Gradients
 from .work import Work
@@ -61,13 +61,16 @@ class Step:
         self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
         self.row_at = self.row.ctypes.data
 
-    def total(self, name: str) -> float:
-        "The sum of a total over these parameters."
+    def totals(self, name: str) -> list[float]:
+        "The sum of a total over the parameters of each work."
         shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
         given = {'grad': self.grads.addresses,
                  name: shares.ctypes.data + 8 * np.arange(len(shares))}
         for unit in self.units: unit.run(given, x, self)
-        return float(shares.sum()) + eager_total(name, self._rest())
+        of = np.array([g for g, _ in self.batch.members], np.int64)
+        sums: list[float] = np.bincount(of, shares, len(self.works)).tolist()
+        for g, work in self._rest(): sums[g] += eager_totals(name, [work])[0]
+        return sums
 
     def prepare(self) -> None:
         "Works out all numbers, so that an error comes before anything has changed."
@@ -82,7 +85,7 @@ class Step:
                     if self.row[i] >= 0: self.own(i, k).copy_(value)
         if self.values: self._store_counts()
         increment_version(self.work.params)  # state is never part of a graph
-        for work in self._rest(): eager.step(work)
+        for _, work in self._rest(): eager.step(work)
 
     def _store_counts(self) -> None:
         "Writes new counts. Those after a closed gate stay."
@@ -103,14 +106,14 @@ class Step:
         "True if each parameter of the batch has a program."
         return sum([len(u.rows) for u in self.units]) == len(self.rows)
 
-    def _rest(self) -> list[Work]:
-        "The work on parameters that have no program."
+    def _rest(self) -> list[tuple[int, Work]]:
+        "The places of works of which parameters have no program, and the work on these."
         batch = self.batch
         if batch.is_all and self.has_all: return []
         mine = {batch.members[i] for u in self.units for i in u.rows.tolist()}
         rest = [[i for i in range(len(w.params)) if (g, i) not in mine]
                 for g, w in enumerate(self.works)]
-        return [w.subset(rows) for w, rows in zip(self.works, rest) if rows]
+        return [(g, w.subset(rows)) for g, (w, rows) in enumerate(zip(self.works, rest)) if rows]
 
     # -- for parts that run as they are ------------------------------------------------------------
 

@@ -34,10 +34,12 @@ class Work:
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
     group: int = 0            # The number of its group
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
+    shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."
         self.columns = {k: [s[k] for s in self.states] for k in self.composition.stats}
+        if self.states: self.shared = {k: read(self.states[0][k]) for k in self.composition.shared}
         return self
 
     def subset(self, rows: Sequence[int]) -> Work:
@@ -59,7 +61,7 @@ class Work:
         With a total, only what comes before it. Raises PartError, with the parameter's name.
         """
         state = {k: self.columns[k][row] for k in self.composition.number_stats}
-        return self.numbers_from(state, row, until)
+        return self.numbers_from(state | self.shared, row, until)
 
     def numbers_from(self, state: Values, row: int, until: Part | None) -> dict[str, Any]:
         "As `numbers`, if the numbers in the parameter's state have been read."

@@ -151,7 +151,7 @@ class Section:
         if isinstance(line.part, Gate):
             holds = self.script.math(line.expr if line.why_not else condition(line.expr))
             return Math(f'only if {holds.text}', rf'\text{{only if }} {holds.latex}')
-        is_new = line.name.endswith(' hat') or line.part is not None and line.part.is_shared
+        is_new = line.name.endswith(' hat') or line.part is not None and line.part.linkable
         kind = 'sum' if isinstance(line.part, Total) else 'let' if is_new else 'set'
         return self.script.assignment(line.name, kind, self.script.math(_own(line).expr, line.name))
 
