@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from keyword import iskeyword
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def _check(folder: Path, recipe: str) -> None:
                    '--name Squash')
     if recipe.lower() in {n.lower() for n in zoo.__all__}:
         raise Stop(f'genopt has a recipe called {recipe}: give yours another name with --name')
+    if recipe.lower() in sys.stdlib_module_names:
+        raise Stop(f'Python has a module called {recipe.lower()}: give another name with --name')
     if folder.is_file(): raise Stop(f'{folder} is a file: give a folder')
     if folder.is_dir() and any(folder.iterdir()):
         raise Stop(f'{folder} has files in it: give a new folder, or an empty one')
