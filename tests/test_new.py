@@ -56,8 +56,8 @@ def test_its_notebook(project):
 
 def test_it_is_clean_and_makes_a_wheel(project, tmp_path):
     assert run(project, '-m', 'ruff', 'check', '.').returncode == 0
-    wheel = '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', str(tmp_path), '.'
-    done = run(project, *wheel)
+    wheel = ['-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', str(tmp_path)]
+    done = run(project, *wheel, '.')
     if 'hatchling' in done.stderr: pytest.skip('hatchling is not installed')
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob('squash-0.1.0-*.whl'))) as made:
