@@ -21,7 +21,7 @@ from ..hypers import did_you_mean
 __all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
            'require', 'write']
 
-COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'race',
+COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'twins',
             'bench', 'stubs']
 
 

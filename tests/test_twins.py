@@ -11,25 +11,25 @@ import pytest
 from genopt import Optimizer
 from genopt.bench import pairs
 from genopt.cli import main
-from genopt.cli.race import NEXT
+from genopt.cli.twins import NEXT
 
 
 def fails(capsys, *argv):
-    assert main(['race', *map(str, argv)]) == 1
+    assert main(['twins', *map(str, argv)]) == 1
     err = capsys.readouterr().err
-    assert err.startswith('race: ') and err.count('\n') == 1  # one sentence, no traceback
-    return err[len('race: '):-1]
+    assert err.startswith('twins: ') and err.count('\n') == 1  # one sentence, no traceback
+    return err[len('twins: '):-1]
 
 
-def test_the_race(tmp_path, capsys):
-    assert main(['race', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
+def test_the_twins(tmp_path, capsys):
+    assert main(['twins', '--epochs', '2', '--out', str(tmp_path/'deep'/'er')]) == 0
     out = capsys.readouterr().out
     for name in ('SGD', 'Momentum', 'RMSprop', 'Adam'): assert f'\n {name} ' in out
     assert out.count('lower is better') == 2 and out.count('higher is better') == 3
     assert 'Above 1×, genopt is faster.' in out
     assert [line for line in out.splitlines() if line.startswith('–')] == [
         '–  torch.optim.RMSprop has no fused kernel.']
-    result = json.loads((tmp_path/'deep'/'er'/'race.json').read_text())
+    result = json.loads((tmp_path/'deep'/'er'/'twins.json').read_text())
     assert [r['optimizer'] for r in result['optimizers']] == ['SGD', 'Momentum', 'RMSprop', 'Adam']
     for r in result['optimizers']:
         assert 0 <= r['weight_difference'] < 1e-10 and r['speed_over_torch'] > 0
@@ -43,7 +43,7 @@ def test_the_race(tmp_path, capsys):
         assert len(curve['genopt']) == len(curve['torch']) == 2 * 23
         assert curve['genopt'] == pytest.approx(curve['torch'], rel=1e-10)
         assert curve['genopt'][-1] < curve['genopt'][0]
-    assert (tmp_path/'deep'/'er'/'race.png').read_bytes().startswith(b'\x89PNG')
+    assert (tmp_path/'deep'/'er'/'twins.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_speed_is_the_median_of_pairs():
@@ -68,12 +68,12 @@ def test_what_to_try_next_works(capsys):
 
 
 def test_options(tmp_path, capsys):
-    args = ['race', '--epochs', '1', '--out', str(tmp_path),
+    args = ['twins', '--epochs', '1', '--out', str(tmp_path),
             '--optimizers', 'adamw, sgd', '--lrs', '.01,.5', '--batch', '400']
     results = []
     for seed in (1, 1, 2):
         assert main([*args, '--seed', str(seed)]) == 0
-        results.append(json.loads((tmp_path/'race.json').read_text()))
+        results.append(json.loads((tmp_path/'twins.json').read_text()))
     assert [(r['optimizer'], r['lr']) for r in results[0]['optimizers']] == [('AdamW', .01),
                                                                              ('SGD', .5)]
     assert results[0]['curves'] == results[1]['curves'] != results[2]['curves']
@@ -87,26 +87,26 @@ def test_a_pair_that_drifts_apart_is_an_error(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pairs, 'find', {'Adam': AlmostAdam}.get)
     sentence = fails(capsys, '--epochs', 1, '--optimizers', 'Adam', '--out', tmp_path)
     assert sentence.startswith('Adam and torch.optim.Adam drifted apart: their weights differ by ')
-    assert (tmp_path/'race.png').exists()  # to see what went wrong
+    assert (tmp_path/'twins.png').exists()  # to see what went wrong
 
 
 def test_help(capsys):
     assert main([]) == main(['--help']) == 0
-    assert 'race' in capsys.readouterr().out
-    with pytest.raises(SystemExit) as e: main(['race', '--help'])
+    assert 'twins' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as e: main(['twins', '--help'])
     out = capsys.readouterr().out
     assert e.value.code == 0
     assert all(f'--{o} ' in out for o in ('epochs', 'seed', 'optimizers', 'lrs', 'batch', 'out'))
     assert main(['--version']) == 0 and capsys.readouterr().out == f'genopt {genopt.__version__}\n'
-    assert main(['rice']) == 2
-    assert capsys.readouterr().err == 'genopt has no command `rice`: did you mean `race`?\n'
-    with pytest.raises(SystemExit) as e: main(['race', '--epochs', 'many'])
+    assert main(['twin']) == 2
+    assert capsys.readouterr().err == 'genopt has no command `twin`: did you mean `twins`?\n'
+    with pytest.raises(SystemExit) as e: main(['twins', '--epochs', 'many'])
     assert e.value.code == 2 and "invalid int value: 'many'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('argv, sentence', [
     (['--optimizers', 'SGD,adm'],
-     '`adm` is not in the race: there are `SGD`, `Momentum`, `RMSprop`, `Adam`, `AdamW`'),
+     '`adm` is not among the twins: there are `SGD`, `Momentum`, `RMSprop`, `Adam`, `AdamW`'),
     (['--optimizers', 'SGD,sgd'], '--optimizers SGD,sgd: name each one once'),
     (['--lrs', '.1,fast,.1,.1'], '--lrs .1,fast,.1,.1: give numbers, with commas between'),
     (['--lrs', '.1'], '--lrs .1: give 4 numbers'),
@@ -123,11 +123,11 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path/'file').write_text('')
     folder = tmp_path/'file'/'folder'
     for out, why in (folder, 'Not a directory'), ('/proc/genopt', 'No such file or directory'):
-        assert fails(capsys, '--out', out) == f'cannot write {out}/race.json: {why}'
+        assert fails(capsys, '--out', out) == f'cannot write {out}/twins.json: {why}'
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /dev/full')
-@pytest.mark.parametrize('file', ['race.json', 'race.png'])
+@pytest.mark.parametrize('file', ['twins.json', 'twins.png'])
 def test_a_full_disk(file, tmp_path, capsys):
     (tmp_path/file).symlink_to('/dev/full')
     sentence = fails(capsys, '--epochs', 1, '--optimizers', 'SGD', '--out', tmp_path)

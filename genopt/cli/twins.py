@@ -1,4 +1,4 @@
-"The race: genopt's optimizers and their twins in torch.optim train one real model, side by side."
+"A race of twins: genopt's optimizers and torch.optim's train one real model, side by side."
 from __future__ import annotations
 
 import json
@@ -34,13 +34,13 @@ What to try next:
     nbs/2_build_your_own.ipynb                   write a rule of your own in a few lines'''
 
 
-def race(
+def twins(
     epochs: int=8,  # Passes over the 1437 training images
     seed: int=0,  # Seeds the first weights and the order of the images
     optimizers: str='SGD,Momentum,RMSprop,Adam',  # Some of these and AdamW, with commas between
-    lrs: str='',  # Their learning rates, in the same order; by default the race has one for each
+    lrs: str='',  # Their learning rates, in the same order; by default there is one for each
     batch: int=64,  # Images in a batch
-    out: Path=Path('race')  # Folder for the figure, race.png, and the numbers, race.json
+    out: Path=Path('twins')  # Folder for the figure, twins.png, and the numbers, twins.json
 ) -> int:
     "Trains a small network on handwritten digits with genopt and with torch.optim, and compares."
     lr_of = _chosen(optimizers, lrs)
@@ -48,7 +48,7 @@ def race(
         if value < 1: raise Stop(f'--{name} {value}: give at least 1')
     require('race', 'sklearn', 'matplotlib', 'rich')
     from rich.progress import track
-    write(out / 'race.json', Path.touch)
+    write(out / 'twins.json', Path.touch)
 
     train, test = digits(seed)
     pairs = [Pair(name, lr, net(seed)) for name, lr in lr_of.items()]
@@ -64,10 +64,10 @@ def race(
     result = dict(epochs=epochs, seed=seed, batch=batch, torch=torch.__version__, optimizers=rows,
                   curves=curves)
     text = json.dumps(result, indent=1)
-    write(out / 'race.json', lambda path: path.write_text(text, encoding='utf-8'))
+    write(out / 'twins.json', lambda path: path.write_text(text, encoding='utf-8'))
     figure = _draw(pairs, len(steps) // epochs)
-    write(out / 'race.png', lambda path: figure.savefig(path, dpi=150))
-    print(f'wrote {out / "race.png"} and {out / "race.json"}')
+    write(out / 'twins.png', lambda path: figure.savefig(path, dpi=150))
+    print(f'wrote {out / "twins.png"} and {out / "twins.json"}')
     print_table('genopt beside torch.optim, on handwritten digits', HEAD, [
         [r['optimizer'], f'{r["loss"][0]:.4g}', f'{r["accuracy"][0]:.1%}',
          f'{r["weight_difference"]:.0e}', _times(r['speed_over_torch']),
@@ -91,7 +91,7 @@ def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     known = {name.lower(): name for name in LRS}
     names = [n.strip() for n in optimizers.split(',')]
     for n in names:
-        if n.lower() not in known: raise Stop(f'`{n}` is not in the race: {did_you_mean(n, LRS)}')
+        if n.lower() not in known: raise Stop(f'`{n}` is not among the twins: {did_you_mean(n, LRS)}')
     names = [known[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
     values = numbers('lrs', lrs, len(names)) or [LRS[n] for n in names]
