@@ -91,7 +91,8 @@ def _chosen(optimizers: str, lrs: str) -> dict[str, float]:
     known = {name.lower(): name for name in LRS}
     names = [n.strip() for n in optimizers.split(',')]
     for n in names:
-        if n.lower() not in known: raise Stop(f'`{n}` is not among the twins: {did_you_mean(n, LRS)}')
+        if n.lower() in known: continue
+        raise Stop(f'`{n}` is not among the twins: {did_you_mean(n, LRS)}')
     names = [known[n.lower()] for n in names]
     if len({*names}) < len(names): raise Stop(f'--optimizers {optimizers}: name each one once')
     values = numbers('lrs', lrs, len(names)) or [LRS[n] for n in names]
