@@ -45,7 +45,9 @@ def _curves(ax: Any, sweeps: Sequence[Sweep]) -> None:
 
 def _rates(ax: Any, sweeps: Sequence[Sweep]) -> None:
     "The test loss at the end over the learning rate. A rate with which a run diverged has a cross."
-    task = sweeps[0].job.task
+    task, tried = sweeps[0].job.task, [lr for s in sweeps for lr in s.runs]
+    ax.set(xscale='log', yscale='log', xlabel='learning rate (× diverged)', ylabel=task.measure,
+           xlim=(min(tried) / 1.5, max(tried) * 1.5))
     _limit(ax, sweeps)
     for i, s in enumerate(sweeps):
         color, mark = COLORS[i % len(COLORS)], MARKS[i % len(MARKS)]
@@ -56,10 +58,9 @@ def _rates(ax: Any, sweeps: Sequence[Sweep]) -> None:
         ax.fill_between([*fine], *([f(v) for v in fine.values()] for f in (min, max)),
                         color=color, alpha=.2, lw=0)
         gone = [lr for lr in ends if lr not in fine]
-        ax.plot(gone, [1 - .03 * i] * len(gone), 'x', color=color, clip_on=False,
+        if gone: ax.plot(gone, [1 - .03 * i] * len(gone), 'x', color=color, clip_on=False,
                 transform=ax.get_xaxis_transform())
         if s.best in fine: ax.plot(s.best, np.mean(fine[s.best]), mark, color=color, ms=9, mfc='w')
-    ax.set(xscale='log', yscale='log', xlabel='learning rate (× diverged)', ylabel=task.measure)
 
 
 def _limit(ax: Any, sweeps: Sequence[Sweep]) -> None:

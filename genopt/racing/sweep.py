@@ -57,7 +57,7 @@ class Sweep:
         best = round(4 * math.log10(self.best / self._at(0)))
         if best == min(tried): return [self._at(best - 2 * i) for i in range(1, MORE + 1)]
         if best == max(tried): return [self._at(best + 2 * i) for i in range(1, MORE + 1)]
-        near = sorted({*range(min(tried), max(tried))} - tried, key=lambda q: abs(q - best))
+        near = sorted({*range(min(tried), max(tried))} - tried, key=lambda q: (abs(q - best), q))
         return [self._at(q) for q in near[:MORE]]
 
     def _at(self, quarters: int) -> float:

@@ -84,7 +84,7 @@ class Task:
 def split(x: Tensor, y: Tensor, validation: int, test: int) -> Data:
     "Three sets of rows, drawn at random, always in the same way."
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    parts = order.split([len(x) - validation - test, validation, test])
+    parts = torch.split(order, [len(x) - validation - test, validation, test])
     a, b, c = [(x[i], y[i]) for i in parts]
     return a, b, c
 
@@ -142,14 +142,14 @@ def _text() -> Data:
     place = {c: i for i, c in enumerate(LETTERS)}
     codes = [place[c] for k in sorted(topics) for c in topics[k] if c in place]
     rows = torch.tensor(codes[:len(codes) // (WINDOW + 1) * (WINDOW + 1)]).view(-1, WINDOW + 1)
-    return split(rows[:, :-1], rows[:, 1:], 64, 64)
+    return split(rows[:, :-1], rows[:, 1:], 32, 32)
 
 
 def _letters(logits: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
-text = Task('text', _text, partial(Transformer, len(LETTERS), WINDOW), _letters, batch=8,
+text = Task('text', _text, partial(Transformer, len(LETTERS), WINDOW), _letters, steps=400, batch=4,
             measure='cross-entropy of a letter',
             about="the next letter in what Python's own help says about the language (the texts of "
                   '`pydoc_data.topics`, which change with the version of Python), and a '
@@ -174,7 +174,8 @@ def _least_squares() -> Data:
 def _smallest(data: Data) -> float:
     "The loss at the solution, which LAPACK finds."
     x, y = data[2]
-    return (x @ torch.linalg.lstsq(x, y[:, None]).solution[:, 0] - y).square().mean().item()
+    rest = x @ torch.linalg.lstsq(x, y[:, None]).solution[:, 0] - y
+    return float(rest.square().mean())
 
 
 class Linear(nn.Linear):
