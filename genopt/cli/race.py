@@ -14,7 +14,8 @@ from . import Stop, numbers, require, write
 USUAL = 'momentum', 'adamw', 'lion'
 OPTIMIZERS = f'''names, sums, files and classes, as in: adamw "adamw + cautious" mine.py:Squash
 torch.optim:AdamW. By default {" ".join(USUAL)}'''
-CHOICE = f'with commas between: {", ".join(TASKS)}; or all; or mine.py:TASK, a task in a file. By default {",".join(QUICK)}'
+CHOICE = f'''with commas between: {", ".join(TASKS)}; or all; or mine.py:TASK, a task in a
+file. By default {",".join(QUICK)}'''
 
 
 def race(

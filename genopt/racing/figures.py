@@ -15,7 +15,7 @@ if TYPE_CHECKING: from matplotlib.figure import Figure
 __all__ = ['draw']
 
 HEIGHT = 6.  # inches, of a task
-ROOM = 3.    # the axis of losses ends at so many times the first loss
+ROOM = 1.5   # the axis of losses ends at so many times the first loss
 
 
 def draw(tasks: Sequence[Sequence[Sweep]]) -> Figure:
@@ -31,14 +31,14 @@ def draw(tasks: Sequence[Sequence[Sweep]]) -> Figure:
 def _curves(ax: Any, sweeps: Sequence[Sweep]) -> None:
     "The mean test loss of all seeds, at the best learning rate; the band goes from best to worst."
     task = sweeps[0].job.task
+    ax.set(yscale='log', xlabel='step', ylabel=task.measure)
+    _limit(ax, sweeps)
     for i, s in enumerate(sweeps):
         runs = s.runs[s.best]
         steps, losses = runs[0].steps, np.array([r.test for r in runs])
         style = dict(color=COLORS[i % len(COLORS)], ls=LINES[i // len(COLORS) % len(LINES)])
         ax.plot(steps, losses.mean(0), label=f'{s.job.entrant.label}, {s.best:.2g}', **style)
         ax.fill_between(steps, losses.min(0), losses.max(0), color=style['color'], alpha=.2, lw=0)
-    ax.set(yscale='log', xlabel='step', ylabel=task.measure)
-    _limit(ax, sweeps)
     ax.set_title(f'{task.name}: each at its learning rate', fontsize=11)
     ax.legend(frameon=False, fontsize=9)
 
@@ -64,8 +64,19 @@ def _rates(ax: Any, sweeps: Sequence[Sweep]) -> None:
 
 
 def _limit(ax: Any, sweeps: Sequence[Sweep]) -> None:
-    "Where the axis of losses ends: of what is far above the first loss, only that it is there."
+    """Where the axis of losses ends, and its numbers.
+
+    Of what is far above the first loss, it shows only that it is there.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):  # 0.2, where matplotlib has 2e−01
+        def __call__(self, x: float, pos: int | None=None) -> str:
+            return f'{x:g}' if super().__call__(x, pos) else ''
+
     first = [r.test[0] for s in sweeps for runs in s.runs.values() for r in runs]
     ends = [r.test[-1] for s in sweeps for runs in s.runs.values() for r in runs]
     ends = [e for e in ends if e > 0 and math.isfinite(e)]
     if ends: ax.set_ylim(min(ends) / 1.2, ROOM * max(first))
+    for axis, only in (ax.yaxis.set_major_formatter, True), (ax.yaxis.set_minor_formatter, False):
+        axis(Plain(labelOnlyBase=only, minor_thresholds=(1.5, .5)))

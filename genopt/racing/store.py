@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,17 @@ class Store:
 
 def key(job: Job, lr: float, seed: int) -> str:
     "A name for all that a run depends on."
-    on = [__version__, torch.__version__, _task(job.task), job.entrant.depends_on(),
-          repr(lr), seed, job.steps, job.sparse]
-    return sha256(json.dumps(on).encode()).hexdigest()[:24]
+    return _hash([_depends_on(job), repr(lr), seed])
+
+
+def _hash(on: list[Any]) -> str: return sha256(json.dumps(on).encode()).hexdigest()[:24]
+
+
+@lru_cache(64)
+def _depends_on(job: Job) -> str:
+    "What all runs of a job depend on."
+    return _hash([__version__, torch.__version__, _task(job.task), job.entrant.depends_on(),
+                  job.steps, job.sparse])
 
 
 def _task(task: Task) -> list[Any]:
