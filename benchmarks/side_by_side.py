@@ -3,7 +3,7 @@
     python benchmarks/side_by_side.py [OPTIMIZER] [TASK ...]
 
 Both ways make the same runs, of seven learning rates and three seeds, in one process, in turns.
-Printed is the median of the ratios of the rounds, and the largest relative difference of their losses.
+Printed is the median of the ratios of the rounds, and how far the last losses differ at most.
 """
 import sys
 from statistics import median

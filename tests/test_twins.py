@@ -106,7 +106,7 @@ def test_help(capsys):
 
 @pytest.mark.parametrize('argv, sentence', [
     (['--optimizers', 'SGD,adm'],
-     '`adm` is not among the twins: there are `SGD`, `Momentum`, `RMSprop`, `Adam`, `AdamW`'),
+     '`adm` is not among the twins: did you mean `Adam`?'),
     (['--optimizers', 'SGD,sgd'], '--optimizers SGD,sgd: name each one once'),
     (['--lrs', '.1,fast,.1,.1'], '--lrs .1,fast,.1,.1: give numbers, with commas between'),
     (['--lrs', '.1'], '--lrs .1: give 4 numbers'),
