@@ -361,6 +361,7 @@ def test_help(capsys):
     (['muon', '--tasks', 'factors'], '`Muon` does not step on the task factors: ValueError: it is '
                                      'for hidden matrices, and the model has none'),
     (['--tasks', 'digit'], 'there is no task `digit`: did you mean `digits`?'),
+    (['--tasks', 'text,text'], 'the task text is there twice: name it once'),
     (['--tasks', ','], 'there are no tasks: name some of digits, diabetes, text, leastsquares, '),
     (['--tasks', 'mine.py:TASK'], 'mine.py has no task `TASK`: define one, a genopt.Task'),
     (['--tasks', 'none.py:TASK'], 'none.py cannot be read: No such file or directory'),
@@ -395,7 +396,7 @@ def test_a_missing_extra(package, here, capsys, monkeypatch):
 def test_a_folder_that_cannot_be_written(here, capsys):
     (here / 'file').write_text('')
     status, _, err = run(capsys, 'sgd', '--out', 'file/folder')
-    assert status == 1 and err == 'race: cannot write file/folder/race.json: Not a directory\n'
+    assert status == 1 and err == 'race: cannot write file/folder/runs.jsonl: Not a directory\n'
 
 
 def test_the_names_of_tasks():

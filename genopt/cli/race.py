@@ -29,7 +29,7 @@ def race(
     "Races any optimizers on real tasks, each with the best of as many learning rates."
     require('race', 'sklearn', 'matplotlib', 'rich')
     rates = 'auto' if lrs == 'auto' else numbers('lrs', lrs, *range(1, 1000))
-    write(out / 'race.json', Path.touch)
+    write(out / 'runs.jsonl', Path.touch)
     try:
         names = [*TASKS] if tasks == 'all' else [t.strip() for t in tasks.split(',') if t.strip()]
         result = run(optimizers or USUAL, [_task(n) for n in names], seeds=seeds, lrs=rates,

@@ -54,6 +54,9 @@ def race(
     entrants = enter(optimizers)
     chosen = [t if isinstance(t, Task) else find_task(t) for t in tasks]
     if not chosen: raise ValueError(f'there are no tasks: name some of {", ".join(TASKS)}')
+    names = [t.name for t in chosen]
+    for n in names:
+        if names.count(n) > 1: raise ValueError(f'the task {n} is there twice: name it once')
     if not rates:
         for e in entrants: e.lr  # noqa: B018  (raises if there is none)
     jobs = [[Job(e, t, steps or t.steps, e.tried(t)) for e in entrants] for t in chosen]
@@ -177,14 +180,14 @@ def _rank(loss: float, losses: Sequence[float]) -> float:
 # -- tables ----------------------------------------------------------------------------------------
 
 def _task_table(job: Job, rows: Sequence[dict[str, Any]]) -> str:
-    seeds = f'{job.steps} steps, {job.task.measure}, lower is better'
+    what = f'{job.steps} steps, {job.task.measure}, lower is better'
     lines = [['optimizer', 'learning rate', 'tries', 'loss', '±', 'rank', 'runs']]
     for r in rows:
         how = r['how'] if r['how'] == TOGETHER else f'one by one: {r["how"]}'
         lines.append([r['optimizer'], f'{r["lr"]:.2g}' + '*' * r['at_edge'], str(r['tries']),
                       'diverged' if r['diverged'] else f'{r["loss"]:.4g}', f'{r["spread"]:.1g}',
                       f'{r["rank"]:g}', how])
-    return f'{job.task.name}: {seeds}\n{_aligned(lines)}'
+    return f'{job.task.name}: {what}\n{_aligned(lines)}'
 
 
 def _rank_table(sweeps: Sequence[Sequence[Sweep]], found: Sequence[Any]) -> str:
