@@ -37,7 +37,9 @@ LATER = {
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
     'family': 'study.family',
-    'SURFACES': 'study.surfaces'}
+    'SURFACES': 'study.surfaces',
+    'race': 'racing.race',
+    'Task': 'racing.tasks'}
 
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part',
            'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']

@@ -31,7 +31,7 @@ from .hypers import did_you_mean
 from .part import Part
 from .recipe import Recipe, recipe
 
-__all__ = ['FORMS', 'Named', 'look_up']
+__all__ = ['FORMS', 'Named', 'look_up', 'module_of']
 
 Named: TypeAlias = 'Recipe | Part | tuple[Part, ...] | type[torch.optim.Optimizer] | partial[Any]'
 
@@ -118,7 +118,7 @@ def _defined(place: str) -> Any:
     "What a file or a module defines under a name; without one, its only recipe."
     where, _, name = place.partition(':') if place.endswith('.py') else place.rpartition(':')
     if place.endswith('.py'): where, name = place, ''
-    module = _file(where) if where.endswith('.py') else _module(where)
+    module = module_of(where)
     usable = {k: v for k, v in vars(module).items() if _is_usable(v) and not k.startswith('_')}
     own = {k: v for k, v in usable.items() if getattr(v, '__module__', '') == module.__name__}
     if not name:
@@ -145,6 +145,11 @@ def _of_parts(name: str, parts: tuple[Part, ...]) -> Recipe:
     def fn() -> Iterable[Part]: return parts
     fn.__name__ = fn.__qualname__ = name
     return recipe()(fn)
+
+
+def module_of(where: str) -> ModuleType:
+    "The module that a file, or a module's name, stands for. Raises ImportError if it fails."
+    return _file(where) if where.endswith('.py') else _module(where)
 
 
 def _is_usable(x: Any) -> bool:

@@ -247,8 +247,8 @@ def test_an_option_that_torch_does_not_know(monkeypatch):
 
 # -- commands --------------------------------------------------------------------------------------
 
-def test_an_interrupted_race(monkeypatch, tmp_path, capsys):
+def test_interrupted_twins(monkeypatch, tmp_path, capsys):
     def interrupt(*args): raise KeyboardInterrupt
-    monkeypatch.setattr('genopt.cli.race.Pair.step', interrupt)
-    assert main(['race', '--out', str(tmp_path)]) == 130
-    assert capsys.readouterr().err == 'race: interrupted\n'
+    monkeypatch.setattr('genopt.cli.twins.Pair.step', interrupt)
+    assert main(['twins', '--out', str(tmp_path)]) == 130
+    assert capsys.readouterr().err == 'twins: interrupted\n'
