@@ -66,11 +66,17 @@ def edit_of(group: Group, p: Tensor, dim: int, rows: Rows | Tensor) -> Edit:
 
 def grad_of(edit: Edit) -> Tensor | None:
     "The gradient's rows; new ones are 0."
-    grad, rows = edit.param.grad, edit.rows
+    grad, rows, dim = edit.param.grad, edit.rows, edit.rows.dim
     if grad is None: return None
-    if grad.layout == torch.strided: return rows.take(grad, [rows.dim], torch.zeros_like(edit.new))
-    if not rows.new.numel(): return grad.index_select(rows.dim, rows.source.to(grad.device))
-    return torch.sparse_coo_tensor(grad._indices(), grad._values(), edit.new.shape)
+    if grad.layout == torch.strided: return rows.take(grad, [dim], torch.zeros_like(edit.new))
+    inner = dim - grad.sparse_dim()  # below 0 for a dimension that has indices
+    if inner < 0 and not rows.new.numel():
+        return grad.index_select(dim, rows.source.to(grad.device))
+    values = grad._values()
+    if inner >= 0:
+        shape = [len(values), *edit.new.shape[grad.sparse_dim():]]
+        values = rows.take(values, [inner + 1], values.new_zeros(shape))
+    return torch.sparse_coo_tensor(grad._indices(), values, edit.new.shape, check_invariants=False)
 
 
 def put(p: Tensor, data: Tensor, grad: Tensor | None) -> None:
