@@ -39,7 +39,8 @@ class Loaded:
         n = len(self.taken) + len(self.fresh) + len(self.misfits)
         lines = [f'loaded by name: {len(self.taken)} of {n} parameter{"s" * (n != 1)}']
         if self.fresh:
-            lines.append(f'fresh    {_few(self.fresh)}: their state begins anew, as none was saved')
+            its = 'its' if len(self.fresh) == 1 else 'their'
+            lines.append(f'fresh    {_few(self.fresh)}: {its} state begins anew, as none was saved')
         lines += [f'misfit   {name}: {why}, so its state begins anew'
                   for name, why in self.misfits.items()]
         if self.left: lines.append(f'left     {_few(self.left)}: saved, and not in this optimizer')
@@ -69,37 +70,60 @@ def aligned(
     were, if that had no others of these groups. Where schedules stand is taken by all groups.
     Raises ValueError if there are no names, or if nothing fits.
     """
-    entries, theirs = opened(saved)
-    keys = keys_in(entries, theirs)
-    there, here = _saved_by_name(theirs), _names_here(groups)
-    if not {*there} & {*here}:
-        raise refusal(f'it has no parameter that is here: there is `{next(iter(there), "nothing")}`'
-                      f' in it, for example, and `{here[0]}` here')
-    partners, loaded = _partners(there, groups), Loaded(left=[n for n in there if n not in here])
-    clock = {k: max(g.get(k, 0) for g in theirs) for g in theirs for k in g
-             if str(k).startswith('scheduled ')}
-    state: dict[Any, Any] = {k: v for k, v in entries.items() if k not in keys}
-    packed, place = [], 0
-    for group, (partner, why) in zip(groups, partners):
-        target, like = group, dict(group)
+    found, here = _Found(saved), _names_here(groups)
+    found.loaded.left = [n for n in found.names if n not in here]
+    if len(found.loaded.left) == len(found.names):
+        there = next(iter(found.names), 'nothing')
+        raise refusal(f'it has no parameter that is here: there is `{there}` in it, for example, '
+                      f'and `{here[0]}` here')
+    packed = [found.group(g, *partner) for g, partner in zip(groups, _partners(found.names, groups))]
+    if not found.loaded.taken:
+        for name, why in found.loaded.misfits.items():
+            raise refusal(f'none of its parameters fits: for `{name}`, {why}')
+        raise refusal('it has no state of any parameter that is here')
+    return {**saved, 'state': found.state, 'param_groups': packed}, found.loaded
+
+
+class _Found:
+    "What is found in a state_dict for one group after another, in `state` and `loaded`."
+    def __init__(self, saved: Mapping[str, Any]):
+        self.entries, self.groups = opened(saved)
+        keys = keys_in(self.entries, self.groups)
+        self.names, self.loaded = _saved_by_name(self.groups), Loaded()
+        self.state: dict[Any, Any] = {k: v for k, v in self.entries.items() if k not in keys}
+        self.has_begun = len(self.state) < len(self.entries)
+        self.place = 0  # of the next parameter
+        self.clock = {k: max(g.get(k, 0) for g in self.groups) for g in self.groups for k in g
+                      if str(k).startswith('scheduled ')}
+
+    def group(self, group: Group, partner: int, why: str) -> dict[str, Any]:
+        "A group with the values of its partner, if `why` does not say that it has none."
+        target, values, first = group, dict(group), self.place
         if not why:
-            try: target, like = _with_values(group, theirs[partner]), dict(theirs[partner])
+            try: target, values = _with_values(group, self.groups[partner]), self.groups[partner]
             except ValueError as e: why = str(e)
-        if why: loaded.groups[group.index] = why
+        if why: self.loaded.groups[group.index] = why
         for name, p in zip(group['param_names'], group['params']):
-            if name in there:
-                state[place] = _entry(name, p, target, theirs[there[name].group],
-                                      entries.get(there[name].key, {}), loaded)
-            else: loaded.fresh.append(name)
-            state.setdefault(place, {})
-            place += 1
-        n = len(group['params'])
-        packed.append({**like, **clock, 'params': [*range(place - n, place)],
-                       'param_names': [*group['param_names']]})
-    if not loaded.taken:
-        name, why = next(iter(loaded.misfits.items()))
-        raise refusal(f'none of its parameters fits: for `{name}`, {why}')
-    return {**saved, 'state': state, 'param_groups': packed}, loaded
+            self.state[self.place] = self.entry(name, p, target)
+            self.place += 1
+        return {**values, **self.clock, 'params': [*range(first, self.place)],
+                'param_names': [*group['param_names']]}
+
+    def entry(self, name: str, p: Tensor, group: Group) -> Any:
+        "The saved state of a parameter, or an empty one. It is listed."
+        if name not in self.names or self.has_begun and self.names[name].key not in self.entries:
+            self.loaded.fresh.append(name)
+            return {}
+        old = self.names[name]
+        entry, why = self.entries.get(old.key, {}), ''
+        if isinstance(entry, Mapping) and begun(entry):
+            entry = in_our_names(entry, group)
+            why = _why_unfit(p, group, self.groups[old.group].get('parts') or [], entry)
+        if why:
+            self.loaded.misfits[name] = why
+            return {}
+        self.loaded.taken.append(name)
+        return entry
 
 
 def _saved_by_name(groups: Iterable[Any]) -> dict[str, _Saved]:
@@ -159,23 +183,12 @@ def _with_values(group: Group, old: Mapping[str, Any]) -> Group:
     return target
 
 
-def _entry(name: str, p: Tensor, group: Group, old: Mapping[str, Any],
-           entry: Any, loaded: Loaded) -> Any:
-    "The saved state of a parameter, or an empty one. It is listed."
-    why = ''
-    if isinstance(entry, Mapping) and begun(entry):
-        entry = in_our_names(entry, group)
-        why = _why_unfit(p, group, old.get('parts') or [], entry)
-    if why:
-        loaded.misfits[name] = why
-        return {}
-    loaded.taken.append(name)
-    return entry
-
-
 def _why_unfit(p: Tensor, group: Group, parts: Sequence[str], entry: Mapping[str, Any]) -> str:
     "Why a state is not one for this parameter, or ''."
-    for part in group.composition.stats.values():
+    stats = group.composition.stats
+    if parts != group.rule.labels and not {*stats} & {*entry}:
+        return f'it has {", ".join(f"`{k}`" for k in entry)}, and here no part keeps these'
+    for part in stats.values():
         if part.label not in parts: return f'it was kept without `{part.label}`'
     for k, like in stats_like(group, p).items():
         if k in entry and kind_of(entry[k]) != kind_of(like):

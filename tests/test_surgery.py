@@ -4,7 +4,6 @@ Of rules that treat each element alone, rows that stay are those of a run on the
 ones are those of a run that begins with their count. What cannot follow is refused, and then
 nothing has changed.
 """
-import copy
 import re
 
 import genopt
@@ -125,7 +124,8 @@ def test_the_layout_stays():
     w = nn.Parameter(random(0, (6, 3, 2, 2), F64).to(memory_format=torch.channels_last))
     opt = genopt.Adam([w]); step(opt, w, random(1, w.shape, F64))
     opt.prune(w, [0]); opt.append(w, torch.ones(2, 3, 2, 2))
-    for t in (w, opt.state[w]['grad_avg']): assert t.is_contiguous(memory_format=torch.channels_last)
+    for t in (w, opt.state[w]['grad_avg']):
+        assert t.is_contiguous(memory_format=torch.channels_last)
 
 
 # -- rules that see a whole tensor -----------------------------------------------------------------
@@ -329,7 +329,8 @@ def test_refusals(error, sentence, call):
     refused(opt, error, sentence, lambda: call(opt, w))
 
 
-@pytest.mark.parametrize('call', ['select', 'prune', 'permute', 'append', 'replace', 'remove', 'to'])
+@pytest.mark.parametrize('call', ['select', 'prune', 'permute', 'append', 'replace', 'remove',
+                                  'to'])
 def test_swapped_parameters_are_refused(call):
     w = weight(); opt = (genopt.Adam + genopt.average_param)([w]); step(opt, w, torch.ones_like(w))
     arguments = dict(replace=(w, weight(1)), remove=(w,), to=('cpu',)).get(call, (w, [0]))
