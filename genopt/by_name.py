@@ -1,8 +1,10 @@
 """Loading by name: a state_dict whose parameters stand elsewhere, with some more or fewer of them.
 
-    >>> opt.load_by_name(state_dict)
-    loaded by name: 2 of 4 parameters
-      fresh    head.weight, head.bias: their state begins anew, as none was saved
+    >>> saved = Adam(model.named_parameters()).state_dict()
+    >>> extra = torch.nn.Parameter(torch.zeros(3))
+    >>> Adam([('extra', extra), *model.named_parameters()]).load_by_name(saved)
+    loaded by name: 6 of 7 parameters
+      fresh    extra: its state begins anew, as none was saved
 
 What fits is put into the order of this optimizer, and then checked as any state_dict. The rest is
 listed. Names are those in `param_names`, as torch's optimizers have them too.
@@ -76,7 +78,8 @@ def aligned(
         there = next(iter(found.names), 'nothing')
         raise refusal(f'it has no parameter that is here: there is `{there}` in it, for example, '
                       f'and `{here[0]}` here')
-    packed = [found.group(g, *partner) for g, partner in zip(groups, _partners(found.names, groups))]
+    partners = _partners(found.names, groups)
+    packed = [found.group(g, *partner) for g, partner in zip(groups, partners)]
     if not found.loaded.taken:
         for name, why in found.loaded.misfits.items():
             raise refusal(f'none of its parameters fits: for `{name}`, {why}')

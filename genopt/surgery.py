@@ -1,8 +1,8 @@
 """Surgery: parameters are edited in the middle of a run, and their state follows.
 
-    >>> opt.prune([means, scales], gone)          # densify and prune
-    >>> opt.append(embedding.weight, more_rows)   # a wider vocabulary
-    >>> opt.replace(old_head, new_head, fresh=True)
+    >>> opt.append(model[2].weight, torch.zeros(3, 8))       # a wider vocabulary
+    >>> opt.prune([model[0].weight, model[0].bias], [2, 5])  # fewer units
+    >>> opt.replace(model[1], torch.nn.LayerNorm(6), fresh=True)
 
 An edited parameter stays the object that it is, so modules, tied weights and hooks need nothing;
 so do its group, name, gradient and marks. All is checked before anything changes.
