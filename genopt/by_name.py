@@ -140,6 +140,7 @@ def _saved_by_name(groups: Iterable[Any]) -> dict[str, _Saved]:
                           'parameters, so it cannot be loaded by name: load it into an optimizer '
                           'of the same groups, or write the names into it')
         for name, key in zip(names, keys):
+            if not isinstance(name, str): raise refusal(f'{name!r} in its group {i} is not a name')
             if name in res: raise refusal(f'it has two parameters called `{name}`')
             res[name] = _Saved(i, key)
     return res

@@ -19,7 +19,7 @@ from .contract import PartError
 from .group import Group
 from .hypers import did_you_mean
 from .kinds import Stat
-from .rows import Rows
+from .rows import Rows, tensor_of
 from .twins import torchs_names
 
 __all__ = ['Edit', 'followed', 'in_our_names']
@@ -65,7 +65,7 @@ class Edit:
                              'out of `state`')
         if not dims: return value
         part = self.group.composition.stats.get(name)
-        if not self.rows.new.numel(): new = None
+        if not len(self.rows.new): new = None
         elif name not in given:
             if part is None:
                 raise ValueError(f'`{name}` in the state of {self.it} is kept by no part, so say '
@@ -97,7 +97,7 @@ class Edit:
         shape = [len(self.rows.source) if d in dims else n for d, n in enumerate(old.shape)]
         wanted = [len(places) if d in dims else n for d, n in enumerate(old.shape)]
         if callable(value): value = value(self.new.index_select(self.rows.dim, places))
-        value = torch.as_tensor(value).to(old)
+        value = tensor_of(value).to(old)
         try: value = value.expand(wanted)
         except RuntimeError:
             raise ValueError(f'`{name}` of {self.it} is given in the shape {tuple(value.shape)}, '

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .carrying import Edit, followed
 from .contract import MARKS
 from .group import Group
+from .hypers import did_you_mean
 from .params import several
 from .rows import Rows
 from .state import begun
@@ -30,8 +30,8 @@ def found(params: Any, groups: Sequence[Group]) -> dict[Any, tuple[Group, Tensor
         names.update(zip(g.get('param_names', ()), g['params']))
     for key, p in several(params).items():
         if isinstance(p, str) and p not in names:
-            raise ValueError(f'no parameter of this optimizer is called {p!r}'
-                             + ('' if names else ': it was made without names'))
+            advice = did_you_mean(p, names) if names else 'it was made without names'
+            raise ValueError(f'no parameter of this optimizer is called {p!r}: {advice}')
         p = names[p] if isinstance(p, str) else p
         if not isinstance(p, Tensor) or p not in where:
             it = f'a tensor of shape {tuple(p.shape)}' if isinstance(p, Tensor) else repr(p)
@@ -44,8 +44,8 @@ def found(params: Any, groups: Sequence[Group]) -> dict[Any, tuple[Group, Tensor
 
 
 def check_plain(p: Tensor, it: str) -> None:
-    "Raises ValueError for a parameter that has no rows of its own, or none yet."
-    if is_traceable_wrapper_subclass(p) or is_lazy(p):
+    "Raises ValueError for a parameter that has no elements of its own."
+    if is_traceable_wrapper_subclass(p):
         raise ValueError(f'{it} is a {type(p.data).__name__}, which cannot be edited: do it before '
                          'the parameter is sharded or quantised')
 
@@ -70,7 +70,7 @@ def grad_of(edit: Edit) -> Tensor | None:
     if grad is None: return None
     if grad.layout == torch.strided: return rows.take(grad, [dim], torch.zeros_like(edit.new))
     inner = dim - grad.sparse_dim()  # below 0 for a dimension that has indices
-    if inner < 0 and not rows.new.numel():
+    if inner < 0 and not len(rows.new):
         return grad.index_select(dim, rows.source.to(grad.device))
     values = grad._values()
     if inner >= 0:
@@ -93,7 +93,7 @@ def put(p: Tensor, data: Tensor, grad: Tensor | None) -> None:
 
 
 def state_for(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, Any],
-               how: tuple[Any, int, bool]) -> dict[str, Any]:
+              how: tuple[Any, int, bool]) -> dict[str, Any]:
     "The state of a parameter, for another one that takes its place."
     rows, dim, fresh = how
     if fresh or not begun(entry): return {k: v for k, v in entry.items() if k in MARKS}
@@ -112,7 +112,8 @@ def _state_by_rows(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, A
     if not same or any(n != m for d, (n, m) in enumerate(zip(old.shape, new.shape))
                        if d != dim % old.dim()):
         raise ValueError(f'{group.describe(old)} and a tensor of shape {tuple(new.shape)} differ '
-                         f'in more than their rows along dimension {dim}: say fresh=True')
+                         f'in more than their rows along dimension {dim}: say fresh=True, and the state '
+                         'begins anew')
     dim %= old.dim()
     found = Rows.of(rows, old.shape[dim], dim, True, new.shape[dim])
     if len(found.source) != new.shape[dim]:

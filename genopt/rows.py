@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ['Rows']
+__all__ = ['Rows', 'tensor_of']
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Rows:
     ) -> Rows:
         "Raises TypeError or ValueError for an index that does not name rows."
         if isinstance(index, slice): index = range(size)[index]
-        given = torch.as_tensor([*index] if isinstance(index, range) else index)
+        given = tensor_of([*index] if isinstance(index, range) else index)
         if not given.numel() and given.dtype != torch.bool: given = given.long()
         if given.dim() != 1 or given.is_floating_point() or given.is_complex():
             raise TypeError(f'an index of shape {tuple(given.shape)} and dtype {given.dtype} does '
@@ -53,27 +54,32 @@ class Rows:
         "All `size` rows, and new ones behind them."
         return cls(torch.cat([torch.arange(size), torch.full((more,), -1)]), dim)
 
-    @property
+    @cached_property
     def new(self) -> Tensor:
         "The places of new rows."
         return (self.source < 0).nonzero()[:, 0]
 
     def take(self,
         t: Tensor,
-        dims: Sequence[int],    # The dimensions of `t` that have these rows
-        new: Tensor|None=None   # Of the new shape: what stands in new rows
+        dims: Sequence[int],     # The dimensions of `t` that have these rows
+        new: Tensor | None=None  # Of the new shape: what stands in new rows, if there are any
     ) -> Tensor:
         "These rows of `t`, laid out in memory as `t` is."
-        if new is None: new = t.new_empty(0) if self.new.numel() else None
         source = self.source.to(t.device)
-        if new is not None and not (source >= 0).any(): return _laid_out(new.to(t), t)
-        kept = torch.ones((), dtype=torch.bool, device=t.device)
-        res = t
+        if len(self.new) == len(source) and new is not None: return _laid_out(new.to(t), t)
+        kept, res = torch.ones((), dtype=torch.bool, device=t.device), t
         for d in dims:
             res = res.index_select(d, source.clamp(min=0))
             kept = kept & (source >= 0).view([-1 if k == d else 1 for k in range(t.dim())])
-        if new is not None: res = torch.where(kept, res, new.to(t))
+        if len(self.new) and new is not None: res = torch.where(kept, res, new.to(t))
         return _laid_out(res, t)
+
+
+def tensor_of(value: Any, **kind: Any) -> Tensor:
+    "`torch.as_tensor`. Raises TypeError for what cannot be a tensor."
+    try: return torch.as_tensor(value, **kind)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f'{value!r} is not a tensor, nor a list of numbers: give one') from None
 
 
 def _laid_out(t: Tensor, like: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from .interop.dynamo import outside_graphs
 from .joining import check_fit
 from .params import check_params, named, several
 from .rehearsal import rehearse
-from .rows import Rows
+from .rows import Rows, tensor_of
 
 __all__ = ['Surgery']
 
@@ -95,12 +95,14 @@ class Surgery:
 
         Their state begins as on a first step, but for stats in `state`. Counts stay.
         """
-        more = {0: rows} if isinstance(params, (Tensor, str)) else several(rows)
-        if {*more} != {*several(params)}:
-            raise ValueError(f'append: there are rows for {[*more]}, and parameters '
-                             f'{[*several(params)]}: give a tensor of rows for each')
+        keys = [*several(params)]
+        is_one = isinstance(params, (Tensor, str)) or isinstance(rows, Tensor) and len(keys) == 1
+        more = {keys[0]: rows} if is_one else several(rows)
+        if {*more} != {*keys}:
+            raise ValueError(f'append: there are rows for {[*more]}, and parameters {keys}: give a '
+                             'tensor of rows for each')
         def edit(p: Tensor, key: Any) -> Tensor:
-            return torch.as_tensor(more[key], dtype=p.dtype, device=p.device).detach()
+            return tensor_of(more[key], dtype=p.dtype, device=p.device).detach()
         self._edit('append', params, dim, edit, state)
 
     def _edit(self, call: str, params: Any, dim: int, how: Callable[[Tensor, Any], Any],

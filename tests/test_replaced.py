@@ -120,7 +120,8 @@ W = 'parameter 0 of group 0 (shape (5, 4), float64)'
     (TypeError, 'parameter 0 of group 0: an optimizer takes tensors, and this is a float',
      lambda o, w, b: o.replace(w, 1.)),
     (ValueError, f'{W} and a tensor of shape (5, 3) differ in more than their rows along dimension '
-     '0: say fresh=True', lambda o, w, b: o.replace(w, param(5, 3), rows=range(5))),
+     '0: say fresh=True, and the state begins anew',
+     lambda o, w, b: o.replace(w, param(5, 3), rows=range(5))),
     (ValueError, '`rows` names 5 rows, and the new tensor has 2',
      lambda o, w, b: o.replace(w, param(2, 4), rows=range(5)))])
 def test_refused_replacements(error, sentence, call):

@@ -4,6 +4,7 @@ Of rules that treat each element alone, rows that stay are those of a run on the
 ones are those of a run that begins with their count. What cannot follow is refused, and then
 nothing has changed.
 """
+import random as pyrandom
 import re
 
 import genopt
@@ -222,7 +223,9 @@ def test_the_parameter_stays_the_same_object_for_all_who_hold_it():
     emb.weight.register_hook(lambda g: seen.append(g.shape))
     opt = genopt.Adam(model.named_parameters())
     loss = model(torch.arange(6)).sum(); loss.backward(); opt.step()  # its graph lives on
-    opt.append('0.weight', torch.zeros(2, 4))
+    with pytest.raises(ValueError, match='did you mean `0.weight`'):
+        opt.prune('weight', [0])
+    opt.append(emb, torch.zeros(1, 4)); opt.append('0.weight', torch.zeros(1, 4))
     assert head.weight is emb.weight and opt.param_groups[0]['params'][0] is emb.weight
     opt.zero_grad(); model(torch.arange(8)).sum().backward(); opt.step()
     assert seen == [(6, 4), (8, 4)] and loss.grad_fn is not None
@@ -312,6 +315,10 @@ W = 'parameter 0 of group 0 (shape (5, 4), float64)'
      'the numbers 0 to 4', lambda o, w: o.select(w, [-1, 5])),
     (TypeError, f'{W}: an index of shape (1,) and dtype torch.float32 does not name rows: give a '
      'mask, or whole numbers, in one dimension', lambda o, w: o.select(w, [1.])),
+    (TypeError, f"{W}: 'abc' is not a tensor, nor a list of numbers: give one",
+     lambda o, w: o.select(w, 'abc')),
+    (TypeError, f"{W}: 'x' is not a tensor, nor a list of numbers: give one",
+     lambda o, w: o.append(w, 'x')),
     (ValueError, f'{W}: permute takes each of the 5 rows along dimension 0 once: to leave rows out '
      'or repeat them, use select', lambda o, w: o.permute(w, [0, 1, 2, 3, 3])),
     (ValueError, f'{W} cannot take rows of shape (2, 3) along dimension 0: all other dimensions '
@@ -344,3 +351,47 @@ def test_all_are_checked_before_one_is_edited():
     refused(opt, ValueError, 'parameter 1 of group 0 (shape (3, 4), float64): the index has numbers'
             ' from 4 to 4, and the 3 rows along dimension 0 have the numbers 0 to 2',
             lambda: opt.select([a, b], [4]))
+
+
+def test_a_wrapper_around_other_tensors():
+    from torch.testing._internal.two_tensor import TwoTensor
+    p = nn.Parameter(TwoTensor(torch.ones(3, 2), torch.ones(3, 2)))
+    with pytest.raises(ValueError, match='is a TwoTensor, which cannot be edited: do it before the '
+                                         'parameter is sharded or quantised'):
+        genopt.SGD([p], lr=.1).prune(p, [0])
+
+
+# -- any edits, in any order -----------------------------------------------------------------------
+
+def any_edit(opt, p, rng):
+    "One of the edits along a dimension, the same for the same random numbers."
+    dim = rng.randrange(p.dim()); n = p.shape[dim]
+    some = [i for i in range(n) if rng.random() < .7]
+    shape = [rng.randint(0, 3) if d == dim else m for d, m in enumerate(p.shape)]
+    how = rng.randrange(5)
+    if how == 0 and some: opt.select(p, rng.choices(some, k=len(some)), dim)
+    if how == 1: opt.prune(p, [i for i in range(n) if i not in some][:n - 1], dim)
+    if how == 2: opt.permute(p, rng.sample(range(n), n), dim)
+    if how == 3: opt.append(p, random(rng.randrange(99), tuple(shape), F64), dim)
+    if how == 4:
+        new = nn.Parameter(p.detach().clone()); opt.replace(p, new)
+        return new
+    return p
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_the_compiled_engine_never_reads_where_something_was(seed):
+    "Edits free memory and use it again: in the same steps it does what the plain engine does."
+    ends = []
+    recipe = [genopt.AdamW, genopt.Adafactor, genopt.Adam + genopt.average_param][seed % 3]
+    for compile in (False, None):
+        rng = pyrandom.Random(seed)
+        params = [weight(i, shape) for i, shape in enumerate([(5, 4), (64, 3), (3, 3)])]
+        opt = recipe(params, compile=compile)
+        for i in range(40):
+            j = rng.randrange(3)
+            params[j] = any_edit(opt, params[j], rng)
+            for k, p in enumerate(params): p.grad = random(10 * i + k, tuple(p.shape), F64)
+            opt.step()
+        ends.append([p.detach() for p in params])
+    assert_close(*ends, rtol=1e-9, atol=1e-12)
