@@ -2,9 +2,9 @@
 
 A stat has the rows of its parameter in those of its dimensions that grow with it: its `init` is
 asked for larger parameters, and the shapes are compared. An average of gradients has them in the
-same dimension; Adafactor's average over columns, in its only one, or nowhere; a matrix of inner
-products, in two. A stat that has them nowhere, such as a count or a norm, stays as it is. New rows
-begin as the `init` begins them.
+same dimension; of Adafactor's two, one has the rows of a matrix and one its columns; a matrix of
+inner products has them in two dimensions. A stat that has them nowhere, such as a count or a norm,
+stays as it is. New rows begin as the `init` begins them.
 """
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ def _state_by_rows(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, A
     if not same or any(n != m for d, (n, m) in enumerate(zip(old.shape, new.shape))
                        if d != dim % old.dim()):
         raise ValueError(f'{group.describe(old)} and a tensor of shape {tuple(new.shape)} differ '
-                         f'in more than their rows along dimension {dim}: say fresh=True, and the state '
-                         'begins anew')
+                         f'in more than their rows along dimension {dim}: say fresh=True, and the '
+                         'state begins anew')
     dim %= old.dim()
     found = Rows.of(rows, old.shape[dim], dim, True, new.shape[dim])
     if len(found.source) != new.shape[dim]:
