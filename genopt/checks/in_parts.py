@@ -186,7 +186,8 @@ def options(draft: Draft) -> Iterator[Draft]:
     for k, v in draft.options.items():
         other: Any = {bool: not v, float: 0. if v else .9}.get(type(v))
         if other is None: continue
-        new = Draft.of(draft.recipe, {**draft.values, **draft.options, k: other})
+        try: new = Draft.of(draft.recipe, {**draft.values, **draft.options, k: other})
+        except ValueError: continue  # options that do not go together
         if new.parts == draft.parts: continue
         said = f'`{k}` is ignored' if v else f'`{k}` is always on'
         yield new.said(said)
@@ -205,4 +206,4 @@ def another_rule(draft: Draft) -> Iterator[Draft]:
             values.setdefault('mom', own.options['mom'])
         new = Draft.of(entry.recipe, values)
         if new.parts != draft.parts and not any(v is REQUIRED for v in new.values.values()):
-            yield new.said(f'it is {entry.name}')
+            yield new.said(f'it is replaced by {entry.name}')

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +11,18 @@ from torch import Tensor
 
 from .trials import Maker, Stage, Trial
 
-__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'record']
+__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'in_float64', 'record']
 
 TOLERANCE = 1e-12
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    "New tensors are float64 unless they say otherwise, numbers in torch's states too."
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try: yield
+    finally: torch.set_default_dtype(before)
 
 
 class Feed(NamedTuple):

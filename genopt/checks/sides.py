@@ -49,6 +49,7 @@ class Side:
         self.values, self.given = dict[str, Any](), dict[str, Any]()
         if self.is_recipe and what.made_of and isinstance(what.made_of[2], Mapping):
             self.keywords = {**what.made_of[2], **self.keywords}
+        self.notes = {k: self.keywords.pop(k) for k in [*self.keywords] if k in NOTES}
 
     # -- words -------------------------------------------------------------------------------------
 
@@ -110,7 +111,8 @@ class Side:
             if not isinstance(group, dict): return group
             rest = self.worded({k: v for k, v in group.items() if k != 'params'})
             return {'params': group['params'], **rest}
-        return self.maker([own(g) for g in groups], **{**self.keywords, **self.worded(changes)})
+        words = {**self.notes, **self.keywords, **self.worded(changes)}
+        return self.maker([own(g) for g in groups], **words)
 
     def settle(self, values: Mapping[str, Any], other: Side) -> None:
         """Asks for values, by our names, and finds out all that it then has.

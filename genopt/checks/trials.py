@@ -15,10 +15,12 @@ from torch import Tensor, nn
 __all__ = ['Maker', 'SHAPES', 'Stage', 'TRIALS', 'Trial', 'draw', 'through_a_file']
 
 SHAPES: dict[str, tuple[int, ...]] = {
-    'matrix': (3, 4), 'vector': (5,), 'square': (3, 3), 'conv': (2, 3, 2, 2),
-    'scalar': (), 'one': (1,), 'empty': (0, 3)}
-SCALES = 1., 1e-2, 10., 1e-3, .1, 1., 1.  # of the gradients of each of these
+    'matrix': (3, 4), 'second matrix': (3, 4), 'vector': (5,), 'square': (3, 3),
+    'tensor of 4 dimensions': (2, 3, 2, 2), '0-dim tensor': (), 'tensor of 1 element': (1,),
+    'empty tensor': (0, 3)}
+SCALES = 1., .1, 1e-2, 10., 1e-3, .1, 1., 1.  # of the gradients of each of these
 STEPS = 8
+RATES = 1., .2, .6, .3  # of a schedule, times the first learning rate
 
 
 class Maker(Protocol):
@@ -108,7 +110,7 @@ def given_gradients(s: Stage) -> Iterator[None]:
 def closed_loop(s: Stage) -> Iterator[None]:
     "Each gradient is taken where the parameters are: of squares and products with steep slopes."
     s.make()
-    for i in range(2 * STEPS):
+    for i in range(STEPS):
         def slope(k: str, p: Tensor, i: int=i) -> Tensor:
             far = p - draw(50 + s.places[k], p.shape)
             return SCALES[s.places[k]] * (far + .1 * far**3 + .3 * torch.sin(3 * p + i))
@@ -163,7 +165,7 @@ def schedule(s: Stage) -> Iterator[None]:
     word = s.maker.word('lr')
     at = s.opt.param_groups[0][word]
     for i in range(STEPS):
-        for g in s.opt.param_groups: g[word] = at * [.2, 1., .6, .3][i % 4]
+        for g in s.opt.param_groups: g[word] = at * RATES[i % 4]
         yield s.step(i)
 
 
@@ -173,7 +175,7 @@ def decayed_schedule(s: Stage) -> Iterator[None]:
     word = s.maker.word('lr')
     at = s.opt.param_groups[0][word]
     for i in range(5):
-        for g in s.opt.param_groups: g[word] = at * [.2, 1., .6, .3][i % 4]
+        for g in s.opt.param_groups: g[word] = at * RATES[i % 4]
         yield s.step(i)
 
 
@@ -181,7 +183,7 @@ def decayed_schedule(s: Stage) -> Iterator[None]:
 def late(s: Stage) -> Iterator[None]:
     first, second = s.two()
     s.make(first)
-    for i in range(2 * STEPS):
+    for i in range(STEPS):
         if i == 3: s.opt.add_param_group({'params': second})
         if i < 3: s.set({k: s.grad(k, i) for k in [*s.params][::2]}), s.opt.step()
         else: s.step(i)
@@ -193,7 +195,7 @@ def missing(s: Stage) -> Iterator[None]:
     "Each parameter is without a gradient in other steps, two of them at first."
     names = [*s.params]
     s.make()
-    for i in range(2 * STEPS):
+    for i in range(STEPS + 2):
         gone = [k for j, k in enumerate(names) if (i + j) % 3 == 1 or i < j and len(names) > 1]
         yield s.step(i, *gone[:max(1, len(names) - 1)])
 
