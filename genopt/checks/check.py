@@ -21,7 +21,7 @@ from . import keeping  # noqa: F401  # it adds its demands
 from .demands import DEMANDS, Subject
 from .outcome import Met, Outcome, Ran
 from .precision import low_precision, with_complex
-from .runs import Feed, Moment, Parting, first_parting, in_float64, record
+from .runs import Feed, Moment, Parting, first_parting, in_float64, record, sentence
 from .search import Clue, search
 from .sides import Side, match
 from .states import matches
@@ -98,7 +98,7 @@ def _failure(side: Side, name: str, sparse: bool) -> str:
     try:
         stage.make()
         for i in range(2): stage.step(i)
-    except Exception as e: return f'{type(e).__name__}: {e}'.split('\n')[0]
+    except Exception as e: return sentence(e)
     return ''
 
 
@@ -123,7 +123,8 @@ def _demands(mine: Side, reference: Side, feed: Feed) -> Iterator[Met]:
     "A demand that the reference does not meet either is only noted."
     for d in DEMANDS:
         why = d.unmet(Subject(mine, feed))
-        if why and reference.maker is not mine.maker and d.unmet(Subject(reference, feed)):
+        excused = why and reference.maker is not mine.maker and not reference.is_formula
+        if excused and d.unmet(Subject(reference, feed)):
             yield Met(d.name, f'{why}, and so it is with {reference.name}', is_note=True)
         else: yield Met(d.name, why)
     yield from low_precision(mine, feed)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from .runs import Feed, gap
+from .runs import Feed, gap, sentence
 from .trials import SHAPES, Maker, Stage, draw, through_a_file
 
 __all__ = ['DEMANDS', 'Demand', 'Subject', 'Unmet']
@@ -55,7 +55,7 @@ class Demand(NamedTuple):
         "Why it is not met, or ''."
         try: self.check(subject)
         except Unmet as e: return str(e)
-        except Exception as e: return f'{type(e).__name__}: {e}'.split('\n')[0]
+        except Exception as e: return sentence(e)
         return ''
 
 
@@ -255,7 +255,7 @@ def added(s: Subject) -> None:
     if not rest: return
     stage.opt.add_param_group({'params': rest})
     before = values(stage)
-    must({*stage.opt.param_groups[1]} >= {*stage.opt.param_groups[0]} - {'initial_lr'},
+    must({*stage.opt.param_groups[1]} >= {*stage.opt.defaults},
          'a group that is added lacks some of the defaults')
     for i in (1, 2, 3): stage.step(i)
     for (k, p), old in zip(stage.params.items(), before):

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 __all__ = ['Formula', 'formula', 'is_formula']
@@ -43,12 +44,25 @@ class Formula(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any=None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad(): loss = closure()
         for group in self.param_groups:
             hypers = {k: group[k] for k in self.defaults}
             for p in group['params']:
                 if p.grad is None: continue
-                new = self.fn(p.numpy().copy(), p.grad.numpy().copy(), self.state[p], **hypers)
+                state = {k: _array(v) for k, v in self.state[p].items()}
+                new = self.fn(_array(p).copy(), _array(p.grad).copy(), state, **hypers)
+                self.state[p] = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v
+                                 for k, v in state.items()}
                 p.copy_(torch.as_tensor(new).reshape(p.shape))
+        return loss
+
+
+def _array(x: Any) -> Any:
+    "A tensor as an array, which NumPy has in float64 at the least."
+    if not isinstance(x, torch.Tensor): return x
+    return x.to(torch.promote_types(x.dtype, torch.float64)).numpy()
 
 
 def formula(fn: Callable[..., Any]) -> type[Formula]:

@@ -1,4 +1,4 @@
-"Suspects: mistakes with numbers: bias corrections and other scalars, ε, and hyperparameters."
+"Suspects: mistakes with options, bias corrections and other scalars, ε, and hyperparameters."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,22 @@ from .suspects import replaced, scalar_name, scalars, suspect
 from .variant import Draft
 
 __all__: list[str] = []
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+@suspect
+def options(draft: Draft) -> Iterator[Draft]:
+    "The recipe with another value of one option."
+    if not draft.recipe or draft.words: return
+    for k, v in draft.options.items():
+        other: Any = {bool: not v, float: 0. if v else .9}.get(type(v))
+        if other is None: continue
+        try: new = Draft.of(draft.recipe, {**draft.values, **draft.options, k: other})
+        except ValueError: continue  # options that do not go together
+        if new.parts == draft.parts: continue
+        said = f'`{k}` is ignored' if v else f'`{k}` is always on'
+        yield new.said(said)
 
 
 # -- scalars ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..catalogue import find, recipes
+from ..catalogue import modifiers, recipes
 from ..contract import REQUIRED, ContractError
 from ..kinds import Stat, Step, Transform, step, transform
 from ..part import Part
@@ -180,17 +180,13 @@ def other_orders(draft: Draft) -> Iterator[Draft]:
 # -- the rule as a whole ---------------------------------------------------------------------------
 
 @suspect
-def options(draft: Draft) -> Iterator[Draft]:
-    "The recipe with another value of one option."
-    if not draft.recipe or draft.words: return
-    for k, v in draft.options.items():
-        other: Any = {bool: not v, float: 0. if v else .9}.get(type(v))
-        if other is None: continue
-        try: new = Draft.of(draft.recipe, {**draft.values, **draft.options, k: other})
-        except ValueError: continue  # options that do not go together
-        if new.parts == draft.parts: continue
-        said = f'`{k}` is ignored' if v else f'`{k}` is always on'
-        yield new.said(said)
+def one_more(draft: Draft) -> Iterator[Draft]:
+    "With a part that modifies any rule, such as a clip of the gradient."
+    for name, parts in modifiers().items():
+        if any(p.switch == 'wd' for p in parts): continue
+        try: more = tuple(placed(draft.parts, parts))
+        except ContractError: continue
+        if more != draft.parts: yield draft.said(f'`{name}` is added', parts=more)
 
 
 @suspect

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .outcome import Met
-from .runs import Feed, gap
+from .runs import Feed, gap, sentence
 from .sides import Side
 from .trials import Stage
 
@@ -32,7 +32,7 @@ def low_precision(side: Side, feed: Feed) -> Iterator[Met]:
     for dtype, share in SHARES.items():
         name = f'in {str(dtype).removeprefix("torch.")} it goes where it goes in float64'
         try: yield Met(name, _too_far(_way(side, feed, dtype), exact, share))
-        except Exception as e: yield Met(name, f'{type(e).__name__}: {e}'.split('\n')[0])
+        except Exception as e: yield Met(name, sentence(e))
 
 
 def _too_far(found: dict[str, tuple[Tensor, Tensor]], exact: dict[str, tuple[Tensor, Tensor]],
@@ -57,5 +57,5 @@ def with_complex(mine: Side, reference: Side, feed: Feed) -> Iterator[Met]:
         got = _way(mine, feed, torch.complex128)
         if any(gap(torch.view_as_real(got[k][1]), torch.view_as_real(want[k][1])) > 1e-12
                for k in want): why = 'they do not, which matters only to models that have some'
-    except Exception as e: why = f'{type(e).__name__}: {e}'.split('\n')[0]
+    except Exception as e: why = sentence(e)
     yield Met(name, why, is_note=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .trials import Maker, Stage, Trial
 
-__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'in_float64', 'record']
+__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'in_float64', 'record', 'sentence']
 
 TOLERANCE = 1e-12
 
@@ -52,8 +52,14 @@ def record(trial: Trial, maker: Maker, feed: Feed) -> tuple[list[Moment], str]:
     moments = list[Moment]()
     try:
         for params, stage in trial.steps(maker, *feed): moments.append(Moment(params, _states(stage)))
-    except Exception as e: return moments, f'{type(e).__name__}: {e}'
+    except Exception as e: return moments, sentence(e)
     return moments, ''
+
+
+def sentence(e: Exception) -> str:
+    "An error in one line."
+    first = (str(e).strip().split('\n') or [''])[0].split('. ')[0]
+    return f'{type(e).__name__}: {first}' if first else type(e).__name__
 
 
 def _states(stage: Stage) -> dict[str, dict[str, Any]]:

@@ -1,17 +1,18 @@
 """The guess at why: which change of the reference, or which two, does what the checked side does."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 from ..contract import ContractError
-from . import in_handling, in_numbers, in_parts  # noqa: F401  # they add their suspects
+from . import in_numbers, in_parts, in_handling  # noqa: F401  # they add suspects, in this order
 from .runs import TOLERANCE, Feed, Parting, first_parting
 from .suspects import suspects
 from .trials import Trial
-from .variant import Draft
+from .variant import Draft, DraftMaker
 
 __all__ = ['Clue', 'search']
 
@@ -63,14 +64,24 @@ def _helps(now: Parting, before: Parting) -> bool:
 
 
 def _tried(drafts: Iterator[Draft], clues: Sequence[Clue], feed: Feed) -> Iterator[Guess]:
-    "Each draft, if it can be run, after as many trials as are needed to judge it."
+    "Each draft that can be run, after as many trials as are needed to judge it."
+    first = clues[0]
+    alone = first.trial.is_of_each and first.parting.param  # most drafts are refuted by this alone
     for draft in drafts:
         try: maker = draft.maker()
         except ContractError: continue
-        partings = list[Parting]()
-        for i, clue in enumerate(clues):
-            run = (params for params, _ in clue.trial.steps(maker, *feed))
-            try: partings.append(first_parting(run, clue.moments))
-            except Exception: partings.append(Parting(1, size=float('inf')))  # it cannot be run
-            if i == 0 and partings[0]: break
+        if alone and not maker.composition.totals:
+            parting = _parting(maker, first, Feed((alone,), feed.sparse))
+            if parting:
+                yield Guess(draft, 0, parting)
+                continue
+        partings = [_parting(maker, first, feed)]
+        if not partings[0]: partings += [_parting(maker, c, feed) for c in clues[1:]]
         yield Guess(draft, sum(not p for p in partings), partings[0])
+
+
+def _parting(maker: DraftMaker, clue: Clue, feed: Feed) -> Parting:
+    "Where a changed reference parts from what the checked side did."
+    run = (params for params, _ in clue.trial.steps(maker, *feed))
+    try: return first_parting(run, [{k: m[k] for k in feed.names} for m in clue.moments])
+    except Exception: return Parting(1, size=math.inf)  # it cannot be run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -31,6 +32,11 @@ class Maker(Protocol):
 
 def draw(seed: int, shape: Sequence[int], dtype: torch.dtype=torch.float64) -> Tensor:
     "Random numbers: for one seed, the same ones for each dtype, up to rounding."
+    return _drawn(seed, tuple(shape), dtype).clone()
+
+
+@lru_cache(2000)
+def _drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     gen = torch.Generator().manual_seed(seed)
     real = torch.randn([*shape, 2], generator=gen, dtype=torch.float64)
     if dtype.is_complex: return torch.view_as_complex(real).to(dtype)
@@ -80,6 +86,7 @@ class Trial(NamedTuple):
     name: str
     run: Run
     needs: tuple[str, ...] = ()
+    is_of_each: bool = False  # True if a parameter alone would do what it does among others
 
     def steps(self, maker: Maker, names: Sequence[str], sparse: bool=False
               ) -> Iterator[tuple[dict[str, Tensor], Any]]:
@@ -92,21 +99,21 @@ class Trial(NamedTuple):
 TRIALS = list[Trial]()
 
 
-def trial(name: str, *needs: str) -> Callable[[Run], Run]:
+def trial(name: str, *needs: str, is_of_each: bool=False) -> Callable[[Run], Run]:
     "Adds a function to the trials."
     def add(run: Run) -> Run:
-        TRIALS.append(Trial(name, run, needs))
+        TRIALS.append(Trial(name, run, needs, is_of_each))
         return run
     return add
 
 
-@trial('given gradients')
+@trial('given gradients', is_of_each=True)
 def given_gradients(s: Stage) -> Iterator[None]:
     s.make()
     for i in range(STEPS): yield s.step(i)
 
 
-@trial('closed loop')
+@trial('closed loop', is_of_each=True)
 def closed_loop(s: Stage) -> Iterator[None]:
     "Each gradient is taken where the parameters are: of squares and products with steep slopes."
     s.make()
@@ -132,7 +139,7 @@ def zero_gradients(s: Stage) -> Iterator[None]:
         yield
 
 
-@trial('weight decay', 'wd')
+@trial('weight decay', 'wd', is_of_each=True)
 def weight_decay(s: Stage) -> Iterator[None]:
     s.make(wd=.1)
     for i in range(STEPS): yield s.step(i)

@@ -22,7 +22,7 @@ from ..numbers import kept
 from ..part import Part
 from ..recipe import Recipe
 
-__all__ = ['Draft', 'Handling', 'Variant']
+__all__ = ['Draft', 'DraftMaker', 'Handling', 'Variant']
 
 Numbers: TypeAlias = 'Callable[[dict[str, Any]], dict[str, Any]]'
 

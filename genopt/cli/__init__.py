@@ -22,7 +22,7 @@ __all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'pri
            'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'race',
-            'bench', 'stubs']
+            'bench', 'check', 'stubs']
 
 
 class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."
