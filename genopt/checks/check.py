@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from ..catalogue import find, named, recipes
-from ..hypers import TABLE
 from ..specs import function
-from . import keeping  # noqa: F401  # it adds its demands
+from . import around, keeping  # noqa: F401  # they add demands
 from .demands import DEMANDS, Subject
 from .outcome import Met, Outcome, Ran
 from .precision import low_precision, with_complex
@@ -89,7 +88,8 @@ def _feed(mine: Side, reference: Side) -> tuple[Feed, dict[str, str]]:
         if names: return Feed(names, sparse), {k: w for k, w in why.items() if w}
         error = error or next(iter(why.values()), '')
     who = mine.name if error else reference.name
-    raise ValueError(f'{who} fails in its first step: {error or _failure(reference, "matrix", False)}')
+    error = error or _failure(reference, 'matrix', False)
+    raise ValueError(f'{who} fails in its first step: {error}')
 
 
 def _failure(side: Side, name: str, sparse: bool) -> str:

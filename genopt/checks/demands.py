@@ -6,18 +6,17 @@ demand is met, and raises `Unmet` with a sentence if it is not. Any other error 
 from __future__ import annotations
 
 import copy
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from .runs import Feed, gap, sentence
-from .trials import SHAPES, Maker, Stage, draw, through_a_file
+from .trials import Maker, Stage
 
-__all__ = ['DEMANDS', 'Demand', 'Subject', 'Unmet']
+__all__ = ['DEMANDS', 'Demand', 'Subject', 'Unmet', 'both', 'demand', 'differ', 'must',
+           'state_tensors', 'values']
 
 
 class Unmet(Exception): "A demand is not met. The message is a sentence."
@@ -80,6 +79,13 @@ def state_tensors(opt: Any) -> list[Tensor]:
 
 def differ(a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float=0.) -> bool:
     return len(a) != len(b) or any(gap(x, y) > tolerance for x, y in zip(a, b))
+
+
+def both(one: Stage, other: Stage, steps: int, begin: int=0) -> None:
+    "The same steps for both."
+    for i in range(begin, begin + steps):
+        one.step(i)
+        other.step(i)
 
 
 # -- a step ----------------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ def any_order(s: Subject) -> None:
     one, other = s.stage(), s.stage()
     one.make()
     other.make([*other.params.values()][::-1])
-    for i in range(3): one.step(i), other.step(i)
+    both(one, other, 3)
     must(not differ(values(one), values(other), 1e-12),
          'parameters in another order go elsewhere: what belongs to one is shared by several')
 
@@ -207,9 +213,9 @@ def strided(s: Subject) -> None:
             .transpose(0, -1))
     first = values(plain)
     plain.make(), gaps.make()
-    for i in range(3): plain.step(i), gaps.step(i)
-    ways = [[b - a for a, b in zip(first, values(stage))] for stage in (plain, gaps)]
-    must(not differ(*ways, .05), 'a transposed parameter goes elsewhere')  # products may round
+    both(plain, gaps, 3)
+    one, other = ([b - a for a, b in zip(first, values(stage))] for stage in (plain, gaps))
+    must(not differ(one, other, .05), 'a transposed parameter goes elsewhere')  # products may round
 
 
 @demand('several dtypes go together')
@@ -226,65 +232,3 @@ def dtypes(s: Subject) -> None:
     for (k, p), old in zip(stage.params.items(), before):
         must(p.dtype == old.dtype, f'the {k} has another dtype after a step')
         must(p.isfinite().all(), f'the {k} is not finite after steps in {p.dtype}')
-
-
-# -- groups, schedulers, scalers, hooks ------------------------------------------------------------
-
-@demand('schedulers change the learning rate of groups')
-def schedulers(s: Subject) -> None:
-    stage, plain = s.stage(), s.stage()
-    opt = stage.make()
-    plain.make()
-    must('lr' in opt.param_groups[0], 'groups have no `lr`, which schedulers change')
-    rate = float(opt.param_groups[0]['lr'])
-    scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda i: .5**i)
-    for i in range(2):
-        stage.step(i), plain.step(i)
-        scheduler.step()
-    must(float(opt.param_groups[0]['lr']) == rate / 4, 'a step overwrites the scheduled `lr`')
-    stage.step(2), plain.step(2)
-    must(differ(values(stage), values(plain)) or not rate, '`lr` in a group does nothing')
-
-
-@demand('add_param_group() gives a group the defaults, and steps it')
-def added(s: Subject) -> None:
-    stage = s.stage()
-    first, *rest = stage.params.values()
-    stage.make([first])
-    stage.step(0)
-    if not rest: return
-    stage.opt.add_param_group({'params': rest})
-    before = values(stage)
-    must({*stage.opt.param_groups[1]} >= {*stage.opt.defaults},
-         'a group that is added lacks some of the defaults')
-    for i in (1, 2, 3): stage.step(i)
-    for (k, p), old in zip(stage.params.items(), before):
-        must(not p.numel() or differ([p.detach()], [old]), f'the {k}, which was added, stays')
-
-
-@demand('hooks before and after a step are called')
-def hooks(s: Subject) -> None:
-    stage, said = s.run(1), list[str]()
-    stage.opt.register_step_pre_hook(lambda *_: said.append('before'))
-    stage.opt.register_step_post_hook(lambda *_: said.append('after'))
-    stage.step(1)
-    must(said == ['before', 'after'],
-         f'a step calls {" and ".join(said) or "none"} of the two hooks: call super().__init__')
-
-
-@demand('a gradient scaler can skip a step')
-def scaled(s: Subject) -> None:
-    if s.feed.sparse: return
-    stage = s.run(2)
-    before, state = values(stage), copy.deepcopy(state_tensors(stage.opt))
-    scaler = torch.amp.GradScaler('cpu', init_scale=4.)
-    for broken in (True, False):
-        loss = sum((p * stage.grad(k, 2)).sum() for k, p in stage.params.items())
-        stage.opt.zero_grad()
-        scaler.scale(loss * (float('inf') if broken else 1.)).backward()  # type: ignore[no-untyped-call]
-        scaler.step(stage.opt)
-        scaler.update()
-        must(differ(values(stage), before) is not broken, 'an infinite gradient is not skipped'
-             if broken else 'the step after one that was skipped does nothing')
-        must(not broken or not differ(state_tensors(stage.opt), state),
-             'a step that is skipped changes a state')

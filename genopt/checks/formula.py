@@ -4,8 +4,8 @@
     ...     state['m'] = momentum * state.get('m', 0.) + grad
     ...     return param - lr * state['m']
 
-`param` and `grad` are arrays in float64, `state` is a dict, empty before the parameter's first step.
-The other arguments are hyperparameters. It returns the new parameter.
+`param` and `grad` are arrays in float64. `state` is a dict, empty before the parameter's first
+step. The other arguments are hyperparameters. It returns the new parameter.
 """
 from __future__ import annotations
 

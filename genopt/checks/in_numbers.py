@@ -1,7 +1,7 @@
 "Suspects: mistakes with options, bias corrections and other scalars, ε, and hyperparameters."
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -54,7 +54,8 @@ def twice(draft: Draft) -> Iterator[Draft]:
         for words, power in ('is done twice', 2), ('is only its root', .5):
             def raised(args: Args, arg: str=arg, power: float=power) -> Any:
                 return args[arg]**power
-            yield replaced(draft, f'{scalar_name(draft, s)} {words}', {p: with_args(p, **{arg: raised})})
+            said = f'{scalar_name(draft, s)} {words}'
+            yield replaced(draft, said, {p: with_args(p, **{arg: raised})})
 
 
 @suspect
@@ -75,7 +76,7 @@ def counts(draft: Draft) -> Iterator[Draft]:
     for words, change in (('the count is one ahead: it begins at 2', lambda t: t + 1),
                           ('the count is one behind: it begins at 0', lambda t: t - 1),
                           ('the count stays at 1', lambda t: 1)):
-        parts = with_scalars(draft.parts, lambda s: _recounted(s, change))
+        parts = with_scalars(draft.parts, lambda s, change=change: _recounted(s, change))  # type: ignore[misc]
         if parts != draft.parts: yield draft.said(words, parts=parts)
 
 
@@ -150,7 +151,8 @@ def other_numbers(draft: Draft) -> Iterator[Draft]:
     for k in decays(draft):
         changes += [(k, f'`{k}` means 1 − `{k}`', lambda x: 1 - x),
                     (k, f'`{k}` is left out', lambda x: 0.)]
-    changes += [('eps', 'eps is left out', lambda x: 0.), ('eps', 'eps is squared', lambda x: x * x),
+    changes += [('eps', 'eps is left out', lambda x: 0.),
+                ('eps', 'eps is squared', lambda x: x * x),
                 ('lr', 'the learning rate is applied twice', lambda x: x * x),
                 ('lr', 'the learning rate is left out', lambda x: 1.),
                 ('wd', 'weight decay is left out', lambda x: 0.),

@@ -1,7 +1,7 @@
 "Suspects: mistakes with parts: decay, averages, what is read, the order, and the rule as a whole."
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ..catalogue import modifiers, recipes
@@ -10,7 +10,7 @@ from ..kinds import Stat, Step, Transform, step, transform
 from ..part import Part
 from ..parts import independent_decay, l2_reg, proximal_decay, weight_decay
 from ..placing import placed
-from .changes import (Args, altered, call, decay_of, exchanged, on_first_step, parameters, with_args,
+from .changes import (Args, altered, call, decay_of, on_first_step, parameters, with_args,
                       with_count)
 from .suspects import replaced, stats, suspect
 from .variant import Draft

@@ -39,11 +39,12 @@ def _too_far(found: dict[str, tuple[Tensor, Tensor]], exact: dict[str, tuple[Ten
              share: float) -> str:
     for k, (_, last) in found.items():
         begin, end = exact[k]
-        allowed = share * (end - begin).norm() + 2 * STEPS * torch.finfo(last.dtype).eps * end.norm()
+        rounding = 2 * STEPS * torch.finfo(last.dtype).eps * end.norm()
+        allowed = share * (end - begin).norm() + rounding
         far = (last.double() - end).norm()
         if not far <= allowed:
-            return (f'after {STEPS} steps the {k} is {far:.1e} from where it should be, and rounding '
-                    f'explains {allowed:.1e}')
+            return (f'after {STEPS} steps the {k} is {far:.1e} from where it should be, and '
+                    f'rounding explains {allowed:.1e}')
     return ''
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .trials import Maker, Stage, Trial
 
-__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'in_float64', 'record', 'sentence']
+__all__ = ['Feed', 'Moment', 'Parting', 'TOLERANCE', 'first_parting', 'gap', 'in_float64',
+           'record', 'sentence']
 
 TOLERANCE = 1e-12
 
@@ -51,7 +52,8 @@ def record(trial: Trial, maker: Maker, feed: Feed) -> tuple[list[Moment], str]:
     "A whole run, and the error in which it ended, or ''."
     moments = list[Moment]()
     try:
-        for params, stage in trial.steps(maker, *feed): moments.append(Moment(params, _states(stage)))
+        for params, stage in trial.steps(maker, *feed):
+            moments.append(Moment(params, _states(stage)))
     except Exception as e: return moments, sentence(e)
     return moments, ''
 

@@ -1,4 +1,4 @@
-"""The guess at why: which change of the reference, or which two, does what the checked side does."""
+"The guess at why: which change of the reference, or which two, does what the checked one does."
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contract import ContractError
 from . import in_numbers, in_parts, in_handling  # noqa: F401  # they add suspects, in this order
-from .runs import TOLERANCE, Feed, Parting, first_parting
+from .runs import Feed, Parting, first_parting
 from .suspects import suspects
 from .trials import Trial
 from .variant import Draft, DraftMaker

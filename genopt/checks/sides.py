@@ -42,8 +42,8 @@ class Side:
         twins = [find(n) for n, t in TWINS.items() if t.cls is what]
         self.recipe: Recipe | None = what if self.is_recipe else twins[0] if twins else None
         self.maker: Callable[..., Any] = formula(what) if is_formula(what) else what
-        args = inspect.signature(what).parameters
-        self.defaults = {k: a.default for k, a in [*args.items()][3 if what is not self.maker else 1:]
+        args = [*inspect.signature(what).parameters.items()][3 if self.is_formula else 1:]
+        self.defaults = {k: a.default for k, a in args
                          if k not in NOTES and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)}
         self.means = dict[str, tuple[str, ...]]()  # our names for each of its words
         self.values, self.given = dict[str, Any](), dict[str, Any]()

@@ -4,7 +4,7 @@ A name that both have, or that torch has for a stat, is one; otherwise values de
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor

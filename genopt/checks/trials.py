@@ -72,6 +72,11 @@ class Stage:
         self.set({k: None if k in without else self.grad(k, step) for k in self.params})
         self.opt.step()
 
+    def steps(self, count: int) -> Iterator[None]:
+        for i in range(count):
+            self.step(i)
+            yield
+
     def two(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         "The parameters in two halves."
         every = [*self.params.values()]
@@ -110,7 +115,7 @@ def trial(name: str, *needs: str, is_of_each: bool=False) -> Callable[[Run], Run
 @trial('given gradients', is_of_each=True)
 def given_gradients(s: Stage) -> Iterator[None]:
     s.make()
-    for i in range(STEPS): yield s.step(i)
+    yield from s.steps(STEPS)
 
 
 @trial('closed loop', is_of_each=True)
@@ -142,27 +147,27 @@ def zero_gradients(s: Stage) -> Iterator[None]:
 @trial('weight decay', 'wd', is_of_each=True)
 def weight_decay(s: Stage) -> Iterator[None]:
     s.make(wd=.1)
-    for i in range(STEPS): yield s.step(i)
+    yield from s.steps(STEPS)
 
 
 @trial('climbing (maximize)', 'maximize')
 def climbing(s: Stage) -> Iterator[None]:
     s.make(maximize=True)
-    for i in range(4): yield s.step(i)
+    yield from s.steps(4)
 
 
 @trial('groups with rates of their own', 'lr')
 def groups(s: Stage) -> Iterator[None]:
     first, second = s.two()
     s.make([{'params': first, 'lr': .01}, {'params': second, 'lr': .003}])
-    for i in range(5): yield s.step(i)
+    yield from s.steps(5)
 
 
 @trial('groups with decays of their own', 'wd')
 def decays(s: Stage) -> Iterator[None]:
     first, second = s.two()
     s.make([{'params': first, 'wd': .1}, {'params': second, 'wd': 0.}])
-    for i in range(5): yield s.step(i)
+    yield from s.steps(5)
 
 
 @trial('a schedule of the learning rate', 'lr')
@@ -173,7 +178,8 @@ def schedule(s: Stage) -> Iterator[None]:
     at = s.opt.param_groups[0][word]
     for i in range(STEPS):
         for g in s.opt.param_groups: g[word] = at * RATES[i % 4]
-        yield s.step(i)
+        s.step(i)
+        yield
 
 
 @trial('a schedule, with weight decay', 'lr', 'wd')
@@ -183,7 +189,8 @@ def decayed_schedule(s: Stage) -> Iterator[None]:
     at = s.opt.param_groups[0][word]
     for i in range(5):
         for g in s.opt.param_groups: g[word] = at * RATES[i % 4]
-        yield s.step(i)
+        s.step(i)
+        yield
 
 
 @trial('parameters that join late')
@@ -192,8 +199,7 @@ def late(s: Stage) -> Iterator[None]:
     s.make(first)
     for i in range(STEPS):
         if i == 3: s.opt.add_param_group({'params': second})
-        if i < 3: s.set({k: s.grad(k, i) for k in [*s.params][::2]}), s.opt.step()
-        else: s.step(i)
+        s.step(i, *([*s.params][1::2] if i < 3 else []))
         yield
 
 
@@ -204,7 +210,8 @@ def missing(s: Stage) -> Iterator[None]:
     s.make()
     for i in range(STEPS + 2):
         gone = [k for j, k in enumerate(names) if (i + j) % 3 == 1 or i < j and len(names) > 1]
-        yield s.step(i, *gone[:max(1, len(names) - 1)])
+        s.step(i, *gone[:max(1, len(names) - 1)])
+        yield
 
 
 @trial('missing gradients, with weight decay', 'wd')
@@ -224,7 +231,8 @@ def resumed(s: Stage) -> Iterator[None]:
             saved = through_a_file(s.opt.state_dict())
             begin()
             s.opt.load_state_dict(saved)
-        yield s.step(i)
+        s.step(i)
+        yield
 
 
 def through_a_file(saved: Any) -> Any:

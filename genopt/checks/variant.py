@@ -9,7 +9,7 @@ A variant is an optimizer that steps by the plain engine, on whatever groups and
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -100,7 +100,7 @@ class Variant(torch.optim.Optimizer):
         group['begun'] = {f'first_{k}': v for k, v in group.items() if k != 'params'}
 
     @torch.no_grad()
-    def step(self, closure: Any=None) -> None:
+    def step(self, closure: Any=None) -> None:  # type: ignore[override]
         handling, works, place = self.draft.handling, list[Work](), 0
         for n, group in enumerate(self.param_groups):
             hypers = handling.hypers(self, group)

@@ -8,7 +8,7 @@ from . import Stop, write
 
 
 def check(
-    optimizer: str,  # What is checked: 'torch.optim:AdamW(lr=0.01)', mine.py:MyAdam, a recipe, a sum
+    optimizer: str,  # What is checked: 'torch.optim:AdamW(lr=0.01)', mine.py:Mine, a recipe, a sum
     against: str='',  # Its reference: the same forms, or a function of arrays, as paper.py:adam
     json: str=''  # Write the report to this file, too
 ) -> int:
