@@ -134,7 +134,7 @@ class AdamWarm(AdamLike):
     def move(self, p, m, v, t, group): super().move(p, m, v, t + 1, group)
 
 
-@planted('adam(amsgrad=True)', '`max_sqr_avg` is left out')
+@planted('adam(amsgrad=True)', '`amsgrad` is ignored')
 class AMSGradForgetful(AdamLike):
     "The maximum is not kept: it is that of this step's average and itself."
     def move(self, p, m, v, t, group): super().move(p, m, torch.maximum(v, v), t, group)

@@ -68,6 +68,9 @@ def assert_agrees(checked: Any, against: Any, **hypers: Any) -> None:
 
 def _what(x: Any) -> Any:
     "What a text names; anything else stays."
+    if not isinstance(x, (str, list, tuple)) and not callable(x):
+        raise TypeError(f'{x!r} is not an optimizer: give a class, a recipe, or a text that names '
+                        'one')
     if not isinstance(x, str): return x
     found = function(x) or named(x)
     if isinstance(found, tuple) or hasattr(found, 'reads'):
@@ -135,12 +138,11 @@ def _notes(mine: Side, reference: Side) -> list[str]:
     res = list[str]()
     for side, other in ((reference, mine), (mine, reference)):
         only = {k: v for k, v in side.values.items() if k not in other.values and k != 'maximize'
-                and isinstance(v, (int, float)) and v}
+                and isinstance(v, (int, float)) and v and k not in side.given}
         if not only: continue
         have = ', '.join(f'{side.word(k)} = {v:g}' for k, v in only.items())
-        k = next(iter(only))
-        res.append(f'Only {side.name} has {have}: for another value, write '
-                   f'{side.name}({side.word(k)}=...).')
+        name, word = side.name.split('(')[0], side.word(next(iter(only)))
+        res.append(f'Only {side.name} has {have}: for another value, write {name}({word}=...).')
     return res
 
 

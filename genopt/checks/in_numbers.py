@@ -71,6 +71,15 @@ def for_another(draft: Draft) -> Iterator[Draft]:
 
 
 @suspect
+def no_first_step(draft: Draft) -> Iterator[Draft]:
+    "A number that makes the first step special does not."
+    for p, arg, s in scalars(draft):
+        if s.fn is debias.fn or not (new := _recounted(s, lambda t: max(t, 2))): continue
+        yield replaced(draft, f'`{s.__name__}` takes the first step for any other',
+                       {p: with_links(p, {arg: new})})
+
+
+@suspect
 def counts(draft: Draft) -> Iterator[Draft]:
     "Every number that is made of the count sees another one."
     for words, change in (('the count is one ahead: it begins at 2', lambda t: t + 1),
@@ -84,15 +93,6 @@ def _recounted(scalar: Part, change: Callable[[Any], Any]) -> Part | None:
     if 'count' not in scalar.args: return None
     own = own_name(scalar, 'count')
     return with_args(scalar, **{own: lambda args: change(args[own])})
-
-
-@suspect
-def no_first_step(draft: Draft) -> Iterator[Draft]:
-    "A number that makes the first step special does not."
-    for p, arg, s in scalars(draft):
-        if s.fn is debias.fn or not (new := _recounted(s, lambda t: max(t, 2))): continue
-        yield replaced(draft, f'`{s.__name__}` takes the first step for any other',
-                       {p: with_links(p, {arg: new})})
 
 
 # -- ε ---------------------------------------------------------------------------------------------

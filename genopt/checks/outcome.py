@@ -43,7 +43,7 @@ class Met(NamedTuple):
     is_note: bool = False
 
 
-@dataclass
+@dataclass(repr=False)
 class Outcome(Report):
     """What a check has found. `print` it; `ok` says if all is right.
 

@@ -19,11 +19,17 @@ TOLERANCE = 1e-12
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    "New tensors are float64 unless they say otherwise, numbers in torch's states too."
-    before = torch.get_default_dtype()
+    """New tensors are float64 unless they say otherwise, numbers in torch's states too.
+
+    As the tensors are small, there is one thread.
+    """
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
     try: yield
-    finally: torch.set_default_dtype(before)
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
 
 
 class Feed(NamedTuple):

@@ -47,8 +47,7 @@ class Side:
                          if k not in NOTES and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)}
         self.means = dict[str, tuple[str, ...]]()  # our names for each of its words
         self.values, self.given = dict[str, Any](), dict[str, Any]()
-        if self.is_recipe and what.made_of and isinstance(what.made_of[2], Mapping):
-            self.keywords = {**what.made_of[2], **self.keywords}
+        if self.is_recipe: self.keywords = {**what.given, **self.keywords}
         self.notes = {k: self.keywords.pop(k) for k in [*self.keywords] if k in NOTES}
 
     # -- words -------------------------------------------------------------------------------------

@@ -218,7 +218,9 @@ def missing(s: Stage) -> Iterator[None]:
 def missing_decayed(s: Stage) -> Iterator[None]:
     names = [*s.params]
     s.make(wd=.1)
-    for i in range(5): yield s.step(i, names[i % len(names)])
+    for i in range(5):
+        s.step(i, names[i % len(names)])
+        yield
 
 
 @trial('saved, and resumed in a new optimizer')

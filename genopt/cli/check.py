@@ -4,7 +4,7 @@ from __future__ import annotations
 from json import dumps
 from pathlib import Path
 
-from . import Stop, write
+from . import REFUSED, Stop, write
 
 
 def check(
@@ -15,7 +15,7 @@ def check(
     "Checks an optimizer against a reference: do they agree, and if not, where and why?"
     from ..checks.check import check as checked
     try: found = checked(optimizer, against)
-    except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     print(found.text())
     text = dumps(found.data(), indent=1, ensure_ascii=False) + '\n'
     if json: write(Path(json), lambda path: path.write_text(text, encoding='utf-8'))
