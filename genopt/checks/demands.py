@@ -99,7 +99,7 @@ def closures(s: Subject) -> None:
         seen.append(torch.is_grad_enabled())
         return torch.tensor(7.)
     loss = stage.opt.step(closure)
-    must(seen, 'the closure is not called')
+    must(len(seen) == 1, f'the closure is called {len(seen)} times, not once')
     must(loss is not None and float(loss) == 7, '`step(closure)` does not return the loss')
     must(all(seen), 'gradients are off in the closure: call it under torch.enable_grad()')
 
