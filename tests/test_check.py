@@ -37,6 +37,7 @@ def test_a_recipe_agrees_with_torchs_class(name):
     ('torch.optim:Adam(amsgrad=True, betas=(.8, .95))', 'torch.optim:Adam'),
     (torch.optim.AdamW, genopt.AdamW.configured(lr=.1)),
     (partial(torch.optim.RMSprop, foreach=True, centered=True), 'rmsprop'),
+    (partial(genopt.Adam, betas=(.8, .9), compile=False), torch.optim.Adam),
     (mistakes.AdamLike, 'adam'), (mistakes.AdamWLike, 'adamw'),
     (mistakes.MomentumLike, 'momentum'), ('adam(eps=1e-6)', 'torch.optim:Adam')],
     ids=str)

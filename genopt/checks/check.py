@@ -1,7 +1,8 @@
 """`genopt.check`: is this optimizer right?
 
-    >>> print(genopt.check(MyAdam, 'adam'))
-    >>> genopt.assert_agrees(MyAdam, 'adam', lr=1e-2)      # in a test
+    >>> print(genopt.check('torch.optim:Adam', 'adam').verdict())
+    It does what Adam does, and it meets all 26 demands of training loops.
+    >>> genopt.assert_agrees(torch.optim.Adam, 'adam', lr=1e-2)     # in a test
 
 The checked optimizer and a reference run the same trials in float64. Where they part, the usual
 mistakes are tried on the reference's parts, and the one that makes it do the same is named.

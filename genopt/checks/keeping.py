@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,7 +98,10 @@ def deepcopied(s: Subject) -> None: _copied(s, copy.deepcopy, 'the copy')
 
 @demand('it can be pickled, and goes on')
 def pickled(s: Subject) -> None:
-    _copied(s, lambda x: pickle.loads(pickle.dumps(x)), 'the unpickled one')
+    "A class that is not found by its name, such as one in a function, cannot be."
+    found: Any = sys.modules.get((cls := type(s.run(0).opt)).__module__)
+    for name in cls.__qualname__.split('.'): found = getattr(found, name, None)
+    if found is cls or hasattr(cls, 'recipe'): _copied(s, lambda x: pickle.loads(pickle.dumps(x)), 'the unpickled one')
 
 
 @demand('print() shows it')

@@ -125,7 +125,7 @@ class Side:
             word = self.word(self.missing[0])
             raise TypeError(f'{self.name} needs `{word}`, which {other.name} does not have: give '
                             f'its value, as in {self.name}({word}=...)')
-        self.keywords |= self.worded(self.given)
+        self.keywords = {**({} if self.is_recipe else self.keywords), **self.worded(self.given)}
         try: opt = self.make([nn.Parameter(torch.zeros(2, 2))])
         except (TypeError, ValueError) as e:
             raise type(e)(f'{self.name} cannot be made: {e}') from e

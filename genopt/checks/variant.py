@@ -1,8 +1,9 @@
 """Variants of a rule: other parts, other numbers, or another way to handle groups and state.
 
-    >>> draft = Draft.of(genopt.Adam)
-    >>> draft.make(params)                                  # does what Adam does
-    >>> draft.said('the count begins at 2', parts=...).make(params)
+    >>> draft = Draft.of(Adam, dict(lr=.1))
+    >>> opt = draft.maker().make(params)                    # does what Adam does
+    >>> draft = draft.with_numbers('β₁ is left out', lambda numbers: {**numbers, 'mom': 0.})
+    >>> opt = draft.maker().make(params)                    # does not
 
 A variant is an optimizer that steps by the plain engine, on whatever groups and states its
 `Handling` hands out. Its groups have our names.
