@@ -70,6 +70,16 @@ def test_a_mistake_that_is_not_among_the_usual_ones():
     assert [m.step for m in found.states] == [0] * 3
 
 
+def test_a_mistake_that_explains_only_some_of_it():
+    class Twofold(mistakes.AdamEpsInside):
+        def load_state_dict(self, saved):
+            super().load_state_dict(saved)
+            for s in self.state.values(): s['exp_avg_sq'] = s['exp_avg_sq'].sin()
+    found = genopt.check(Twofold, 'adam')
+    assert found.guesses == [('eps is inside the root',)] and not found.complete
+    assert found.why() == ['Adam does some of this, but not all, if eps is inside the root.']
+
+
 def test_where_states_part_is_said():
     class Forgetful(mistakes.AdamLike):
         def rule(self, p, g, state, group):
@@ -189,6 +199,14 @@ def test_words_are_matched_and_the_rest_is_said():
         'Only Adam has eps = 1e-08: for another value, write Adam(eps=...).',
         'Only Beta has power = 2: for another value, write Beta(power=...).']
     assert not genopt.check(Beta, 'adam(eps=1e-6)').notes[1:]
+
+
+def test_words_of_a_class_that_hides_them_behind_kwargs():
+    class Hidden(torch.optim.AdamW):
+        def __init__(self, params, **rest): super().__init__(params, **rest)
+    found = genopt.check(Hidden, 'adam', weight_decay=.1)
+    assert found.hypers['wd'] == .1 and found.hypers['sqr_mom'] == .999
+    assert found.agrees  # its groups say that the decay is decoupled, which Adam takes
 
 
 class Needs(torch.optim.Optimizer):

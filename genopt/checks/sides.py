@@ -64,6 +64,7 @@ class Side:
     def learn(self, known: Mapping[str, tuple[str, ...]]) -> None:
         "Takes the meanings of its words from what is known, and its own recipe."
         if self.recipe: known = {**known, **self.recipe.rule().words.means}
+        if self.opens: self.defaults = {**self._hidden(), **self.defaults}
         words = [*self.defaults, *self.keywords, *(known if self.is_recipe else [])]
         self.means = {w: known.get(w, (w,)) for w in words}
         self.given = self.named(self.keywords)
@@ -130,11 +131,16 @@ class Side:
         except (TypeError, ValueError) as e:
             raise type(e)(f'{self.name} cannot be made: {e}') from e
         group = opt.param_groups[0]
-        words = {k: group[k] for k in group if k not in NOTES and (k in self.means or self.opens)}
-        if self.opens: self.means |= {k: self.means.get(k, (k,)) for k in words}
+        words = {k: group[k] for k in group if k in self.means}
         found = self.named(words)
         if hasattr(group, 'rule'): found = {**group.hypers(), **group.options}
         self.values |= found | {'maximize': group.get('maximize', False)}
+
+    def _hidden(self) -> dict[str, Any]:
+        "What groups tell of the words behind `**kwargs`."
+        try: group = self.make([nn.Parameter(torch.zeros(2, 2))]).param_groups[0]
+        except (TypeError, ValueError): return {}
+        return {k: v for k, v in group.items() if k not in NOTES}
 
     @property
     def opens(self) -> bool:
