@@ -32,6 +32,7 @@ LATER = {
     **dict.fromkeys(['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
                      'linear', 'one_cycle', 'polynomial'], 'schedule'),
     **dict.fromkeys(['compare', 'relatives'], 'study.compare'),
+    **dict.fromkeys(['assert_agrees', 'check'], 'checks.check'),
     'explain': 'study.explain',
     'identities': 'study.identities',
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),

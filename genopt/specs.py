@@ -20,7 +20,7 @@ from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import isclass
+from inspect import isclass, isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, cast
@@ -31,7 +31,7 @@ from .hypers import did_you_mean
 from .part import Part
 from .recipe import Recipe, recipe
 
-__all__ = ['FORMS', 'Named', 'look_up', 'module_of']
+__all__ = ['FORMS', 'Named', 'function', 'look_up', 'module_of']
 
 Named: TypeAlias = 'Recipe | Part | tuple[Part, ...] | type[torch.optim.Optimizer] | partial[Any]'
 
@@ -174,6 +174,15 @@ def _file(path: str) -> ModuleType:
         raise ImportError(f'{path} fails: {type(e).__name__}: {e}') from e
     finally: sys.path.remove(folder)
     return module
+
+
+def function(place: str) -> Any:
+    "The plain function that a text names, as `mine.py:reference`; None if it names anything else."
+    where, colon, name = place.rpartition(':')
+    if not colon or not name.isidentifier(): return None
+    module = _file(where) if where.endswith('.py') else _module(where)
+    found = getattr(module, name, None)
+    return found if isfunction(found) else None
 
 
 def _module(name: str) -> ModuleType:
