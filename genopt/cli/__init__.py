@@ -21,8 +21,8 @@ from ..hypers import did_you_mean
 __all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
            'require', 'write']
 
-COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'race',
-            'bench', 'stubs']
+COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'export', 'atlas',
+            'race', 'bench', 'stubs']
 
 
 class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."
