@@ -56,37 +56,44 @@ class Definitions:
         return self._function(part.fn, f'`{part.__name__}`', part)
 
     def expression(self,
-        fn: Any,                  # A function of `names`, or a lambda
-        names: Mapping[str, str], # What stands for its arguments: those before the `*` come first
-        said: str
+        fn: Any,                   # A function, or a lambda
+        names: Mapping[str, str],  # What stands for each of its arguments, in order
+        said: str,                 # What it is, for errors
+        around: tuple[str, str]    # What stands before the expression, and after it
     ) -> str:
         "A call of the function, or a lambda's own expression."
+        before, after = around
         if isinstance(fn, FunctionType) and fn.__name__ == '<lambda>':
-            return self._inlined(fn, names, said)
-        keywords = inspect.signature(fn).parameters if isinstance(fn, FunctionType) else {}
-        args = [f'{k}={v}' if k in keywords and keywords[k].kind == keywords[k].KEYWORD_ONLY else v
+            text = self._inlined(fn, names, said)
+            is_atom = text.isidentifier() or text.endswith(')')
+            return before + (text if is_atom or not after else f'({text})') + after
+        kinds = inspect.signature(fn).parameters if isinstance(fn, FunctionType) else {}
+        args = [f'{k}={v}' if k in kinds and kinds[k].kind == kinds[k].KEYWORD_ONLY else v
                 for k, v in names.items()]
-        return call(f'{self._object(getattr(fn, "__name__", ""), fn, said)}(', args)
+        name = self._object(getattr(fn, '__name__', 'init'), fn, said)
+        return call(f'{before}{name}(', args, f'){after}')
 
     def _inlined(self, fn: FunctionType, names: Mapping[str, str], said: str) -> str:
         text = self._rewritten(self._source(fn, said), fn, said)
         node = ast.parse(text, mode='eval').body
         assert isinstance(node, ast.Lambda)
-        span, (start, end) = spans(text), spans(text)(node.body)
+        span = spans(text)
+        start, end = span(node.body)
         edits = [(*span(n), names[n.id]) for n in ast.walk(node.body)
                  if isinstance(n, ast.Name) and n.id in names]
-        return edited(text[:end], edits)[start:]
+        text = edited(text[:end], edits)[start:]
+        return ast.unparse(ast.parse(f'({text})', mode='eval')) if '\n' in text else text
 
     # -- functions ---------------------------------------------------------------------------------
 
-    def _function(self, fn: Any, said: str, part: Part | None=None) -> str:
+    def _function(self, fn: Any, said: str, part: Part | None=None, name: str='') -> str:
         """The name under which a function is defined.
 
         The hyperparameters of a part have no defaults, as they are always given. If other code
         calls it too, it may rely on them.
         """
         plain = inspect.unwrap(fn)
-        name = self._named(fn, plain.__name__)
+        name = self._named(fn, name if plain.__name__ == '<lambda>' else plain.__name__)
         if name in self.functions and (part or fn in self._with_defaults): return name
         if not part: self._with_defaults.add(fn)
         self.functions.setdefault(name, '')
@@ -181,8 +188,7 @@ class Definitions:
             return self._import(name, f'from {home} import {value.__name__}{as_}')
         if isinstance(value, Part) and not value.names: value = value.fn
         if isinstance(inspect.unwrap(value), FunctionType):
-            own = getattr(value, '__name__', name)
-            return self._function(value, f'`{own}`, which is called by {said},')
+            return self._function(value, f'`{name}`, which is called by {said},', name=name)
         what = f'the module {name}' if isinstance(value, ModuleType) else f'a {_kind(value)}'
         raise TypeError(f'{said} reads `{name}`, {what} outside of it, which cannot be written '
                         'into a file as a number, a string or a tuple can: compute it inside the '
@@ -202,7 +208,6 @@ class Definitions:
     def _named(self, key: Hashable, wanted: str) -> str:
         "The name of what has this key: as wanted, if nothing else has it."
         if key in self._names: return self._names[key]
-        wanted = 'function' if wanted == '<lambda>' else wanted
         name, i = wanted, 2
         while name in self._taken: name, i = f'{wanted}_{i}', i + 1
         self._taken.add(name)

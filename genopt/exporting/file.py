@@ -28,8 +28,12 @@ Limits: TypeAlias = tuple[float, float, float]  # `low`, `high` and `most` of a 
 KINDS = Stat, Transform, Step, Scalar, Total, Gate
 DOCSTRING = 92  # columns
 WIDE = '''def wide(x):
-    "x in {precision}: a step is rounded once, when its results are stored."
-    return {value}
+    "x in float32, or in float64 as it is: a step is rounded once, when its results are stored."
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+'''
+DOUBLE = '''def wide(x):
+    "x in float64: a step is rounded once, when its results are stored."
+    return x.double()
 '''
 TOTAL = '''def total(shares):
     "The sum over all parameters, in double precision."
@@ -42,8 +46,8 @@ MATRICES = """
         super().add_param_group(param_group)
         for p in self.param_groups[-1]['params']:
             if p.dim() != 2:
-                raise ValueError(f'a parameter has shape {{tuple(p.shape)}}, and {name} is for '
-                                 'matrices: give it to another optimizer')
+                raise ValueError('this optimizer is for matrices: give a parameter of shape '
+                                 f'{tuple(p.shape)} to another one')
 """
 LOAD = """
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,23 +90,20 @@ class File:
 
     def text(self) -> str:
         "The whole file."
-        body = '\n'.join(self._class())  # it names what it needs
         blocks = [self._header(), *self._imports()]
-        constants = [f'{k} = {v}' for k, v in self.definitions.constants.items()]
-        if constants: blocks.append('\n'.join(constants) + '\n')
-        precision, value = 'float32, or in float64 as it is', 'x.to(torch.promote_types(x.dtype, torch.float32))'
-        if any(b.is_double for b in self.beginnings.values()):
-            precision, value = 'float64', 'x.double()'
-        code = [*self.definitions.functions.values(),
-                WIDE.format(precision=precision, value=value),
-                *[TOTAL] * bool(self.composition.totals), body + '\n']
+        constants = [f'{k} = {v}\n' for k, v in self.definitions.constants.items()]
+        if constants: blocks.append(''.join(constants))
+        is_double = any(b.is_double for b in self.beginnings.values())
+        code = [*self.definitions.functions.values(), DOUBLE if is_double else WIDE,
+                *[TOTAL] * bool(self.composition.totals), '\n'.join(self._class()) + '\n']
         return '\n'.join(blocks) + '\n\n' + '\n\n'.join(code)
 
     def _header(self) -> str:
         version = import_module('genopt').__version__
-        needs = ' and '.join([', '.join(['torch', *self.definitions.packages][:-1] or ['torch']),
-                              *[*self.definitions.packages][-1:]])
-        said = [f'{self.name}, written by genopt {version}. It needs {needs}, and nothing of genopt.']
+        *needs, last = 'torch', *self.definitions.packages
+        needed = f'{", ".join(needs)} and {last}' if needs else last
+        said = [f'{self.name}, written by genopt {version}. '
+                f'It needs {needed}, and nothing of genopt.']
         if any(p.__module__.split('.')[0] == 'genopt' for p in self.composition.ordered):
             said.append('Parts of genopt are under the Apache License 2.0.')
         lines = [line for s in said for line in textwrap.wrap(s, 98)]
@@ -126,7 +127,7 @@ class File:
         yield from self._docstring()
         yield from self._init()
         if any(p.needs == 'matrix' for p in self.composition.ordered):
-            yield MATRICES.format(name=self.class_name).rstrip()
+            yield MATRICES.rstrip()
         wider = (*(k for k, b in self.beginnings.items() if b.is_wider),)
         if wider: yield LOAD.format(keys=wider).rstrip()
         yield STEP
@@ -152,7 +153,7 @@ class File:
         first = [args.pop('lr')] if 'lr' in args else []
         yield call('    def __init__(', ['self', 'params: ParamsT', *first, '*', *args.values(),
                                          'maximize: bool = False'], ') -> None:')
-        yield call('        defaults = dict(', [*(f'{k}={k}' for k in names), 'maximize=maximize'])
+        yield call('        defaults = {', [f"'{k}': {k}" for k in (*names, 'maximize')], '}')
         for (low, high, most), those in self._limits(names).items():
             ends = f' < {high:g}' if math.isfinite(high) else (
                 f' <= {most:g}' if math.isfinite(most) else '')

@@ -5,10 +5,9 @@ A total has a loop of its own before, with no more than it needs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from ..composition import Composition
-from ..kinds import Gate, Stat, Step, Total
+from ..kinds import Gate, Scalar, Stat, Step, Total
 from ..part import Part
 from .definitions import Definitions
 from .stats import Beginning
@@ -32,12 +31,14 @@ class Loop:
     ):
         self.composition, self.definitions = composition, definitions
         self.beginnings, self.copied, self.sparse = beginnings, copied, sparse
-        self.functions, self.begins = dict[Part, str](), dict[str, str]()
+        self.functions, self.begins = dict[Part, str](), list[str]()
         for p in composition.ordered:
-            if isinstance(p, Stat): self.begins[p.out] = self._begin(p)
+            if isinstance(p, Stat): self.begins.append(self._begin(p))
             self.functions[p] = definitions.part(p)
         self.variables = self._variables()
         self.has_begun = self.is_checked = False  # True once a loop has done it
+        self.raw = 'grad'        # the variable of the gradient as it came
+        self.kept = set[str]()   # the stats whose last value has a variable
 
     def lines(self) -> Iterator[str]:
         "The lines of all loops."
@@ -51,7 +52,7 @@ class Loop:
         yield f'{INSIDE}{self._at("p")} = param + update' if self.sparse == 'rows' else (
             f'{INSIDE}p.copy_(param + update)')
         for k in c.tensor_stats:
-            new = self.variables[k] + '.clone()' * (k in self.copied)
+            new = self.variables[k]
             yield INSIDE + (f'{self._at(_state(k))} = {new}' if self.sparse == 'rows'
                             else f'{_state(k)}.copy_({new})')
 
@@ -62,15 +63,17 @@ class Loop:
         c, d = self.composition, self.definitions
         taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
         called = {link.out: name for p in reversed(c.ordered) for name, link in p.links.items()}
-        res = dict[str, str]()
+        wanted = {k: (k, f'new_{k}') for k in c.stats}
+        wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
         for p in c.ordered:
-            if isinstance(p, (Gate, Step)) or p.out in ('grad', 'update'): continue
-            is_stat = isinstance(p, Stat)
-            wanted = p.out if is_stat else called.get(p.out, p.__name__)
-            name = wanted if wanted not in taken else f'new_{wanted}' if is_stat else f'{wanted}_now'
+            name = called.get(p.out, p.__name__)
+            if isinstance(p, (Scalar, Total)): wanted[p.out] = name, f'{name}_now'
+        res = dict[str, str]()
+        for key, (name, other) in wanted.items():
+            if name in taken: name = other
             while name in taken: name += '_'
             taken.add(name)
-            res[p.out] = name
+            res[key] = name
         return res
 
     def _value(self, name: str) -> str:
@@ -80,7 +83,7 @@ class Loop:
         if name == 'raw_grad': return self.raw
         if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
         if stat in self.composition.number_stats:
-            return f'prev_{self.variables[stat]}' if stat in self.kept else _state(stat)
+            return self.variables[name] if stat in self.kept else _state(stat)
         return self._wide(self._at(_state(stat)), self.beginnings[stat].is_float)
 
     def _at(self, tensor: str) -> str: return f'{tensor}[rows]' if self.sparse == 'rows' else tensor
@@ -101,7 +104,7 @@ class Loop:
         for i, p in enumerate(parts):
             later = {n for q in parts[i + 1:] for n in q.reads}
             if isinstance(p, Stat) and p.is_number and stores and f'prev_{p.out}' in later:
-                yield f'{INSIDE}prev_{self.variables[p.out]} = {_state(p.out)}'
+                yield f'{INSIDE}{self.variables[f"prev_{p.out}"]} = {_state(p.out)}'
                 self.kept.add(p.out)
             if p.out == 'grad' and self.raw == 'grad' and 'raw_grad' in later:
                 yield f'{INSIDE}raw_grad = grad'
@@ -124,7 +127,7 @@ class Loop:
         else:
             into = f'{_state(p.out)} = ' if isinstance(p, Stat) and p.is_number and stores else ''
             name = f'{self.variables[p.out]} = ' if is_read or not into else ''
-            yield self._call(p, indent + name + into)
+            yield self._call(p, indent + name + into, ').clone()' if p.out in self.copied else ')')
 
     def _head(self, reads: set[str], has_state: bool) -> Iterator[str]:
         "The beginning of a loop, up to the first part."
@@ -138,7 +141,8 @@ class Loop:
         if has_state: yield from self._state()
         grad = 'p.grad.to_dense()' if self.sparse == 'dense' else 'p.grad'
         if self.sparse == 'rows':
-            yield from (f'{INSIDE}rows, grad = ..., p.grad',
+            yield from (f'{INSIDE}rows: Any = ...',
+                        f'{INSIDE}grad = p.grad',
                         f'{INSIDE}if grad.is_sparse:  # only the rows that have one',
                         f'{INSIDE}    grad = grad.coalesce()',
                         f'{INSIDE}    rows, grad = tuple(grad.indices()), grad.values()')
@@ -165,18 +169,19 @@ class Loop:
         if self.has_begun: return
         self.has_begun = True
         yield f'{INSIDE}if not state:'
-        for k in self.composition.stats: yield f'{INSIDE}    {_state(k)} = {self.begins[k]}'
+        yield from self.begins
 
     def _begin(self, stat: Stat) -> str:
-        "The value before a parameter's first step."
-        if stat.init is None: return 'torch.zeros_like(p)'
-        if not callable(stat.init): return repr(stat.init)
-        given = {a.name: f"group['{k}']" for a, k in zip(stat.init_parameters(), stat.init_hypers)}
-        first = {} if stat.is_number else {_first_argument(stat): 'p'}
+        "The statement that makes the value before a parameter's first step."
+        into = f'{INSIDE}    {_state(stat.out)} = '
+        if stat.init is None: return f'{into}torch.zeros_like(p)'
+        if not callable(stat.init): return f'{into}{stat.init!r}'
+        names = {a.name: f"group['{k}']"
+                 for a, k in zip(stat.init_parameters(), stat.init_hypers)}
+        copied = not stat.is_number and not self.beginnings[stat.out].is_new
+        if not stat.is_number: names = {_first_argument(stat): 'p', **names}
         said = f'the init of `{stat.__name__}`'
-        text = self.definitions.expression(stat.init, {**first, **given}, said)
-        if stat.is_number or self.beginnings[stat.out].is_new: return text
-        return f'{text if text.isidentifier() or text[-1:] == ")" else f"({text})"}.clone()'
+        return self.definitions.expression(stat.init, names, said, (into, '.clone()' * copied))
 
     # -- totals ------------------------------------------------------------------------------------
 

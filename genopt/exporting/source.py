@@ -69,7 +69,8 @@ def _definitions(text: str) -> list[Definition]:
 
 
 def _first_line(node: Definition) -> int:
-    return min(n.lineno for n in (node, *getattr(node, 'decorator_list', ())))
+    above = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return min([node.lineno, *(d.lineno for d in above)])
 
 
 def _is_like(node: ast.Lambda, fn: Callable[..., Any]) -> bool:

@@ -36,14 +36,14 @@ def beginnings(c: Composition, hypers: Mapping[str, Any]) -> dict[str, Beginning
 def _tried(stat: Stat, hypers: Mapping[str, Any]) -> Beginning:
     res, tries = Beginning(), 0
     for shape in SHAPES:
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float64, torch.float32, torch.bfloat16):
             param = torch.ones(shape, dtype=dtype)
             try: value = _begin(stat, param, hypers)
             except Exception: continue  # a matrix is needed
             tries += 1
             res.is_new &= not _share(value, param)
             res.is_float &= value.is_floating_point()
-            res.is_double |= value.dtype == torch.float64
+            res.is_double |= value.dtype == torch.float64 and dtype == torch.float32
             res.is_wider |= value.dtype != dtype and dtype == torch.bfloat16
     res.is_new &= tries > 0
     return res

@@ -47,11 +47,8 @@ def call(head: str, args: Sequence[str], tail: str=')') -> str:
     lines = [head]
     for i, arg in enumerate(args):
         end = tail if i == len(args) - 1 else ','
-        space = '' if lines[-1][-1:] in '([' else ' '
-        if len(lines[-1] + space + arg + end) > WIDTH and lines[-1].strip() and i:
-            lines.append(' ' * len(head))
-            space = ''
-        lines[-1] += space + arg + end
+        if i and len(lines[-1]) + 1 + len(arg + end) > WIDTH: lines.append(' ' * (len(head) - 1))
+        lines[-1] += ' ' * (i > 0) + arg + end
     return '\n'.join(lines) if args else head + tail
 
 
@@ -72,8 +69,8 @@ def with_signature(text: str, name: str, args: ast.arguments, returns: ast.expr 
 def _arguments(args: ast.arguments) -> list[str]:
     "Each argument's text, with `*` among them."
     res, plain = [], [*args.posonlyargs, *args.args]
-    missing: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults))
-    for i, (a, default) in enumerate(zip(plain, missing + args.defaults)):
+    missing = [None] * (len(plain) - len(args.defaults))
+    for i, (a, default) in enumerate(zip(plain, [*missing, *args.defaults])):
         res.append(_argument(a, default))
         if i + 1 == len(args.posonlyargs): res.append('/')
     if args.vararg: res.append(f'*{_argument(args.vararg)}')
@@ -84,8 +81,8 @@ def _arguments(args: ast.arguments) -> list[str]:
 
 def _argument(arg: ast.arg, default: ast.expr | None=None) -> str:
     text = f'{arg.arg}: {ast.unparse(arg.annotation)}' if arg.annotation else arg.arg
-    if default is None: return text
-    return f'{text} = {ast.unparse(default)}' if arg.annotation else f'{text}={ast.unparse(default)}'
+    equals = ' = ' if arg.annotation else '='
+    return text if default is None else f'{text}{equals}{ast.unparse(default)}'
 
 
 def one_statement_a_line(text: str) -> str:
