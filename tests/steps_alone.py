@@ -6,6 +6,7 @@ Then nothing of genopt can be imported.
 import copy
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,13 +66,17 @@ class Blocked:
         if name.split('.')[0] == 'genopt': raise ImportError(f'{name} is blocked')
 
 
-if __name__ == '__main__':
-    sys.meta_path.insert(0, Blocked())
-    folder = Path(sys.argv[1])
-    sys.path.insert(0, str(folder))
+def main(folder):
+    torch.set_num_threads(1)
     results = {}
     for key, (file, cls, maximize, *how) in torch.load(folder/'cases.pt').items():
-        made = getattr(importlib.import_module(file), cls)
-        results[key] = run(lambda groups: made(groups, maximize=maximize), *how)
+        made = partial(getattr(importlib.import_module(file), cls), maximize=maximize)
+        results[key] = run(made, *how)
     assert not any(n.split('.')[0] == 'genopt' for n in sys.modules)
     torch.save(results, folder/'results.pt')
+
+
+if __name__ == '__main__':
+    sys.meta_path.insert(0, Blocked())
+    sys.path.insert(0, sys.argv[1])
+    main(Path(sys.argv[1]))

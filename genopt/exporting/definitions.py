@@ -20,13 +20,11 @@ import inspect
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from keyword import kwlist
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-import torch
-
 from ..part import Part
+from .outside import home, literal, module_import, origin
 from .source import NoSource, lambda_of, parsed, source_of, value_of
 from .text import (call, edited, free_names, is_shadowed, one_statement_a_line, spans,
                    with_signature)
@@ -36,8 +34,6 @@ __all__ = ['Definitions']
 GIVEN = {'torch': 'import torch', 'Tensor': 'from torch import Tensor',
          'Any': 'from typing import Any', 'Callable': 'from collections.abc import Callable',
          'ParamsT': 'from torch.optim.optimizer import ParamsT'}
-PUBLIC = ('torch', 'math', 'torch.linalg', 'torch.nn.functional', 'torch.special', 'torch.fft')
-PLAIN = int, float, bool, complex, str, bytes, type(None)
 
 
 class Definitions:
@@ -49,11 +45,17 @@ class Definitions:
         self.packages: dict[str, None] = {}  # what it needs beside torch
         self._names: dict[Hashable, str] = {s: n for n, s in GIVEN.items()}
         self._taken = {*GIVEN, *reserved, *dir(builtins), *kwlist}
-        self._with_defaults: set[Hashable] = set()
+        self._written: dict[str, bool] = {}  # function -> True if it has its defaults
+        self._parts: set[Hashable] = set()   # the functions of parts
+        self._called: set[Hashable] = set()  # the functions that others call
 
     def part(self, part: Part) -> str:
-        "The name of a part's function, which is defined once, whatever names the part has."
-        return self._function(part.fn, f'`{part.__name__}`', part)
+        """The name of a part's function, which is defined once, whatever names the part has.
+
+        Its hyperparameters have no defaults, as they are always given, unless other code calls it.
+        """
+        self._parts.add(part.fn)
+        return self._function(part.fn, f'`{part.__name__}`')
 
     def expression(self,
         fn: Any,                   # A function, or a lambda
@@ -86,23 +88,20 @@ class Definitions:
 
     # -- functions ---------------------------------------------------------------------------------
 
-    def _function(self, fn: Any, said: str, part: Part | None=None, name: str='') -> str:
-        """The name under which a function is defined.
-
-        The hyperparameters of a part have no defaults, as they are always given. If other code
-        calls it too, it may rely on them.
-        """
-        plain = inspect.unwrap(fn)
-        name = self._named(fn, name if plain.__name__ == '<lambda>' else plain.__name__)
-        if name in self.functions and (part or fn in self._with_defaults): return name
-        if not part: self._with_defaults.add(fn)
-        self.functions.setdefault(name, '')
+    def _function(self, fn: Any, said: str, alias: str='') -> str:
+        "The name of a function, which is defined; a lambda's is its alias."
+        plain, called = inspect.unwrap(fn), fn in self._called
+        is_lambda = plain.__name__ == '<lambda>'
+        name = self._named(fn, alias if is_lambda else plain.__name__)
+        if self._written.get(name) == called: return name
+        self._written[name] = called
         text = self._source(plain, said)
-        if plain.__name__ == '<lambda>': text = _as_def(text)
-        text = one_statement_a_line(self._bare(text, plain, name, part))
-        text = self._rewritten(text, plain, said)
-        del self.functions[name]  # after those that it calls
-        self.functions[name] = text
+        self._check_imports(text, said)
+        if is_lambda: text = _as_def(text)
+        text = self._rewritten(one_statement_a_line(self._bare(text, fn, name)), plain, said)
+        if self._written[name] == called:  # else it calls itself, and has been written again
+            self.functions.pop(name, None)  # to stand after those that it calls
+            self.functions[name] = text
         return name
 
     def _source(self, fn: FunctionType, said: str) -> str:
@@ -111,30 +110,34 @@ class Definitions:
             raise TypeError(f'{said} has no source that can be read: define it in a file or in a '
                             'cell of a notebook') from None
 
-    def _bare(self, text: str, fn: FunctionType, name: str, part: Part | None) -> str:
-        "A function without what belongs to genopt: decorators, annotations, a part's defaults."
-        node = parsed(text)
-        lines = text.splitlines(keepends=True)
-        kept = [d for d in node.decorator_list if not self._is_ours(d, fn)]
-        above = ''.join(line for d in kept for line in lines[d.lineno - 1:d.end_lineno])
-        text = ''.join(lines[node.lineno - 1:])
-        before = ast.dump(node.args), ast.dump(node.returns) if node.returns else '', node.name
-        for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
-            if a.annotation and not self._is_known(a.annotation, fn): a.annotation = None
-        returns = node.returns if node.returns and self._is_known(node.returns, fn) else None
-        if part: node.args.defaults = []
-        if part and fn not in self._with_defaults:
-            node.args.kw_defaults = [None] * len(node.args.kwonlyargs)
-        after = ast.dump(node.args), ast.dump(returns) if returns else '', name
-        return above + (text if before == after else with_signature(text, name, node.args, returns))
+    def _check_imports(self, text: str, said: str) -> None:
+        "Notes what is imported inside of a function."
+        for n in ast.walk(ast.parse(text)):
+            if isinstance(n, ast.ImportFrom): modules = ['.' * n.level + (n.module or '')]
+            elif isinstance(n, ast.Import): modules = [a.name for a in n.names]
+            else: continue
+            for module in modules:
+                if module.startswith('.') or module.split('.')[0] == 'genopt':
+                    raise TypeError(f'{said} imports from `{module}`, which the file will not '
+                                    'have: import it outside of the part')
+                self._needs(module)
 
-    def _is_ours(self, decorator: ast.expr, fn: FunctionType) -> bool:
-        "True if a decorator makes a part."
-        made_by = decorator.func if isinstance(decorator, ast.Call) else decorator
-        code = compile(ast.Expression(made_by), '<decorator>', 'eval')
-        try: found = eval(code, fn.__globals__)
-        except Exception: return True  # of a function in a function: it made the part
-        return getattr(found, '__module__', '').split('.')[0] == 'genopt'
+    def _bare(self, text: str, fn: Any, name: str) -> str:
+        "A function without what belongs to genopt: decorators, annotations, a part's defaults."
+        node, plain, is_part = parsed(text), inspect.unwrap(fn), fn in self._parts
+        lines = text.splitlines(keepends=True)
+        kept = [] if is_part and fn is plain else node.decorator_list
+        above = ''.join(line for d in kept if not _makes_part(d, plain)
+                        for line in lines[d.lineno - 1:d.end_lineno])
+        text, args = ''.join(lines[node.lineno - 1:]), node.args
+        before = ast.dump(args), node.name, bool(node.returns)
+        for a in [*args.posonlyargs, *args.args, *args.kwonlyargs]:
+            if a.annotation and not self._is_known(a.annotation, plain): a.annotation = None
+        if node.returns and not self._is_known(node.returns, plain): node.returns = None
+        if is_part: args.defaults = []
+        if is_part and fn not in self._called: args.kw_defaults = [None] * len(args.kwonlyargs)
+        if before == (ast.dump(args), name, bool(node.returns)): return above + text
+        return above + with_signature(text, name, args, node.returns)
 
     def _is_known(self, annotation: ast.expr, fn: FunctionType) -> bool:
         "True if an annotation can stand in the file: it has only names of torch and of Python."
@@ -146,8 +149,8 @@ class Definitions:
             if not isinstance(n, ast.Name) or n.id in vars(builtins): continue
             try: value = value_of(n.id, fn)
             except NameError: return False
-            if _origin(value) != 'python': return False
-            if not isinstance(value, ModuleType) and not _home(value): return False
+            if origin(value) != 'python': return False
+            if not isinstance(value, ModuleType) and not home(value): return False
             self._object(n.id, value, '')
         return True
 
@@ -175,24 +178,29 @@ class Definitions:
 
     def _object(self, name: str, value: Any, said: str) -> str:
         "The name of an object in this file, where it is defined or imported."
-        if isinstance(value, ModuleType) and _origin(value) != 'genopt':
+        if isinstance(value, ModuleType) and origin(value) != 'genopt':
             self._needs(value.__name__)
-            return self._import(name, _module_import(name, value.__name__))
-        if (text := _literal(value)) is not None:
+            return self._import(name, module_import(name, value.__name__))
+        if (text := literal(value)) is not None:
             new = self._named(('constant', name, text), name)
             self.constants[new] = text
             return new
-        if home := _home(value):
-            self._needs(home)
+        if module := home(value):
+            self._needs(module)
             as_ = f' as {name}' if name != value.__name__ else ''
-            return self._import(name, f'from {home} import {value.__name__}{as_}')
-        if isinstance(value, Part) and not value.names: value = value.fn
+            return self._import(name, f'from {module} import {value.__name__}{as_}')
+        if isinstance(value, Part) and not value.names:
+            value = value.fn
+            self._parts.add(value)
         if isinstance(inspect.unwrap(value), FunctionType):
-            return self._function(value, f'`{name}`, which is called by {said},', name=name)
-        what = f'the module {name}' if isinstance(value, ModuleType) else f'a {_kind(value)}'
-        raise TypeError(f'{said} reads `{name}`, {what} outside of it, which cannot be written '
-                        'into a file as a number, a string or a tuple can: compute it inside the '
-                        'part, or make it a hyperparameter')
+            self._called.add(value)
+            return self._function(value, f'`{name}`, which is called by {said},', name)
+        if isinstance(value, ModuleType):
+            raise TypeError(f'{said} reads the module `{name}` of genopt, which the file will not '
+                            'have: import the function itself')
+        raise TypeError(f'{said} reads `{name}`, a {_kind(value)} outside of it, which cannot be '
+                        'written into a file as a number, a string or a tuple can: compute it '
+                        'inside, or make it a hyperparameter')
 
     def _needs(self, module: str) -> None:
         top = module.split('.')[0]
@@ -215,57 +223,18 @@ class Definitions:
         return name
 
 
+def _makes_part(decorator: ast.expr, fn: FunctionType) -> bool:
+    made_by = decorator.func if isinstance(decorator, ast.Call) else decorator
+    try: found = eval(compile(ast.Expression(made_by), '', 'eval'), fn.__globals__)
+    except Exception: return False
+    return getattr(found, '__module__', '').split('.')[0] == 'genopt'
+
+
 def _as_def(text: str) -> str:
     node = ast.parse(text, mode='eval').body
     assert isinstance(node, ast.Lambda)
     return f'def function({ast.unparse(node.args)}):\n    return {ast.unparse(node.body)}\n'
 
 
-def _literal(x: Any) -> str | None:
-    "Python's text for a constant, or None if it has none."
-    if isinstance(x, torch.dtype): return repr(x)
-    if type(x) is float: return repr(x) if x - x == 0 else f"float('{x}')"
-    if type(x) in PLAIN: return repr(x)
-    if type(x) in (tuple, list, set, frozenset):
-        items = [_literal(v) for v in x]
-        if None in items: return None
-        inside = ', '.join(map(str, items))
-        if type(x) is tuple: return f'({inside}{"," * (len(items) == 1)})'
-        if type(x) is list: return f'[{inside}]'
-        if type(x) is frozenset: return f'frozenset([{inside}])'
-        return f'{{{inside}}}' if items else 'set()'
-    if type(x) is not dict: return None
-    pairs = [(_literal(k), _literal(v)) for k, v in x.items()]
-    if any(None in pair for pair in pairs): return None
-    return '{' + ', '.join(f'{k}: {v}' for k, v in pairs) + '}'
-
-
-def _origin(x: Any) -> str:
-    "Whose it is: 'python' (with torch), 'genopt', that of an installed 'package', or 'own'."
-    name = x.__name__ if isinstance(x, ModuleType) else getattr(x, '__module__', None) or ''
-    top = name.split('.')[0]
-    if top == 'genopt': return top
-    if top == '__main__' or top not in sys.modules: return 'own'
-    if top == 'torch' or top in sys.stdlib_module_names: return 'python'
-    path = Path(getattr(sys.modules[top], '__file__', None) or '')
-    return 'package' if {'site-packages', 'dist-packages'} & {*path.parts} else 'own'
-
-
-def _home(x: Any) -> str:
-    "The module from which an object can be imported; '' if it belongs to the part's author."
-    own = getattr(x, '__name__', '')
-    if _origin(x) not in ('python', 'package') or not isinstance(own, str): return ''
-    for module in (*PUBLIC, x.__module__.split('.')[0], x.__module__):
-        if own and getattr(sys.modules.get(module), own, None) is x: return module
-    return ''
-
-
-def _module_import(name: str, module: str) -> str:
-    parent, _, last = module.rpartition('.')
-    if module == name: return f'import {module}'
-    if last == name: return f'from {parent} import {last}'
-    return f'import {module} as {name}'
-
-
-def _kind(x: Any) -> str: return f'{type(x).__module__}.{type(x).__qualname__}'.removeprefix(
-    'builtins.')
+def _kind(x: Any) -> str:
+    return f'{type(x).__module__}.{type(x).__qualname__}'.removeprefix('builtins.')
