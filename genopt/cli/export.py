@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from . import Stop, write
+from . import REFUSED, Stop, write
 from .explain import given_values
 
 
@@ -16,7 +16,7 @@ def export(
     "Writes an optimizer as one file that needs only torch."
     from ..exporting.export import export as exported
     try: text = exported(what, **given_values(given))
-    except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     if not out:
         print(text, end='')
         return 0
