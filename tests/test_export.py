@@ -88,8 +88,17 @@ def state(seen, prev_seen, *, lr): return lr / (seen - prev_seen)
 def late(grad, seen, rate=state): return grad if seen > 3 else rate * grad
 
 
+@scalar
+def only_there(seen): return 1 / seen
+
+
+@scalar
+def weight(only_there=only_there): return only_there**2
+
+
 @total
-def strange(grad, prev_older, late_rate=state): return (grad * prev_older).abs().sum() * late_rate
+def strange(grad, raw_grad, prev_older, late_rate=state, weight=weight):
+    return (grad * prev_older - raw_grad).abs().sum() * late_rate * weight
 
 
 @gate
@@ -150,13 +159,14 @@ def each():
 DTYPES = torch.float32, torch.bfloat16, torch.float64, torch.float16
 
 
-def dtypes_of(i, recipe):
-    "Two of them for each, and all for parts of one's own."
-    return DTYPES if recipe in OWN else (DTYPES[i % 3], DTYPES[(i + 1) % 3])
+def dtypes_of(i, recipe, options):
+    "One for each, two without options, and all for parts of one's own."
+    if recipe in OWN: return DTYPES
+    return {DTYPES[i % 4]} if options else {torch.float32, DTYPES[1 + i % 3]}
 
 
 EACH = [(f'file_{i}', r, options, dtype) for i, (r, options) in enumerate(each())
-        for dtype in dtypes_of(i, r)]
+        for dtype in dtypes_of(i, r, options)]
 
 
 def how(recipe, dtype): return dtype, keeps_to_matrices(recipe), 'skip' in recipe.__name__

@@ -227,7 +227,7 @@ def _makes_part(decorator: ast.expr, fn: FunctionType) -> bool:
     made_by = decorator.func if isinstance(decorator, ast.Call) else decorator
     try: found = eval(compile(ast.Expression(made_by), '', 'eval'), fn.__globals__)
     except Exception: return False
-    return getattr(found, '__module__', '').split('.')[0] == 'genopt'
+    return (getattr(found, '__module__', '') or '').split('.')[0] == 'genopt'
 
 
 def _as_def(text: str) -> str:

@@ -1,9 +1,11 @@
 '''An optimizer as one file that needs only torch.
 
-    >>> Path('adam.py').write_text(export('adam + cautious'), encoding='utf-8')
+    >>> text = export('adam + cautious')
+    >>> 'class AdamCautious(torch.optim.Optimizer):' in text, 'import genopt' in text
+    (True, False)
 
-The file has a `torch.optim.Optimizer` with the parts' own code, and a plain loop that calls them in
-order. Its results are those of the plain engine, bit for bit.
+The file has a `torch.optim.Optimizer`, with the parts' own code, and a plain loop that calls them
+in order. Its results are those of the plain engine, bit for bit.
 '''
 from __future__ import annotations
 
@@ -35,8 +37,7 @@ def export(
     found: Any = named(recipe) if isinstance(recipe, str) else recipe
     name = ''
     if isinstance(found, Recipe):
-        name = found.configured(**options_and_hypers).__name__ if options_and_hypers else (
-            found.__name__)
+        name = (found.configured(**options_and_hypers) if options_and_hypers else found).__name__
     elif not isinstance(found, Composition):
         if isinstance(found, Part) or not isinstance(found, Iterable):
             raise TypeError(f'export takes a recipe, its name, or a list of parts, not {recipe!r}')

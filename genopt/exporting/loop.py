@@ -47,7 +47,7 @@ class Loop:
         reads = {n for p in c.ordered for n in p.reads} | {'param'}
         yield from self._head(reads, bool(c.stats))
         yield ''
-        yield from self._calls(c.ordered, stores=True)
+        yield from self._calls(_read(c.ordered))
         yield ''
         yield f'{INSIDE}{self._at("p")} = param + update' if self.sparse == 'rows' else (
             f'{INSIDE}p.copy_(param + update)')
@@ -98,22 +98,29 @@ class Loop:
         args += [f"{k}=group['{n}']" for k, n in part.keywords]
         return call(f'{before}{self.functions[part]}(', args, tail)
 
-    def _calls(self, parts: Iterable[Part], stores: bool) -> Iterator[str]:
-        "The parts, one after another. `stores`: numbers are remembered at once, as a gate asks."
-        parts, self.kept, moved = [*parts], set[str](), False
+    def _calls(self, parts: list[Part], total: Part | None=None) -> Iterator[str]:
+        """The parts, one after another; or those before a total.
+
+        Numbers are remembered at once, as a gate may end the step; but not before a total.
+        """
+        self.kept, moved, end = set[str](), False, [total] if total else []
         for i, p in enumerate(parts):
-            later = {n for q in parts[i + 1:] for n in q.reads}
-            if isinstance(p, Stat) and p.is_number and stores and f'prev_{p.out}' in later:
+            later = {n for q in (*parts[i + 1:], *end) for n in q.reads}
+            stores = isinstance(p, Stat) and p.is_number and not total
+            if stores and f'prev_{p.out}' in later:
                 yield f'{INSIDE}{self.variables[f"prev_{p.out}"]} = {_state(p.out)}'
                 self.kept.add(p.out)
             if p.out == 'grad' and self.raw == 'grad' and 'raw_grad' in later:
                 yield f'{INSIDE}raw_grad = grad'
                 self.raw = 'raw_grad'
-            is_read = p.out in later or not stores
-            yield from self._statement(p, moved, stores, is_read)
+            into = f'{_state(p.out)} = ' if stores else ''
+            if p.out in self.variables and (p.out in later or not stores):
+                into = f'{self.variables[p.out]} = {into}'
+            yield from self._statement(p, moved, into)
             moved |= isinstance(p, Step)
 
-    def _statement(self, p: Part, moved: bool, stores: bool, is_read: bool) -> Iterator[str]:
+    def _statement(self, p: Part, moved: bool, into: str) -> Iterator[str]:
+        "A call of one part. `moved`: there is an update that a step adds to."
         indent = INSIDE
         if p.switch and (not isinstance(p, Step) or moved):
             yield f"{INSIDE}if group['{p.switch}'] != 0:"
@@ -121,13 +128,9 @@ class Loop:
         if isinstance(p, Gate):
             yield self._call(p, f'{indent}if not ', '):')
             yield f'{indent}    continue'
-        elif isinstance(p, Total): pass  # it is known
         elif isinstance(p, Step): yield self._call(p, f'{indent}update = {"update + " * moved}')
         elif p.out in ('grad', 'update'): yield self._call(p, f'{indent}{p.out} = ')
-        else:
-            into = f'{_state(p.out)} = ' if isinstance(p, Stat) and p.is_number and stores else ''
-            name = f'{self.variables[p.out]} = ' if is_read or not into else ''
-            yield self._call(p, indent + name + into, ').clone()' if p.out in self.copied else ')')
+        else: yield self._call(p, indent + into, ').clone()' if p.out in self.copied else ')')
 
     def _head(self, reads: set[str], has_state: bool) -> Iterator[str]:
         "The beginning of a loop, up to the first part."
@@ -187,12 +190,12 @@ class Loop:
 
     def _loop_of(self, total: Part) -> Iterator[str]:
         "The loop in which a total is taken, before any parameter moves."
-        needed = [*self._before(total)]
+        needed = self._before(total)
         reads = {n for p in (*needed, total) for n in p.reads}
         has_state = any(n.removeprefix('prev_') in self.composition.stats for n in reads)
         yield '        shares = []'
         yield from self._head(reads, has_state)
-        yield from self._calls(needed, stores=False)
+        yield from self._calls(needed, total)
         yield self._call(total, f'{INSIDE}shares.append(', '))')
         yield f'        {self.variables[total.out]} = total(shares)'
         yield ''
@@ -207,6 +210,16 @@ class Loop:
             needed |= {*p.reads}
             found.insert(0, p)
         return found
+
+
+def _read(parts: Iterable[Part]) -> list[Part]:
+    "The parts without totals, which are known, and without scalars that only those read."
+    needed, found = set[str](), list[Part]()
+    for p in reversed([*parts]):
+        if isinstance(p, Total) or isinstance(p, Scalar) and p.out not in needed: continue
+        needed |= {*p.reads}
+        found.insert(0, p)
+    return found
 
 
 def _state(name: str) -> str: return f"state['{name}']"
