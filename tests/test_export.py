@@ -346,6 +346,16 @@ def test_options_become_the_composition_and_the_defaults():
     assert text == genopt.export('adam(amsgrad=True, betas=(.8, .9))')
 
 
+@pytest.mark.parametrize('what, options, name, header', [
+    ('adamw + cautious', dict(lr=.1), 'AdamWCautious', 'AdamW + cautious, with lr=0.1, written'),
+    ('adam(betas=(.9, .99))', {}, 'Adam', 'Adam(betas=(0.9, 0.99)), written by genopt'),
+    ('sgd + clip_by_value', {}, 'SGDClipByValue', 'SGD + clip_by_value, written by genopt'),
+    ([sgd_step.rename(grad='param')], {}, 'MyOptimizer', 'An optimizer, written by genopt')])
+def test_what_a_file_and_its_class_are_called(what, options, name, header):
+    text = genopt.export(what, **options)
+    assert class_name(text) == name and text.startswith(f'# {header}')
+
+
 def test_export_is_the_same_every_time_and_draws_no_numbers():
     torch.manual_seed(0)
     before = torch.get_rng_state()

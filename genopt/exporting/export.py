@@ -36,8 +36,7 @@ def export(
     """
     found: Any = named(recipe) if isinstance(recipe, str) else recipe
     name = ''
-    if isinstance(found, Recipe):
-        name = (found.configured(**options_and_hypers) if options_and_hypers else found).__name__
+    if isinstance(found, Recipe): name = _name(found, options_and_hypers)
     elif not isinstance(found, Composition):
         if isinstance(found, Part) or not isinstance(found, Iterable):
             raise TypeError(f'export takes a recipe, its name, or a list of parts, not {recipe!r}')
@@ -45,3 +44,11 @@ def export(
     composition, values = with_values(found, options_and_hypers)
     with torch.random.fork_rng(devices=[]):
         return File(name, getattr(found, 'idea', ''), composition, values).text()
+
+
+def _name(recipe: Recipe, given: dict[str, Any]) -> str:
+    "What a recipe with these options is called."
+    if not given: return recipe.__name__
+    call = ', '.join(f'{k}={v!r}' for k, v in given.items())
+    if ' + ' in recipe.__name__: return f'{recipe.__name__}, with {call}'
+    return recipe.configured(**given).__name__

@@ -191,7 +191,8 @@ def _words(low: float, high: float, most: float) -> str:
 
 def _class_name(name: str) -> str:
     "`AdamWCautious` for `AdamW + cautious`."
-    words = re.findall(r'[^\W_]+', re.sub(r'\([^()]*\)|\[[^]]*\]', '', name))
+    plain = re.sub(r', with .*|\(.*?\)+|\[[^]]*\]', '', name)
+    words = re.findall(r'[^\W_]+', plain)
     return ''.join(w[0].upper() + w[1:] for w in words) or 'MyOptimizer'
 
 
