@@ -37,6 +37,7 @@ LATER = {
     'identities': 'study.identities',
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
+    'export': 'exporting.export',
     'family': 'study.family',
     'SURFACES': 'study.surfaces',
     'race': 'racing.race',
