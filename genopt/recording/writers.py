@@ -1,0 +1,139 @@
+"Where rows are written while a run goes on: CSV, JSON lines, TensorBoard, or any function."
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ['Row', 'Writer', 'writer_for']
+
+Row: TypeAlias = Mapping[str, Any]
+KEYS = 'step', 'group', 'param'
+
+
+class Writer(Protocol):
+    "Takes the rows of one step after another."
+    last: int  # the last step that it had before
+    def write(self, rows: Sequence[Row]) -> None: ...
+    def close(self) -> None: ...
+
+
+def writer_for(to: Any) -> Writer | None:
+    "Raises TypeError or ValueError for what is no place, and OSError for a file it cannot write."
+    if to is None: return None
+    if isinstance(to, (str, os.PathLike)):
+        path = Path(to)
+        for suffix, cls in FILES.items():
+            if path.suffix == suffix: return cls(path)
+        raise ValueError(f'`to` = {str(path)!r}: give a name that ends in .csv or .jsonl')
+    if hasattr(to, 'add_scalar'): return Board(to)
+    if callable(to): return Call(to)
+    raise TypeError(f'`to` = {to!r}: give the name of a file, an object with `add_scalar`, or a '
+                    'function of the rows of a step')
+
+
+class Call:
+    "A function that is given the rows of each step, a list of dicts."
+    last = 0
+    def __init__(self, fn: Any): self.write = fn
+    def close(self) -> None: "There is nothing to close."
+
+
+class Board:
+    "A SummaryWriter of TensorBoard, or anything with its `add_scalar`: a chart for each quantity."
+    last = 0
+    def __init__(self, board: Any): self.board = board
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            for k, v in row.items():
+                if k not in KEYS: self.board.add_scalar(f'{k}/{row["param"]}', v, row['step'])
+
+    def close(self) -> None: "It is the user's own."
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+class File:
+    "A file that grows, one line for each row. Rows that are there stay."
+    def __init__(self, path: Path):
+        self.path, self.last = path, 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._cut()
+            self.file = path.open('a', encoding='utf-8', newline='')
+        except OSError as e:
+            raise type(e)(f'{path} cannot be written: {e.strerror or e}: give another place') from None
+        try:
+            if rows := self.read(): self.last = int(rows[-1]['step'])
+        except (ValueError, KeyError, TypeError):
+            self.file.close()
+            raise ValueError(f'{path} is not a record of an optimizer: give another name') from None
+
+    def _cut(self) -> None:
+        "Takes away a last line that was not finished, as a run was killed."
+        if not self.path.exists(): return
+        with self.path.open('r+b') as file:
+            data = file.read()
+            if data and not data.endswith(b'\n'): file.truncate(data.rfind(b'\n') + 1)
+
+    def read(self) -> list[Any]:
+        "The rows that are there, as they stand in the file."
+        raise NotImplementedError
+
+    def lines(self, rows: Sequence[Row]) -> str: raise NotImplementedError
+
+    def write(self, rows: Sequence[Row]) -> None:
+        self.file.write(self.lines(rows))
+        self.file.flush()
+
+    def close(self) -> None: self.file.close()
+    def __repr__(self) -> str: return str(self.path)
+
+
+class JsonLines(File):
+    "An object for each row. What is not finite is NaN or Infinity, as Python's `json` reads it."
+    def read(self) -> list[Any]:
+        return [json.loads(line) for line in self.path.read_text(encoding='utf-8').splitlines()]
+
+    def lines(self, rows: Sequence[Row]) -> str:
+        return ''.join(json.dumps(row) + '\n' for row in rows)
+
+
+class Csv(File):
+    """A column for each quantity. It is empty in rows of parameters that have no such quantity.
+
+    If a new quantity comes, the file is written anew, with one more column.
+    """
+    columns: list[str]
+
+    def read(self) -> list[Any]:
+        with self.path.open(encoding='utf-8', newline='') as file:
+            reader = csv.DictReader(file)
+            self.columns = [*(reader.fieldnames or ())]
+            if self.columns and not {*KEYS} <= {*self.columns}: raise ValueError
+            return [*reader]
+
+    def write(self, rows: Sequence[Row]) -> None:
+        names = dict.fromkeys(k for row in rows for k in row)
+        if new := [k for k in names if k not in self.columns]: self._widen(new)
+        writer = csv.DictWriter(self.file, self.columns, restval='')
+        writer.writerows(rows)
+        self.file.flush()
+
+    def _widen(self, new: Sequence[str]) -> None:
+        rows, self.columns = self.read(), [*self.columns, *new]
+        beside = self.path.with_name(self.path.name + '.new')
+        with beside.open('w', encoding='utf-8', newline='') as file:
+            writer = csv.DictWriter(file, self.columns, restval='')
+            writer.writeheader()
+            writer.writerows(rows)
+        self.file.close()
+        beside.replace(self.path)  # at once, so that a kill loses nothing
+        self.file = self.path.open('a', encoding='utf-8', newline='')
+
+
+FILES = {'.csv': Csv, '.jsonl': JsonLines}
