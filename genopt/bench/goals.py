@@ -20,6 +20,7 @@ from ..zoo import LAMB, Adafactor, AdamW, Muon, StableAdamW
 from .contenders import Clipped, Make, OfTorch
 from .models import shapes
 from .timing import Times, ratio, start, take_turns
+from .watching import EVERY, steps, training
 
 Work: TypeAlias = 'dict[str, tuple[Make, str]]'  # contenders, by label, and the model of each
 LARGE, SMALL = 50, 500  # rounds, where a step takes milliseconds and where it takes microseconds
@@ -79,6 +80,11 @@ def goals(names: list[str]) -> list[Goal]:
     return GOALS if 'all' in names else [found[name] for name in names]
 
 
+class Watching(Goal):
+    "The time of steps that are watched over that of others. A contender makes several at once."
+    def cost(self, label: str, seconds: float) -> float: return 1e3 * seconds / EVERY
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 def ours(recipe: Callable[..., Any], **words: Any) -> Make: return partial(OfTorch, recipe, words)
@@ -132,6 +138,15 @@ GOALS = [
          on('80x32x32', ours(Adafactor), theirs('Adafactor')), SMALL),
     Goal('muon', "Muon / torch's Muon, 24 matrices of 512×512 in float32", .7,
          on('24x512x512', ours(Muon), theirs('Muon'))),
+    *(Watching(f'watch-{model}', f'training steps, every 10th watched / not watched: {what}', 1.05,
+               {'watched': (training(model, True), '1'), 'not watched': (training(model, False), '1')},
+               30) for model, what in [
+        ('residual', '150 small tensors'), ('transformer', 'a transformer of 10 M')]),
+    *(Watching(f'watch-{name}', f'only the steps of AdamW, every 10th watched / not watched: {what}',
+               limit, {'watched': (steps(True), model), 'not watched': (steps(False), model)}, 30)
+      for name, model, what, limit in [
+        ('150', '150x32x32', '150 tensors of 32×32', 2.), ('10M', 'transformer', 'a transformer of '
+                                                         '10 M', 1.2)]),
     Flat('per-tensor', 'AdamW compiled, 100 to 3000 tensors of 32×32: largest time per tensor / '
          'smallest', 1.2,
          {str(n): (COMPILED, f'{n}x32x32') for n in (100, 300, 1000, 3000)}, SMALL)]

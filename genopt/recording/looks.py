@@ -35,7 +35,7 @@ class Watched(Composition):
     "A composition with measures in it. Of a step, only what they make is written."
     def __init__(self, base: Composition, columns: Sequence[Column]):
         self.base, self.columns = base, columns
-        found = {q.out: (at, q) for c in columns for at, q in c.needs}
+        found = {q.out: (at, q) for c in columns for at, q in c.needs}  # columns share some
         self.measures = [q for _, q in found.values()]
         parts = [q for at, q in found.values() if at == 0]
         for i, part in enumerate(base.ordered, 1):
@@ -58,11 +58,33 @@ class Seen(NamedTuple):
         return {c.name: c.values(self.measured, self.sizes) for c in self.composition.columns}
 
 
+class Rooms:
+    "Memory for measures: of each parameter, a tensor with all of them, and a 0-dim view of each."
+    def __init__(self) -> None:
+        self.known: dict[Any, tuple[Tensor, Sequence[Tensor]]] = {}
+        self.last: dict[Any, tuple[list[Tensor], dict[str, list[Tensor]]]] = {}
+
+    def of(self, c: Watched, work: Work) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+        "For all parameters of a work: the tensors, and the views in columns."
+        key = id(c), *work.places, *[(p.dtype, p.device) for p in work.params]
+        if key not in self.last:
+            if len(self.last) > 2 * len(work.params): self.last.clear()  # sets of parameters change
+            rooms = [self._room(c, *pair) for pair in zip(work.places, work.params)]
+            columns = map(list, zip(*[views for _, views in rooms]))
+            self.last[key] = [t for t, _ in rooms], dict(zip(c.written, columns))
+        return self.last[key]
+
+    def _room(self, c: Watched, place: int, p: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        if (key := (id(c), place, p.dtype, p.device)) not in self.known:
+            dtype = torch.promote_types(p.dtype.to_real(), torch.float32)
+            values = torch.zeros(len(c.written), dtype=dtype, device=p.device)
+            self.known[key] = values, values.unbind()
+        return self.known[key]
+
+
 class Look:
     "Looks at the work of steps. What it needs for that is kept from look to look."
-    def __init__(self) -> None:
-        self.plan: LookPlan | None = None
-        self.rooms: dict[Any, tuple[Tensor, dict[str, Tensor]]] = {}
+    def __init__(self) -> None: self.plan, self.rooms = LookPlan([], False), Rooms()
 
     def __call__(self,
         works: Sequence[Work],           # Of the step to come, of all parameters
@@ -72,6 +94,7 @@ class Look:
     ) -> list[Seen]:
         "Raises PartError if a measure fails, and TypeError for sparse gradients as a step does."
         def rows(work: Work) -> list[int]:
+            if not watched[work.composition].columns: return []
             return [i for i, at in enumerate(work.places) if chosen is None or chosen[at]]
         with undrawn([p for w in works for p in w.params]):
             split = [dense_or_rows(work) for work in works]
@@ -85,23 +108,13 @@ class Look:
 
     def _watched(self, work: Work, watched: Mapping[Composition, Watched]) -> Work:
         "The work with the measures in the place of all that is written."
-        composition = watched[work.composition]
-        rooms = [self._room(composition, *pair)[1] for pair in zip(work.places, work.params)]
-        columns = work.columns | {k: [room[k] for room in rooms] for k in composition.written}
-        return replace(work, composition=composition, columns=columns)
-
-    def _room(self, composition: Watched, place: int, p: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        "Memory for a parameter's measures: all in one tensor, and a 0-dim view of each."
-        dtype = torch.promote_types(p.dtype.to_real(), torch.float32)
-        if (key := (composition, place, dtype, p.device)) not in self.rooms:
-            values = torch.zeros(len(composition.written), dtype=dtype, device=p.device)
-            self.rooms[key] = values, dict(zip(composition.written, values.unbind()))
-        return self.rooms[key]
+        c = watched[work.composition]
+        return replace(work, composition=c, columns=work.columns | self.rooms.of(c, work)[1])
 
     def _measure(self, works: Sequence[Work], compiles: bool) -> None:
         works = [w for w in works if w.params]
         if compiles and works and not torch._C._len_torch_dispatch_stack():
-            if self.plan and self.plan.step(works): return
+            if self.plan.batches and self.plan.step(works): return
             self.plan = LookPlan(works, False)
             if self.plan.step(works): return
         totals(works, eager_total)
@@ -122,15 +135,16 @@ class Look:
         return replace(mine, params=[p for p, *_ in rows.origins])
 
     def _seen(self, work: Work) -> Seen:
-        composition = work.composition
-        assert isinstance(composition, Watched)
-        rooms = [self._room(composition, *pair)[0] for pair in zip(work.places, work.params)]
-        alike: dict[Any, list[int]] = {}
-        for i, t in enumerate(rooms): alike.setdefault((t.device, t.dtype), []).append(i)
-        table = np.empty((len(rooms), len(composition.written)))
-        for at in alike.values():
-            table[at] = torch.stack([rooms[i] for i in at]).double().cpu().numpy()
-        return Seen(composition, [*work.places], dict(zip(composition.written, table.T)),
+        c = work.composition
+        assert isinstance(c, Watched)
+        alike: dict[Any, list[tuple[int, Tensor]]] = {}
+        for i, t in enumerate(self.rooms.of(c, work)[0]):
+            alike.setdefault((t.device, t.dtype), []).append((i, t))
+        table = np.empty((len(work.params), len(c.written)))
+        for some in alike.values():
+            together = torch.stack([t for _, t in some])
+            table[[i for i, _ in some]] = together.double().cpu().numpy()
+        return Seen(c, [*work.places], dict(zip(c.written, table.T)),
                     np.array([p.numel() * (1 + p.is_complex()) for p in work.params], float))
 
 

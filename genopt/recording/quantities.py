@@ -33,7 +33,7 @@ class Quantity(Stat):
 
     Unlike a stat's, its name is the function's, or `called`, and it does not read its last value.
     """
-    kind, options, whole = 'quantity', ('called',), True
+    kind, options, whole, remembers = 'quantity', ('called',), True, False
     called: str = ''
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
@@ -52,8 +52,8 @@ class Quantity(Stat):
 # -- measures --------------------------------------------------------------------------------------
 
 def norm(x: Tensor) -> Tensor: return torch.linalg.vector_norm(x, dtype=torch.float64)
-def filled(x: Tensor) -> Tensor: return (x != 0).sum()
-def broken(x: Tensor) -> Tensor: return (~x.isfinite()).sum()
+def filled(x: Tensor) -> Tensor: return torch.count_nonzero(x)
+def broken(x: Tensor) -> Tensor: return torch.count_nonzero(0 * x)  # 0·∞ is not a number
 def product(x: Tensor, y: Tensor) -> Tensor: return (x.double() * y.double()).sum()
 
 

@@ -104,7 +104,7 @@ class JsonLines(File):
 
 
 class Csv(File):
-    """A column for each quantity. It is empty in rows of parameters that have no such quantity.
+    """A column for each quantity, in eight digits. It is empty in rows without such a quantity.
 
     If a new quantity comes, the file is written anew, with one more column.
     """
@@ -120,8 +120,8 @@ class Csv(File):
     def write(self, rows: Sequence[Row]) -> None:
         names = dict.fromkeys(k for row in rows for k in row)
         if new := [k for k in names if k not in self.columns]: self._widen(new)
-        writer = csv.DictWriter(self.file, self.columns, restval='')
-        writer.writerows(rows)
+        cells = ([_shown(row.get(k, '')) for k in self.columns] for row in rows)
+        csv.writer(self.file).writerows(cells)
         self.file.flush()
 
     def _widen(self, new: Sequence[str]) -> None:
@@ -134,6 +134,9 @@ class Csv(File):
         self.file.close()
         beside.replace(self.path)  # at once, so that a kill loses nothing
         self.file = self.path.open('a', encoding='utf-8', newline='')
+
+
+def _shown(x: Any) -> Any: return f'{x:.8g}' if type(x) is float else x
 
 
 FILES = {'.csv': Csv, '.jsonl': JsonLines}
