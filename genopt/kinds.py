@@ -54,8 +54,8 @@ class Stat(Part):
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
     for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
     """
-    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked')
-    remembers: ClassVar[bool] = True
+    kind, remembers = 'stat', True
+    options: ClassVar[tuple[str, ...]] = 'init', 'whole', 'needs', 'sparse', 'stacked'
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)

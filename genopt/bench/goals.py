@@ -107,6 +107,13 @@ def on(model: str, ours: Make, theirs: Make, others: Mapping[str, Make]={}) -> W
     return {label: (make, model) for label, make in makes.items()}
 
 
+def watching(name: str, what: str, limit: float, make: Callable[[bool], Make], model: str='1'
+             ) -> Goal:
+    return Watching(f'watch-{name}', f'AdamW watched in every 10th step / not watched, {what}',
+                    limit, {'watched': (make(True), model), 'not watched': (make(False), model)},
+                    20)
+
+
 GOALS = [
     Goal('adamw-transformer', "AdamW / torch's AdamW, a transformer of 10 M", .35,
          on('transformer', ours(AdamW), theirs('AdamW'))),
@@ -138,15 +145,12 @@ GOALS = [
          on('80x32x32', ours(Adafactor), theirs('Adafactor')), SMALL),
     Goal('muon', "Muon / torch's Muon, 24 matrices of 512×512 in float32", .7,
          on('24x512x512', ours(Muon), theirs('Muon'))),
-    *(Watching(f'watch-{model}', f'training steps, every 10th watched / not watched: {what}', 1.05,
-               {'watched': (training(model, True), '1'), 'not watched': (training(model, False), '1')},
-               30) for model, what in [
-        ('residual', '150 small tensors'), ('transformer', 'a transformer of 10 M')]),
-    *(Watching(f'watch-{name}', f'only the steps of AdamW, every 10th watched / not watched: {what}',
-               limit, {'watched': (steps(True), model), 'not watched': (steps(False), model)}, 30)
-      for name, model, what, limit in [
-        ('150', '150x32x32', '150 tensors of 32×32', 2.), ('10M', 'transformer', 'a transformer of '
-                                                         '10 M', 1.2)]),
+    watching('residual', 'training 150 small tensors', 1.05, partial(training, 'residual')),
+    watching('transformer', 'training a transformer of 10 M', 1.05,
+             partial(training, 'transformer')),
+    watching('step-150', 'without training, 150 tensors of 32×32', 2., steps, '150x32x32'),
+    watching('step-transformer', 'without training, a transformer of 10 M', 1.2, steps,
+             'transformer'),
     Flat('per-tensor', 'AdamW compiled, 100 to 3000 tensors of 32×32: largest time per tensor / '
          'smallest', 1.2,
          {str(n): (COMPILED, f'{n}x32x32') for n in (100, 300, 1000, 3000)}, SMALL)]

@@ -1,4 +1,4 @@
-"What it costs to watch: steps of an optimizer, and whole training steps, with a recorder and without."
+"What it costs to watch: steps of an optimizer and of training, with a recorder and without."
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def transformer() -> tuple[list[Tensor], Loss]:
     layer = partial(nn.TransformerEncoderLayer, d, 6, 4 * d, 0., 'gelu', batch_first=True)
     model = nn.Sequential(nn.Embedding(8000, d), *[layer() for _ in range(4)])
     def loss() -> Tensor:
-        scores = model(tokens) @ model[0].weight.T  # type: ignore[operator]
+        scores = model(tokens) @ model[0].weight.T
         return nn.functional.cross_entropy(scores[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
     return [*model.parameters()], loss
 

@@ -60,15 +60,15 @@ class Choice:
             if fn.__name__ in usual:
                 raise ContractError(f'`{fn.__name__}` is one of the usual quantities: give your '
                                     'function another name')
-            found = [_own(c, fn) for c in compositions]
-            if all(isinstance(c, ContractError) for c in found): raise found[0]  # type: ignore[misc]
+            wrong = [e for c in compositions if isinstance(e := _own(c, fn), ContractError)]
+            if len(wrong) == len(compositions): raise wrong[0]
 
     def columns(self, composition: Composition) -> Iterator[Column]:
         "Those that parameters of this composition have."
         for c in usual_columns(composition):
             if not self.patterns or any(fnmatchcase(c.name, p) for p in self.patterns): yield c
         for fn in self.own:
-            if isinstance(c := _own(composition, fn), Column): yield c
+            if isinstance(own := _own(composition, fn), Column): yield own
 
     def watched(self, composition: Composition) -> Watched:
         if composition not in self._watched:

@@ -26,6 +26,7 @@ from ..engines.sparse import Rows, dense_or_rows
 from ..engines.stepping import Step
 from ..engines.totals import eager_total, totals
 from ..engines.work import Work
+from ..part import Part
 from .quantities import Column, Numbers, Quantity
 
 __all__ = ['Look', 'Watched']
@@ -37,7 +38,7 @@ class Watched(Composition):
         self.base, self.columns = base, columns
         found = {q.out: (at, q) for c in columns for at, q in c.needs}  # columns share some
         self.measures = [q for _, q in found.values()]
-        parts = [q for at, q in found.values() if at == 0]
+        parts: list[Part] = [q for at, q in found.values() if at == 0]
         for i, part in enumerate(base.ordered, 1):
             parts += [part, *(q for at, q in found.values() if at == i)]
         super().__init__(parts)
@@ -100,7 +101,7 @@ class Look:
             split = [dense_or_rows(work) for work in works]
             mine = [self._watched(w.subset(rows(w)), watched) for w, _ in split if rows(w)]
             self._measure([*mine, *_others(split, chosen)], compiles)
-            for work, touched in split:
+            for _, touched in split:
                 if not touched or not (at := rows(touched.work)): continue
                 part = Rows(touched.work.subset(at), [touched.origins[i] for i in at])
                 mine.append(self._touched(part, watched))
@@ -205,7 +206,7 @@ def _run(c: Composition, tensors: Mapping[str, Tensor], numbers: Mapping[str, An
     state = {k: tensors[k] for k in c.tensor_stats}
     env = Env.of(tensors['param'], tensors['grad'], state, numbers)
     if not c.is_closed(numbers):
-        walk(c.tensor_parts, env)
+        walk(c.tensor_parts, env, _call)
         return env
     env['update'] = torch.zeros_like(tensors['param'])
     env |= {k: env[f'prev_{k}'] for k in c.stats if k not in env}
@@ -213,8 +214,11 @@ def _run(c: Composition, tensors: Mapping[str, Tensor], numbers: Mapping[str, An
     return env
 
 
+def _call(part: Part, env: Mapping[str, Any]) -> Any: return part.run(env)  # a measure's own
+
+
 def _of_nothing(q: Quantity, c: Watched, env: Env) -> Tensor:
-    "A measure of a step that does not happen; not a number, if a part would have made what it is of."
+    "A measure of a step that does not happen. If a part would have made what it is of, it is NaN."
     try: return q.run(env) if q in c.at_the_end else torch.tensor(torch.nan)
     except PartError as e:
         if isinstance(e.__cause__, KeyError): return torch.tensor(torch.nan)

@@ -41,11 +41,12 @@ def draw(rows: Sequence[Row], quantities: Sequence[str], params: Any=None) -> Fi
     for q in quantities:
         if q not in there: raise KeyError(f'the record has no `{q}`: {did_you_mean(q, there)}')
     shown = quantities or [q for q in USUAL if q in there] or [*there][:4]
-    few = len(names) <= len(COLORS)
+    few, of = len(names) <= len(COLORS), dict[str, list[Row]]()
+    for r in rows: of.setdefault(r['param'], []).append(r)
     with figure(WIDTH, 1.5 * len(shown) + (.25 * len(names) if few else .5)) as fig:
         axes = fig.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for ax, q in zip(axes, shown):
-            lines = {n: _line(rows, n, q) for n in names}
+            lines = {n: _line(of[n], q) for n in names}
             (_each if few else _together)(ax, lines)
             _decorate(ax, q, [v for _, values in lines.values() for v in values])
         axes[-1].set_xlabel('step')
@@ -54,8 +55,8 @@ def draw(rows: Sequence[Row], quantities: Sequence[str], params: Any=None) -> Fi
     return fig
 
 
-def _line(rows: Iterable[Row], name: str, quantity: str) -> tuple[Numbers, Numbers]:
-    found = [(r['step'], r[quantity]) for r in rows if r['param'] == name and quantity in r]
+def _line(rows: Iterable[Row], quantity: str) -> tuple[Numbers, Numbers]:
+    found = [(r['step'], r[quantity]) for r in rows if quantity in r]
     steps, values = np.array(found, float).reshape(-1, 2).T
     return steps, values
 
@@ -73,14 +74,15 @@ def _together(ax: Axes, lines: Lines) -> None:
         for step, v in zip(steps, values):
             if np.isfinite(v): found.setdefault(step, []).append(v)
     xs = sorted(found)
-    def at(percent: float) -> list[float]: return [float(np.percentile(found[x], percent)) for x in xs]
+    def at(percent: float) -> list[float]:
+        return [float(np.percentile(found[x], percent)) for x in xs]
     for (low, high, dark), label in zip(BANDS, ('all parameters', 'the middle half')):
         ax.fill_between(xs, at(low), at(high), color=COLORS[0], alpha=dark, lw=0, label=label)
     ax.plot(xs, at(50), color=COLORS[0], lw=1.5, label='median')
 
 
 def _decorate(ax: Axes, quantity: str, values: Sequence[float]) -> None:
-    ax.set_title(quantity.replace('_', ' '), loc='left', fontsize=11)
+    ax.set_title(quantity, loc='left', fontsize=11)
     ax.grid(color='.92', lw=.6)
     positive = [v for v in values if np.isfinite(v) and v > 0]
     if quantity.endswith(LINEAR) or not positive or any(v < 0 for v in values): return

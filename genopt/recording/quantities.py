@@ -1,4 +1,6 @@
-"""Quantities: numbers that are measured of a parameter in a step, by functions that read as parts do.
+"""Quantities: numbers that are measured of a parameter in a step.
+
+Functions measure them, which read as parts do:
 
     >>> def noise(grad_avg, sqr_avg): return (sqr_avg - grad_avg**2).mean()
     >>> Quantity(noise)
@@ -11,11 +13,10 @@ before and after a clip is what the list says, whatever the clip is called.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..composition import Composition
 from ..contract import ContractError
@@ -33,7 +34,8 @@ class Quantity(Stat):
 
     Unlike a stat's, its name is the function's, or `called`, and it does not read its last value.
     """
-    kind, options, whole, remembers = 'quantity', ('called',), True, False
+    kind, whole, remembers = 'quantity', True, False
+    options: ClassVar[tuple[str, ...]] = 'called',
     called: str = ''
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
@@ -46,15 +48,16 @@ class Quantity(Stat):
 
     def run(self, env: Mapping[str, Any]) -> Any:
         out = super().run(env)
-        return torch.as_tensor(out) if isinstance(out, (bool, int, float)) else out
+        is_plain = isinstance(out, (bool, int, float))
+        return torch.tensor(out, dtype=torch.float64) if is_plain else out
 
 
 # -- measures --------------------------------------------------------------------------------------
 
-def norm(x: Tensor) -> Tensor: return torch.linalg.vector_norm(x, dtype=torch.float64)
-def filled(x: Tensor) -> Tensor: return torch.count_nonzero(x)
-def broken(x: Tensor) -> Tensor: return torch.count_nonzero(0 * x)  # 0·∞ is not a number
-def product(x: Tensor, y: Tensor) -> Tensor: return (x.double() * y.double()).sum()
+def norm(x: Any) -> Any: return torch.linalg.vector_norm(x, dtype=torch.float64)
+def filled(x: Any) -> Any: return torch.count_nonzero(x)
+def broken(x: Any) -> Any: return torch.count_nonzero(0 * x)  # 0·∞ is not a number
+def product(x: Any, y: Any) -> Any: return (x.double() * y.double()).sum()
 
 
 def measure(fn: Callable[..., Any], called: str, *reads: str) -> Quantity:

@@ -15,7 +15,7 @@ from ..optimizer import Optimizer
 from .choice import Choice, names_of
 from .looks import Look
 from .quantities import Numbers
-from .writers import Row, Writer, writer_for
+from .writers import Writer, writer_for
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -95,9 +95,8 @@ class Recorder:
         return draw(self.rows, quantities, params)
 
     def stop(self) -> None:
-        "Looks at no more steps, and closes its file. What it has seen stays."
+        "Looks at no more steps. What it has seen stays."
         self.opt.recorders = tuple(r for r in self.opt.recorders if r is not self)
-        if self.writer: self.writer.close()
 
     def __enter__(self) -> Recorder: return self
     def __exit__(self, *_: object) -> None: self.stop()

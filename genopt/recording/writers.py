@@ -5,6 +5,7 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -18,7 +19,6 @@ class Writer(Protocol):
     "Takes the rows of one step after another."
     last: int  # the last step that it had before
     def write(self, rows: Sequence[Row]) -> None: ...
-    def close(self) -> None: ...
 
 
 def writer_for(to: Any) -> Writer | None:
@@ -26,8 +26,8 @@ def writer_for(to: Any) -> Writer | None:
     if to is None: return None
     if isinstance(to, (str, os.PathLike)):
         path = Path(to)
-        for suffix, cls in FILES.items():
-            if path.suffix == suffix: return cls(path)
+        if path.suffix == '.csv': return Csv(path)
+        if path.suffix == '.jsonl': return JsonLines(path)
         raise ValueError(f'`to` = {str(path)!r}: give a name that ends in .csv or .jsonl')
     if hasattr(to, 'add_scalar'): return Board(to)
     if callable(to): return Call(to)
@@ -39,7 +39,6 @@ class Call:
     "A function that is given the rows of each step, a list of dicts."
     last = 0
     def __init__(self, fn: Any): self.write = fn
-    def close(self) -> None: "There is nothing to close."
 
 
 class Board:
@@ -52,25 +51,23 @@ class Board:
             for k, v in row.items():
                 if k not in KEYS: self.board.add_scalar(f'{k}/{row["param"]}', v, row['step'])
 
-    def close(self) -> None: "It is the user's own."
-
 
 # -- files -----------------------------------------------------------------------------------------
 
 class File:
-    "A file that grows, one line for each row. Rows that are there stay."
+    "A file that grows, one line for each row. Rows that are there stay, and it is never left open."
     def __init__(self, path: Path):
         self.path, self.last = path, 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._cut()
-            self.file = path.open('a', encoding='utf-8', newline='')
+            self._append('')
         except OSError as e:
-            raise type(e)(f'{path} cannot be written: {e.strerror or e}: give another place') from None
+            why = f'{path} cannot be written: {e.strerror or e}: give another place'
+            raise type(e)(why) from None
         try:
             if rows := self.read(): self.last = int(rows[-1]['step'])
         except (ValueError, KeyError, TypeError):
-            self.file.close()
             raise ValueError(f'{path} is not a record of an optimizer: give another name') from None
 
     def _cut(self) -> None:
@@ -84,14 +81,8 @@ class File:
         "The rows that are there, as they stand in the file."
         raise NotImplementedError
 
-    def lines(self, rows: Sequence[Row]) -> str: raise NotImplementedError
-
-    def write(self, rows: Sequence[Row]) -> None:
-        self.file.write(self.lines(rows))
-        self.file.flush()
-
-    def close(self) -> None: self.file.close()
-    def __repr__(self) -> str: return str(self.path)
+    def _append(self, text: str) -> None:
+        with self.path.open('a', encoding='utf-8', newline='') as file: file.write(text)
 
 
 class JsonLines(File):
@@ -99,8 +90,8 @@ class JsonLines(File):
     def read(self) -> list[Any]:
         return [json.loads(line) for line in self.path.read_text(encoding='utf-8').splitlines()]
 
-    def lines(self, rows: Sequence[Row]) -> str:
-        return ''.join(json.dumps(row) + '\n' for row in rows)
+    def write(self, rows: Sequence[Row]) -> None:
+        self._append(''.join(json.dumps(row) + '\n' for row in rows))
 
 
 class Csv(File):
@@ -121,8 +112,8 @@ class Csv(File):
         names = dict.fromkeys(k for row in rows for k in row)
         if new := [k for k in names if k not in self.columns]: self._widen(new)
         cells = ([_shown(row.get(k, '')) for k in self.columns] for row in rows)
-        csv.writer(self.file).writerows(cells)
-        self.file.flush()
+        csv.writer(text := StringIO()).writerows(cells)
+        self._append(text.getvalue())
 
     def _widen(self, new: Sequence[str]) -> None:
         rows, self.columns = self.read(), [*self.columns, *new]
@@ -131,12 +122,8 @@ class Csv(File):
             writer = csv.DictWriter(file, self.columns, restval='')
             writer.writeheader()
             writer.writerows(rows)
-        self.file.close()
         beside.replace(self.path)  # at once, so that a kill loses nothing
-        self.file = self.path.open('a', encoding='utf-8', newline='')
 
 
 def _shown(x: Any) -> Any: return f'{x:.8g}' if type(x) is float else x
 
-
-FILES = {'.csv': Csv, '.jsonl': JsonLines}
