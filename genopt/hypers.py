@@ -114,9 +114,11 @@ def did_you_mean(name: str, choices: Iterable[str], spellings: Iterable[str]=())
     "The end of an error: the nearest of `choices` and their other spellings, or all choices."
     choices = list(dict.fromkeys(choices))
     near = [s for s in (SYNONYMS.get(name.lower()),) if s in choices]
-    near = near or get_close_matches(name.lower(), [*choices, *spellings], 1, .7)
+    lower = {c.lower(): c for c in [*spellings, *choices]}
+    near = near or [lower[c] for c in get_close_matches(name.lower(), lower, 1, .7)]
     if near: return f'did you mean `{near[0]}`?'
     if not choices: return 'there are none'
+    if len(choices) > 40: return f'there are {len(choices)}, such as `{choices[0]}`'
     return f'there {"is" if len(choices) == 1 else "are"} ' + ', '.join(f'`{c}`' for c in choices)
 
 

@@ -17,7 +17,6 @@ The place of each part follows from the names that it reads: see `Recipe.__add__
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -25,17 +24,16 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from .composition import Composition
-from .contract import REQUIRED, ContractError
+from .contract import ContractError
 from .declared import check_options, check_words, checked_defaults
 from .hypers import check, check_flag
-from .kinds import Scalar
 from .letters import idea
 from .manual import equations, meanings, signature
 from .params import Params
 from .part import Part
 from .pickling import where
-from .placing import placed
 from .rule import Rule, changed
+from .variants import added, configured
 from .words import Words
 
 __all__ = ['Options', 'Recipe', 'recipe']
@@ -57,7 +55,7 @@ class Recipe:
         words: Mapping[str, tuple[str, ...]]  # Its own words for some of our names
     ):
         self.fn, self.words = fn, dict(words)
-        self.made_of: tuple[Any, ...] = ()  # a function, the recipe that it changed, and how
+        self.made_of: tuple[Any, ...] = ()  # see `variants`: how, of which recipe, and what changes
         self._compositions: dict[tuple[Part, ...], Composition] = {}
         self._rule = lru_cache(KEPT, typed=True)(self._make_rule)
         self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
@@ -133,8 +131,8 @@ class Recipe:
                 what = f'{p.__name__}, which is a recipe' if isinstance(p, Recipe) else repr(p)
                 raise ContractError(f'{self.__name__} + ... takes a part, or several in a list, '
                                     f'not {what}')
-        base, before = self.made_of[1:] if self.made_of[:1] == (_sum,) else (self, ())
-        return _sum(base, (*before, parts))
+        base, before = self.made_of[1:] if self.made_of[:1] == (added,) else (self, ())
+        return _varied(added, base, (*before, parts))
 
     def configured(self, **given: Any) -> Recipe:
         """The recipe with other default values of its options and hyperparameters.
@@ -145,7 +143,19 @@ class Recipe:
         Raises TypeError for a word that means nothing here, and ValueError for a value that is out
         of range.
         """
-        return _configured(self, given)
+        return _varied(configured, self, given)
+
+    @property
+    def origin(self) -> tuple[Recipe, dict[str, Any]]:
+        "The recipe that was configured, and with what. For any other recipe, itself and nothing."
+        return self.made_of[1:] if self.made_of[:1] == (configured,) else (self, {})
+
+    @property
+    def given(self) -> dict[str, Any]:
+        "All values with which it, or the recipe in it, was configured, under our names."
+        if not self.made_of: return {}
+        how, base, change = self.made_of
+        return {**base.given, **(base.rule().words.ours(change) if how is configured else {})}
 
     @cached_property
     def optimizer_class(self) -> Any:
@@ -185,51 +195,15 @@ class Recipe:
     def __repr__(self) -> str:
         return f'{self.__name__}{self.__signature__}\n  {self.rule().composition}'
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return (self.made_of[0], self.made_of[1:]) if self.made_of else where(self)[1]
+        return (_varied, self.made_of) if self.made_of else where(self)[1]
     def __deepcopy__(self, memo: dict[int, Any]) -> Recipe: return self
 
 
-def _sum(base: Recipe, extra: tuple[tuple[Part, ...], ...]) -> Recipe:
-    "`base` with parts put where they work. Those that were added together have one name."
-    parts = [p for together in extra for p in together]
-    def fn(**options: Any) -> Iterable[Part]: return placed(base.parts(**options), parts)
-    name = ' + '.join([base.__name__, *map(_name, extra)])
-    # Where defaults differ, the recipe's hold, except for a decay that is added
-    hypers = base.rule().composition.hypers
-    own: dict[str, Any] = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
-    own |= {p.switch: v for p in parts if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
-    return _made(name, fn, base, own, (_sum, base, extra))
-
-
-def _name(parts: tuple[Part, ...]) -> str:
-    "What parts are called together: as where they are defined, or by their labels."
-    for p in parts if len(parts) > 1 else ():
-        for k, v in vars(sys.modules.get(p.__module__, object)).items():
-            if type(v) is tuple and v == parts: return k
-    return ' + '.join(p.label for p in parts if not isinstance(p, Scalar))
-
-
-def _configured(base: Recipe, given: Mapping[str, Any]) -> Recipe:
-    options = base.rule().options_in(given)
-    chosen = base.rule().choose(options)
-    rule, _ = chosen.bind(given, {k: 0. for k, v in chosen.defaults.items() if v is REQUIRED})
-    own = {k: v for k, v in rule.words.ours(given).items() if k not in options}
-    def fn(**chosen: Any) -> Iterable[Part]: return base.parts(**{**options, **chosen})
-    call = ', '.join(f'{k}={v!r}' for k, v in given.items())
-    return _made(f'{base.__name__}({call})' if call else base.__name__, fn, base,
-                 {**base.defaults, **own}, (_configured, base, dict(given)), options)
-
-
-def _made(name: str, fn: Any, base: Recipe, defaults: Mapping[str, Any], made_of: tuple[Any, ...],
-          options: Mapping[str, Any]={}) -> Recipe:
+def _varied(how: Callable[..., Any], base: Recipe, change: Any) -> Recipe:
     "A recipe that was made of another one."
-    fn.__name__ = fn.__qualname__ = name
-    fn.__doc__, fn.__module__ = base.idea, base.__module__
-    theirs = inspect.signature(base.fn)
-    fn.__signature__ = theirs.replace(parameters=[
-        a.replace(default=options.get(k, a.default)) for k, a in theirs.parameters.items()])
+    fn, defaults = how(base, change)
     res = Recipe(fn, defaults, base.words)
-    res.made_of = made_of
+    res.made_of = how, base, change
     return res
 
 

@@ -81,7 +81,9 @@ def _term(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) ->
     found = _defined(name) if ':' in name or name.endswith('.py') else _known(name, recipes, parts)
     if match['given'] is None: return found
     given = _arguments(text, match['given'])
-    if isinstance(found, Recipe): return found.configured(**given)
+    if isinstance(found, Recipe):
+        try: return found.configured(**given)
+        except (TypeError, ValueError) as e: raise type(e)(f'`{text}`: {e}') from None
     if isclass(found): return partial(found, **given)
     raise TypeError(f'{text!r}: only a recipe or a class takes arguments, and `{name}` is '
                     f'{_what(found)}')
@@ -94,8 +96,9 @@ def _known(name: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) -
     advice = 'use torch.optim.LBFGS, as its parts would need all parameters at once'
     if plain != 'lbfgs':
         near = get_close_matches(plain, recipes, 1, .5) or get_close_matches(name, parts, 1, .5)
-        advice = f'give {FORMS}'
-        if near: advice = f'did you mean `{getattr(recipes.get(near[0]), "__name__", near[0])}`?'
+        advice = f'`python -m genopt list` shows all; give {FORMS}'
+        if near: advice = (f'did you mean `{getattr(recipes.get(near[0]), "__name__", near[0])}`? '
+                           f'Or give {FORMS}')
     raise KeyError(f'there is no recipe or part `{name}`: {advice}')
 
 
@@ -150,7 +153,7 @@ def _is_usable(x: Any) -> bool:
 
 
 def _file(path: str) -> ModuleType:
-    "A file of Python, run as a module: once, until it changes."
+    "A file of Python, run as a module: once, until it changes. It may import its neighbours."
     try: code = Path(path).read_bytes()
     except OSError as e: raise ImportError(f'{path} cannot be read: {e.strerror or e}') from None
     name = f'{Path(path).stem}_{sha256(str(Path(path).resolve()).encode() + code).hexdigest()[:8]}'
@@ -158,11 +161,13 @@ def _file(path: str) -> ModuleType:
     spec = spec_from_file_location(name, path)
     assert spec and spec.loader
     sys.modules[name] = module = module_from_spec(spec)
+    sys.path.insert(0, folder := str(Path(path).resolve().parent))
     try: spec.loader.exec_module(module)
     except BaseException as e:
         del sys.modules[name]
         if not isinstance(e, Exception): raise
         raise ImportError(f'{path} fails: {type(e).__name__}: {e}') from e
+    finally: sys.path.remove(folder)
     return module
 
 
@@ -177,4 +182,4 @@ def _what(x: Any) -> str:
     if isinstance(x, Recipe): return 'a recipe'
     if isinstance(x, Part): return f'a part, a {x.kind}'
     if isinstance(x, tuple): return 'several parts'
-    return f'the class {x.__qualname__}' if isclass(x) else f'a {type(x).__name__}'
+    return f'the class {x.__qualname__}' if isclass(x) else f'a value of type {type(x).__name__}'

@@ -210,6 +210,6 @@ def test_a_sum(capsys):
     assert explain('adam + cautious').text() == (genopt.Adam + genopt.cautious).explain().text()
     assert main(['explain', 'adam+cautious+lookahead']) == 0
     assert capsys.readouterr().out.startswith('Adam + cautious + ')
-    for name, why in (('adam + cautius', 'there is no part `cautius`: did you mean `cautious`?'),
-                      ('adm', 'there is no recipe `adm`: did you mean `Adam`?')):
+    for name, why in (('adam + cautius', '`cautius`: did you mean `cautious`?'),
+                      ('adm', 'there is no recipe or part `adm`: did you mean `Adam`?')):
         assert main(['explain', name]) == 1 and why in capsys.readouterr().err

@@ -172,9 +172,9 @@ def test_what_a_step_moves():
 
 
 @pytest.mark.parametrize('args, sentence', [
-    (['--recipes', 'Adm'], 'bench: `Adm` is not a recipe: there are `SGD`, `Momentum`'),
+    (['--recipes', 'Adm'], 'bench: there is no recipe or part `Adm`: did you mean `Adam`?'),
     (['--recipes', 'Adam(amsgrad)'],
-     'bench: `Adam(amsgrad)`: give options as in Adam(amsgrad=True)'),
+     "bench: 'Adam(amsgrad)': give its arguments by name, with plain values, as in adam("),
     (['--recipes', 'Adam(nesterov=True)'],
      'bench: `Adam(nesterov=True)`: no part takes `nesterov`'),
     (['--models', 'resnet'],

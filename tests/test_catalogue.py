@@ -48,10 +48,10 @@ def test_finds_one_by_name(name): assert genopt.recipe(name) is genopt.AdamW
 
 
 @pytest.mark.parametrize('name, why', [
-    ('adamv', 'there is no recipe `adamv`: did you mean `Adam'),
-    ('sdg', 'there is no recipe `sdg`: did you mean `SGD`?'),
-    ('xyzzy', 'there is no recipe `xyzzy`: there are SGD, Momentum, '),
-    ('lbfgs', 'there is no recipe `lbfgs`: use torch.optim.LBFGS, ')])
+    ('adamv', 'there is no recipe or part `adamv`: did you mean `Adam'),
+    ('sdg', 'there is no recipe or part `sdg`: did you mean `SGD`?'),
+    ('xyzzy', 'there is no recipe or part `xyzzy`: `python -m genopt list` shows all; give '),
+    ('lbfgs', 'there is no recipe or part `lbfgs`: use torch.optim.LBFGS, ')])
 def test_suggests_the_nearest(name, why):
     with pytest.raises(KeyError) as e: genopt.recipe(name)
     assert e.value.args[0].startswith(why)

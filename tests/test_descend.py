@@ -152,7 +152,7 @@ def test_what_leaves_for_infinity_stops(function, lr):
 # -- what is wrong ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('args, error, sentence', [
-    (('adm',), KeyError, 'there is no recipe `adm`: did you mean `Adam`?'),
+    (('adm',), KeyError, 'there is no recipe or part `adm`: did you mean `Adam`?'),
     (('sgd', 'rosenbrok'), KeyError, 'there is no surface `rosenbrok`: did you mean `rosenbrock`?'),
     (('sgd', 'beale', (1., 2., 3.)), ValueError,
      '`start` = (1.0, 2.0, 3.0): give two finite numbers, as in (1., 2.)'),
@@ -171,7 +171,7 @@ def test_what_leaves_for_infinity_stops(function, lr):
      '`f` is nan at (-1.0, -2.0): start elsewhere')])
 def test_errors(args, error, sentence):
     with pytest.raises(error) as e: descend(*args)
-    assert e.value.args[0] == sentence
+    assert e.value.args[0].startswith(sentence)
 
 
 def test_errors_of_the_optimizer_are_its_own():
@@ -351,7 +351,7 @@ def test_the_command_finds_a_learning_rate(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('argv, sentence', [
-    (['adm'], 'there is no recipe `adm`: did you mean `Adam`?'),
+    (['adm'], 'there is no recipe or part `adm`: did you mean `Adam`?'),
     (['adam', '--on', 'beal'], 'there is no surface `beal`: did you mean `beale`?'),
     (['adam', '--steps', 0], '`steps` = 0: give at least 1'),
     (['adam', '--start', '1'], '--start 1: give 2 numbers'),
@@ -364,7 +364,7 @@ def test_the_command_finds_a_learning_rate(tmp_path, capsys):
     (['adam', '--lr', '.1', '--steps', 1, '--out', '/proc/genopt/a.png'],
      'cannot write /proc/genopt/a.png: No such file or directory')])
 def test_what_the_command_says(argv, sentence, capsys):
-    assert fails(capsys, *argv) == sentence
+    assert fails(capsys, *argv).startswith(sentence)
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /dev/full')

@@ -202,7 +202,7 @@ def test_nothing_is_found_where_nothing_is():
     @step
     def odd_step(grad, *, lr): return -lr * grad.sin()
     assert not identities([odd_step])
-    with pytest.raises(KeyError, match='there is no recipe `adamm`'): identities('adamm')
+    with pytest.raises(KeyError, match='there is no recipe or part `adamm`'): identities('adamm')
 
 
 def test_the_page_is_up_to_date(capsys):

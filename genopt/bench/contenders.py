@@ -1,7 +1,6 @@
 "The contenders: a recipe in each of our engines, in torch.optim, and in other libraries."
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from .. import zoo
+from ..catalogue import find
 from ..hypers import did_you_mean
 from ..recipe import Recipe
 from ..twins import TWINS
@@ -42,26 +41,15 @@ PEERS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
 
 @dataclass(frozen=True)
 class Task:
-    "A recipe with options."
-    name: str
+    "A recipe, and what is given to it."
+    name: str  # As it was written, for `find`
     recipe: Recipe
     options: dict[str, Any]
 
 
 def task(text: str) -> Task:
-    "A task as it is written: `Adam(amsgrad=True)`. Raises ValueError if it is not one."
-    name, _, options = text.removesuffix(')').partition('(')
-    if name not in zoo.__all__:
-        raise ValueError(f'`{name}` is not a recipe: {did_you_mean(name, zoo.__all__)}')
-    try:
-        pairs = [option.split('=') for option in names(options)]
-        values = {k.strip(): json.loads(v.lower()) for k, v in pairs}
-    except ValueError:
-        raise ValueError(f'`{text}`: give options as in Adam(amsgrad=True)') from None
-    recipe: Recipe = getattr(zoo, name)
-    try: recipe([nn.Parameter(torch.zeros(1))], **values)
-    except (TypeError, ValueError) as e: raise ValueError(f'`{text}`: {e}') from None
-    return Task(text, recipe, values)
+    "A task as it is written: `Adam(amsgrad=True)`. Raises what `find` raises."
+    return Task(text, *find(text).origin)
 
 
 def names(text: str) -> list[str]:

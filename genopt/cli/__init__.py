@@ -15,14 +15,18 @@ from typing import Any
 from fastcore.script import anno_parser
 
 from .. import __version__
+from ..contract import PartError
 from ..extras import missing
 from ..hypers import did_you_mean
 
-__all__ = ['COMMANDS', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of', 'print_table',
-           'require', 'write']
+__all__ = ['COMMANDS', 'REFUSED', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of',
+           'print_table', 'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'race',
             'bench', 'stubs']
+
+
+REFUSED = KeyError, TypeError, ValueError, OverflowError, PartError  # what wrong input raises
 
 
 class Stop(Exception): "A command cannot go on. The message gives the cause and a remedy."

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from .. import __version__
-from . import Stop, print_table, require, write
+from . import REFUSED, Stop, print_table, require, write
 
 
 def bench(
-    recipes: str='Adam',  # Names with commas between, and options as in Adam(amsgrad=True)
+    recipes: str='Adam',  # With commas between: adam(amsgrad=True), adamw + cautious
     models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Or transformer, and other such shapes
     device: str='cpu',  # cpu or cuda
     rounds: int | None=None,  # Steps of each contender, after three to warm up; by default 20
@@ -37,7 +37,7 @@ def bench(
         tasks = [task(t) for t in names(recipes)]
         libraries = [p for p in names(peers) if installed(p)]
         works, firsts = ({m: shapes(m) for m in names(text)} for text in (models, first))
-    except ValueError as e: raise Stop(str(e)) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     require('bench', 'matplotlib', 'rich')
     write(out / 'bench.json', Path.touch)
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from . import Stop, check_suffix, write
+from . import REFUSED, Stop, check_suffix, write
 from .explain import show
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
 
 def compare(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names: rmsprop adam adamw; or one
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Such as rmsprop adam; or one
     latex: bool=False,  # Print a table for LaTeX
     markdown: bool=False,  # Print Markdown, with LaTeX
     html: str='',  # Write a web page to this file
@@ -21,7 +21,7 @@ def compare(
     "Compares optimizers by their parts, or lists the relatives of one."
     from ..study.compare import compare as compared
     try: found = compared(*recipes)
-    except KeyError as e: raise Stop(e.args[0]) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     if picture: save(found.plot, picture)
     if picture and not (latex or markdown or html): return 0
     return show(found, latex, markdown, html, ', '.join(m.name for m in found.members))

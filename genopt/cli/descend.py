@@ -5,14 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from ..contract import ContractError, PartError
 from ..study.maps import animate, plot_paths
 from ..study.paths import descend as walk
-from . import Stop, check_suffix, numbers, write
+from . import REFUSED, Stop, check_suffix, numbers, write
 
 
 def descend(
-    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Names, such as adam momentum
+    recipes: Annotated[list[str], dict(nargs='+', type=str)],  # Such as adam mine.py:Squash
     on: str='rosenbrock',  # The surface: valley, noisy_bowl, saddle, rosenbrock, beale
     steps: int=200,  # The number of steps of each
     lr: str='',  # One learning rate, or one for each; by default the best of 15 that are tried
@@ -26,7 +25,7 @@ def descend(
     rates: list[float | None] = [*numbers('lr', lr, 1, len(recipes))] or [None]
     if len(rates) == 1: rates *= len(recipes)
     try: paths = [walk(r, on, begin, steps, rate, seed) for r, rate in zip(recipes, rates)]
-    except (KeyError, TypeError, ValueError, ContractError, PartError) as e:
+    except REFUSED as e:
         raise Stop(e.args[0]) from None
     wide = max(len(p.label) for p in paths)
     for p in paths: print(f'{p.label:{wide}}  {p.end}')

@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
-from . import Stop, one_of, write
+from . import REFUSED, Stop, one_of, write
 
 
 def explain(
-    what: str,  # A recipe, a part or a sum, such as adam, average_grad or adam+cautious
+    what: str,  # A recipe, a part or a sum: adam, average_grad, 'adam + cautious', mine.py:Squash
     given: Annotated[list[str], dict(nargs='*', type=str)],  # Options, as in amsgrad=True wd=0.1
     latex: bool=False,  # Print the algorithm as LaTeX, for a document with amsmath
     markdown: bool=False,  # Print all of it as Markdown, with LaTeX
@@ -19,7 +19,7 @@ def explain(
     "Explains an optimizer or a part: its algorithm, hyperparameters, memory and sources."
     from ..study.explain import explain as explained
     try: found = explained(what, **dict(map(_given, given)))
-    except (KeyError, TypeError, ValueError, OverflowError) as e: raise Stop(e.args[0]) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     return show(found, latex, markdown, html, what)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from . import Stop
+from . import REFUSED, Stop
 from .explain import show
 
 
@@ -15,7 +15,7 @@ def identities(
     "Lists what an optimizer is where a number has a special value."
     from ..study.identities import identities as found
     try: report = found(*names)
-    except KeyError as e: raise Stop(e.args[0]) from None
+    except REFUSED as e: raise Stop(e.args[0]) from None
     if not report: raise Stop(f'no identity with {" or ".join(names)} was found')
     if markdown and not names: print(PAGE)
     return show(report, False, markdown, html, ', '.join(['Identities', *names]))

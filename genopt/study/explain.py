@@ -74,7 +74,7 @@ def explain(
     as 'adam + cautious'. Raises KeyError for an unknown name, and the errors of the recipe for
     wrong options and hyperparameters.
     """
-    if isinstance(what, str): return explain(cast(Any, named(what)), **options_and_hypers)
+    if isinstance(what, str): what = cast(Any, named(what))
     if isinstance(what, Optimizer):
         if options_and_hypers:
             raise TypeError('an optimizer has its hyperparameters: explain(opt) takes no others')
@@ -86,8 +86,9 @@ def explain(
         try: rule = Composition(parts)
         except ContractError: return _of_parts(parts, options_and_hypers)
     else:
+        given = getattr(what, '__qualname__', '') or type(what).__name__
         raise TypeError('explain takes a recipe, its name, an optimizer from genopt, a part, or a '
-                        f'list of parts, not {type(what).__name__}')
+                        f'list of parts, not {given}')
     return _explained(rule, [Section('', *with_values(rule, options_and_hypers))])
 
 

@@ -43,6 +43,7 @@ def descend(
 
     Without `lr`, each of LRS is tried, and the path is the one with the lowest mean loss over the
     last tenth of the steps. So every recipe is seen at its best, not at a default for networks.
+    `adam(lr=.1)` has its `lr`.
     Raises KeyError for an unknown name, ValueError or TypeError for a wrong start, function or
     hyperparameter, and the errors of an Optimizer.
     """
@@ -54,7 +55,8 @@ def descend(
     hypers = signature(rule).parameters if isinstance(rule, Recipe) else rule.hypers
     choices = [hypers_and_options]
     if lr is not None: choices = [dict(lr=lr, **hypers_and_options)]
-    elif 'lr' in hypers: choices = [dict(lr=rate, **hypers_and_options) for rate in LRS]
+    elif 'lr' in hypers and 'lr' not in getattr(rule, 'given', ()):
+        choices = [dict(lr=rate, **hypers_and_options) for rate in LRS]
     generator = torch.Generator().manual_seed(seed)
     noise = [surface.noise * torch.randn(2, dtype=torch.float64, generator=generator)
              for _ in range(steps)]
