@@ -15,9 +15,12 @@ from genopt import (Adafactor, Adam, AdamW, LAMB, Lion, Muon, Optimizer, SGD, ca
                     clip_by_global_norm, clip_by_norm, gradient_noise, lookahead, scalar,
                     sgd_step, skip_nonfinite, transform)
 from genopt.recording import quantities
-from helpers import (each_recipe, engines, keeps_to_matrices, name_of, param, params_of_every_kind,
-                     pickled, random, random_param, set_grads, two_groups)
+from helpers import (by_engines, each_recipe, keeps_to_matrices, name_of, param,
+                     params_of_every_kind, pickled, random, random_param, set_grads, two_groups)
 from torch import nn
+
+
+looks = by_engines('plain', 'compiled')  # the eager engine's are the plain one's
 
 
 def some_params(recipe, dtype=torch.float64):
@@ -68,24 +71,25 @@ def luck(): return python_random.random() + float(np.random.rand())
 def lucky_step(grad, luck=luck, *, lr): return -lr * luck * grad
 
 
-@engines
+@looks
 @pytest.mark.parametrize('parts', [
     [shaken, sgd_step], [lucky_step], [*gradient_noise, sgd_step],
     (AdamW + skip_nonfinite + clip_by_global_norm).parts(), (Adam + lookahead).parts()], ids=str)
-@pytest.mark.parametrize('names', [None, 'm*'], ids=['all', 'some'])
-def test_no_generator_is_advanced_and_no_total_changes(parts, compile, names):
+def test_no_generator_is_advanced_and_no_total_changes(parts, compile):
     runs = []
-    for watched in False, True:
+    for names in None, '*', 'm*':
         params = params_of_every_kind(torch.float32)
         opt = Optimizer(two_groups(params), parts, lr=.1, compile=compile)
         torch.manual_seed(0); np.random.seed(0); python_random.seed(0)
-        if watched: opt.watch(1, params=names)
+        if names: opt.watch(1, params=names)
         for i in range(12):
             set_grads(params, i)
             if i == 4 and params['vector'].grad is not None: params['vector'].grad[2] = torch.nan
             opt.step()
         runs.append(bits(opt, params))
-    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(*runs, strict=True))
+    for a, b, c in zip(*runs, strict=True):
+        a, b, c = (t.nan_to_num() for t in (a, b, c))
+        assert torch.equal(a, b) and torch.equal(a, c)
 
 
 # -- the numbers -----------------------------------------------------------------------------------
@@ -93,7 +97,7 @@ def test_no_generator_is_advanced_and_no_total_changes(parts, compile, names):
 def norm(x): return float(np.sqrt((np.asarray(x, np.float64)**2).sum()))
 
 
-CASES = [(Adam, {}), (AdamW, dict(lr=.01, wd=.1)), (SGD, dict(lr=.1, mom=.9)),
+CASES = [(AdamW, dict(lr=.01, wd=.1)), (SGD, dict(lr=.1, mom=.9)),
          (Lion, dict(lr=.01)), (Muon, dict(lr=.02)), (LAMB, dict(lr=.01)),
          (Adafactor, dict(lr=.01)), (AdamW + cautious, dict(lr=.01)),
          (Adam + clip_by_global_norm, dict(lr=.01, max_norm=.5)),
@@ -101,7 +105,7 @@ CASES = [(Adam, {}), (AdamW, dict(lr=.01, wd=.1)), (SGD, dict(lr=.1, mom=.9)),
 each_case = pytest.mark.parametrize('recipe, options', CASES, ids=name_of)
 
 
-@engines
+@looks
 @each_case
 def test_each_quantity_is_what_the_trajectory_says(recipe, options, compile):
     params = some_params(recipe)
@@ -124,7 +128,7 @@ def test_each_quantity_is_what_the_trajectory_says(recipe, options, compile):
             assert {n: row[n] for n in want} == pytest.approx(want, rel=1e-6, abs=1e-9)
 
 
-@engines
+@looks
 def test_what_a_clip_and_a_mask_take(compile):
     params = some_params(Adam)
     opt = (AdamW + clip_by_global_norm + cautious)(params.items(), lr=.01, wd=.1, max_norm=.5,
@@ -160,7 +164,7 @@ def turned(grad, prev_grad_avg): return (grad * prev_grad_avg < 0).sum()
 def ahead(new_param): return new_param.norm()
 
 
-@engines
+@looks
 def test_own_quantities_read_what_parts_read(compile):
     p = random_param(0, (5, 4), torch.float64)
     opt = Adam([p], lr=.1, compile=compile)
@@ -178,7 +182,7 @@ def test_own_quantities_read_what_parts_read(compile):
         assert 'grad_norm' in row  # the usual ones too, as no name was given
 
 
-@engines
+@looks
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.complex64], ids=str)
 def test_low_precision_and_complex_numbers(dtype, compile):
     p = random_param(1, (6, 5), dtype)
@@ -195,7 +199,7 @@ def test_low_precision_and_complex_numbers(dtype, compile):
     assert row['update_norm'] == pytest.approx(moved, rel=.2)  # the parameter is rounded
 
 
-@engines
+@looks
 def test_closed_gate_nothing_moves_and_what_is_there_is_told(compile):
     params = dict(a=param(3, grad=1.), b=param(2, grad=1.))
     opt = (SGD + skip_nonfinite + clip_by_norm)(params.items(), lr=.1, mom=.9, max_norm=1.,
@@ -244,7 +248,7 @@ def test_sparse_gradients(recipe):
     assert {k: row[k] for k in want} == pytest.approx(want, rel=1e-5)
 
 
-@engines
+@looks
 def test_late_skipped_and_frozen_parameters(compile):
     params = params_of_every_kind()
     opt = AdamW(two_groups(params, lr=.5), lr=.1, compile=compile)
@@ -258,7 +262,7 @@ def test_late_skipped_and_frozen_parameters(compile):
     assert {r['group'] for r in rec.rows} == {0, 1}
 
 
-@engines
+@looks
 def test_groups_with_different_rules(compile):
     a, b = random_param(0, (3, 3)), random_param(1, (4,))
     opt = Optimizer([dict(params=[a], parts=Muon, lr=.02), dict(params=[b], parts=Adam, lr=.1)],
@@ -491,7 +495,7 @@ def test_a_file_that_cannot_be_written(tmp_path):
         make().watch(1, tmp_path / 'other.csv')
 
 
-@engines
+@looks
 def test_a_quantity_that_is_not_one_number(compile):
     opt = make(compile=compile)
     opt.watch(1, quantities=shaped)

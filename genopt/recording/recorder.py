@@ -1,7 +1,7 @@
 """A recorder: it looks at every k-th step of an optimizer before it is made.
 
     >>> rec = opt.watch(every=10, to='run.csv')
-    >>> train(model, opt)
+    >>> opt.step()
     >>> rec.plot()
 """
 from __future__ import annotations
