@@ -319,9 +319,9 @@ def test_every_recipe_has_all_usual_columns(recipe):
 
 # -- where rows go ---------------------------------------------------------------------------------
 
-def make(**options):
+def make(names='ab', **options):
     a, b = param(2, grad=1.), param(3, grad=2.)
-    return Adam([('a', a), ('b', b)], lr=.1, **options)
+    return Adam([*zip(names, (a, b))], lr=.1, **options)
 
 
 def read_csv(path):
@@ -343,6 +343,14 @@ def test_a_csv_grows_while_the_run_goes_on_and_after_a_resume(tmp_path):
     assert [int(r['step']) for r in rows] == [1, 1, 3, 3, 5, 5]
     assert [bool(r['middle']) for r in rows] == [False] * 4 + [True] * 2
     assert float(rows[-1]['grad_norm']) == pytest.approx(rec.rows[-1]['grad_norm'], rel=1e-7)
+
+
+def test_names_that_csv_must_quote(tmp_path):
+    names = 'layers,"0"', 'a 100% (b)'
+    opt = make(names)
+    opt.watch(1, tmp_path / 'run.csv')
+    opt.step()
+    assert [r['param'] for r in read_csv(tmp_path / 'run.csv')] == [*names]
 
 
 def test_json_lines_and_what_is_not_finite(tmp_path):

@@ -159,7 +159,7 @@ def _others(split: Sequence[tuple[Work, Rows | None]], chosen: Sequence[bool] | 
 @contextmanager
 def undrawn(params: Sequence[Tensor]) -> Iterator[None]:
     "Puts all random generators back to where they were, in case parts draw from them."
-    devices = {p.device for p in params if p.device.type == 'cuda'}
+    devices = {p.device for p in params if p.is_cuda}
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng([*devices]): yield

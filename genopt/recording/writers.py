@@ -5,7 +5,6 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -109,21 +108,31 @@ class Csv(File):
             return [*reader]
 
     def write(self, rows: Sequence[Row]) -> None:
-        names = dict.fromkeys(k for row in rows for k in row)
+        kinds = {tuple(row): row for row in rows}  # by their columns
+        names = dict.fromkeys(k for kind in kinds for k in kind)
         if new := [k for k in names if k not in self.columns]: self._widen(new)
-        cells = ([_shown(row.get(k, '')) for k in self.columns] for row in rows)
-        csv.writer(text := StringIO()).writerows(cells)
-        self._append(text.getvalue())
+        forms = {kind: self._form(row) for kind, row in kinds.items()}  # faster than csv.writer
+        self._append(''.join([forms[tuple(row)] % {**row, 'param': _quoted(row['param'])}
+                              for row in rows]))
+
+    def _form(self, row: Row) -> str:
+        "A line with a place for each value of such a row."
+        def place(k: str) -> str:
+            if k not in row: return ''
+            return f'%({k})' + ('s' if k == 'param' else 'd' if type(row[k]) is int else '.8g')
+        return ','.join(map(place, self.columns)) + '\n'
 
     def _widen(self, new: Sequence[str]) -> None:
         rows, self.columns = self.read(), [*self.columns, *new]
         beside = self.path.with_name(self.path.name + '.new')
         with beside.open('w', encoding='utf-8', newline='') as file:
-            writer = csv.DictWriter(file, self.columns, restval='')
+            writer = csv.DictWriter(file, self.columns, '', lineterminator='\n')
             writer.writeheader()
             writer.writerows(rows)
         beside.replace(self.path)  # at once, so that a kill loses nothing
 
 
-def _shown(x: Any) -> Any: return f'{x:.8g}' if type(x) is float else x
+def _quoted(name: str) -> str:
+    "A name as CSV has it."
+    return '"' + name.replace('"', '""') + '"' if {*name} & {*',"\r\n'} else name
 
