@@ -42,7 +42,7 @@ class Watched(Composition):
         for i, part in enumerate(base.ordered, 1):
             parts += [part, *(q for at, q in found.values() if at == i)]
         super().__init__(parts)
-        self.written = [q.out for q in self.measures]
+        self.written = self.fixed = [q.out for q in self.measures]
         # Those of what is there before the step or after it, and not of what parts pass on
         self.at_the_end = [q for at, q in found.values()
                            if at == len(base.ordered) or {*q.reads} <= {'param', 'raw_grad'}]
