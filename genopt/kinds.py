@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
 from functools import partial
 from numbers import Real
-from typing import Any, Protocol, overload
+from typing import Any, ClassVar, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ class Stat(Part):
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
     for such parameters. `sparse='dense'`: it takes sparse gradients, made dense.
     """
-    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked')
+    kind, remembers = 'stat', True
+    options: ClassVar[tuple[str, ...]] = 'init', 'whole', 'needs', 'sparse', 'stacked'
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)

@@ -51,6 +51,7 @@ class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
     state: defaultdict[Any, Any]
     recipe: Any = None  # What `parts` was: a recipe, or a Composition
     compile: bool | None = None
+    recorders: tuple[Any, ...] = ()  # They look at each step before it is made
 
     def __init__(self,
         params: Params,  # Tensors, (name, tensor) pairs, or a dict or a list for each group
@@ -116,7 +117,9 @@ class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(): loss = closure()
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
-            self.engine([*self._work()])
+            works = [*self._work()]
+            for look_at in self.recorders: look_at(works)
+            self.engine(works)
         return loss
 
     def _work(self) -> Iterator[Work]:
@@ -159,6 +162,12 @@ class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
         "Its equations, hyperparameters, memory and sources, for each kind of group."
         from .study.explain import explain  # a door up: an optimizer can be explained
         return explain(self)
+
+    def watch(self, every: int=10, to: Any=None, *, params: Any=None, quantities: Any=None,
+              first: int | None=None) -> Any:
+        "Records what every k-th step does to each parameter: see `genopt.recording.Recorder`."
+        from .recording.recorder import watch  # a door up: a recorder can be drawn
+        return watch(self, every, to, dict(params=params, quantities=quantities), first)
 
     # -- checkpoints and copies --------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class _Order:
         if part.is_shared and other and other != part:
             raise _both(other, part, 'make', part.__name__)
         for p in self.done if isinstance(part, Gate) else ():
-            if isinstance(p, Stat) and not p.is_number:
+            if isinstance(p, Stat) and p.remembers and not p.is_number:
                 raise ContractError(f'`{part.label}` is a gate, and `{p.label}` before it has '
                                     f'already remembered this step: put the gate before `{p.label}`'
                                     ', and what it reads before the gate')
