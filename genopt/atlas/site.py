@@ -33,7 +33,8 @@ PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin pl
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
-               'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed', 'docs/kernels'],
+               'docs/errors', 'docs/check', 'docs/explain', 'docs/atlas', 'docs/speed',
+               'docs/kernels'],
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',
                'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}
