@@ -27,7 +27,7 @@ def test_torchs_class_agrees_with_its_recipe(name):
     assert [d.name for d in found.unmet] == ['it steps an empty tensor'] * (name == 'Adafactor')
 
 
-@pytest.mark.parametrize('name', ['SGD', 'RMSprop', 'NAdam', 'Rprop', 'Adafactor', 'Muon'])
+@pytest.mark.parametrize('name', ['NAdam', 'Rprop', 'Adafactor'])
 def test_a_recipe_agrees_with_torchs_class(name):
     genopt.assert_agrees(partial(genopt.recipe(name), compile=False), TWINS[name].cls)
 
