@@ -32,8 +32,13 @@ ROOT = HERE.parents[1]  # of the repository; an installed package has no documen
 PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground begin'
 SECTIONS = {
     'Learn': ['nbs/*'],
+<<<<<<< HEAD
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/surgery',
                'docs/parts', 'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed',
+=======
+    'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
+               'docs/errors', 'docs/check', 'docs/explain', 'docs/atlas', 'docs/speed',
+>>>>>>> check
                'docs/kernels'],
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',

@@ -47,7 +47,7 @@ def check(
     reference = Side(_what(against)) if against else Side(_what(checked))
     if reference.is_recipe: reference.notes.setdefault('compile', False)
     match(mine, reference, hypers)
-    with warnings.catch_warnings(), in_float64():
+    with warnings.catch_warnings(), in_float64(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')  # torch's, of optimizers that are new
         feed, refused = _feed(mine, reference)
         _check_it_steps(mine, feed)

@@ -101,7 +101,7 @@ class Forgets(Handling):
             if not self.stat: opt.state[p] = {}
             elif self.stat in state:
                 fresh = opt.composition.init(p, opt.defaults)[self.stat]
-                state[self.stat] = torch.as_tensor(fresh)  # of any kind
+                state[self.stat] = torch.as_tensor(fresh)
 
 
 @suspect

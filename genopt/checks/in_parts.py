@@ -28,10 +28,6 @@ def l2_times_lr(grad, param, *, lr, wd=0.): return grad + lr * wd * param  # typ
 def decay_after(new_param, *, lr, wd=.01): return -lr * wd * new_param  # type: ignore[no-untyped-def]
 
 
-@step(switch='wd')
-def halved_decay(param, *, lr, wd=.01): return -lr * wd / 2 * param  # type: ignore[no-untyped-def]
-
-
 DECAYS = {
     'weight decay is coupled: it enters the gradient (L2)': l2_reg,
     'weight decay is decoupled from the gradient': weight_decay,

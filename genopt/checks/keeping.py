@@ -33,7 +33,7 @@ def _resumed(subject: Subject, stage: Stage, saved: Any) -> Stage:
     return other
 
 
-@demand('a state_dict is plain: tensors, numbers, strings, lists and dicts')
+@demand('a state_dict holds only tensors, numbers, strings, lists and dicts')
 def plain(s: Subject) -> None:
     saved = s.run().opt.state_dict()
     must({*saved} >= {'state', 'param_groups'}, 'it lacks `state` or `param_groups`')
@@ -51,7 +51,7 @@ def _strange(x: Any, place: str) -> Any:
     elif not isinstance(x, PLAIN): yield f'{place} is a {type(x).__name__}'
 
 
-@demand('a state_dict is complete: a resumed run is the one that never stopped')
+@demand('a state_dict is complete, so that a run can be resumed')
 def complete(s: Subject) -> None:
     stage = s.run()
     other = _resumed(s, stage, through_a_file(stage.opt.state_dict()))
