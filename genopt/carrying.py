@@ -46,10 +46,10 @@ class Edit:
         "The state for the new shape. Raises ValueError if some of it cannot follow."
         entry, stats = in_our_names(entry, self.group), self.group.composition.stats
         for k in given:
-            if k in stats or k in entry: continue
-            raise ValueError(f'`{k}` is not in the state of {self.it}: '
-                             + did_you_mean(k, [*stats, *entry]))
-        if given: entry = {k: p.start(self.param, self.hypers) for k, p in stats.items()} | entry
+            if k in entry: continue
+            if k not in stats: raise ValueError(f'`{k}` is not in the state of {self.it}: '
+                                                + did_you_mean(k, [*stats, *entry]))
+            entry[k] = stats[k].start(self.param, self.hypers)  # it has not begun
         return {k: self._follow(k, v, given) for k, v in entry.items()}
 
     @property

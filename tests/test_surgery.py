@@ -286,6 +286,14 @@ def test_what_others_keep_in_a_state():
     assert not opt.state[w]['grad_avg'][4:].any() and opt.state[w]['note'] == 'x'
 
 
+def test_a_state_that_is_given_before_the_first_step():
+    w = weight(); opt = genopt.Adam([w]); opt.append(w, torch.ones(1, 4), state={'sqr_avg': 2.})
+    assert opt.state[w].keys() == {'sqr_avg'} and opt.state[w]['sqr_avg'][5:].eq(2).all()
+    step(opt, w, torch.zeros_like(w))
+    assert torch.allclose(opt.state[w]['sqr_avg'].sum(), torch.tensor(4 * 2. * .999, dtype=F64))
+    assert opt.state[w]['count'] == 1 and 'kernel: 4 of 4' in repr(opt)
+
+
 @pytest.mark.parametrize('recipe', [r for r in RECIPES if not keeps_to_matrices(r)], ids=name_of)
 def test_before_the_first_step_and_down_to_nothing(recipe):
     w = weight(0, (3,)); opt = recipe([w])
