@@ -32,12 +32,16 @@ LATER = {
     **dict.fromkeys(['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
                      'linear', 'one_cycle', 'polynomial'], 'schedule'),
     **dict.fromkeys(['compare', 'relatives'], 'study.compare'),
+    **dict.fromkeys(['assert_agrees', 'check'], 'checks.check'),
     'explain': 'study.explain',
     'identities': 'study.identities',
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
+    'export': 'exporting.export',
     'family': 'study.family',
-    'SURFACES': 'study.surfaces'}
+    'SURFACES': 'study.surfaces',
+    'race': 'racing.race',
+    'Task': 'racing.tasks'}
 
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part',
            'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']

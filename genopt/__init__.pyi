@@ -33,13 +33,18 @@ from .schedule import one_cycle as one_cycle
 from .schedule import polynomial as polynomial
 from .study.compare import compare as compare
 from .study.compare import relatives as relatives
+from .checks.check import assert_agrees as assert_agrees
+from .checks.check import check as check
 from .study.explain import explain as explain
 from .study.identities import identities as identities
 from .study.maps import animate as animate
 from .study.maps import plot_paths as plot_paths
 from .study.paths import descend as descend
+from .exporting.export import export as export
 from .study.family import family as family
 from .study.surfaces import SURFACES as SURFACES
+from .racing.race import race as race
+from .racing.tasks import Task as Task
 from .zoo import SGD as SGD
 from .zoo import Momentum as Momentum
 from .zoo import RMSprop as RMSprop
@@ -114,4 +119,4 @@ from .parts.modifiers import weight_mean as weight_mean
 from .parts.modifiers import lookahead as lookahead
 
 __version__: str
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'family', 'SURFACES', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']

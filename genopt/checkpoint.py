@@ -1,10 +1,9 @@
-"Checkpoints: packed, and checked against the optimizer and copied before it changes."
+"Checkpoints: checked against the optimizer, and copied, before it changes."
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from numbers import Real
 from typing import Any
@@ -13,49 +12,21 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
-from .contract import MARKS, SWAPPED, PartError
+from .contract import MARKS, SWAPPED
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
+from .packing import keys_in, opened, refusal, refusing
 from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
-from .state import begin, begun
 from .trial import Trial, apart
 from .twins import torchs_names
 from .words import unknown
 
-__all__ = ['checked', 'pack', 'refusal', 'refusing']
+__all__ = ['checked', 'kind_of', 'stats_like', 'values_of']
 
 LARGEST = 2**53  # whole numbers below it are exact in double precision
-
-
-def pack(groups: Sequence[Group], state: MutableMapping[Any, Any]) -> dict[str, Any]:
-    "A state_dict: see `Optimizer.state_dict`."
-    index: dict[Tensor, int] = {}
-    for group in groups:
-        for p in group['params']:
-            if p in state and begun(state[p]): begin(group, p, state)
-            index.setdefault(p, len(index))
-    entries: dict[Any, Any] = {index[p]: state[p] for p in state if p in index}
-    entries = {i: entries.get(i, {}) for i in index.values()} if any(entries.values()) else {}
-    entries |= {k: v for k, v in state.items() if not isinstance(k, Tensor)}
-    return {'state': entries,
-            'param_groups': [{**g, 'params': [index[p] for p in g['params']]} for g in groups]}
-
-
-def refusal(why: str) -> ValueError: return ValueError(f'cannot load this state_dict: {why}')
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    "Turns any error inside into a ValueError: this state_dict cannot be loaded."
-    try: yield
-    except ValueError as e:
-        if str(e).startswith('cannot load'): raise
-        raise refusal(str(e)) from e
-    except PartError as e: raise refusal(f'a step from it fails: {e}') from e
-    except Exception as e: raise refusal(f'it is damaged ({type(e).__name__}: {e})') from e
 
 
 @refusing()
@@ -65,17 +36,13 @@ def checked(
     now: Mapping[Any, Any]      # Their state: its marks stay where `saved` has none
 ) -> tuple[list[Group], defaultdict[Any, Any]]:  # New groups, and the state: copies
     "Raises ValueError if `saved` is of other parts, groups or shapes, incomplete or damaged."
-    if missing := {'state', 'param_groups'} - {*saved}:
-        raise refusal(f'it has no {" and no ".join(map(repr, sorted(missing)))}')
-    entries, theirs = dict(saved['state']), list(saved['param_groups'])
+    entries, theirs = opened(saved)
+    remedy = _remedy(theirs, groups)
     if len(theirs) != len(groups):
         raise refusal(f'it has {len(theirs)} parameter groups, and this optimizer has '
-                      f'{len(groups)}')
-    new = [_group(old, group) for old, group in zip(theirs, groups)]
-    keys = [k for old in theirs for k in old['params']]
-    if len({*keys}) < len(keys): raise refusal('it names a parameter twice')
-    if extra := [k for k in entries if k not in keys and type(k) is int]:
-        raise refusal(f'it has a state for `{extra[0]}`, which is in no group')
+                      f'{len(groups)}: {remedy}')
+    new = [_group(old, group, remedy) for old, group in zip(theirs, groups)]
+    keys = keys_in(entries, theirs)
     by_name = any(isinstance(k, str) for k in keys)  # who made it has looked up each parameter
     state: defaultdict[Any, Any] = defaultdict(dict)
     begun_there = not {*keys}.isdisjoint(entries)
@@ -95,8 +62,19 @@ def checked(
 
 # -- groups ----------------------------------------------------------------------------------------
 
-def _group(old: Mapping[str, Any], group: Group) -> Group:
-    "The group with what was saved of it."
+def _remedy(theirs: Sequence[Any], groups: Sequence[Group]) -> str:
+    "What to do about a state_dict of other groups."
+    load = 'call opt.load_by_name(state_dict), which takes what fits'
+    if all(isinstance(g, Mapping) and 'param_names' in g for g in (*theirs, *groups)): return load
+    more = len(theirs) - len(groups)
+    first = 'make the same groups' if not more else (
+        'add the others with opt.add_param_group first' if more > 0 else
+        'load it before other groups are added')
+    return f'{first}; or give names to both, with model.named_parameters(), and {load}'
+
+
+def _group(old: Mapping[str, Any], group: Group, remedy: str) -> Group:
+    "The group with what was saved of it. `remedy` is for one of other parameters."
     it = f'its group {group.index}'
     if not isinstance(old, Mapping):
         raise refusal(f'{it} is a {type(old).__name__}, and not a dict')
@@ -105,14 +83,14 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
         if not isinstance(old[k], kind):
             raise refusal(f'{it}: `{k}` = {old[k]!r}, and not a {kind.__name__}')
     new, old = group.copy(), {k: v if k == 'params' else deepcopy(v) for k, v in old.items()}
-    try: given, rule = _values(old, group)
+    try: given, rule = values_of(old, group)
     except (KeyError, ValueError, TypeError) as e: raise refusal(f'{it}: {e.args[0]}') from None
     if old['parts'] != rule.labels:
         raise refusal(f'{it} was made by {" → ".join(map(str, old["parts"]))}, and here it is '
                       f'{rule.composition}')
     n, here = len(old['params']), len(group['params'])
     if n != here:
-        raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {here}')
+        raise refusal(f'{it} has {n} parameter{"s" * (n != 1)}, and here it has {here}: {remedy}')
     for k, origin in rule.composition.original_names.items():
         if k not in given: raise refusal(f'{it} lacks `{k}`')
         row = TABLE.get(k) or TABLE.get(origin)
@@ -121,7 +99,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
         except ValueError as e: raise refusal(f'{it}: {e}') from None
     new.take_rule(given, rule)
     rehearse(rule.composition, new.numbers(), group['params'])
-    _check_names(old, group, it)
+    _check_names(old, group, it, remedy)
     taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
     for k, v in old.items():
         if k in taken: continue
@@ -132,7 +110,7 @@ def _group(old: Mapping[str, Any], group: Group) -> Group:
     return new
 
 
-def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]:
+def values_of(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]:
     "The values that were saved, under our names, and the rule that they choose."
     words = group.rule.words
     given = {n: group.value_of(n, v) for n, v in words.said(old).items()}
@@ -141,14 +119,14 @@ def _values(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rule]
     return given | {n: plain(n, v) for n, v in more.items()}, rule
 
 
-def _check_names(old: Mapping[str, Any], group: Group, it: str) -> None:
+def _check_names(old: Mapping[str, Any], group: Group, it: str, remedy: str) -> None:
     theirs, ours = old.get('param_names', ()), group.get('param_names', ())
     n, strings = len(group['params']), all(isinstance(name, str) for name in theirs)
     if 'param_names' in old and not (len(theirs) == n and strings):
         raise refusal(f'{it} has {len(theirs)} `param_names`, and here it has {n} parameters')
     for a, b in zip(theirs, ours) if {*theirs} == {*ours} else ():
         if a != b: raise refusal(f'{it} has its parameters in another order: `{a}` stands where '
-                                 f'`{b}` is here')
+                                 f'`{b}` is here: {remedy}')
 
 
 # -- state -----------------------------------------------------------------------------------------
@@ -161,7 +139,7 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
     if {*stats} & {*entry} and not {*stats} <= {*entry}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has '
                       f'{_list(stats)}')
-    likes = _likes(group, p) if {*stats} & {*entry} else {}
+    likes = stats_like(group, p) if {*stats} & {*entry} else {}
     if SWAPPED in entry: likes[SWAPPED] = p
     for k, v in entry.items():
         where = f'`{k}` of {group.describe(p)}'
@@ -169,13 +147,13 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
             if v not in (False, True): raise refusal(f'{where} is {v!r}, and not True or False')
             res[k] = bool(v)
         elif k in stats and stats[k].is_number: res[k] = kept(_number(v, stats[k], where))
-        elif k in likes and _kind(v) != _kind(likes[k]):
-            raise refusal(f'{where} is {_kind(v)} in it, and {_kind(likes[k])} here')
+        elif k in likes and kind_of(v) != kind_of(likes[k]):
+            raise refusal(f'{where} is {kind_of(v)} in it, and {kind_of(likes[k])} here')
         else: res[k] = v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else deepcopy(v)
     return res
 
 
-def _likes(group: Group, p: Tensor) -> dict[str, Tensor]:
+def stats_like(group: Group, p: Tensor) -> dict[str, Tensor]:
     "Tensors of the shapes that the stats have here."
     hypers = group.hypers()
     return {k: p if part.init is None else part.start(p, hypers)
@@ -187,7 +165,7 @@ def _number(v: Any, part: Part, where: str) -> int | float:
     x = read(v) if isinstance(v, Tensor) and v.numel() == 1 else v
     is_number = isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)
     if not is_number or isinstance(x, int) and abs(x) >= LARGEST:
-        there = _kind(x) if isinstance(x, Tensor) else repr(x)
+        there = kind_of(x) if isinstance(x, Tensor) else repr(x)
         raise refusal(f'{where} is {there} in it, and a number here')
     x = int(x) if isinstance(x, int) else float(x)
     reads_only_itself = part.reads == [f'prev_{part.out}'] and not part.keywords
@@ -199,7 +177,7 @@ def _number(v: Any, part: Part, where: str) -> int | float:
     return int(x)
 
 
-def _kind(x: Any) -> str:
+def kind_of(x: Any) -> str:
     "What must be the same here and there: the type and the shape, but not the precision."
     if isinstance(x, Real): return 'a number'
     if not isinstance(x, Tensor): return f'a {type(x).__name__}'

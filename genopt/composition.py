@@ -60,6 +60,8 @@ class Composition:
         self.stats = {p.out: p for p in self.parts if isinstance(p, Stat)}
         self.number_stats = [k for k, p in self.stats.items() if p.is_number]
         self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
+        self.written = ['param', *self.tensor_stats]  # the tensors that a step changes
+        self.fixed: list[str] = []  # stats in memory that nobody else can move
         self.ordered = in_order(self.parts, self.stats)
         self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]

@@ -22,7 +22,7 @@ from .rule import Rule
 from .settings import Settings, labels_in
 from .words import unknown
 
-__all__ = ['new_group', 'restore_groups']
+__all__ = ['check_fit', 'new_group', 'restore_groups']
 
 
 def new_group(
@@ -69,13 +69,19 @@ def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -
     if labels and labels != group['parts']:
         raise ContractError(f'group {group.index} names the parts {" → ".join(labels)}, but here '
                             f'they would be {c}: leave out its `parts`, or change its options')
+    check_fit(group)
+    if c.totals:
+        others = {g.composition for g in groups if g.composition is not c}
+        for other in others: _check_totals(c, other)
+
+
+def check_fit(group: Group) -> None:
+    "Raises ValueError if its parts do not take its parameters."
+    c = group.composition
     for part in c.ordered if c.needs else ():
         for p in group['params']:
             if why := _unfit(part, p):
                 raise ValueError(f'{group.describe(p)}: `{part.label}` {why}')
-    if c.totals:
-        others = {g.composition for g in groups if g.composition is not c}
-        for other in others: _check_totals(c, other)
 
 
 def _unfit(part: Part, p: Tensor) -> str:

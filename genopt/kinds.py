@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from enum import IntEnum, auto
 from functools import partial
 from numbers import Real
-from typing import Any, Protocol, overload
+from typing import Any, ClassVar, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -55,7 +55,8 @@ class Stat(Part):
     for such parameters. `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a
     number that is one for all parameters, as one that is made of a total is in any case.
     """
-    kind, options = 'stat', ('init', 'whole', 'needs', 'sparse', 'stacked', 'shared')
+    kind, remembers = 'stat', True
+    options: ClassVar[tuple[str, ...]] = ('init', 'whole', 'needs', 'sparse', 'stacked', 'shared')
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)

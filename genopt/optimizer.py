@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from . import averages
+from .by_name import Loaded, aligned
 from .catalogue import rule_of
-from .checkpoint import checked, pack, refusal
+from .checkpoint import checked
 from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
@@ -29,16 +30,18 @@ from .interop.fastai import ForLearner
 from .interop.hooks import with_hooks
 from .interop.torch import from_torch
 from .joining import new_group, restore_groups
+from .packing import pack, refusal
 from .params import Params, as_groups
 from .part import Part
 from .settings import Settings
 from .state import begin, in_order, work_of
+from .surgery import Surgery
 from .words import unknown
 
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, torch.optim.Optimizer):
+class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
@@ -48,6 +51,7 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
     state: defaultdict[Any, Any]
     recipe: Any = None  # What `parts` was: a recipe, or a Composition
     compile: bool | None = None
+    recorders: tuple[Any, ...] = ()  # They look at each step before it is made
 
     def __init__(self,
         params: Params,  # Tensors, (name, tensor) pairs, or a dict or a list for each group
@@ -113,7 +117,9 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(): loss = closure()
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
-            self.engine([*self._work()])
+            works = [*self._work()]
+            for look_at in self.recorders: look_at(works)
+            self.engine(works)
         return loss
 
     def _work(self) -> Iterator[Work]:
@@ -157,6 +163,12 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         from .study.explain import explain  # a door up: an optimizer can be explained
         return explain(self)
 
+    def watch(self, every: int=10, to: Any=None, *, params: Any=None, quantities: Any=None,
+              first: int | None=None) -> Any:
+        "Records what every k-th step does to each parameter: see `genopt.recording.Recorder`."
+        from .recording.recorder import watch  # a door up: a recorder can be drawn
+        return watch(self, every, to, dict(params=params, quantities=quantities), first)
+
     # -- checkpoints and copies --------------------------------------------------------------------
 
     @outside_graphs
@@ -182,18 +194,31 @@ class Optimizer(ForLearner, torch.optim.Optimizer):
         nothing has changed. State keeps the dtype that it was saved in, and goes to its
         parameter's device.
         """
+        self._load(state_dict, lambda saved, groups: (saved, None))
+
+    @outside_graphs
+    def load_by_name(self, state_dict: dict[str, Any]) -> Loaded:
+        """As `load_state_dict`, by the names of parameters: what fits is taken, the rest listed.
+
+        Both need names, from `model.named_parameters()`. Raises ValueError if nothing fits.
+        """
+        loaded: Loaded = self._load(state_dict, aligned)
+        return loaded
+
+    def _load(self, state_dict: Any, align: Callable[..., tuple[Any, Any]]) -> Any:
         if not isinstance(state_dict, Mapping):
             raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
         state_dict = dict(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         averages.refuse_swapped(self.state.values(), 'load_state_dict')
-        saved = from_torch(state_dict, self.recipe)
+        saved, loaded = align(from_torch(state_dict, self.recipe), self.groups())
         groups, state = checked(saved, self.groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state
         self._settings.rules = tuple(g.rule for g in groups)
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
+        return loaded
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'frozen_idx', '_settings', '_warned')

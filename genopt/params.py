@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ['Params', 'as_groups', 'named', 'check_params', 'describe']
+__all__ = ['Params', 'as_groups', 'named', 'check_params', 'describe', 'several']
 
 Params: TypeAlias = (Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]] |
                      Iterable[Iterable[Tensor]])
@@ -78,6 +78,14 @@ def named(group: Mapping[str, Any], index: int) -> tuple[list[str], list[Any]]:
         raise ValueError(f'group {index} has {len(names)} `param_names` for {len(items)} '
                          'parameters')
     return names, [o[1] if _is_pair(o) else o for o in items]
+
+
+def several(params: Any) -> dict[Any, Any]:
+    "One tensor or name, or several of a module, a dict or a list: each under a key of its own."
+    if isinstance(params, torch.nn.Module): return dict(params.named_parameters())
+    if isinstance(params, Mapping): return dict(params)
+    if isinstance(params, (Tensor, str)) or not isinstance(params, Iterable): return {0: params}
+    return dict(enumerate(params))
 
 
 def check_params(

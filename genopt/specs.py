@@ -20,7 +20,7 @@ from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import isclass
+from inspect import isclass, isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, cast
@@ -31,7 +31,7 @@ from .hypers import did_you_mean
 from .part import Part
 from .recipe import Recipe, recipe
 
-__all__ = ['FORMS', 'Named', 'look_up']
+__all__ = ['FORMS', 'Named', 'function', 'look_up', 'module_of']
 
 Named: TypeAlias = 'Recipe | Part | tuple[Part, ...] | type[torch.optim.Optimizer] | partial[Any]'
 
@@ -118,7 +118,7 @@ def _defined(place: str) -> Any:
     "What a file or a module defines under a name; without one, its only recipe."
     where, _, name = place.partition(':') if place.endswith('.py') else place.rpartition(':')
     if place.endswith('.py'): where, name = place, ''
-    module = _file(where) if where.endswith('.py') else _module(where)
+    module = module_of(where)
     usable = {k: v for k, v in vars(module).items() if _is_usable(v) and not k.startswith('_')}
     own = {k: v for k, v in usable.items() if getattr(v, '__module__', '') == module.__name__}
     if not name:
@@ -147,6 +147,11 @@ def _of_parts(name: str, parts: tuple[Part, ...]) -> Recipe:
     return recipe()(fn)
 
 
+def module_of(where: str) -> ModuleType:
+    "The module that a file, or a module's name, stands for. Raises ImportError if it fails."
+    return _file(where) if where.endswith('.py') else _module(where)
+
+
 def _is_usable(x: Any) -> bool:
     if isinstance(x, (list, tuple)): return bool(x) and all(isinstance(p, Part) for p in x)
     return isinstance(x, (Recipe, Part)) or isclass(x) and issubclass(x, torch.optim.Optimizer)
@@ -169,6 +174,15 @@ def _file(path: str) -> ModuleType:
         raise ImportError(f'{path} fails: {type(e).__name__}: {e}') from e
     finally: sys.path.remove(folder)
     return module
+
+
+def function(place: str) -> Any:
+    "The plain function that a text names, as `mine.py:reference`; None if it names anything else."
+    where, colon, name = place.rpartition(':')
+    if not colon or not name.isidentifier(): return None
+    module = _file(where) if where.endswith('.py') else _module(where)
+    found = getattr(module, name, None)
+    return found if isfunction(found) else None
 
 
 def _module(name: str) -> ModuleType:

@@ -183,6 +183,8 @@ def broken(change):
     return saved
 
 
+BY_NAME = ('; or give names to both, with model.named_parameters(), and call '
+           'opt.load_by_name(state_dict), which takes what fits')
 CHECKPOINTS = {
     'another recipe': (lambda: trained(genopt.SGD).state_dict(),
         'its group 0 was made by l2_reg → sgd_step, '
@@ -191,9 +193,10 @@ CHECKPOINTS = {
         '`grad_avg` of parameter 1 of group 0 (shape (3,), float32) is a tensor of shape (4,) in '
         'it, and a tensor of shape (3,) here'),
     'fewer parameters': (lambda: trained(genopt.Adam, (2, 3)).state_dict(),
-        'its group 0 has 1 parameter, and here it has 2'),
+        'its group 0 has 1 parameter, and here it has 2: make the same groups' + BY_NAME),
     'more groups': (lambda: trained(lambda ps: genopt.Adam([[q] for q in ps])).state_dict(),
-        'it has 2 parameter groups, and this optimizer has 1'),
+        'it has 2 parameter groups, and this optimizer has 1: add the others with '
+        'opt.add_param_group first' + BY_NAME),
     'no groups': (lambda: broken(lambda s: s.pop('param_groups')), "it has no 'param_groups'"),
     'nothing': (lambda: {}, "it has no 'param_groups' and no 'state'"),
     'a stat missing': (lambda: broken(lambda s: s['state'][0].pop('count')),
@@ -247,8 +250,8 @@ def test_an_option_that_torch_does_not_know(monkeypatch):
 
 # -- commands --------------------------------------------------------------------------------------
 
-def test_an_interrupted_race(monkeypatch, tmp_path, capsys):
+def test_interrupted_twins(monkeypatch, tmp_path, capsys):
     def interrupt(*args): raise KeyboardInterrupt
-    monkeypatch.setattr('genopt.cli.race.Pair.step', interrupt)
-    assert main(['race', '--out', str(tmp_path)]) == 130
-    assert capsys.readouterr().err == 'race: interrupted\n'
+    monkeypatch.setattr('genopt.cli.twins.Pair.step', interrupt)
+    assert main(['twins', '--out', str(tmp_path)]) == 130
+    assert capsys.readouterr().err == 'twins: interrupted\n'

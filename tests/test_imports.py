@@ -18,7 +18,8 @@ TEXT = (PACKAGE.parent/'ARCHITECTURE.md').read_text(encoding='utf-8')
 MAP = re.findall(r'^    ([\w/]+(?:\.py|/)) ', TEXT, re.M)
 DOORS = {('recipe.py', 'optimizer.py', 'optimizer_class'),
          ('recipe.py', 'study/explain.py', 'explain'),
-         ('optimizer.py', 'study/explain.py', 'explain')}
+         ('optimizer.py', 'study/explain.py', 'explain'),
+         ('optimizer.py', 'recording/recorder.py', 'watch')}
 
 
 class Import(NamedTuple):
@@ -113,7 +114,8 @@ opt.load_state_dict(opt.state_dict())'''
 @pytest.mark.parametrize('code, ours, theirs', [
     ('import genopt.zoo', ('genopt.engines', 'genopt.optimizer', 'genopt.study', 'genopt.cli'),
      ('fastcore', 'sympy', 'matplotlib')),
-    (STEP, ('genopt.study', 'genopt.cli'), ('fastcore', 'sympy', 'matplotlib'))])
+    (STEP, ('genopt.study', 'genopt.recording', 'genopt.cli'),
+     ('fastcore', 'sympy', 'matplotlib'))])
 def test_what_is_not_loaded(code, ours, theirs):
     run = subprocess.run([sys.executable, '-c', LOADS % (code, ours, theirs)], cwd=PACKAGE.parent,
                          capture_output=True, text=True, check=True)

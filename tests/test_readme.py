@@ -11,8 +11,8 @@ def test_the_code_in_readme(tmp_path, monkeypatch):
 
 
 def test_the_two_commands():
-    race, test = re.findall(r'^    (python3 .*)$', README.text, re.M)
-    assert race.endswith('-m genopt race') and test.endswith('-m pytest')
+    twins, test = re.findall(r'^    (python3 .*)$', README.text, re.M)
+    assert twins.endswith('-m genopt twins') and test.endswith('-m pytest')
 
 
 def test_the_links():

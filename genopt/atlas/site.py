@@ -32,13 +32,16 @@ ROOT = HERE.parents[1]  # of the repository; an installed package has no documen
 PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin playground begin'
 SECTIONS = {
     'Learn': ['nbs/*'],
-    'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/parts',
-               'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed', 'docs/kernels'],
+    'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/surgery',
+               'docs/parts', 'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed',
+               'docs/kernels'],
+    'Workbench': ['docs/workbench', 'docs/race', 'docs/watch', 'docs/check', 'docs/export'],
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',
                'docs/verified', 'docs/comparison', 'benchmarks/README', 'CHANGELOG']}
 ABOUT = {
     'Learn': 'Notebooks, with the outputs that they were saved with.',
+    'Workbench': 'From an idea to an optimizer that has been raced, checked and taken away.',
     'How to': 'Pages for those who have something to do.',
     'Reference': 'What there is, as the code says it.',
     'Design': 'How genopt is built, why it is as it is, and what was verified.'}

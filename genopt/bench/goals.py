@@ -20,6 +20,7 @@ from ..zoo import LAMB, Adafactor, AdamW, Muon, StableAdamW
 from .contenders import Clipped, Make, OfTorch
 from .models import shapes
 from .timing import Times, ratio, start, take_turns
+from .watching import EVERY, steps, training
 
 Work: TypeAlias = 'dict[str, tuple[Make, str]]'  # contenders, by label, and the model of each
 LARGE, SMALL = 50, 500  # rounds, where a step takes milliseconds and where it takes microseconds
@@ -79,6 +80,11 @@ def goals(names: list[str]) -> list[Goal]:
     return GOALS if 'all' in names else [found[name] for name in names]
 
 
+class Watching(Goal):
+    "The time of steps that are watched over that of others. A contender makes several at once."
+    def cost(self, label: str, seconds: float) -> float: return 1e3 * seconds / EVERY
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 def ours(recipe: Callable[..., Any], **words: Any) -> Make: return partial(OfTorch, recipe, words)
@@ -99,6 +105,13 @@ OTHERS = {'genopt plain': ours(AdamW, compile=False), 'torch': theirs('AdamW'),
 def on(model: str, ours: Make, theirs: Make, others: Mapping[str, Make]={}) -> Work:
     makes = {'ours': ours, "torch's": theirs, **others}
     return {label: (make, model) for label, make in makes.items()}
+
+
+def watching(name: str, what: str, limit: float, make: Callable[[bool], Make], model: str='1'
+             ) -> Goal:
+    return Watching(f'watch-{name}', f'AdamW watched in every 10th step / not watched, {what}',
+                    limit, {'watched': (make(True), model), 'not watched': (make(False), model)},
+                    20)
 
 
 GOALS = [
@@ -132,6 +145,12 @@ GOALS = [
          on('80x32x32', ours(Adafactor), theirs('Adafactor')), SMALL),
     Goal('muon', "Muon / torch's Muon, 24 matrices of 512×512 in float32", .7,
          on('24x512x512', ours(Muon), theirs('Muon'))),
+    watching('residual', 'training 150 small tensors', 1.05, partial(training, 'residual')),
+    watching('transformer', 'training a transformer of 10 M', 1.05,
+             partial(training, 'transformer')),
+    watching('step-150', 'without training, 150 tensors of 32×32', 2., steps, '150x32x32'),
+    watching('step-transformer', 'without training, a transformer of 10 M', 1.2, steps,
+             'transformer'),
     Flat('per-tensor', 'AdamW compiled, 100 to 3000 tensors of 32×32: largest time per tensor / '
          'smallest', 1.2,
          {str(n): (COMPILED, f'{n}x32x32') for n in (100, 300, 1000, 3000)}, SMALL)]

@@ -22,8 +22,8 @@ from ..hypers import did_you_mean
 __all__ = ['COMMANDS', 'REFUSED', 'Stop', 'check_suffix', 'main', 'numbers', 'one_of',
            'print_table', 'require', 'write']
 
-COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'race',
-            'bench', 'stubs']
+COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'new',
+            'check', 'race', 'export', 'twins', 'bench', 'stubs']
 
 
 REFUSED = KeyError, TypeError, ValueError, OverflowError, PartError  # what wrong input raises

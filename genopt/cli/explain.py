@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ def explain(
 ) -> int:
     "Explains an optimizer or a part: its algorithm, hyperparameters, memory and sources."
     from ..study.explain import explain as explained
-    try: found = explained(what, **dict(map(_given, given)))
+    try: found = explained(what, **given_values(given))
     except REFUSED as e: raise Stop(e.args[0]) from None
     return show(found, latex, markdown, html, what)
 
@@ -47,6 +48,11 @@ PAGE = '''<!doctype html>
 <body><main>{body}</main></body>
 </html>
 '''
+
+
+def given_values(texts: Sequence[str]) -> dict[str, Any]:
+    "The options and hyperparameters in texts such as `wd=0.1`. Raises Stop for another text."
+    return dict(map(_given, texts))
 
 
 def _given(text: str) -> tuple[str, Any]:

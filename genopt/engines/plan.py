@@ -20,6 +20,8 @@ __all__ = ['Plan']
 
 class Plan:
     "One step of all groups."
+    of_batch = Step  # one step of a batch
+
     def __init__(self, works: Sequence[Work], strict: bool):
         found: dict[Any, list[int]] = {}
         for i, w in enumerate(works): found.setdefault((w.composition, w.climb), []).append(i)
@@ -32,7 +34,7 @@ class Plan:
         for at, batch in self.batches:
             mine = [works[i] for i in at]
             if (seen := batch.look(mine)) is None: return False
-            steps.append(Step(batch, mine, *seen))
+            steps.append(self.of_batch(batch, mine, *seen))
         if self.has_totals:
             def shares(name: str, readers: Sequence[Work]) -> list[float]:
                 found = dict[int, float]()

@@ -131,7 +131,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
            if other != shape and of_stat(other, shape) == OWN}
     begins = {k: tape.tensors[k if k in ('param', 'grad') else f'prev_{k}'] for k in stored}
     ends = {total.out: tape.results[total.out]} if total else {
-        k: ref for k in stored if k != 'grad'
+        k: ref for k in composition.written
         if (ref := tape.results.get('new_param' if k == 'param' else k, begins[k])) != begins[k]}
     columns: dict[Name, Column] = {k: Column(d, begins[k], ends.get(k))
                                    for k, d in stored.items() if k not in own}

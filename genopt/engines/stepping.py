@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ..composition import Env
+from ..composition import Composition, Env
 from ..contract import PartError
 from ..numbers import read, read_all, store
 from ..part import Part
@@ -44,11 +44,15 @@ class Step:
         members = [batch.members[first] for first in self.firsts]
         self.values = [self.works[g].numbers_from(state, i, total)
                        for (g, i), state in zip(members, self._counts())]
-        happening = [c.happening(v) for v in self.values]
+        happening = self.happening()
         if total: happening = [h if h is c else None for h in happening]  # it is behind a gate
         if None in happening: self._close([h is None for h in happening])
         if self.values: self.units = batch.units_for(happening, self.values, self.rows, total)
         return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
+
+    def happening(self) -> list[Composition | None]:
+        "What happens with the numbers of each row."
+        return [self.batch.composition.happening(v) for v in self.values]
 
     def _counts(self) -> list[dict[str, Any]]:
         "The stats that are numbers, of each row."

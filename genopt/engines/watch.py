@@ -31,8 +31,9 @@ class Watch:
     def __init__(self, work: Work):
         written, n = _written(work), len(work.params)
         names = ['param', *work.composition.tensor_stats]
-        self.addresses, self.kinds = addresses_of(written), Kinds(written)
-        self.table = dict(zip(names, np.array(self.addresses, np.int64).reshape(-1, n)))
+        self.table = dict(zip(names, np.array(addresses_of(written), np.int64).reshape(-1, n)))
+        movable = _written(work, work.composition.fixed)
+        self.addresses, self.kinds = addresses_of(movable), Kinds(movable)
         self.memory = Memory(written[:n * len(names)])
         grads = [g.detach() for g in map(in_order_of, work.params, work.grads)]
         self.grad_kinds, self.grad_dtypes = Kinds(grads), [g.dtype for g in grads]
@@ -41,7 +42,7 @@ class Watch:
 
     def is_same(self, work: Work) -> bool:
         "True if all that a step writes to lies where it did."
-        written = _written(work)
+        written = _written(work, work.composition.fixed)
         try: return addresses_of(written) == self.addresses and self.kinds.match(written)
         except TypeError: return False  # somebody has put something else than a tensor there
 
@@ -58,10 +59,11 @@ class Watch:
         return Gradients(grads, np.frombuffer(at, np.int64))
 
 
-def _written(work: Work) -> list[Tensor]:
+def _written(work: Work, but: Sequence[str]=()) -> list[Tensor]:
     "All that a step writes to: the parameters, then one stat after another, the numbers last."
     c = work.composition
-    columns = [work.params, *[work.columns[k] for k in (*c.tensor_stats, *c.number_stats)]]
+    names = [k for k in (*c.tensor_stats, *c.number_stats) if k not in but]
+    columns = [work.params, *[work.columns[k] for k in names]]
     return [t for column in columns for t in column]
 
 

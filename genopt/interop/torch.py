@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import refusal, refusing
 from ..composition import Composition
 from ..contract import GROUP_KEYS
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
+from ..packing import refusal, refusing
 from ..state import begun
 from ..twins import TWINS, Twin, twin
 from ..words import COMMON

@@ -1,0 +1,141 @@
+"""How a parameter's state follows it, to another shape, device or dtype.
+
+A stat has the rows of its parameter in those of its dimensions that grow with it: its `init` is
+asked for larger parameters, and the shapes are compared. An average of gradients has them in the
+same dimension; of Adafactor's two, one has the rows of a matrix and one its columns; a matrix of
+inner products has them in two dimensions. A stat that has them nowhere, such as a count or a norm,
+stays as it is. New rows begin as the `init` begins them.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .contract import PartError
+from .group import Group
+from .hypers import did_you_mean
+from .kinds import Stat
+from .rows import Rows, tensor_of
+from .twins import torchs_names
+
+__all__ = ['Edit', 'followed', 'in_our_names']
+
+
+def in_our_names(entry: Mapping[str, Any], group: Group) -> dict[str, Any]:
+    "A parameter's state, where others may have written torch's names of its stats."
+    names = torchs_names(group.rule)
+    return {names.get(k, k): v for k, v in entry.items()}
+
+
+@dataclass(frozen=True)
+class Edit:
+    "Another shape of a parameter."
+    group: Group
+    param: Tensor  # As it was
+    new: Tensor    # With its new elements
+    rows: Rows
+
+    def state(self,
+        entry: Mapping[str, Any],     # The parameter's state
+        given: Mapping[str, Any]={}   # For some of its names, what new rows begin with
+    ) -> dict[str, Any]:
+        "The state for the new shape. Raises ValueError if some of it cannot follow."
+        entry, stats = in_our_names(entry, self.group), self.group.composition.stats
+        for k in given:
+            if k in entry: continue
+            if k not in stats: raise ValueError(f'`{k}` is not in the state of {self.it}: '
+                                                + did_you_mean(k, [*stats, *entry]))
+            entry[k] = stats[k].start(self.param, self.hypers)  # it has not begun
+        return {k: self._follow(k, v, given) for k, v in entry.items()}
+
+    @property
+    def it(self) -> str: return self.group.describe(self.param)
+
+    @property
+    def hypers(self) -> dict[str, Any]: return self.group.numbers()
+
+    def _follow(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
+        dims = self._dims(name, value)
+        if not dims and name in given:
+            raise ValueError(f'`{name}` of {self.it} has no rows, so none can be given: leave it '
+                             'out of `state`')
+        if not dims: return value
+        part = self.group.composition.stats.get(name)
+        if not len(self.rows.new): new = None
+        elif name not in given:
+            if part is None:
+                raise ValueError(f'`{name}` in the state of {self.it} is kept by no part, so say '
+                                 f'what it begins with in new rows, as in state={{{name!r}: 0}}')
+            new = part.start(self.new, self.hypers)
+        else: new = self._given(name, value, dims, given[name])
+        res = self.rows.take(value, dims, new)
+        if part and res.shape != _like(part, self.new, self.new.shape, self.hypers).shape:
+            raise self._cannot(name)
+        return res
+
+    def _dims(self, name: str, value: Any) -> tuple[int, ...]:
+        "The dimensions of an entry of the state that have the parameter's rows."
+        part, shape, dim = self.group.composition.stats.get(name), self.param.shape, self.rows.dim
+        if not isinstance(value, Tensor) or part is not None and part.is_number: return ()
+        if part is None or part.init is None: return (dim,) if value.shape == shape else ()
+        sizes = shape[dim], shape[dim] + 1, 2 * shape[dim] + 3
+        found = [_like(part, self.param, (*shape[:dim], n, *shape[dim + 1:]), self.hypers).shape
+                 for n in sizes]
+        if found[0] != value.shape or len({*map(len, found)}) > 1: raise self._cannot(name)
+        dims = [d for d, each in enumerate(zip(*found)) if len({*each}) > 1]
+        if any(tuple(s[d] for s in found) != sizes for d in dims): raise self._cannot(name)
+        return tuple(dims)
+
+    def _given(self, name: str, old: Tensor, dims: tuple[int, ...], value: Any) -> Tensor:
+        "A tensor of the new shape that has `value` in the new rows."
+        places = self.rows.new.to(old.device)
+        if len(dims) > 1: raise self._cannot(name)
+        shape = [len(self.rows.source) if d in dims else n for d, n in enumerate(old.shape)]
+        wanted = [len(places) if d in dims else n for d, n in enumerate(old.shape)]
+        if callable(value): value = value(self.new.index_select(self.rows.dim, places))
+        value = tensor_of(value).to(old)
+        try: value = value.expand(wanted)
+        except RuntimeError:
+            raise ValueError(f'`{name}` of {self.it} is given in the shape {tuple(value.shape)}, '
+                             f'and its new rows have the shape {tuple(wanted)}') from None
+        return old.new_empty(shape).index_copy(dims[0], places, value)
+
+    def _cannot(self, name: str) -> ValueError:
+        return ValueError(f'`{name}` of {self.it} has no row for each of its rows, so it cannot '
+                          f'follow: del opt.state[param][{name!r}], and it begins anew')
+
+
+def _like(part: Stat, p: Tensor, shape: Any, hypers: Mapping[str, Any]) -> Tensor:
+    "A stat as it would begin for a parameter of this shape: only its shape and dtype are meant."
+    def start(device: str) -> Any:
+        return part.start(torch.empty(shape, dtype=p.dtype, device=device), hypers)
+    try: return start('meta')  # type: ignore[no-any-return]
+    except PartError: return start('cpu')  # type: ignore[no-any-return]
+
+
+def followed(
+    entry: Mapping[str, Any],   # A parameter's state
+    group: Group,
+    param: Tensor,
+    device: Any,                # Where to; None: it stays
+    dtype: torch.dtype | None   # That the parameter has, or will have; None: it stays
+) -> dict[str, Any]:
+    """The state on a device, with the dtypes with which it would begin for a parameter of `dtype`.
+
+    Numbers, such as counts, stay as they are.
+    """
+    res, stats = in_our_names(entry, group), group.composition.stats
+    for k, v in res.items():
+        part = stats.get(k)
+        if not isinstance(v, Tensor) or (part.is_number if part else not v.dim()): continue
+        to = dtype and v.dtype
+        if part and dtype:
+            like = torch.empty(0, dtype=dtype.to_complex() if param.is_complex() else dtype)
+            to = _like(part, like, param.shape, group.numbers()).dtype
+        elif dtype and v.is_floating_point(): to = dtype
+        res[k] = v.to(device=device or v.device, dtype=to or v.dtype)
+    return res

@@ -1,0 +1,1 @@
+"An optimizer as one file that needs only torch: see `export.py`."

@@ -1,0 +1,235 @@
+"""The body of `step`: a loop that calls the parts by name, in order.
+
+A total has a loop of its own before, with no more than it needs.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..composition import Composition
+from ..kinds import Gate, Scalar, Stat, Step, Total
+from ..part import Part
+from .definitions import Definitions
+from .stats import Beginning
+from .text import call
+
+__all__ = ['LOCALS', 'Loop']
+
+LOCALS = ('self', 'closure', 'loss', 'group', 'p', 'state', 'param', 'grad', 'raw_grad', 'update',
+          'place', 'places', 'shares', 'wide', 'total', 'count_from')
+INSIDE = ' ' * 16  # of both loops
+
+
+class Loop:
+    "Writes the loops of a composition."
+    def __init__(self,
+        composition: Composition,
+        definitions: Definitions,            # Where its functions are added
+        beginnings: Mapping[str, Beginning],  # Of its stats that are tensors
+        copied: set[str],                    # Stats whose new value may be another's memory
+        sparse: str                          # What a sparse gradient becomes: see `Part.sparse`
+    ):
+        self.composition, self.definitions = composition, definitions
+        self.beginnings, self.copied, self.sparse = beginnings, copied, sparse
+        self.functions, self.begins = dict[Part, str](), list[str]()
+        for p in composition.ordered:
+            if isinstance(p, Stat): self.begins.append(self._begin(p))
+            self.functions[p] = definitions.part(p)
+        self.variables = self._variables()
+        self.has_begun = self.is_checked = False  # True once a loop has done it
+        self.raw = 'grad'        # the variable of the gradient as it came
+        self.kept = set[str]()   # the stats whose last value has a variable
+
+    def lines(self) -> Iterator[str]:
+        "The lines of all loops."
+        c = self.composition
+        for total in c.totals.values(): yield from self._loop_of(total)
+        reads = {n for p in c.ordered for n in p.reads} | {'param'}
+        yield from self._head(reads, bool(c.stats))
+        yield ''
+        yield from self._calls(_read(c.ordered))
+        yield ''
+        yield from self._writes(INSIDE, c.tensor_parts)
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def _variables(self) -> dict[str, str]:
+        "The variable for each stat, scalar and total: a scalar's is what its readers call it."
+        c, d = self.composition, self.definitions
+        taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
+        called = {link.out: name for p in reversed(c.ordered) for name, link in p.links.items()}
+        wanted = {k: (k, f'new_{k}') for k in c.stats}
+        wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
+        for p in c.ordered:
+            name = called.get(p.out, p.__name__)
+            if isinstance(p, (Scalar, Total)): wanted[p.out] = name, f'{name}_now'
+        res = dict[str, str]()
+        for key, (name, other) in wanted.items():
+            if name in taken: name = other
+            while name in taken: name += '_'
+            taken.add(name)
+            res[key] = name
+        return res
+
+    def _value(self, name: str) -> str:
+        "The expression of what a part reads."
+        stat = name.removeprefix('prev_')
+        if name == 'new_param': return 'param + update'
+        if name == 'raw_grad': return self.raw
+        if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
+        if stat in self.composition.number_stats:
+            return self.variables[name] if stat in self.kept else _state(stat)
+        return self._wide(self._at(_state(stat)), self.beginnings[stat].is_float)
+
+    def _at(self, tensor: str) -> str: return f'{tensor}[rows]' if self.sparse == 'rows' else tensor
+
+    def _wide(self, tensor: str, is_float: bool=True) -> str:
+        return f'wide({tensor})' if is_float else tensor
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def _call(self, part: Part, before: str='', tail: str=')') -> str:
+        args = [*map(self._value, part.reads)]
+        args += [f"{k}=group['{n}']" for k, n in part.keywords]
+        return call(f'{before}{self.functions[part]}(', args, tail)
+
+    def _calls(self, parts: list[Part], total: Part | None=None) -> Iterator[str]:
+        """The parts, one after another; or those before a total.
+
+        Numbers are remembered at once, as a gate may end the step; but not before a total.
+        """
+        self.kept, moved, end = set[str](), False, [total] if total else []
+        for i, p in enumerate(parts):
+            later = {n for q in (*parts[i + 1:], *end) for n in q.reads}
+            stores = isinstance(p, Stat) and p.is_number and not total
+            if stores and f'prev_{p.out}' in later:
+                yield f'{INSIDE}{self.variables[f"prev_{p.out}"]} = {_state(p.out)}'
+                self.kept.add(p.out)
+            if p.out == 'grad' and self.raw == 'grad' and 'raw_grad' in later:
+                yield f'{INSIDE}raw_grad = grad'
+                self.raw = 'raw_grad'
+            into = f'{_state(p.out)} = ' if stores else ''
+            if p.out in self.variables and (p.out in later or not stores):
+                into = f'{self.variables[p.out]} = {into}'
+            yield from self._statement(p, moved, into)
+            if isinstance(p, Gate):
+                if not total: yield from self._writes(f'{INSIDE}    ', parts[:i])
+                yield f'{INSIDE}    continue'
+            moved |= isinstance(p, Step)
+
+    def _statement(self, p: Part, moved: bool, into: str) -> Iterator[str]:
+        "A call of one part. `moved`: there is an update that a step adds to."
+        indent = INSIDE
+        if p.switch and (not isinstance(p, Step) or moved):
+            yield f"{INSIDE}if group['{p.switch}'] != 0:"
+            indent += ' ' * 4
+        if isinstance(p, Gate): yield self._call(p, f'{indent}if not ', '):')
+        elif isinstance(p, Step): yield self._call(p, f'{indent}update = {"update + " * moved}')
+        elif p.out in ('grad', 'update'): yield self._call(p, f'{indent}{p.out} = ')
+        else: yield self._call(p, indent + into, ').clone()' if p.out in self.copied else ')')
+
+    def _writes(self, indent: str, parts: Iterable[Part]) -> Iterator[str]:
+        "What these parts have made is written."
+        made = {p.out for p in parts}
+        pairs = [('p', 'param + update')] * ('update' in made)
+        pairs += [(_state(k), self.variables[k]) for k in self.composition.tensor_stats if k in made]
+        for old, new in pairs:
+            yield indent + (f'{self._at(old)} = {new}' if self.sparse == 'rows'
+                            else f'{old}.copy_({new})')
+
+    def _head(self, reads: set[str], has_state: bool) -> Iterator[str]:
+        "The beginning of a loop, up to the first part."
+        self.raw = 'grad'
+        if 'place' in reads: yield '        places = count_from(0)'
+        yield '        for group in self.param_groups:'
+        yield "            for p in group['params']:"
+        if 'place' in reads: yield f'{INSIDE}place = next(places)'
+        yield from (f'{INSIDE}if p.grad is None:', f'{INSIDE}    continue')
+        if not self.is_checked: yield from self._check()
+        if has_state: yield from self._state()
+        grad = 'p.grad.to_dense()' if self.sparse == 'dense' else 'p.grad'
+        if self.sparse == 'rows':
+            yield from (f'{INSIDE}rows: Any = ...',
+                        f'{INSIDE}grad = p.grad',
+                        f'{INSIDE}if grad.is_sparse:  # only the rows that have one',
+                        f'{INSIDE}    grad = grad.coalesce()',
+                        f'{INSIDE}    rows, grad = tuple(grad.indices()), grad.values()')
+            grad = 'grad'
+        values = {'param': f'wide({self._at("p")})', 'grad': f'wide({grad})'}
+        if 'new_param' in reads: reads = reads | {'param'}
+        if 'raw_grad' in reads: reads = reads | {'grad'}
+        used = {k: v for k, v in values.items() if k in reads}
+        if used: yield f'{INSIDE}{", ".join(used)} = {", ".join(used.values())}'
+        if 'grad' in used:
+            yield from (f"{INSIDE}if group['maximize']:", f'{INSIDE}    grad = -grad')
+
+    def _check(self) -> Iterator[str]:
+        "Refuses gradients that the loop cannot take."
+        self.is_checked = True
+        wrong, takes = 'p.is_complex()', 'real parameters'
+        if not self.sparse:
+            wrong, takes = f'p.grad.is_sparse or {wrong}', f'{takes} with dense gradients'
+        yield f'{INSIDE}if {wrong}:'
+        yield f"{INSIDE}    raise TypeError('this optimizer takes {takes}')"
+
+    def _state(self) -> Iterator[str]:
+        yield f'{INSIDE}state = self.state[p]'
+        if self.has_begun: return
+        self.has_begun = True
+        yield f'{INSIDE}if not state:'
+        yield from self.begins
+
+    def _begin(self, stat: Stat) -> str:
+        "The statement that makes the value before a parameter's first step."
+        into = f'{INSIDE}    {_state(stat.out)} = '
+        if stat.init is None: return f'{into}torch.zeros_like(p)'
+        if not callable(stat.init): return f'{into}{stat.init!r}'
+        names = {a.name: f"group['{k}']"
+                 for a, k in zip(stat.init_parameters(), stat.init_hypers)}
+        copied = not stat.is_number and not self.beginnings[stat.out].is_new
+        if not stat.is_number: names = {_first_argument(stat): 'p', **names}
+        said = f'the init of `{stat.__name__}`'
+        return self.definitions.expression(stat.init, names, said, (into, '.clone()' * copied))
+
+    # -- totals ------------------------------------------------------------------------------------
+
+    def _loop_of(self, total: Part) -> Iterator[str]:
+        "The loop in which a total is taken, before any parameter moves."
+        needed = self._before(total)
+        reads = {n for p in (*needed, total) for n in p.reads}
+        has_state = any(n.removeprefix('prev_') in self.composition.stats for n in reads)
+        yield '        shares = []'
+        yield from self._head(reads, has_state)
+        yield from self._calls(needed, total)
+        yield self._call(total, f'{INSIDE}shares.append(', '))')
+        yield f'        {self.variables[total.out]} = total(shares)'
+        yield ''
+
+    def _before(self, total: Part) -> list[Part]:
+        "What a total needs: the parts that make what it reads, and gates that may be closed."
+        c, needed, found = self.composition, {*total.reads}, list[Part]()
+        for p in reversed(c.before[total.out]):
+            alike = not p.keywords and {*p.reads} <= {*c.totals}  # open for all, or for none
+            makes = p.out in needed or p.out == 'update' and 'new_param' in needed
+            if isinstance(p, Total) or not (makes or isinstance(p, Gate) and not alike): continue
+            needed |= {*p.reads}
+            found.insert(0, p)
+        return found
+
+
+def _read(parts: Iterable[Part]) -> list[Part]:
+    "The parts without totals, which are known, and without scalars that only those read."
+    needed, found = set[str](), list[Part]()
+    for p in reversed([*parts]):
+        if isinstance(p, Total) or isinstance(p, Scalar) and p.out not in needed: continue
+        needed |= {*p.reads}
+        found.insert(0, p)
+    return found
+
+
+def _state(name: str) -> str: return f"state['{name}']"
+
+
+def _first_argument(stat: Stat) -> str:
+    code = getattr(stat.init, '__code__', None)
+    return code.co_varnames[0] if code and code.co_argcount else 'param'

@@ -1,0 +1,1 @@
+"Watching an optimizer: what it measures of each parameter, and where that is written."

@@ -1,0 +1,103 @@
+"What a recorder was told to watch: which parameters, and which quantities of them."
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from inspect import isfunction
+from typing import Any
+
+from torch import Tensor
+
+from ..composition import Composition
+from ..contract import ContractError
+from ..group import Group
+from ..hypers import did_you_mean
+from .looks import Watched
+from .quantities import Column, own_column, usual_columns
+
+__all__ = ['Choice', 'names_of']
+
+
+class Choice:
+    """Chooses parameters and quantities. Raises TypeError, KeyError or ContractError.
+
+    `params` are tensors, or patterns of names such as `layers.0.*`. `quantities` are patterns of
+    the usual ones' names, and functions of one's own. Without a pattern, all usual ones are chosen.
+    """
+    def __init__(self, groups: Sequence[Group], params: Any=None, quantities: Any=None):
+        self.params = None if params is None else _listed(params)
+        given = [] if quantities is None else _listed(quantities)
+        self.patterns = [q for q in given if isinstance(q, str)]
+        self.own: list[Callable[..., Any]] = [q for q in given if not isinstance(q, str)]
+        for q in self.own:
+            if not isfunction(q) or q.__name__ == '<lambda>':
+                raise TypeError(f'`quantities`: {q!r} is not a quantity: give the name of one, or '
+                                'a function made with `def`, whose name is its own')
+        self._watched: dict[Composition, Watched] = {}
+        self._check(groups)
+
+    def _check(self, groups: Sequence[Group]) -> None:
+        "Raises for what would choose nothing."
+        names, tensors = names_of(groups), [p for g in groups for p in g['params']]
+        for one in self.params or ():
+            if isinstance(one, Tensor):
+                if not any(one is p for p in tensors):
+                    raise KeyError(f'`params`: a tensor of shape {tuple(one.shape)} is not a '
+                                   'parameter of this optimizer: give one that is')
+            elif not isinstance(one, str):
+                raise TypeError(f'`params`: {one!r} is a {type(one).__name__}: give parameters, or '
+                                'patterns of their names')
+            elif not any(fnmatchcase(n, one) for n in names):
+                raise KeyError(f'`params`: no parameter is called `{one}`: '
+                               f'{did_you_mean(one, names)}')
+        compositions = dict.fromkeys(g.composition for g in groups)
+        usual = dict.fromkeys(c.name for g in compositions for c in usual_columns(g))
+        for pattern in self.patterns:
+            if not any(fnmatchcase(n, pattern) for n in usual):
+                raise KeyError(f'`quantities`: none is called `{pattern}`: '
+                               f'{did_you_mean(pattern, usual)}')
+        for fn in self.own:
+            if fn.__name__ in usual:
+                raise ContractError(f'`{fn.__name__}` is one of the usual quantities: give your '
+                                    'function another name')
+            wrong = [e for c in compositions if isinstance(e := _own(c, fn), ContractError)]
+            if len(wrong) == len(compositions): raise wrong[0]
+
+    def columns(self, composition: Composition) -> Iterator[Column]:
+        "Those that parameters of this composition have."
+        for c in usual_columns(composition):
+            if not self.patterns or any(fnmatchcase(c.name, p) for p in self.patterns): yield c
+        for fn in self.own:
+            if isinstance(own := _own(composition, fn), Column): yield own
+
+    def watched(self, composition: Composition) -> Watched:
+        if composition not in self._watched:
+            self._watched[composition] = Watched(composition, [*self.columns(composition)])
+        return self._watched[composition]
+
+    def flags(self, groups: Sequence[Group], names: Sequence[str]) -> list[bool] | None:
+        "For each parameter of the optimizer, if it is watched. None: all are."
+        if self.params is None: return None
+        patterns = [p for p in self.params if isinstance(p, str)]
+        tensors = {id(p) for p in self.params if isinstance(p, Tensor)}
+        params = (p for g in groups for p in g['params'])
+        return [id(p) in tensors or any(fnmatchcase(n, pattern) for pattern in patterns)
+                for n, p in zip(names, params)]
+
+
+def names_of(groups: Sequence[Group]) -> list[str]:
+    "The name of each parameter, or its place in its group."
+    return [name for g in groups for name in g.get('param_names') or
+            [f'parameter {i} of group {g.index}' for i in range(len(g['params']))]]
+
+
+def _own(composition: Composition, fn: Callable[..., Any]) -> Column | ContractError:
+    "Its column, or the reason why parameters of this composition have none."
+    try: return own_column(composition, fn)
+    except ContractError as e: return e
+
+
+def _listed(given: Any) -> list[Any]:
+    "One or several."
+    is_one = isinstance(given, (str, Tensor)) or not isinstance(given, Iterable)
+    return [given] if is_one else [*given]

@@ -1,0 +1,253 @@
+"""A look: what a step would do to each parameter, measured before it is made.
+
+It runs the parts on the state and gradient of the step to come, and writes to nothing of these. So
+the step stays as it is, bit for bit, whatever engine makes it. The measures are part of a
+composition, the `Watched` one. So the compiled engine makes a kernel of it that goes over the
+tensors as often as the step does, and writes a few numbers for each.
+"""
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..composition import Composition, Env, walk
+from ..contract import PartError
+from ..engines.layout import cohorts, single_blocks
+from ..engines.plan import Plan
+from ..engines.sparse import Rows, dense_or_rows
+from ..engines.stepping import Step
+from ..engines.totals import eager_totals, totals
+from ..engines.work import Work
+from ..part import Part
+from .quantities import Column, Numbers, Quantity
+
+__all__ = ['Look', 'Watched']
+
+
+class Watched(Composition):
+    "A composition with measures in it. Of a step, only what they make is written."
+    def __init__(self, base: Composition, columns: Sequence[Column]):
+        self.base, self.columns = base, columns
+        found = {q.out: (at, q) for c in columns for at, q in c.needs}  # columns share some
+        self.measures = [q for _, q in found.values()]
+        parts: list[Part] = [q for at, q in found.values() if at == 0]
+        for i, part in enumerate(base.ordered, 1):
+            parts += [part, *(q for at, q in found.values() if at == i)]
+        super().__init__(parts)
+        self.written = self.fixed = [q.out for q in self.measures]
+        # Those of what is there before the step or after it, and not of what parts pass on
+        self.at_the_end = [q for at, q in found.values()
+                           if at == len(base.ordered) or {*q.reads} <= {'param', 'raw_grad'}]
+
+
+class Seen(NamedTuple):
+    "What was measured of some parameters of one composition."
+    composition: Watched
+    places: list[int]     # among all parameters of the optimizer
+    measured: dict[str, Numbers]
+    sizes: Numbers
+
+    def columns(self) -> dict[str, Numbers]:
+        return {c.name: c.values(self.measured, self.sizes) for c in self.composition.columns}
+
+
+class Rooms:
+    "Memory for measures: of each parameter, a tensor with all of them, and a 0-dim view of each."
+    def __init__(self) -> None:
+        self.known: dict[Any, tuple[Tensor, Sequence[Tensor]]] = {}
+        self.last: dict[Any, tuple[list[Tensor], dict[str, list[Tensor]]]] = {}
+
+    def of(self, c: Watched, work: Work) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+        "For all parameters of a work: the tensors, and the views in columns."
+        key = id(c), *work.places, *[(p.dtype, p.device) for p in work.params]
+        if key not in self.last:
+            if len(self.last) > 2 * len(work.params): self.last.clear()  # sets of parameters change
+            rooms = [self._room(c, *pair) for pair in zip(work.places, work.params)]
+            columns = map(list, zip(*[views for _, views in rooms]))
+            self.last[key] = [t for t, _ in rooms], dict(zip(c.written, columns))
+        return self.last[key]
+
+    def _room(self, c: Watched, place: int, p: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        if (key := (id(c), place, p.dtype, p.device)) not in self.known:
+            dtype = torch.promote_types(p.dtype.to_real(), torch.float32)
+            values = torch.zeros(len(c.written), dtype=dtype, device=p.device)
+            self.known[key] = values, values.unbind()
+        return self.known[key]
+
+
+class Look:
+    "Looks at the work of steps. What it needs for that is kept from look to look."
+    def __init__(self) -> None: self.plan, self.rooms = LookPlan([], False), Rooms()
+
+    def __call__(self,
+        works: Sequence[Work],           # Of the step to come, of all parameters
+        watched: Mapping[Composition, Watched],
+        chosen: Sequence[bool] | None,   # Is the parameter at each place watched; None: all are
+        compiles: bool
+    ) -> list[Seen]:
+        "Raises PartError if a measure fails, and TypeError for sparse gradients as a step does."
+        def rows(work: Work) -> list[int]:
+            if not watched[work.composition].columns: return []
+            return [i for i, at in enumerate(work.places) if chosen is None or chosen[at]]
+        with undrawn([p for w in works for p in w.params]):
+            split = [dense_or_rows(work) for work in works]
+            mine = [self._watched(w.subset(rows(w)), watched) for w, _ in split if rows(w)]
+            self._measure([*mine, *_others(split, chosen)], compiles)
+            for _, touched in split:
+                if not touched or not (at := rows(touched.work)): continue
+                part = Rows(touched.work.subset(at), [touched.origins[i] for i in at])
+                mine.append(self._touched(part, watched))
+        return [self._seen(w) for w in mine]
+
+    def _watched(self, work: Work, watched: Mapping[Composition, Watched]) -> Work:
+        "The work with the measures in the place of all that is written."
+        c = watched[work.composition]
+        return replace(work, composition=c, columns=work.columns | self.rooms.of(c, work)[1])
+
+    def _measure(self, works: Sequence[Work], compiles: bool) -> None:
+        works = [w for w in works if w.params]
+        if compiles and works and not torch._C._len_torch_dispatch_stack():
+            if self.plan.batches and self.plan.step(works): return
+            self.plan = LookPlan(works, False)
+            if self.plan.step(works): return
+        totals(works, eager_totals)
+        for work in works:
+            if isinstance(work.composition, Watched): exhaust(look_at(work))
+
+    def _touched(self, rows: Rows, watched: Mapping[Composition, Watched]) -> Work:
+        """Measures parameters of which a sparse gradient touches some rows.
+
+        The parts see these rows. At the end of the step all rows are seen, of which the others have
+        stayed; gradient and update are 0 there.
+        """
+        mine = self._watched(rows.work, watched)
+        composition = watched[rows.work.composition]
+        for i, env in look_at(mine):
+            whole = _with_all_rows(env, *rows.origins[i])
+            for q in composition.at_the_end: mine.columns[q.out][i].copy_(q.run(whole))
+        return replace(mine, params=[p for p, *_ in rows.origins])
+
+    def _seen(self, work: Work) -> Seen:
+        c = work.composition
+        assert isinstance(c, Watched)
+        alike: dict[Any, list[tuple[int, Tensor]]] = {}
+        for i, t in enumerate(self.rooms.of(c, work)[0]):
+            alike.setdefault((t.device, t.dtype), []).append((i, t))
+        table = np.empty((len(work.params), len(c.written)))
+        for some in alike.values():
+            together = torch.stack([t for _, t in some])
+            table[[i for i, _ in some]] = together.double().cpu().numpy()
+        return Seen(c, [*work.places], dict(zip(c.written, table.T)),
+                    np.array([p.numel() * (1 + p.is_complex()) for p in work.params], float))
+
+
+def _others(split: Sequence[tuple[Work, Rows | None]], chosen: Sequence[bool] | None) -> list[Work]:
+    "The work on parameters that are not watched, if totals need them."
+    if chosen is None or not any(w.composition.totals for w, _ in split): return []
+    return [work.subset([i for i, at in enumerate(work.places) if not chosen[at]])
+            for work, _ in split]
+
+
+@contextmanager
+def undrawn(params: Sequence[Tensor]) -> Iterator[None]:
+    "Puts all random generators back to where they were, in case parts draw from them."
+    devices = {p.device for p in params if p.is_cuda}
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([*devices]): yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+# -- by a kernel -----------------------------------------------------------------------------------
+
+class LookStep(Step):
+    "Measures the parameters of a batch, if they are watched. Others only take part in totals."
+    def happening(self) -> list[Composition | None]:
+        "Where a gate is closed, the parts are called."
+        c = self.batch.composition
+        return [h if h is c else None for h in super().happening()]
+
+    def prepare(self) -> None:
+        if isinstance(self.batch.composition, Watched): super().prepare()
+
+    def run(self) -> None:
+        if not isinstance(self.batch.composition, Watched): return
+        for unit in self.units: unit.run({'grad': self.grads.addresses}, self.x, self)
+        closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
+        for work in [*(self.works[g].subset([i]) for g, i in closed), *(w for _, w in self._rest())]:
+            exhaust(look_at(work))
+
+
+class LookPlan(Plan): of_batch = LookStep
+
+
+# -- by calls of the parts -------------------------------------------------------------------------
+
+def look_at(work: Work) -> Iterator[tuple[int, Env]]:
+    "Measures one parameter after another. Yields its row, and what its parts have made."
+    for cohort in cohorts(work):
+        numbers = cohort.work.numbers()
+        for i, block in zip(cohort.rows, single_blocks(cohort)):
+            try: env = _run(work.composition, cohort.as_computed(block.tensors),
+                            {**numbers, 'place': block.place})
+            except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
+            for k in work.composition.written: work.columns[k][i].copy_(_whole(env[k]))
+            yield i, env
+
+
+def _run(c: Composition, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Env:
+    "What the parts make of one parameter. If a gate is closed, those behind it make nothing."
+    assert isinstance(c, Watched)
+    state = {k: tensors[k] for k in c.tensor_stats}
+    env = Env.of(tensors['param'], tensors['grad'], state, numbers)
+    happening = c.happening(numbers)
+    if happening: walk(happening.tensor_parts, env, _call)
+    if happening is c: return env
+    env.setdefault('update', torch.zeros_like(tensors['param']))
+    env |= {k: env[f'prev_{k}'] for k in c.stats if k not in env}
+    for q in c.measures:
+        if q.out not in env: env[q.out] = _of_nothing(q, c, env)
+    return env
+
+
+def _call(part: Part, env: Mapping[str, Any]) -> Any: return part.run(env)  # a measure's own
+
+
+def _of_nothing(q: Quantity, c: Watched, env: Env) -> Tensor:
+    "A measure of a step that does not happen. If a part would have made what it is of, it is NaN."
+    try: return q.run(env) if q in c.at_the_end else torch.tensor(torch.nan)
+    except PartError as e:
+        if isinstance(e.__cause__, KeyError): return torch.tensor(torch.nan)
+        raise
+
+
+def _with_all_rows(env: Env, param: Tensor, state: Mapping[str, Any],
+                   at: tuple[Tensor, ...]) -> Env:
+    "What the parts have made of some rows, among all rows of the parameter."
+    res = Env(env)
+    rows = env['param']
+    for k, v in env.items():
+        if not isinstance(v, Tensor) or v.shape != rows.shape: continue
+        stat = k.removeprefix('prev_')
+        old = param if k == 'param' else state[stat] if stat in state else torch.zeros_like(param)
+        res[k] = old.detach().to(v.dtype, copy=True)
+        if not k.startswith('prev_'): res[k][at] = v
+    return res
+
+
+def _whole(x: Tensor) -> Tensor:
+    "The value of a tensor that may be sharded."
+    return x.full_tensor() if hasattr(x, 'full_tensor') else x
+
+
+def exhaust(looks: Iterator[Any]) -> None: deque(looks, 0)
