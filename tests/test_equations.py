@@ -50,6 +50,7 @@ def in_numpy(lines, env):
         if 'update' in env: env['new_param'] = env['param'] + env['update']
         with np.errstate(all='ignore'):  # it computes all cases, and takes one
             env[line.name] = f(*[env[n] for n in names])
+        if line.name == 'param': env['has moved'] = True
         if line.part and line.part.kind == 'gate' and not env[line.name]: break
     return env
 
@@ -78,8 +79,7 @@ def steps_agree(parts, given, tol=1e-11, shape=(5, 7)):
                                    'place': 0, 'rows': p.shape[0],
                                    'columns': p.shape[-1], 'dim': p.dim(),
                                    **{f'prev_{k}': v for k, v in states[view].items()}})
-            has_update = view == 'part by part' and 'update' in env
-            params[view] = env['param'] + (env['update'] if has_update else 0)
+            params[view] = env['param'] + (0 if env.get('has moved') else env.get('update', 0))
             states[view] = {k: env.get(k, v) for k, v in states[view].items()}
         params['as an algorithm'] = algorithm.step(p.grad.numpy())
         for view, x in params.items():

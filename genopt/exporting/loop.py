@@ -131,8 +131,9 @@ class Loop:
     def _writes(self, indent: str, parts: Iterable[Part]) -> Iterator[str]:
         "What these parts have made is written."
         made = {p.out for p in parts}
+        stats = [k for k in self.composition.tensor_stats if k in made]
         pairs = [('p', 'param + update')] * ('update' in made)
-        pairs += [(_state(k), self.variables[k]) for k in self.composition.tensor_stats if k in made]
+        pairs += [(_state(k), self.variables[k]) for k in stats]
         for old, new in pairs:
             yield indent + (f'{self._at(old)} = {new}' if self.sparse == 'rows'
                             else f'{old}.copy_({new})')

@@ -184,8 +184,8 @@ class LookStep(Step):
         if not isinstance(self.batch.composition, Watched): return
         for unit in self.units: unit.run({'grad': self.grads.addresses}, self.x, self)
         closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
-        for work in [*(self.works[g].subset([i]) for g, i in closed), *(w for _, w in self._rest())]:
-            exhaust(look_at(work))
+        shut = [self.works[g].subset([i]) for g, i in closed]
+        for work in [*shut, *(work for _, work in self._rest())]: exhaust(look_at(work))
 
 
 class LookPlan(Plan): of_batch = LookStep
@@ -214,7 +214,7 @@ def _run(c: Composition, tensors: Mapping[str, Tensor], numbers: Mapping[str, An
     if happening: walk(happening.tensor_parts, env, _call)
     if happening is c: return env
     env.setdefault('update', torch.zeros_like(tensors['param']))
-    env |= {k: env[f'prev_{k}'] for k in c.stats if k not in env}
+    env |= {k: env[f'prev_{k}'] for k in c.base.stats if k not in env}
     for q in c.measures:
         if q.out not in env: env[q.out] = _of_nothing(q, c, env)
     return env
