@@ -94,7 +94,7 @@ class Composition:
     def _shared(self) -> list[str]:
         made, found = {*self.totals}, list[str]()
         for p in self.number_parts:
-            if not p.shared and not made & {*p.reads}: continue
+            if not p.shared and not made & {*p.inputs}: continue
             made |= {p.out, f'prev_{p.out}'}
             if isinstance(p, Stat): found.append(p.out)
         return found

@@ -88,7 +88,7 @@ class _Order:
 
     def add(self, part: Part, listed: Part) -> None:
         "Adds a part, which is `listed` or one of its scalars, after the scalars that it reads."
-        for link in part.links.values():
+        for link in part.scalars:
             if self.makers.get(link.out) != link: self.add(link, listed)
         for name in part.reads: self._check_read(name, part, listed)
         other = self.stats.get(part.out) or self.makers.get(part.out)
@@ -125,7 +125,7 @@ class _Order:
             return (f' before `{self.stats[name].label}` has updated it: '
                     + ('' if circle else f'{later}, or ')
                     + f'read `prev_{name}`, its value before this step')
-        shared = {q.out: q for p in self.parts for q in (p, *p.links.values()) if q.linkable}
+        shared = {q.out: q for p in self.parts for q in (p, *p.scalars) if q.linkable}
         hypers = {*TABLE, *COMMON}.union(*(p.hypers for p in (*self.parts, *shared.values())))
         if stat != name and (stat in RESERVED or stat in shared or stat in hypers):
             return f', and only a stat has a value from before this step: keep `{stat}` in one'

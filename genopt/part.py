@@ -33,14 +33,15 @@ from typing import Any, ClassVar, cast
 from torch import Tensor
 
 from .contract import (REQUIRED, ContractError, PartError, check_decorated, code, why_no_argument,
-                       why_no_hyper, why_no_name)
+                       why_no_hyper)
 from .hypers import did_you_mean
 from .pickling import find, where
+from .reuse import Reusable, again
 
 __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 
 
-class Part:
+class Part(Reusable):
     "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
     options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next nine
@@ -56,16 +57,20 @@ class Part:
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     linkable: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # beside its equation
+    inputs: list[str]        # all names that it reads, but for hyperparameters
+    scalars: list[Part]      # the scalars and totals on which it depends
     template: str = ''       # the name of the tensor whose shape its result has
     out: str                 # the name of its result
 
     def __init__(self,
         fn: Callable[..., Any],
         names: Mapping[str, str]={},  # New names of its arguments
+        feeds: Mapping[str, Part]={},  # Scalars in the place of hyperparameters
         **options: Any                # Of those in the class's `options`
     ):
         check_decorated(self.kind, fn, options, self.options)
-        self.fn, self.names = fn, dict(names)
+        self.fn, self.names, self.feeds = fn, dict(names), dict(feeds)
+        self.origin = self  # the part as it was defined
         self.given = {k: options.get(k, getattr(self, k)) for k in self.options}
         vars(self).update(self.given)
         self.whole |= self.needs == 'matrix'
@@ -119,22 +124,31 @@ class Part:
                     if a not in keywords and a.default is not a.empty}
         links = {name: self._link(name, default) for name, default in defaults.items()}
         # The names that can be changed, as their authors gave them
-        self._defined = {a.name for a in (*args, *self.init_parameters()) if a.name not in links}
-        self._defined = self._defined.union(*(link.known_names for link in links.values()),
+        linked = {**links, **self.feeds}
+        self._defined = {a.name for a in (*args, *self.init_parameters()) if a.name not in linked}
+        self._defined = self._defined.union(*(link.known_names for link in linked.values()),
                                             [self.__name__] if self.linkable else [])
-        self.links = {name: link.rename(**{k: v for k, v in self.names.items()
-                                           if k in link.known_names})
-                      for name, link in links.items()}
+        self.links = {name: self._following(link) for name, link in links.items()}
         self.args = [self._now(a.name) for a in args if a not in keywords and a.name not in links]
         self.reads = self.args + [link.out for link in self.links.values()]
-        self.keywords = [(a.name, self._now(a.name)) for a in keywords]  # the function's, and now
-        self.hypers, self.init_hypers = map(self._defaults, (keywords, self.init_parameters()))
+        fed = {name: self._following(scalar) for name, scalar in self.feeds.items()}
+        self.scalars = [*self.links.values(), *fed.values()]
+        self.inputs = [*self.reads, *(p.out for p in fed.values())]
+        self.keywords = [(a.name, fed[a.name].out if a.name in fed else self._now(a.name))
+                         for a in keywords]  # the function's, and now
+        own = [a for a in keywords if a.name not in self.feeds]
+        self.hypers, self.init_hypers = map(self._defaults, (own, self.init_parameters()))
         self.hypers |= {k: v for k, v in self.init_hypers.items()
                         if self.hypers.get(k, REQUIRED) is REQUIRED}
         self._check_names()
         self.out = self.result_name()
 
-    def _now(self, name: str) -> str: return self.names.get(name, name)
+    def _following(self, scalar: Part) -> Part:
+        "A scalar under the new names of this part."
+        known = scalar.known_names
+        return scalar.rename(**{k: v for k, v in self.names.items() if k in known})
+
+    def _numbers(self) -> list[str]: return [k for k, _ in self.keywords]
 
     def _defaults(self, args: Iterable[inspect.Parameter]) -> dict[str, Any]:
         return {self._now(a.name): REQUIRED if a.default is a.empty else a.default for a in args}
@@ -160,39 +174,6 @@ class Part:
             if why := why_no_argument(a): raise self.broken(why)
         if len({*self.args, *self.hypers}) < len(self.args) + len(self.hypers):
             raise self.broken(f'{self._changes()} gives one name to two of its arguments')
-
-    @property
-    def known_names(self) -> set[str]:
-        "The names that `rename` can change: of its arguments and scalars, and a scalar's own."
-        return {*map(self._now, self._defined)}
-
-    @property
-    def label(self) -> str: return self.__name__ + (f'[{self._changes()}]' if self.names else '')
-
-    def _changes(self) -> str: return ', '.join(f'{k}={v}' for k, v in sorted(self.names.items()))
-
-    def rename(self, **names: str) -> Part:
-        """The part under other names: `average_grad.rename(grad_avg='slow_avg', mom='slow_mom')`.
-        Its scalars follow. Raises ContractError for an unknown name."""
-        known = sorted(self.known_names)
-        for n, new in names.items():
-            if why := why_no_name(new):
-                raise ContractError(f'`{self.label}` cannot call `{n}` {new!r}: {why}')
-            if n not in known:
-                raise ContractError(f'`{self.label}` has no `{n}` to rename: '
-                                    + did_you_mean(n, known))
-        now = {n: names.get(self._now(n), self._now(n)) for n in sorted(self._defined)}
-        return self.under({n: new for n, new in now.items() if new != n})
-
-    def under(self, names: Mapping[str, str]) -> Part:
-        "The part as it was defined, under these names."
-        return type(self)(self.fn, names, **self.given)
-
-    def with_another(self, name: str) -> str:
-        "The code that renames `name` in this part, for the advice of errors."
-        own = next((n for n in sorted(self._defined) if self._now(n) == name), name)
-        new = {n: repr(new) for n, new in self.names.items()} | {own: '...'}
-        return f'`{self.__name__}.rename({", ".join(f"{n}={new[n]}" for n in new)})`'
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -237,18 +218,20 @@ class Part:
         hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
         return f'{self.label}({", ".join([*args, *"*"[:len(hypers)], *hypers])}): a {self.kind}'
     def _key(self) -> tuple[Any, ...]:
-        return self.fn, type(self), *self.given.values(), *sorted(self.names.items())
+        return (self.fn, type(self), *self.given.values(), *sorted(self.names.items()),
+                *sorted(self.feeds.items()))
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and self._key() == other._key()
     def __hash__(self) -> int: return hash(self._key())
     def __copy__(self) -> Part: return self
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Part.under, (self.under({}), self.names)) if self.names else (find, where(self))
+        if self.origin is self: return find, where(self)
+        return again, (self.origin, self.names, self.feeds, self.given)
 
 
 def with_links(parts: Iterable[Part]) -> Iterator[Part]:
     "The parts, each after the scalars and totals that it depends on."
     for p in parts:
-        yield from with_links(p.links.values())
+        yield from with_links(p.scalars)
         yield p

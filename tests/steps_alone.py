@@ -52,8 +52,10 @@ def run(make, dtype, matrices=False, bad=False):
             opt.load_state_dict(saved)
         set_grads(params, step, bad)
         opt.step()
+    shared = opt.param_groups[0].get('shared', {})  # in a file; in genopt each state has them
     state = {k: {n: v.item() if isinstance(v, torch.Tensor) and not v.dim() and n in NUMBERS else v
-                 for n, v in opt.state[p].items()} for k, p in params.items() if p in opt.state}
+                 for n, v in {**shared, **opt.state.get(p, {})}.items()}
+             for k, p in params.items() if shared or p in opt.state}
     return {k: p.detach() for k, p in params.items()}, state
 
 

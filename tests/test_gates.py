@@ -6,7 +6,7 @@ import copy
 import genopt
 import pytest
 import torch
-from genopt import SGD, Adam, Optimizer, average_grad, gate, momentum_step, recipe, stat, step
+from genopt import SGD, Adam, average_grad, gate, momentum_step, recipe, stat, step
 from genopt import transform
 from helpers import engines, random, through_a_file
 from test_equations import steps_agree
@@ -40,6 +40,9 @@ def at_top(phase): return phase == 0
 def Climbing(): return phase, climbed, climb_step, at_top, *Adam.parts()
 @recipe(lr=.1)
 def Gathering(): return *GATHER, *Adam.parts()
+
+
+both = pytest.mark.parametrize('rule', [Climbing, Gathering], ids=lambda r: r.__name__)
 
 
 def params_of(dtype=DOUBLE):
@@ -105,27 +108,27 @@ def test_engines_agree(recipe, dtype, compile):
         for k, v in opt.state[p].items(): assert torch.allclose(v, other.state[q][k], **tol), k
 
 
-def test_it_is_still_one_kernel():
-    for recipe in (Climbing, Gathering):
-        _, opt = moved(lambda ps: recipe(ps, compile=True), 2)
-        n = len([p for p in opt.recipe.rule().composition.tensor_parts])
-        assert f'kernel: {n} of {n} parts' in repr(opt)
+@both
+def test_it_is_still_one_kernel(rule):
+    _, opt = moved(lambda ps: rule(ps, compile=True), 2)
+    n = len(opt.recipe.rule().composition.tensor_parts)
+    assert f'kernel: {n} of {n} parts' in repr(opt)
 
 
+@both
 @engines
-def test_a_run_that_is_saved_between(compile):
-    for recipe in (Climbing, Gathering):
-        ours, opt = moved(lambda ps: recipe(ps, compile=compile), 7)
-        other = [torch.nn.Parameter(p.detach().clone()) for p in ours]
-        again = recipe(other, compile=compile)
-        again.load_state_dict(through_a_file(opt.state_dict()))
-        twin = copy.deepcopy(opt)
-        for ps, o in ((ours, opt), (other, again), (twin.param_groups[0]['params'], twin)):
-            for i in range(3):
-                for j, p in enumerate(ps): p.grad = grad(i, j)
-                o.step()
-        for p, q, r in zip(ours, other, twin.param_groups[0]['params']):
-            assert torch.equal(p, q) and torch.equal(p, r)
+def test_a_run_that_is_saved_between(rule, compile):
+    ours, opt = moved(lambda ps: rule(ps, compile=compile), 7)
+    other = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    again = rule(other, compile=compile)
+    again.load_state_dict(through_a_file(opt.state_dict()))
+    twin = copy.deepcopy(opt)
+    for ps, o in ((ours, opt), (other, again), (twin.param_groups[0]['params'], twin)):
+        for i in range(3):
+            for j, p in enumerate(ps): p.grad = grad(i, j)
+            o.step()
+    for p, q, r in zip(ours, other, twin.param_groups[0]['params']):
+        assert torch.equal(p, q) and torch.equal(p, r)
 
 
 # -- explanations, watching, files -----------------------------------------------------------------
@@ -153,13 +156,13 @@ def test_how_it_reads():
     θ ← θ + Δθ''')
 
 
-def test_in_a_file_of_its_own():
-    for recipe in (Climbing, Gathering):
-        names = {}
-        exec(compile_file(genopt.export(recipe)), names)
-        theirs, _ = moved(lambda ps: names[recipe.__name__](ps, lr=.1), 12)
-        ours, _ = moved(lambda ps: recipe(ps, compile=False), 12)
-        assert all(map(torch.equal, ours, theirs))
+@both
+def test_in_a_file_of_its_own(rule):
+    names = {}
+    exec(compile_file(genopt.export(rule)), names)
+    theirs, _ = moved(lambda ps: names[rule.__name__](ps, lr=.1), 12)
+    ours, _ = moved(lambda ps: rule(ps, compile=False), 12)
+    assert all(map(torch.equal, ours, theirs))
 
 
 def compile_file(text): return compile(text, 'exported.py', 'exec')

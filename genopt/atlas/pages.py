@@ -137,7 +137,7 @@ class PartPage:
     @property
     def reads(self) -> list[str]: return self.part.reads
     @property
-    def links(self) -> list[str]: return [p.__name__ for p in self.part.links.values()]
+    def links(self) -> list[str]: return [p.__name__ for p in self.part.scalars]
 
     @property
     def hypers(self) -> Iterator[dict[str, Any]]:
@@ -152,7 +152,7 @@ class PartPage:
     def dependents(self) -> list[str]:
         "The parts that depend on it."
         return [p.__name__ for p in every_part()
-                if any(q.fn is self.part.fn for q in with_links(p.links.values()))]
+                if any(q.fn is self.part.fn for q in with_links(p.scalars))]
 
     @property
     def modifier(self) -> str:

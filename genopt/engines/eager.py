@@ -14,7 +14,7 @@ from torch import Tensor
 from ..contract import PartError
 from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .sparse import dense_or_rows
-from .totals import eager_totals, totals
+from .totals import eager_total, totals
 from .work import Tensors, Values, Work
 
 __all__ = ['run', 'step']
@@ -35,7 +35,7 @@ def run(works: Sequence[Work], step: Callable[[Work], None]=step) -> None:
     Raises TypeError for a sparse gradient that the parts do not take, before anything has moved.
     """
     split = [dense_or_rows(work) for work in works]
-    totals([work for work, _ in split], eager_totals)
+    totals([work for work, _ in split], eager_total)
     for work, _ in split: step(work)
     for _, rows in split:
         if not rows: continue

@@ -36,12 +36,9 @@ class Plan:
             if (seen := batch.look(mine)) is None: return False
             steps.append(self.of_batch(batch, mine, *seen))
         if self.has_totals:
-            def shares(name: str, readers: Sequence[Work]) -> list[float]:
-                found = dict[int, float]()
-                for (at, batch), step in zip(self.batches, steps):
-                    if name in batch.composition.totals: found |= zip(at, step.totals(name))
-                return [share for _, share in sorted(found.items())]
-            totals(works, shares)
+            def total(name: str, some: Sequence[Work]) -> float:
+                return sum(s.total(name, some) for s in steps if name in s.batch.composition.totals)
+            totals(works, total)
         for s in steps: s.prepare()
         for s in steps: s.run()
         return True

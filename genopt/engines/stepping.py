@@ -16,7 +16,7 @@ from ..part import Part
 from . import eager
 from .batch import Batch
 from .table import Table
-from .totals import eager_totals
+from .totals import eager_total
 from .unit import Unit
 from .watch import Gradients
 from .work import Work
@@ -33,6 +33,7 @@ class Step:
         self.batch, self.works, self.work, self.grads = batch, works, work, grads
         self.values: list[dict[str, Any]] = []  # the numbers of each row
         self.units: list[Unit] = []
+        self.shares: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}  # of totals
         self.firsts, table = list[int](), NO_ROWS  # the first parameter of each row
         if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
         self.rows, self.row_at = table.values, table.at  # the row of each parameter
@@ -65,16 +66,23 @@ class Step:
         self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
         self.row_at = self.row.ctypes.data
 
-    def totals(self, name: str) -> list[float]:
-        "The sum of a total over the parameters of each work."
+    def total(self, name: str, over: Sequence[Work]) -> float:
+        "The sum of a total over those of these parameters that are in some works."
+        if name not in self.shares: self.shares[name] = self._shares(name)
+        counts = [any(w is one for one in over) for w in self.works]
+        shares = self.shares[name]
+        if not all(counts):
+            shares = shares[np.array([counts[g] for g, _ in self.batch.members], bool)]
+        rest = [work for g, work in self._rest() if counts[g]]
+        return float(shares.sum()) + eager_total(name, rest)
+
+    def _shares(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        "The share of each parameter that has a program."
         shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
         given = {'grad': self.grads.addresses,
                  name: shares.ctypes.data + 8 * np.arange(len(shares))}
         for unit in self.units: unit.run(given, x, self)
-        of = np.array([g for g, _ in self.batch.members], np.int64)
-        sums: list[float] = np.bincount(of, shares, len(self.works)).tolist()
-        for g, work in self._rest(): sums[g] += eager_totals(name, [work])[0]
-        return sums
+        return shares
 
     def prepare(self) -> None:
         "Works out all numbers, so that an error comes before anything has changed."

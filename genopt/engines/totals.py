@@ -16,30 +16,32 @@ from ..contract import PartError
 from .layout import cohorts, single_blocks
 from .work import Work
 
-__all__ = ['eager_totals', 'totals']
+__all__ = ['eager_total', 'totals']
 
 
-def totals(works: Sequence[Work], shares: Callable[[str, Sequence[Work]], Sequence[float]]) -> None:
+def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float]) -> None:
     """Adds each total to the hyperparameters of the groups whose parts read it.
 
-    `shares` returns the sum over each of the works that have it.
+    `total` sums one, over some of the works that have it.
     """
     waiting = dict.fromkeys(k for w in works for k in w.composition.totals)
     while waiting:
         name = next(k for k in waiting if not any(p.out in waiting for w in works
                                                   for p in w.composition.before.get(k, ())))
         del waiting[name]
-        readers = [w for w in works if name in w.composition.totals]
-        sums = defaultdict[Any, float](float)
-        over = [w.group if w.composition.totals[name].over == 'group' else None for w in readers]
-        for of, share in zip(over, shares(name, readers)): sums[of] += share
-        for w, of in zip(readers, over): w.hypers = {**w.hypers, name: sums[of]}
+        readers = defaultdict[Any, list[Work]](list)
+        for w in works:
+            if name not in w.composition.totals: continue
+            readers[w.group if w.composition.totals[name].over == 'group' else None].append(w)
+        for some in readers.values():
+            value = total(name, some)
+            for w in some: w.hypers = {**w.hypers, name: value}
 
 
-def eager_totals(name: str, works: Sequence[Work]) -> list[float]:
-    "The sum over each work, one parameter after another."
-    return [sum(torch.stack(group).double().sum().item() for group in _alike(_shares(w, name)))
-            for w in works]
+def eager_total(name: str, works: Sequence[Work]) -> float:
+    "A total, one parameter after another."
+    shares = [s for w in works for s in _shares(w, name)]
+    return sum(torch.stack(group).double().sum().item() for group in _alike(shares))
 
 
 def _shares(work: Work, name: str) -> list[Tensor]:

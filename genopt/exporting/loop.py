@@ -16,7 +16,7 @@ from .text import call
 __all__ = ['LOCALS', 'Loop']
 
 LOCALS = ('self', 'closure', 'loss', 'group', 'p', 'state', 'param', 'grad', 'raw_grad', 'update',
-          'place', 'places', 'shares', 'wide', 'total', 'count_from')
+          'place', 'places', 'shares', 'shared', 'last', 'wide', 'total', 'count_from')
 INSIDE = ' ' * 16  # of both loops
 
 
@@ -33,7 +33,8 @@ class Loop:
         self.beginnings, self.copied, self.sparse = beginnings, copied, sparse
         self.functions, self.begins = dict[Part, str](), list[str]()
         for p in composition.ordered:
-            if isinstance(p, Stat): self.begins.append(self._begin(p))
+            if isinstance(p, Stat) and p.out not in composition.shared:
+                self.begins.append(self._begin(p, f'{INSIDE}    '))
             self.functions[p] = definitions.part(p)
         self.variables = self._variables()
         self.has_begun = self.is_checked = False  # True once a loop has done it
@@ -43,13 +44,25 @@ class Loop:
     def lines(self) -> Iterator[str]:
         "The lines of all loops."
         c = self.composition
+        yield from self._shared()
         for total in c.totals.values(): yield from self._loop_of(total)
-        reads = {n for p in c.ordered for n in p.reads} | {'param'}
-        yield from self._head(reads, bool(c.stats))
+        reads = {n for p in c.ordered for n in p.inputs} | {'param'}
+        yield from self._head(reads, len(c.stats) > len(c.shared))
         yield ''
         yield from self._calls(_read(c.ordered))
         yield ''
         yield from self._writes(INSIDE, c.tensor_parts)
+
+    def _shared(self) -> Iterator[str]:
+        "The numbers that are one for all parameters."
+        stats = [self.composition.stats[k] for k in self.composition.shared]
+        if not stats: return
+        yield "        shared = self.param_groups[0].setdefault('shared', {})"
+        yield '        if not shared:'
+        for stat in stats:
+            if isinstance(stat, Stat): yield self._begin(stat, ' ' * 12)
+        yield '        last = dict(shared)'
+        yield ''
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -57,7 +70,8 @@ class Loop:
         "The variable for each stat, scalar and total: a scalar's is what its readers call it."
         c, d = self.composition, self.definitions
         taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
-        called = {link.out: name for p in reversed(c.ordered) for name, link in p.links.items()}
+        called = {link.out: name for p in reversed(c.ordered)
+                  for name, link in zip((*p.links, *p.feeds), p.scalars)}
         wanted = {k: (k, f'new_{k}') for k in c.stats}
         wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
         for p in c.ordered:
@@ -78,8 +92,12 @@ class Loop:
         if name == 'raw_grad': return self.raw
         if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
         if stat in self.composition.number_stats:
+            if stat in self.composition.shared: return f"last['{stat}']"
             return self.variables[name] if stat in self.kept else _state(stat)
         return self._wide(self._at(_state(stat)), self.beginnings[stat].is_float)
+
+    def _place(self, stat: str) -> str:
+        return f"shared['{stat}']" if stat in self.composition.shared else _state(stat)
 
     def _at(self, tensor: str) -> str: return f'{tensor}[rows]' if self.sparse == 'rows' else tensor
 
@@ -90,7 +108,7 @@ class Loop:
 
     def _call(self, part: Part, before: str='', tail: str=')') -> str:
         args = [*map(self._value, part.reads)]
-        args += [f"{k}=group['{n}']" for k, n in part.keywords]
+        args += [f'{k}={self.variables.get(n) or _group(n)}' for k, n in part.keywords]
         return call(f'{before}{self.functions[part]}(', args, tail)
 
     def _calls(self, parts: list[Part], total: Part | None=None) -> Iterator[str]:
@@ -100,15 +118,15 @@ class Loop:
         """
         self.kept, moved, end = set[str](), False, [total] if total else []
         for i, p in enumerate(parts):
-            later = {n for q in (*parts[i + 1:], *end) for n in q.reads}
+            later = {n for q in (*parts[i + 1:], *end) for n in q.inputs}
             stores = isinstance(p, Stat) and p.is_number and not total
-            if stores and f'prev_{p.out}' in later:
+            if stores and f'prev_{p.out}' in later and p.out not in self.composition.shared:
                 yield f'{INSIDE}{self.variables[f"prev_{p.out}"]} = {_state(p.out)}'
                 self.kept.add(p.out)
             if p.out == 'grad' and self.raw == 'grad' and 'raw_grad' in later:
                 yield f'{INSIDE}raw_grad = grad'
                 self.raw = 'raw_grad'
-            into = f'{_state(p.out)} = ' if stores else ''
+            into = f'{self._place(p.out)} = ' if stores else ''
             if p.out in self.variables and (p.out in later or not stores):
                 into = f'{self.variables[p.out]} = {into}'
             yield from self._statement(p, moved, into)
@@ -180,12 +198,13 @@ class Loop:
         yield f'{INSIDE}if not state:'
         yield from self.begins
 
-    def _begin(self, stat: Stat) -> str:
-        "The statement that makes the value before a parameter's first step."
-        into = f'{INSIDE}    {_state(stat.out)} = '
+    def _begin(self, stat: Stat, indent: str) -> str:
+        "The statement that makes the value before the first step."
+        into = f'{indent}{self._place(stat.out)} = '
+        first = 'self.param_groups[0]' if stat.out in self.composition.shared else 'group'
         if stat.init is None: return f'{into}torch.zeros_like(p)'
         if not callable(stat.init): return f'{into}{stat.init!r}'
-        names = {a.name: f"group['{k}']"
+        names = {a.name: f"{first}['{k}']"
                  for a, k in zip(stat.init_parameters(), stat.init_hypers)}
         copied = not stat.is_number and not self.beginnings[stat.out].is_new
         if not stat.is_number: names = {_first_argument(stat): 'p', **names}
@@ -197,23 +216,30 @@ class Loop:
     def _loop_of(self, total: Part) -> Iterator[str]:
         "The loop in which a total is taken, before any parameter moves."
         needed = self._before(total)
-        reads = {n for p in (*needed, total) for n in p.reads}
-        has_state = any(n.removeprefix('prev_') in self.composition.stats for n in reads)
-        yield '        shares = []'
+        reads = {n for p in (*needed, total) for n in p.inputs}
+        own = {*self.composition.stats} - {*self.composition.shared}
+        has_state = any(n.removeprefix('prev_') in own for n in reads)
+        name = self.variables[total.out]
+        if total.over == 'group':
+            begin, into = 'shares: dict[int, list[torch.Tensor]] = {}', '.setdefault(id(group), [])'
+            end = f'{name} = {{k: total(some) for k, some in shares.items()}}'
+            self.variables[total.out] = f'{name}[id(group)]'
+        else: begin, into, end = 'shares = []', '', f'{name} = total(shares)'
+        yield f'        {begin}'
         yield from self._head(reads, has_state)
         yield from self._calls(needed, total)
-        yield self._call(total, f'{INSIDE}shares.append(', '))')
-        yield f'        {self.variables[total.out]} = total(shares)'
+        yield self._call(total, f'{INSIDE}shares{into}.append(', '))')
+        yield f'        {end}'
         yield ''
 
     def _before(self, total: Part) -> list[Part]:
         "What a total needs: the parts that make what it reads, and gates that may be closed."
-        c, needed, found = self.composition, {*total.reads}, list[Part]()
+        c, needed, found = self.composition, {*total.inputs}, list[Part]()
         for p in reversed(c.before[total.out]):
-            alike = not p.keywords and {*p.reads} <= {*c.totals}  # open for all, or for none
+            alike = not p.keywords and {*p.inputs} <= {*c.totals}  # open for all, or for none
             makes = p.out in needed or p.out == 'update' and 'new_param' in needed
             if isinstance(p, Total) or not (makes or isinstance(p, Gate) and not alike): continue
-            needed |= {*p.reads}
+            needed |= {*p.inputs}
             found.insert(0, p)
         return found
 
@@ -223,11 +249,12 @@ def _read(parts: Iterable[Part]) -> list[Part]:
     needed, found = set[str](), list[Part]()
     for p in reversed([*parts]):
         if isinstance(p, Total) or isinstance(p, Scalar) and p.out not in needed: continue
-        needed |= {*p.reads}
+        needed |= {*p.inputs}
         found.insert(0, p)
     return found
 
 
+def _group(name: str) -> str: return f"group['{name}']"
 def _state(name: str) -> str: return f"state['{name}']"
 
 

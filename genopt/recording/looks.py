@@ -24,7 +24,7 @@ from ..engines.layout import cohorts, single_blocks
 from ..engines.plan import Plan
 from ..engines.sparse import Rows, dense_or_rows
 from ..engines.stepping import Step
-from ..engines.totals import eager_totals, totals
+from ..engines.totals import eager_total, totals
 from ..engines.work import Work
 from ..part import Part
 from .quantities import Column, Numbers, Quantity
@@ -118,7 +118,7 @@ class Look:
             if self.plan.batches and self.plan.step(works): return
             self.plan = LookPlan(works, False)
             if self.plan.step(works): return
-        totals(works, eager_totals)
+        totals(works, eager_total)
         for work in works:
             if isinstance(work.composition, Watched): exhaust(look_at(work))
 
