@@ -487,7 +487,7 @@ def bound(grad, *, max_norm): return grad.norm() / max_norm
     (dict(quantities=bound), genopt.ContractError, '`bound` reads `max_norm`, which is not'),
     (dict(params='c*'), KeyError, 'no parameter is called `c*`: there are `a`, `b`'),
     (dict(params=[torch.ones(2)]), KeyError, 'is not a parameter of this optimizer'),
-    (dict(params=[1]), TypeError, '1 is a int')], ids=str)
+    (dict(params=[1]), TypeError, '1 is a int')], ids=lambda x: x if isinstance(x, str) else '')
 def test_what_a_mistake_says(call, error, says):
     opt = make()
     with pytest.raises(error) as e: opt.watch(**call)
