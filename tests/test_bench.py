@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genopt.bench import figure, first, timing
+from genopt.bench import figure, first, timing, watching
 from genopt.bench.contenders import contenders, installed, task
 from genopt.bench.goals import GOALS, Flat, Goal, measure
 from genopt.bench.models import shapes
@@ -94,7 +94,11 @@ def test_goals_are_measured_by_name(tmp_path, capsys):
         assert met == ('yes' if row['value'] <= row['limit'] else '**no**')
 
 
-@pytest.mark.parametrize('goal', GOALS, ids=lambda g: g.name)
+TRAINING = {'watch-residual', 'watch-transformer'}  # of networks of their own, which takes long
+
+
+@pytest.mark.parametrize('goal', [g for g in GOALS if g.name not in TRAINING],
+                         ids=lambda g: g.name)
 def test_each_goal_can_be_measured(goal):
     small = replace(goal, work={k: (make, '3x4x4') for k, (make, _) in goal.work.items()})
     row = measure(small, torch.device('cpu'), 1)
@@ -102,7 +106,14 @@ def test_each_goal_can_be_measured(goal):
     else: assert 'failed' not in row and row['value'] > 0
 
 
-OTHER_RULES = {'lamb', 'stableadamw', 'cautious', 'trust-ratio', 'per-tensor'}
+@pytest.mark.parametrize('model', watching.MODELS)
+def test_what_is_trained_to_see_what_watching_costs(model):
+    params, loss = watching.MODELS[model]()
+    loss().backward()
+    assert all(p.grad.isfinite().all() for p in params)
+
+
+OTHER_RULES = {'lamb', 'stableadamw', 'cautious', 'trust-ratio', 'per-tensor', *TRAINING}
 
 
 @pytest.mark.parametrize('goal', [g for g in GOALS if g.name not in OTHER_RULES],

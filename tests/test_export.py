@@ -162,7 +162,7 @@ DTYPES = torch.float32, torch.bfloat16, torch.float64, torch.float16
 def dtypes_of(i, recipe, options):
     "One for each, two without options, and all for parts of one's own."
     if recipe in OWN: return DTYPES
-    return {DTYPES[i % 4]} if options else {torch.float32, DTYPES[1 + i % 3]}
+    return [DTYPES[i % 4]] if options else [torch.float32, DTYPES[1 + i % 3]]
 
 
 EACH = [(f'file_{i}', r, options, dtype) for i, (r, options) in enumerate(each())

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +25,9 @@ class Steps(Contender):
     def __init__(self, params: list[Tensor], loss: Loss | None, is_watched: bool):
         self.params, self.loss = params, loss
         self.opt = AdamW(params, lr=1e-4)
-        self.folder = TemporaryDirectory()
-        if is_watched: self.opt.watch(EVERY, f'{self.folder.name}/run.csv')
+        if not is_watched: return
+        finalize(self, rmtree, folder := mkdtemp(), True)
+        self.opt.watch(EVERY, f'{folder}/run.csv')
 
     def step(self) -> None:
         for _ in range(EVERY):
@@ -34,6 +37,8 @@ class Steps(Contender):
 
     def give(self, grads: list[Tensor]) -> None:
         for p, g in zip(self.params, [] if self.loss else grads): p.grad = g
+
+    def values(self) -> list[Tensor]: return [p.detach() for p in self.params]
 
 
 def steps(is_watched: bool) -> Make:

@@ -49,7 +49,7 @@ class Choice:
                                 'patterns of their names')
             elif not any(fnmatchcase(n, one) for n in names):
                 raise KeyError(f'`params`: no parameter is called `{one}`: '
-                               f'{did_you_mean(one, names)}')
+                               f'{_advice(one, names)}')
         compositions = dict.fromkeys(g.composition for g in groups)
         usual = dict.fromkeys(c.name for g in compositions for c in usual_columns(g))
         for pattern in self.patterns:
@@ -89,6 +89,13 @@ def names_of(groups: Sequence[Group]) -> list[str]:
     "The name of each parameter, or its place in its group."
     return [name for g in groups for name in g.get('param_names') or
             [f'parameter {i} of group {g.index}' for i in range(len(g['params']))]]
+
+
+def _advice(name: str, names: Sequence[str]) -> str:
+    "The nearest name, or a few of many."
+    advice = did_you_mean(name, names)
+    if advice.startswith('did') or len(names) < 9: return advice
+    return f'there are {len(names)} names, such as ' + ', '.join(f'`{n}`' for n in names[:3])
 
 
 def _own(composition: Composition, fn: Callable[..., Any]) -> Column | ContractError:

@@ -107,11 +107,11 @@ class Recorder:
         flags = self.choice.flags(groups, names) or [True] * len(names)
         mine = [n for n, is_watched in zip(names, flags) if is_watched]
         silent = [n for n in mine if n not in self.seen]
-        lines = [f'Recorder of every {self.every}th step' if self.every > 1 else
-                 'Recorder of every step']
+        k = self.every
+        lines = [f'Recorder of steps 1, {1 + k}, {1 + 2 * k}, …']
         lines.append(f'  {len(mine)} parameter{"s" * (len(mine) != 1)}, '
                      f'{sum(len(r.names) for r in self.records)} rows')
-        if self.records: lines.append(f'  steps {self.records[0].step} to {self.records[-1].step}')
+        if self.records: lines.append(f'  so far {self.records[0].step} to {self.records[-1].step}')
         if self.records and silent:
             more = f' and {len(silent) - 3} more' if len(silent) > 3 else ''
             lines.append(f'  no gradient so far: {", ".join(silent[:3])}{more}')
