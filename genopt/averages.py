@@ -6,7 +6,9 @@ everything back.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
 
-__all__ = ['is_swapped', 'put_back', 'refuse_swapped', 'swap']
+__all__ = ['Averaging', 'is_swapped', 'put_back', 'refuse_swapped']
 
 
 def is_swapped(states: Iterable[Any]) -> bool:
@@ -32,13 +34,37 @@ def refuse_swapped(states: Iterable[Any], call: str) -> None:
                            f'{call}()')
 
 
-def swap(groups: Sequence[Group], state: Mapping[Any, Any], name: str='') -> None:
-    "Puts averages in the parameters' place, or the parameters back: see `Optimizer.swap`."
-    with shielded(), torch.no_grad():
-        if is_swapped(state.values()): return put_back(state)
-        for p, entry, stat in _averages(groups, state, name):
-            entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-            p.copy_(entry[stat])
+class Averaging:
+    "An Optimizer's methods that evaluate averages of the weights."
+    state: defaultdict[Any, Any]  # the Optimizer's own, as is the next one
+    groups: Callable[[], list[Group]]
+
+    @outside_graphs
+    def swap(self, name: str='') -> None:
+        """Puts a stat such as `param_avg` in the parameters' place; called again, puts them back.
+
+        `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters
+        without a state stay as they are. A checkpoint that is made in between has both. Raises
+        ValueError if there is no such stat. While swapped, `step` raises RuntimeError.
+        """
+        groups = self.groups()
+        with shielded(), torch.no_grad():
+            if is_swapped(self.state.values()): return put_back(self.state)
+            for p, entry, stat in _averages(groups, self.state, name):
+                entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
+                p.copy_(entry[stat])
+
+    @contextmanager
+    def swapped(self, name: str='') -> Iterator[None]:
+        "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
+        if is_swapped(self.state.values()):
+            raise RuntimeError('the parameters are swapped with their averages already')
+        try:
+            try:
+                self.swap(name)
+                yield
+            finally: put_back(self.state)
+        finally: put_back(self.state)  # if an interrupt came before that had begun
 
 
 @outside_graphs

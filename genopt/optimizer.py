@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from . import averages
+from .averages import Averaging, refuse_swapped
 from .by_name import Loaded, aligned
 from .catalogue import rule_of
 from .checkpoint import checked
@@ -41,7 +40,7 @@ from .words import unknown
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
+class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
@@ -136,28 +135,6 @@ class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
             for p in group['params']:
                 if p.is_floating_point() or p.is_complex(): begin(group, p, self.state)
 
-    @outside_graphs
-    def swap(self, name: str='') -> None:
-        """Puts a stat such as `param_avg` in the parameters' place; called again, puts them back.
-
-        `name` is the stat; it is not needed if just one stat reads `new_param`. Parameters
-        without a state stay as they are. A checkpoint that is made in between has both. Raises
-        ValueError if there is no such stat. While swapped, `step` raises RuntimeError.
-        """
-        averages.swap(self.groups(), self.state, name)
-
-    @contextmanager
-    def swapped(self, name: str='') -> Iterator[None]:
-        "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
-        if averages.is_swapped(self.state.values()):
-            raise RuntimeError('the parameters are swapped with their averages already')
-        try:
-            try:
-                self.swap(name)
-                yield
-            finally: averages.put_back(self.state)
-        finally: averages.put_back(self.state)  # if an interrupt came before that had begun
-
     def explain(self) -> Any:
         "Its equations, hyperparameters, memory and sources, for each kind of group."
         from .study.explain import explain  # a door up: an optimizer can be explained
@@ -211,7 +188,7 @@ class Optimizer(ForLearner, Surgery, torch.optim.Optimizer):
         state_dict = dict(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
-        averages.refuse_swapped(self.state.values(), 'load_state_dict')
+        refuse_swapped(self.state.values(), 'load_state_dict')
         saved, loaded = align(from_torch(state_dict, self.recipe), self.groups())
         groups, state = checked(saved, self.groups(), self.state)
         with shielded():

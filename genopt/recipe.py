@@ -33,7 +33,7 @@ from .params import Params
 from .part import Part
 from .pickling import where
 from .rule import Rule, changed
-from .variants import added, configured
+from .variants import added, configured, merged
 from .words import Words
 
 __all__ = ['Options', 'Recipe', 'recipe']
@@ -132,6 +132,7 @@ class Recipe:
                 raise ContractError(f'{self.__name__} + ... takes a part, or several in a list, '
                                     f'not {what}')
         base, before = self.made_of[1:] if self.made_of[:1] == (added,) else (self, ())
+        if parts in before: return self
         return _varied(added, base, (*before, parts))
 
     def configured(self, **given: Any) -> Recipe:
@@ -143,7 +144,8 @@ class Recipe:
         Raises TypeError for a word that means nothing here, and ValueError for a value that is out
         of range.
         """
-        return _varied(configured, self, given)
+        base, before = self.origin
+        return _varied(configured, base, merged(base, before, given))
 
     @property
     def origin(self) -> tuple[Recipe, dict[str, Any]]:

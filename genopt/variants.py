@@ -15,7 +15,7 @@ from .kinds import Scalar
 from .part import Part
 from .placing import placed
 
-__all__ = ['added', 'configured']
+__all__ = ['added', 'configured', 'merged']
 
 Variant: TypeAlias = 'tuple[Callable[..., Iterable[Part]], dict[str, Any]]'
 
@@ -25,10 +25,11 @@ def added(base: Any, extra: tuple[tuple[Part, ...], ...]) -> Variant:
     parts = [p for together in extra for p in together]
     def fn(**options: Any) -> Any: return placed(base.parts(**options), parts)
     _dress(fn, ' + '.join([base.__name__, *map(_name, extra)]), base)
-    # Where defaults differ, the recipe's hold, except for a decay that is added
+    # Where defaults differ, the recipe's hold, except for a decay that is added to one not given
     hypers = base.rule().composition.hypers
     own = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
-    own |= {p.switch: v for p in parts if p.switch and (v := p.hypers[p.switch]) is not REQUIRED}
+    own |= {p.switch: v for p in parts if p.switch and p.switch not in base.given
+            and (v := p.hypers[p.switch]) is not REQUIRED}
     return fn, own
 
 
@@ -51,6 +52,18 @@ def configured(base: Any, given: Mapping[str, Any]) -> Variant:
     call = ', '.join(f'{k}={v!r}' for k, v in given.items())
     _dress(fn, f'{base.__name__}({call})' if call else base.__name__, base, options)
     return fn, {**base.defaults, **own}
+
+
+def merged(base: Any, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    "What was given before, but for values that are given now; and these."
+    rule = base.rule()
+    words, res = rule.choose(rule.options_in({**before, **given})).words, dict[str, Any]()
+    now = words.ours(given)
+    for word, value in before.items():
+        ours = words.ours({word: value})
+        again = ours.keys() & now.keys()
+        res |= {n: v for n, v in ours.items() if n not in again} if again else {word: value}
+    return res | dict(given)
 
 
 def _dress(fn: Any, name: str, base: Any, options: Mapping[str, Any]={}) -> None:

@@ -2,6 +2,7 @@
 import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -73,12 +74,17 @@ print(*[os.waitpid(pid, 0)[1] for pid in [child() for _ in range(8)]])
 """
 
 
+def _heed():
+    "A shell starts what runs in the background with interrupts ignored."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def in_a_process(*numbers, code=PRINT, **kwargs):
-    "A process that prints `value(n)` of these."
+    "A process that prints `value(n)` of these. Ctrl-C reaches it, even if this one ignores it."
     code = code.format(tests=str(ROOT / 'tests'))
     return subprocess.Popen([sys.executable, '-c', code, *map(str, numbers)], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs)
+                            env={**os.environ, 'PYTHONPATH': str(ROOT)}, preexec_fn=_heed, **kwargs)
 
 
 def in_eight_processes(*numbers):

@@ -120,6 +120,25 @@ def test_defaults_that_are_configured_can_be_overruled():
     assert p.configured(lr=.3).__signature__.parameters['amsgrad'].default is True
 
 
+def test_configured_twice_is_configured_once():
+    twice = Adam.configured(lr=.1, betas=(.8, .9)).configured(lr=.2)
+    assert twice.__name__ == 'Adam(betas=(0.8, 0.9), lr=0.2)' and twice.origin[0] is Adam
+    one = Adam.configured(betas=(.8, .9)).configured(mom=.7)
+    assert one.given == dict(sqr_mom=.9, mom=.7) and one.rule().defaults['sqr_mom'] == .9
+
+
+def test_a_decay_that_was_given_stays():
+    for text in ('adam(wd=.3) + cautious_decay', 'adamw(weight_decay=.3) + independent_decay'):
+        opt = Optimizer([param(3)], text)
+        assert opt.param_groups[0]['weight_decay'] == .3, text
+    assert Optimizer([param(3)], 'adam + cautious_decay').param_groups[0]['weight_decay'] == .01
+
+
+def test_a_part_is_added_once():
+    twice = Adam + genopt.cautious + genopt.cautious
+    assert twice.__name__ == 'Adam + cautious' and twice.parts() == (Adam + genopt.cautious).parts()
+
+
 # -- commands --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('command', [
