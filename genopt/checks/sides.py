@@ -153,8 +153,9 @@ class Side:
 def match(checked: Side, reference: Side, given: Mapping[str, Any]) -> None:
     """Gives both sides the same values of the hyperparameters that they share.
 
-    What is asked for on one side, or for both (`given`), holds for both. All else are the checked
-    side's defaults. Raises TypeError for a word that neither takes, or a value that is missing.
+    What is asked for on one side, or for both (`given`), holds for both. Everything else has the
+    checked side's default value. Raises TypeError for a word that neither takes, or a value that is
+    missing.
     """
     known = {**COMMON, **{w: (n,) for w, n in SYNONYMS.items()}}
     for side in (checked, reference):
