@@ -265,6 +265,22 @@ def test_words_of_a_class_that_hides_them_behind_kwargs():
     assert found.agrees  # its groups say that the decay is decoupled, which Adam takes
 
 
+def test_words_for_an_engine_go_to_the_side_that_takes_them():
+    class Counted(torch.optim.AdamW):
+        seen = set()
+        def step(self, closure=None):
+            self.seen.add(self.param_groups[0]['foreach'])
+            return super().step(closure)
+    assert genopt.check(Counted, 'adamw', foreach=True).agrees and Counted.seen == {True}
+    genopt.assert_agrees('adamw', mistakes.AdamWLike, compile=False)
+    with pytest.raises(TypeError, match='neither AdamWLike nor sgd takes `foreach`: ') as e:
+        genopt.check(mistakes.AdamWLike, sgd, foreach=True)
+    assert str(e.value).endswith('there are `lr`, `betas`, `eps`, `weight_decay`')
+
+
+def sgd(param, grad, state, lr): return param - lr * grad
+
+
 class Needs(torch.optim.Optimizer):
     def __init__(self, params, strength): super().__init__(params, dict(strength=strength))
 
