@@ -1,9 +1,9 @@
 """Sweeps: the learning rates that each optimizer of a race may try on a task.
 
 All begin with seven, around their own default, a half decade apart. As long as any optimizer's best
-lies at the edge of those it has tried, every optimizer gets two more, at most four times: beyond the
-edge for that one, near their best for the others. So all have had the same number of tries, and the
-best is the one with the smallest loss on the set to validate, the mean of all seeds.
+lies at the edge of those it has tried, every optimizer gets two more, at most four times: beyond
+the edge for that one, near their best for the others. So all have had the same number of tries.
+The best is the one with the smallest loss on the set to validate, the mean of all seeds.
 """
 from __future__ import annotations
 
