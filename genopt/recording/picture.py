@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -25,13 +25,14 @@ BANDS = ((0, 100, .15), (25, 75, .3))    # percentiles, and how dark
 Lines: TypeAlias = Mapping[str, tuple[Numbers, Numbers]]  # steps and values of each parameter
 
 
-def draw(rows: Sequence[Row], quantities: Sequence[str], params: Any=None) -> Figure:
+def draw(rows: Sequence[Row], quantities: Sequence[str],
+         params: Sequence[str] | None=None) -> Figure:
     """Panels below each other. Of more parameters than there are colours it shows percentiles.
 
     Raises KeyError for names that are not there, and ValueError for a record without rows.
     """
     if not rows: raise ValueError('the record is empty: make a step with a gradient first')
-    patterns = [params] if isinstance(params, str) else [*params] if params else ['*']
+    patterns = params or ['*']
     names = [n for n in dict.fromkeys(r['param'] for r in rows)
              if any(fnmatchcase(n, p) for p in patterns)]
     if not names:
