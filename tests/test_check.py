@@ -355,3 +355,22 @@ def test_a_report_in_other_forms():
     found = genopt.check(torch.optim.SGD, 'sgd')
     assert found.markdown().startswith('# SGD against SGD\n') and '| ✓ |' in found.markdown()
     assert '<h1>SGD against SGD</h1>' in found.html()
+
+
+def odd(param, lr): return param
+
+
+@pytest.mark.parametrize('args, why', [
+    ((odd, 'adam'), '`?odd`? makes no optimizer, but a list: a function of arrays begins with'),
+    (('adam', odd), '`?odd`? makes no optimizer, but a list: a function of arrays begins with'),
+    ((genopt.average_grad, 'adam'), '`average_grad` is not an optimizer, but a part of one: add')])
+def test_what_is_no_optimizer_in_python(args, why):
+    with pytest.raises((TypeError, ValueError), match=why): genopt.check(*args)
+
+
+def test_without_parts_there_is_no_guess():
+    def mine(param, grad, state, lr):
+        state['m'] = .7 * state.get('m', 0.) + grad.cumsum() .reshape(grad.shape)
+        return param - lr * state['m'] * abs(param)
+    found = genopt.check(torch.optim.SGD, mine)
+    assert not found.ok and found.why()[0].startswith('No guess is made: mine is not made of parts')

@@ -514,6 +514,12 @@ def test_a_closure_and_a_learner(monkeypatch):
 
 # -- errors ----------------------------------------------------------------------------------------
 
+def called(name):
+    def fn(raw_grad): return raw_grad.norm()
+    fn.__name__ = name
+    return fn
+
+
 def nothing(momm): return momm.norm()
 def cosine(grad): return grad.norm()
 def shaped(grad): return grad * 2
@@ -530,6 +536,9 @@ def bound(grad, *, max_norm): return grad.norm() / max_norm
     (dict(quantities=[lambda grad: 1]), TypeError, 'a function made with `def`'),
     (dict(quantities=nothing), genopt.ContractError, '`nothing` reads `momm`'),
     (dict(quantities=cosine), genopt.ContractError, 'one of the usual quantities'),
+    (dict(quantities=called('step')), genopt.ContractError, '`step` has a meaning already: '),
+    (dict(quantities=called('lr')), genopt.ContractError, '`lr` has a meaning already: '),
+    (dict(quantities=called('grad')), genopt.ContractError, '`grad` has a meaning already: '),
     (dict(quantities=bound), genopt.ContractError, '`bound` reads `max_norm`, which is not'),
     (dict(params='c*'), KeyError, 'no parameter is called `c*`: there are `a`, `b`'),
     (dict(params=[torch.ones(2)]), KeyError, 'is not a parameter of this optimizer'),

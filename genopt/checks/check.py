@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..catalogue import find, named, recipes
+from ..part import Part
 from ..specs import function
 from . import around, keeping  # noqa: F401  # they add demands
 from .demands import DEMANDS, Subject
@@ -72,11 +73,11 @@ def _what(x: Any) -> Any:
     if not isinstance(x, (str, list, tuple)) and not callable(x):
         raise TypeError(f'{x!r} is not an optimizer: give a class, a recipe, or a text that names '
                         'one')
-    if not isinstance(x, str): return x
-    found = function(x) or named(x)
-    if isinstance(found, tuple) or hasattr(found, 'reads'):
-        raise TypeError(f'`{x}` is not an optimizer, but a part of one: add it to a recipe, as in '
-                        f'adam+{x}')
+    found = function(x) or named(x) if isinstance(x, str) else x
+    if isinstance(found, Part) or isinstance(found, tuple) and isinstance(x, str):
+        name = x if isinstance(x, str) else getattr(found, '__name__', '')
+        raise TypeError(f'`{name}` is not an optimizer, but a part of one: add it to a recipe, as '
+                        f'in adam+{name}')
     return found
 
 

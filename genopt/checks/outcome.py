@@ -90,7 +90,11 @@ class Outcome(Report):
 
     def why(self) -> list[str]:
         "The guesses, as sentences."
-        if self.agrees or not self.is_searched: return []
+        if self.agrees or not self.reference: return []
+        if not self.is_searched:
+            if all(t.parting.error or t.ok for t in self.trials): return []
+            return [f'No guess is made: {self.reference} is not made of parts, and no recipe does '
+                    'the same. Compare with a recipe, such as your own, to have the mistake named.']
         if not self.guesses:
             return ['None of the usual mistakes, and no two of those that help, make the reference '
                     'do the same.']

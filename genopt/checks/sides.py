@@ -120,7 +120,11 @@ class Side:
             rest = self.worded({k: v for k, v in group.items() if k != 'params'})
             return {'params': group['params'], **rest}
         words = {**self.notes, **self.keywords, **self.worded(changes)}
-        return self.maker([own(g) for g in groups], **words)
+        opt = self.maker([own(g) for g in groups], **words)
+        if not hasattr(opt, 'param_groups'):
+            raise TypeError(f'{self.name} makes no optimizer, but a {type(opt).__name__}: a '
+                            'function of arrays begins with `param, grad, state`')
+        return opt
 
     def settle(self, values: Mapping[str, Any], other: Side) -> None:
         """Asks for values, by our names, and finds out all that it then has.

@@ -14,6 +14,7 @@ def check(
 ) -> int:
     "Checks if an optimizer agrees with a reference, and says where and why they part."
     from ..checks.check import check as checked
+    if json: write(Path(json), Path.touch)
     try: found = checked(optimizer, against)
     except REFUSED as e: raise Stop(e.args[0]) from None
     print(found.text())

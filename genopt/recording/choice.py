@@ -11,11 +11,12 @@ from weakref import ref
 from torch import Tensor
 
 from ..composition import Composition
-from ..contract import ContractError
+from ..contract import ContractError, is_reserved
 from ..group import Group
 from ..hypers import did_you_mean
 from .looks import Watched
 from .quantities import Column, own_column, usual_columns
+from .writers import KEYS
 
 __all__ = ['Choice', 'names_of', 'patterns_of']
 
@@ -56,6 +57,10 @@ class Choice:
                 raise KeyError(f'`quantities`: none is called `{pattern}`: '
                                f'{did_you_mean(pattern, usual)}')
         for fn in self.own:
+            taken = {*KEYS, *(n for c in compositions for n in (*c.hypers, *c.stats))}
+            if fn.__name__ in taken or is_reserved(fn.__name__):
+                raise ContractError(f'`{fn.__name__}` has a meaning already: give your function '
+                                    'another name')
             if fn.__name__ in usual:
                 raise ContractError(f'`{fn.__name__}` is one of the usual quantities: give your '
                                     'function another name')

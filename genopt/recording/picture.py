@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 __all__ = ['draw']
 
 USUAL = 'grad_norm', 'update_ratio', 'cosine', 'effective_lr'
+MOST = 6  # panels, if nobody says which
 LINEAR = ('cosine', '_kept', '_zeroed')  # how names of quantities end that are not drawn to a log
 BANDS = ((0, 100, .15), (25, 75, .3))    # percentiles, and how dark
 
 Lines: TypeAlias = Mapping[str, tuple[Numbers, Numbers]]  # steps and values of each parameter
+
+
+def usual(there: Sequence[str], own: Sequence[str]=()) -> list[str]:
+    "The quantities to draw: all if they are few, or some of them, with one's own."
+    if len(there) <= MOST: return [*there]
+    return [q for q in (*USUAL, *own) if q in there] or [*there][:MOST]
 
 
 def draw(rows: Sequence[Row], quantities: Sequence[str],
@@ -41,7 +48,7 @@ def draw(rows: Sequence[Row], quantities: Sequence[str],
     there = dict.fromkeys(k for r in rows for k in r if k not in KEYS)
     for q in quantities:
         if q not in there: raise KeyError(f'the record has no `{q}`: {did_you_mean(q, there)}')
-    shown = quantities or [q for q in USUAL if q in there] or [*there][:4]
+    shown = quantities or usual([*there])
     few, of = len(names) <= len(COLORS), dict[str, list[Row]]()
     for r in rows: of.setdefault(r['param'], []).append(r)
     with figure(WIDTH, 1.5 * len(shown) + (.25 * len(names) if few else .5)) as fig:

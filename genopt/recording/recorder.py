@@ -15,7 +15,7 @@ from ..optimizer import Optimizer
 from .choice import Choice, names_of, patterns_of
 from .looks import Look
 from .quantities import Numbers
-from .writers import Writer, writer_for
+from .writers import KEYS, Writer, writer_for
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -91,7 +91,9 @@ class Recorder:
         whole range. Raises KeyError for names that are not there, TypeError for what is no name,
         and ValueError if nothing was seen yet.
         """
-        from .picture import draw
+        from .picture import draw, usual
+        there = dict.fromkeys(k for r in self.rows for k in r if k not in KEYS)
+        quantities = quantities or (*usual([*there], [f.__name__ for f in self.choice.own]),)
         patterns = None if params is None else patterns_of(params, self.opt.groups())
         return draw(self.rows, quantities, patterns)
 
