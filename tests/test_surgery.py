@@ -109,6 +109,25 @@ def test_the_gradient_is_edited_too(compile):
     assert torch.equal(w[4], torch.ones(4, dtype=F64))
 
 
+@pytest.mark.parametrize('recipe', [genopt.SGD, genopt.Adam, genopt.Adafactor, genopt.LAMB],
+                         ids=name_of)
+@pytest.mark.parametrize('call', [lambda o, w: o.append(w, torch.ones(2, 4)),
+                                  lambda o, w: o.prune(w, [0])], ids=['append', 'prune'])
+@engines
+def test_an_old_graph_is_refused(recipe, call, compile):
+    "It delivers gradients of the shape that the parameter had."
+    w = weight(); opt = recipe([w], lr=.1, compile=compile)
+    step(opt, w, torch.ones_like(w))
+    loss = (w * 2).sum()
+    call(opt, w); w.grad = None
+    loss.backward()
+    sentence = (f'parameter 0 of group 0 (shape {tuple(w.shape)}, float64) has a gradient of shape '
+                '(5, 4): it came from a graph made before the parameter was given this shape, so '
+                'run `backward()` before an edit, or `zero_grad()` after it')
+    refused(opt, RuntimeError, sentence, opt.step)
+    opt.zero_grad(); w.sum().backward(); opt.step()
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.complex64])
 def test_other_dtypes(dtype):
     w = nn.Parameter(random(0, (4, 3), dtype)); opt = (genopt.Adam + genopt.average_param)([w])
