@@ -98,6 +98,9 @@ def state_for(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, Any],
     rows, dim, fresh = how
     if fresh or not begun(entry): return {k: v for k, v in entry.items() if k in MARKS}
     for p in (old, new): check_plain(p, group.describe(old))
+    if old.is_complex() and not new.is_complex():
+        raise ValueError(f'{group.describe(old)} cannot hand its state to a real tensor, as it is '
+                         'complex: say fresh=True, and it begins anew')
     if rows is not None: entry = _state_by_rows(group, old, new, entry, (rows, dim))
     elif new.shape != old.shape:
         raise ValueError(f'{group.describe(old)} cannot hand its state to a tensor of shape '

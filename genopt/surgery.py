@@ -36,8 +36,8 @@ Self = TypeVar('Self', bound='Surgery')
 class Surgery:
     """An Optimizer's methods that edit parameters.
 
-    `params` is a parameter, its name if the optimizer has names, a module, or several of these in
-    a list or a dict. All methods raise ValueError for a parameter that is in no group and for a
+    `params` is a parameter, its name if the optimizer has names, several of these in a list or a
+    dict, or a module. All methods raise ValueError for a parameter that is in no group and for a
     state that cannot follow, and RuntimeError while parameters are swapped with their averages;
     then nothing has changed.
     """
@@ -158,16 +158,21 @@ class Surgery:
 
     @outside_graphs
     def add(self,
-        params: Any,   # Tensors, or (name, tensor) pairs if the optimizer has names
+        params: Any,   # As everywhere; or (name, tensor) pairs, if the optimizer has names
         group: int=-1  # The place of the group that they join
     ) -> None:
-        "Lets parameters join a group. Their state begins on their first step."
+        """Lets parameters join a group. Their state begins on their first step.
+
+        In an optimizer with names, those of a module get the names that they have in it.
+        """
         groups = self.groups()
         if not -len(groups) <= group < len(groups):
             raise ValueError(f'there is no group {group}: there are {len(groups)} (to make one, '
                              'use add_param_group)')
         joined = groups[group]
-        if isinstance(params, Mapping): params = params.items()
+        if isinstance(params, (torch.nn.Module, Mapping)):
+            its = several(params)
+            params = [*(its.items() if 'param_names' in joined else its.values())]
         names, new = named({'params': params}, joined.index)
         if bool(names) != ('param_names' in joined):
             asked = 'has names: give (name, parameter) pairs' if not names else 'has no names'
