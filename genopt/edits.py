@@ -1,7 +1,7 @@
 "Edits of parameters: other elements, their gradient, and a state for what takes their place."
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .params import several
 from .rows import Rows
 from .state import begun
 
-__all__ = ['check_plain', 'edit_of', 'found', 'grad_of', 'put', 'state_for']
+__all__ = ['edit_by', 'found', 'grad_of', 'put', 'state_for']
 
 
 def found(params: Any, groups: Sequence[Group]) -> dict[Any, tuple[Group, Tensor]]:
@@ -48,6 +48,18 @@ def check_plain(p: Tensor, it: str) -> None:
     if is_traceable_wrapper_subclass(p):
         raise ValueError(f'{it} is a {type(p.data).__name__}, which cannot be edited: do it before '
                          'the parameter is sharded or quantised')
+
+
+def edit_by(how: Callable[[Tensor, Any], Any], group: Group, p: Tensor, key: Any,
+            dim: int) -> Edit:
+    "The edit of a parameter, by the rows that `how` makes of it."
+    it = group.describe(p)
+    check_plain(p, it)
+    if not -p.dim() <= dim < p.dim():
+        raise ValueError(f'{it} has no dimension {dim} along which it could be edited')
+    try: rows = how(p, key)
+    except (ValueError, TypeError) as error: raise type(error)(f'{it}: {error}') from None
+    return edit_of(group, p, dim % p.dim(), rows)
 
 
 def edit_of(group: Group, p: Tensor, dim: int, rows: Rows | Tensor) -> Edit:

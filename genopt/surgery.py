@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .averages import refuse_swapped
-from .carrying import Edit, followed
-from .edits import check_plain, edit_of, found, grad_of, put, state_for
+from .carrying import followed
+from .edits import edit_by, found, grad_of, put, state_for
 from .engines.kernels import check_parts
 from .engines.shield import shielded
 from .group import Group
@@ -110,7 +110,7 @@ class Surgery:
         "Edits each parameter by what `how` makes of it: rows to keep, or new rows."
         refuse_swapped(self.state.values(), call)
         with torch.no_grad():
-            edits = [_edit_by(how, g, p, key, dim)
+            edits = [edit_by(how, g, p, key, dim)
                      for key, (g, p) in found(params, self.groups()).items()]
             for e in edits: rehearse(e.group.composition, e.hypers, [e.new])
             states = [e.state(self.state.get(e.param, {}), given) for e in edits]
@@ -227,18 +227,6 @@ class Surgery:
                    for g in self.groups() for p in g['params'] if p in self.state}
         with shielded(): self.state.update(new)
         return self
-
-
-def _edit_by(how: Callable[[Tensor, Any], Any], group: Group, p: Tensor, key: Any,
-             dim: int) -> Edit:
-    "The edit of a parameter, by the rows that `how` makes of it."
-    it = group.describe(p)
-    check_plain(p, it)
-    if not -p.dim() <= dim < p.dim():
-        raise ValueError(f'{it} has no dimension {dim} along which it could be edited')
-    try: rows = how(p, key)
-    except (ValueError, TypeError) as error: raise type(error)(f'{it}: {error}') from None
-    return edit_of(group, p, dim % p.dim(), rows)
 
 
 def _pairs(old: Any, new: Any, groups: Sequence[Group]) -> list[tuple[Group, Tensor, Any]]:
