@@ -1,6 +1,8 @@
 """Loading by name: a state_dict whose parameters stand elsewhere, with some more or fewer of them.
 
-    >>> saved = Adam(model.named_parameters()).state_dict()
+    >>> opt = Adam(model.named_parameters())
+    >>> opt.init_state()
+    >>> saved = opt.state_dict()
     >>> extra = torch.nn.Parameter(torch.zeros(3))
     >>> Adam([('extra', extra), *model.named_parameters()]).load_by_name(saved)
     loaded by name: 6 of 7 parameters

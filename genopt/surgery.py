@@ -161,10 +161,7 @@ class Surgery:
         params: Any,   # As everywhere; or (name, tensor) pairs, if the optimizer has names
         group: int=-1  # The place of the group that they join
     ) -> None:
-        """Lets parameters join a group. Their state begins on their first step.
-
-        In an optimizer with names, those of a module get the names that they have in it.
-        """
+        "Lets parameters join a group, those of a module by their names in it, and begin there."
         groups = self.groups()
         if not -len(groups) <= group < len(groups):
             raise ValueError(f'there is no group {group}: there are {len(groups)} (to make one, '

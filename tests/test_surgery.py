@@ -215,8 +215,8 @@ def test_a_state_without_rows_is_refused_or_begins_anew():
     w = weight(0, (8, 2)); opt = Optimizer([('w', w)], [blocks, genopt.sgd_step], lr=.1)
     step(opt, w, torch.ones_like(w))
     sentence = ('`block` of `w` (shape (8, 2), float64) does not have one row for '
-                 "each row of the parameter, so it cannot follow: del opt.state[param]['block'], "
-                 'and it begins anew')
+                'each row of the parameter, so it cannot follow: '
+                'del opt.state[param][\'block\'], and it begins anew')
     for call in (lambda: opt.prune(w, [0]), lambda: opt.append(w, torch.ones(8, 2))):
         refused(opt, ValueError, sentence, call)
     del opt.state[w]['block']
