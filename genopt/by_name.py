@@ -1,6 +1,8 @@
 """Loading by name: a state_dict whose parameters stand elsewhere, with some more or fewer of them.
 
-    >>> saved = Adam(model.named_parameters()).state_dict()
+    >>> opt = Adam(model.named_parameters())
+    >>> opt.init_state()
+    >>> saved = opt.state_dict()
     >>> extra = torch.nn.Parameter(torch.zeros(3))
     >>> Adam([('extra', extra), *model.named_parameters()]).load_by_name(saved)
     loaded by name: 6 of 7 parameters
@@ -33,16 +35,20 @@ class Loaded:
     "What `load_by_name` has done, by the names of parameters."
     taken: list[str] = field(default_factory=list)        # Their state was loaded
     fresh: list[str] = field(default_factory=list)        # None was saved: begins anew
+    empty: list[str] = field(default_factory=list)  # Saved without a state, which begins here
     misfits: dict[str, str] = field(default_factory=dict)  # Why it could not be: begins anew
     left: list[str] = field(default_factory=list)         # They were saved, and are not here
     groups: dict[int, str] = field(default_factory=dict)  # Why a group keeps its hyperparameters
 
     def __repr__(self) -> str:
-        n = len(self.taken) + len(self.fresh) + len(self.misfits)
+        n = sum(map(len, (self.taken, self.fresh, self.empty, self.misfits)))
         lines = [f'loaded by name: {len(self.taken)} of {n} parameter{"s" * (n != 1)}']
         if self.fresh:
             its = 'its' if len(self.fresh) == 1 else 'their'
             lines.append(f'fresh    {_few(self.fresh)}: {its} state begins anew, as none was saved')
+        if self.empty:
+            lines.append(f'empty    {_few(self.empty)}: saved without a state, which begins on the '
+                         'first step')
         lines += [f'misfit   {name}: {why}, so its state begins anew'
                   for name, why in self.misfits.items()]
         if self.left: lines.append(f'left     {_few(self.left)}: saved, and not in this optimizer')
@@ -80,7 +86,7 @@ def aligned(
                       f'and `{here[0]}` here')
     partners = _partners(found.names, groups)
     packed = [found.group(g, *partner) for g, partner in zip(groups, partners)]
-    if not found.loaded.taken:
+    if not (found.loaded.taken or found.loaded.empty):
         for name, why in found.loaded.misfits.items():
             raise refusal(f'none of its parameters fits: for `{name}`, {why}')
         raise refusal('it has no state of any parameter that is here')
@@ -119,6 +125,9 @@ class _Found:
             return {}
         old = self.names[name]
         entry, why = self.entries.get(old.key, {}), ''
+        if isinstance(entry, Mapping) and not begun(entry) and group.composition.stats:
+            self.loaded.empty.append(name)
+            return entry
         if isinstance(entry, Mapping) and begun(entry):
             entry = in_our_names(entry, group)
             why = _why_unfit(p, group, self.groups[old.group].get('parts') or [], entry)
@@ -148,6 +157,8 @@ def _saved_by_name(groups: Iterable[Any]) -> dict[str, _Saved]:
 
 def _names_here(groups: Sequence[Group]) -> list[str]:
     "The names of all parameters. Raises ValueError if some have none, or the same one."
+    if not any(g['params'] for g in groups):
+        raise refusal('this optimizer has no parameters: `add` some first')
     names = [n for g in groups for n in g.get('param_names', ())]
     if len(names) < sum(len(g['params']) for g in groups):
         raise refusal('this optimizer has no names: make it with model.named_parameters()')

@@ -4,7 +4,8 @@ A stat has the rows of its parameter in those of its dimensions that grow with i
 asked for larger parameters, and the shapes are compared. An average of gradients has them in the
 same dimension; of Adafactor's two, one has the rows of a matrix and one its columns; a matrix of
 inner products has them in two dimensions. A stat that has them nowhere, such as a count or a norm,
-stays as it is. New rows begin as the `init` begins them.
+stays as it is. New rows begin as the `init` begins them. So does all but numbers when a parameter
+without elements gets some.
 """
 from __future__ import annotations
 
@@ -59,12 +60,14 @@ class Edit:
     def hypers(self) -> dict[str, Any]: return self.group.numbers()
 
     def _follow(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
-        dims = self._dims(name, value)
+        dims, part = self._dims(name, value), self.group.composition.stats.get(name)
         if not dims and name in given:
             raise ValueError(f'`{name}` of {self.it} has no rows, so none can be given: leave it '
                              'out of `state`')
-        if not dims: return value
-        part = self.group.composition.stats.get(name)
+        if not dims:
+            # An average over no elements is NaN, so what a parameter without any has begins anew
+            is_void = part and not part.is_number and not self.param.numel() and self.new.numel()
+            return part.start(self.new, self.hypers) if part and is_void else value
         if not len(self.rows.new): new = None
         elif name not in given:
             if part is None:
@@ -97,7 +100,8 @@ class Edit:
         shape = [len(self.rows.source) if d in dims else n for d, n in enumerate(old.shape)]
         wanted = [len(places) if d in dims else n for d, n in enumerate(old.shape)]
         if callable(value): value = value(self.new.index_select(self.rows.dim, places))
-        value = tensor_of(value).to(old)
+        try: value = tensor_of(value, dtype=old.dtype, device=old.device)
+        except ValueError as e: raise ValueError(f'`{name}` of {self.it}: {e}') from None
         try: value = value.expand(wanted)
         except RuntimeError:
             raise ValueError(f'`{name}` of {self.it} is given in the shape {tuple(value.shape)}, '
@@ -105,8 +109,9 @@ class Edit:
         return old.new_empty(shape).index_copy(dims[0], places, value)
 
     def _cannot(self, name: str) -> ValueError:
-        return ValueError(f'`{name}` of {self.it} has no row for each of its rows, so it cannot '
-                          f'follow: del opt.state[param][{name!r}], and it begins anew')
+        return ValueError(f'`{name}` of {self.it} does not have one row for each row of the '
+                          'parameter, so it cannot follow: '
+                          f'del opt.state[param][{name!r}], and it begins anew')
 
 
 def _like(part: Stat, p: Tensor, shape: Any, hypers: Mapping[str, Any]) -> Tensor:
@@ -126,7 +131,8 @@ def followed(
 ) -> dict[str, Any]:
     """The state on a device, with the dtypes with which it would begin for a parameter of `dtype`.
 
-    Numbers, such as counts, stay as they are.
+    Numbers, such as counts, stay as they are. Raises ValueError for complex state that would become
+    real.
     """
     res, stats = in_our_names(entry, group), group.composition.stats
     for k, v in res.items():
@@ -137,5 +143,8 @@ def followed(
             like = torch.empty(0, dtype=dtype.to_complex() if param.is_complex() else dtype)
             to = _like(part, like, param.shape, group.numbers()).dtype
         elif dtype and v.is_floating_point(): to = dtype
+        if to and v.is_complex() and not to.is_complex:
+            raise ValueError(f'`{k}` is complex, and its parameter of shape {tuple(param.shape)} '
+                             f'is real: del opt.state[param][{k!r}], and it begins anew')
         res[k] = v.to(device=device or v.device, dtype=to or v.dtype)
     return res

@@ -1,7 +1,7 @@
 "Edits of parameters: other elements, their gradient, and a state for what takes their place."
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .params import several
 from .rows import Rows
 from .state import begun
 
-__all__ = ['check_plain', 'edit_of', 'found', 'grad_of', 'put', 'state_for']
+__all__ = ['edit_by', 'found', 'grad_of', 'put', 'state_for']
 
 
 def found(params: Any, groups: Sequence[Group]) -> dict[Any, tuple[Group, Tensor]]:
@@ -48,6 +48,18 @@ def check_plain(p: Tensor, it: str) -> None:
     if is_traceable_wrapper_subclass(p):
         raise ValueError(f'{it} is a {type(p.data).__name__}, which cannot be edited: do it before '
                          'the parameter is sharded or quantised')
+
+
+def edit_by(how: Callable[[Tensor, Any], Any], group: Group, p: Tensor, key: Any,
+            dim: int) -> Edit:
+    "The edit of a parameter, by the rows that `how` makes of it."
+    it = group.describe(p)
+    check_plain(p, it)
+    if not -p.dim() <= dim < p.dim():
+        raise ValueError(f'{it} has no dimension {dim} along which it could be edited')
+    try: rows = how(p, key)
+    except (ValueError, TypeError) as error: raise type(error)(f'{it}: {error}') from None
+    return edit_of(group, p, dim % p.dim(), rows)
 
 
 def edit_of(group: Group, p: Tensor, dim: int, rows: Rows | Tensor) -> Edit:
@@ -98,6 +110,9 @@ def state_for(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, Any],
     rows, dim, fresh = how
     if fresh or not begun(entry): return {k: v for k, v in entry.items() if k in MARKS}
     for p in (old, new): check_plain(p, group.describe(old))
+    if old.is_complex() and not new.is_complex():
+        raise ValueError(f'{group.describe(old)} cannot hand its state to a real tensor, as it is '
+                         'complex: say fresh=True, and it begins anew')
     if rows is not None: entry = _state_by_rows(group, old, new, entry, (rows, dim))
     elif new.shape != old.shape:
         raise ValueError(f'{group.describe(old)} cannot hand its state to a tensor of shape '

@@ -6,6 +6,7 @@ Other words for it, such as torch's `betas`, are in `words.py`.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from keyword import iskeyword
@@ -80,6 +81,7 @@ TABLE = {h.name: h for h in (
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
 
 OURS = {*TABLE}
+PLACES = dict[str, str]()  # the file or module of each that is not genopt's own
 
 
 def hyper(
@@ -91,16 +93,30 @@ def hyper(
     """Adds a hyperparameter to the table, before the parts that have it are defined.
 
     From then on equations have its letter, `help` and `explain` its meaning, and values are checked
-    as those of genopt's own. Raises ValueError for a name of genopt's, for a name that no argument
-    could have, and for limits between which there is no number; TypeError for other limits.
+    as those of genopt's own. A file that is run again may change its own. Raises ValueError for a
+    name of genopt's, for one that means something else in another file, for a name that no argument
+    could have, and for limits between which there is no number; TypeError for other limits, and for
+    a symbol or a meaning that is no text.
     """
     if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
         raise ValueError(f'hyper({name!r}): give the name of an argument')
+    for key, text in dict(symbol=symbol, doc=doc).items():
+        if not isinstance(text, str):
+            raise TypeError(f'hyper({name!r}): `{key}` = {text!r} is not a text: give limits by '
+                            'name, as in low=0.')
     row = Hyper(name, symbol or name, doc=doc, **limits)
     if name in OURS: raise ValueError(f'`{name}` is a hyperparameter of genopt\'s own, which is '
                                       f'{TABLE[name].doc}: give yours another name')
-    if not row.low < row.high or row.low > row.most:
-        raise ValueError(f'`{name}`: no number lies between its limits')
+    first = math.ceil(row.low) if row.whole and math.isfinite(row.low) else row.low
+    if not first < row.high or first > row.most:
+        kind = 'whole number' if row.whole else 'number'
+        raise ValueError(f'`{name}`: no {kind} lies between its limits')
+    place = sys._getframe(1).f_globals
+    here = str(place.get('__file__') or place.get('__name__'))
+    if name not in TABLE: PLACES[name] = here
+    elif TABLE[name] != row and PLACES.get(name, here) != here:
+        raise ValueError(f'`{name}` has another meaning or other limits in {PLACES[name]}: give '
+                         'yours another name')
     TABLE[name] = row
     return row
 

@@ -76,10 +76,18 @@ class Rows:
 
 
 def tensor_of(value: Any, **kind: Any) -> Tensor:
-    "`torch.as_tensor`. Raises TypeError for what cannot be a tensor."
-    try: return torch.as_tensor(value, **kind)
+    """`torch.as_tensor`. Raises TypeError for what cannot be a tensor.
+
+    Raises ValueError for complex numbers if `kind` has a real dtype.
+    """
+    real = 'dtype' in kind and not kind['dtype'].is_complex
+    try:
+        loses = real and torch.as_tensor(value).is_complex()
+        res = None if loses else torch.as_tensor(value, **kind)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f'{value!r} is not a tensor, nor a list of numbers: give one') from None
+    if res is not None: return res
+    raise ValueError('complex numbers cannot stand in a real tensor: give their real part')
 
 
 def _laid_out(t: Tensor, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ A file or a module may also hold parts, and lists of parts.
 from __future__ import annotations
 
 import ast
+import os.path
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +38,7 @@ Named: TypeAlias = 'Recipe | Part | tuple[Part, ...] | type[torch.optim.Optimize
 
 FORMS = ('a name (adam), options (adam(amsgrad=True)), a sum (adamw + cautious), a file '
          '(mine.py:Squash) or a module (package.module:Squash)')
+PATH = re.compile(r'\.py(?=$|[\s:(+])')  # where a path may end
 TERM = re.compile(r'(?P<name>[^()]*?)\s*(?:\((?P<given>.*)\))?', re.DOTALL)
 
 
@@ -63,14 +65,22 @@ def look_up(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) 
 
 
 def _terms(text: str) -> Iterator[str]:
-    "What stands between plus signs, if these are not in brackets."
-    depth, begin = 0, 0
+    "What stands between plus signs that are neither in brackets nor in the path of a file."
+    depth, begin, path = 0, 0, _path_end(text, 0)
     for i, c in enumerate(text):
+        if i < path: continue
         depth += (c in '([{') - (c in ')]}')
         if c == '+' and not depth:
             yield text[begin:i].strip()
             begin = i + 1
+            path = _path_end(text, begin)
     yield text[begin:].strip()
+
+
+def _path_end(text: str, begin: int) -> int:
+    "Where the longest path ends that begins here and is a file; or `begin`."
+    ends = [m.end() for m in PATH.finditer(text, begin)]
+    return max((e for e in ends if os.path.isfile(text[begin:e].strip())), default=begin)
 
 
 def _term(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) -> Any:
@@ -105,11 +115,13 @@ def _known(name: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) -
 def _arguments(text: str, given: str) -> dict[str, Any]:
     try:
         call = ast.parse(f'f({given})', mode='eval').body
-        assert isinstance(call, ast.Call) and not call.args
-        return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
+        res = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        assert len(res) == len(call.keywords)  # no `**`, and none twice
+        return res
     except (SyntaxError, ValueError, AssertionError):
-        raise ValueError(f'{text!r}: give its arguments by name, with plain values, as in '
-                         'adam(amsgrad=True, lr=1e-3)') from None
+        raise ValueError(f'{text!r}: give its arguments by name, each once, with plain values, '
+                         'as in adam(amsgrad=True, lr=1e-3)') from None
 
 
 # -- files and modules -----------------------------------------------------------------------------
@@ -120,7 +132,8 @@ def _defined(place: str) -> Any:
     if place.endswith('.py'): where, name = place, ''
     module = module_of(where)
     usable = {k: v for k, v in vars(module).items() if _is_usable(v) and not k.startswith('_')}
-    own = {k: v for k, v in usable.items() if getattr(v, '__module__', '') == module.__name__}
+    own = {k: v for k, v in usable.items() if isinstance(v, (list, tuple))  # it cannot say whose
+           or v.__module__ == module.__name__}
     if not name:
         recipes = [v for v in own.values() if isinstance(v, Recipe)]
         if len(recipes) == 1: return recipes[0]
@@ -132,7 +145,7 @@ def _defined(place: str) -> Any:
         if hasattr(module, name):
             raise TypeError(f'`{place}` is {_what(getattr(module, name))}: name a recipe, a list '
                             'of parts, a part, or a torch.optim.Optimizer')
-        raise KeyError(f'{where} has no `{name}`: {did_you_mean(name, own or usable)}')
+        raise KeyError(f'{where} has no `{name}`: {did_you_mean(name, usable)}')
     found = usable[name]
     if isinstance(found, (list, tuple)):
         found = tuple(found)
@@ -180,8 +193,7 @@ def function(place: str) -> Any:
     "The plain function that a text names, as `mine.py:reference`; None if it names anything else."
     where, colon, name = place.rpartition(':')
     if not colon or not name.isidentifier(): return None
-    module = _file(where) if where.endswith('.py') else _module(where)
-    found = getattr(module, name, None)
+    found = getattr(module_of(where), name, None)
     return found if isfunction(found) else None
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .averages import refuse_swapped
-from .carrying import Edit, followed
-from .edits import check_plain, edit_of, found, grad_of, put, state_for
+from .carrying import followed
+from .edits import edit_by, found, grad_of, put, state_for
 from .engines.kernels import check_parts
 from .engines.shield import shielded
 from .group import Group
@@ -36,8 +36,8 @@ Self = TypeVar('Self', bound='Surgery')
 class Surgery:
     """An Optimizer's methods that edit parameters.
 
-    `params` is a parameter, its name if the optimizer has names, a module, or several of these in
-    a list or a dict. All methods raise ValueError for a parameter that is in no group and for a
+    `params` is a parameter, its name if the optimizer has names, several of these in a list or a
+    dict, or a module. All methods raise ValueError for a parameter that is in no group and for a
     state that cannot follow, and RuntimeError while parameters are swapped with their averages;
     then nothing has changed.
     """
@@ -110,7 +110,7 @@ class Surgery:
         "Edits each parameter by what `how` makes of it: rows to keep, or new rows."
         refuse_swapped(self.state.values(), call)
         with torch.no_grad():
-            edits = [_edit_by(how, g, p, key, dim)
+            edits = [edit_by(how, g, p, key, dim)
                      for key, (g, p) in found(params, self.groups()).items()]
             for e in edits: rehearse(e.group.composition, e.hypers, [e.new])
             states = [e.state(self.state.get(e.param, {}), given) for e in edits]
@@ -158,16 +158,18 @@ class Surgery:
 
     @outside_graphs
     def add(self,
-        params: Any,   # Tensors, or (name, tensor) pairs if the optimizer has names
+        params: Any,   # As everywhere; or (name, tensor) pairs, if the optimizer has names
         group: int=-1  # The place of the group that they join
     ) -> None:
-        "Lets parameters join a group. Their state begins on their first step."
+        "Lets parameters join a group, those of a module by their names in it, and begin there."
         groups = self.groups()
         if not -len(groups) <= group < len(groups):
             raise ValueError(f'there is no group {group}: there are {len(groups)} (to make one, '
                              'use add_param_group)')
         joined = groups[group]
-        if isinstance(params, Mapping): params = params.items()
+        if isinstance(params, (torch.nn.Module, Mapping)):
+            its = several(params)
+            params = [*(its.items() if 'param_names' in joined else its.values())]
         names, new = named({'params': params}, joined.index)
         if bool(names) != ('param_names' in joined):
             asked = 'has names: give (name, parameter) pairs' if not names else 'has no names'
@@ -222,18 +224,6 @@ class Surgery:
                    for g in self.groups() for p in g['params'] if p in self.state}
         with shielded(): self.state.update(new)
         return self
-
-
-def _edit_by(how: Callable[[Tensor, Any], Any], group: Group, p: Tensor, key: Any,
-             dim: int) -> Edit:
-    "The edit of a parameter, by the rows that `how` makes of it."
-    it = group.describe(p)
-    check_plain(p, it)
-    if not -p.dim() <= dim < p.dim():
-        raise ValueError(f'{it} has no dimension {dim} along which it could be edited')
-    try: rows = how(p, key)
-    except (ValueError, TypeError) as error: raise type(error)(f'{it}: {error}') from None
-    return edit_of(group, p, dim % p.dim(), rows)
 
 
 def _pairs(old: Any, new: Any, groups: Sequence[Group]) -> list[tuple[Group, Tensor, Any]]:

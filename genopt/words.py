@@ -119,6 +119,9 @@ def is_note(key: str) -> bool:
 
 def unknown(name: str, *words: Words) -> TypeError:
     "The error for a hyperparameter that no part takes."
+    if name in OTHERS:
+        return TypeError(f'`{name}` belongs to the optimizer, not to a recipe: give it when '
+                         'the optimizer is made')
     choices = [n for w in words for n in w.names]
     spellings = [*[n for w in words for n in w.means], *OTHERS]
     return TypeError(f'no part takes `{name}`: {did_you_mean(name, choices, spellings)}')

@@ -185,7 +185,7 @@ def test_what_a_step_moves():
 @pytest.mark.parametrize('args, sentence', [
     (['--recipes', 'Adm'], 'bench: there is no recipe or part `Adm`: did you mean `Adam`?'),
     (['--recipes', 'Adam(amsgrad)'],
-     "bench: 'Adam(amsgrad)': give its arguments by name, with plain values, as in adam("),
+     "bench: 'Adam(amsgrad)': give its arguments by name, each once, with plain values"),
     (['--recipes', 'Adam(nesterov=True)'],
      'bench: `Adam(nesterov=True)`: no part takes `nesterov`'),
     (['--models', 'resnet'],

@@ -61,14 +61,15 @@ def test_another_order_goes_on_as_the_run_did(recipe, compile):
     (torch.optim.NAdam, genopt.NAdam, {})])
 def test_torchs_with_names(cls, recipe, options):
     ps = named('a', 'b', 'c'); opt = trained(cls, ps, **options)
-    qs = copied(ps, 'c', 'a'); more = named('d')
+    qs = copied(ps, 'c', 'a'); more = named('d'); begun = copied(more)
     other = recipe([*more.items(), *qs.items()], **({'lr': 1.} if 'lr' in options else {}))
     loaded = other.load_by_name(through_a_file(opt.state_dict()))
     assert (loaded.taken, loaded.fresh, loaded.left) == (['c', 'a'], ['d'], ['b'])
     assert other.param_groups[0]['lr'] == opt.param_groups[0]['lr']
     go(opt, ps, range(3, 6)); go(other, qs | more, range(3, 6))
     for n in qs: torch.testing.assert_close(qs[n], ps[n], rtol=1e-7, atol=0)  # its NAdam: float32
-    assert other.state[more['d']]['count' if 'lr' not in options else 'grad_avg'] is not None
+    go(cls(begun.items(), **options), begun, range(3, 6))  # `d` has a state of its own
+    torch.testing.assert_close(more['d'], begun['d'], rtol=1e-7, atol=0)
 
 
 def test_torch_can_load_ours_by_its_own_hook():
@@ -119,6 +120,28 @@ so its state begins anew
 def test_an_entry_that_was_taken_out_begins_anew():
     ps = named('a', 'b'); saved = trained(genopt.Adam, ps).state_dict(); del saved['state'][1]
     assert genopt.Adam(copied(ps).items()).load_by_name(saved).fresh == ['b']
+
+
+def test_what_was_saved_before_it_began():
+    "Of some parameters, or of all: the hyperparameters are taken, and no state is."
+    ps = named('a', 'b'); opt = genopt.Adam(ps.items(), lr=.02)
+    other = genopt.Adam(copied(ps).items()); loaded = other.load_by_name(opt.state_dict())
+    assert repr(loaded) == '''loaded by name: 0 of 2 parameters
+  empty    a, b: saved without a state, which begins on the first step'''
+    assert other.param_groups[0]['lr'] == .02
+    opt.state[ps['b']]['do_wd'] = False
+    ps['a'].grad = torch.ones_like(ps['a']); opt.step()
+    qs = copied(ps); other = genopt.Adam(qs.items()); loaded = other.load_by_name(opt.state_dict())
+    assert (loaded.taken, loaded.empty) == (['a'], ['b'])
+    assert other.state[qs['b']] == {'do_wd': False}
+    plain = genopt.SGD(ps.items(), lr=.1)  # keeps no state, so nothing is missing
+    assert genopt.SGD(qs.items(), lr=.2).load_by_name(plain.state_dict()).taken == ['a', 'b']
+
+
+def test_an_optimizer_without_parameters():
+    ps = named('a'); opt = genopt.Adam(ps.items()); saved = through_a_file(opt.state_dict())
+    opt.remove('a')
+    refuses(opt, saved, 'this optimizer has no parameters: `add` some first')
 
 
 def test_stats_are_taken_by_what_keeps_them():

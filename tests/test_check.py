@@ -113,12 +113,42 @@ def test_an_error_in_a_trial_is_a_finding():
     assert "AttributeError: 'NoneType' object has no attribute 'sum'" in failed.said()
 
 
+def test_a_guess_is_not_complete_if_a_trial_fails():
+    class Weak(mistakes.MomentumLike):
+        def rule(self, p, g, state, group):
+            state['n'] = state.get('n', 0) + 1
+            if state['n'] == 8: raise RuntimeError('tired')
+            super().rule(p, g, state, group | dict(momentum=group['momentum'] / 2))
+    found = genopt.check(Weak, partial(torch.optim.SGD, momentum=.9))
+    assert not found.complete and not any('exactly' in w for w in found.why())
+    first = found.trials[0]
+    assert first.parting.step == 2 and 'they part after step 2' in first.said()
+    assert 'a later step fails with RuntimeError: tired' in first.said() and 'tired' in str(found)
+
+
+def test_a_run_that_only_fails_gets_no_guess():
+    at = 6
+    class Broken(mistakes.MomentumLike):
+        def rule(self, p, g, state, group):
+            state['n'] = state.get('n', 0) + 1
+            if state['n'] == at: raise RuntimeError('tired')
+            super().rule(p, g, state, group)
+    found = genopt.check(Broken, 'momentum')
+    assert not found.agrees and not found.why() and 'usual mistakes' not in str(found)
+    at = 3
+    with pytest.raises(ValueError, match='Broken fails in step 3: RuntimeError: tired'):
+        genopt.check(Broken, 'momentum')
+
+
 # -- demands ---------------------------------------------------------------------------------------
 
 def broken(name):
     "A class that breaks one demand of training loops."
     class Broken(mistakes.MomentumLike): pass
     def step(self, closure=None):
+        if name == 'late':
+            mistakes.MomentumLike.step(self)
+            with torch.enable_grad(): return closure and closure()
         if name == 'closure': closure and closure(); return mistakes.MomentumLike.step(self)
         res = mistakes.MomentumLike.step(self, closure)
         for g in self.param_groups:
@@ -136,6 +166,7 @@ def broken(name):
 
 @pytest.mark.parametrize('name, said', [
     ('closure', '`step(closure)` does not return the loss'),
+    ('late', 'a step does not use the gradients that its closure computes'),
     ('rate', 'a step overwrites the scheduled `lr`'),
     ('grads', 'a step takes away the gradient of the matrix'),
     ('memory', 'the matrix has other memory after a step'),
@@ -182,6 +213,31 @@ def test_a_reference_in_numpy_that_no_recipe_does():
     assert not found.ok and not found.guesses
 
 
+def test_a_reference_that_fails_is_no_agreement():
+    def tired(param, grad, state, lr):
+        state['n'] = state.get('n', 0) + 1
+        if state['n'] == 3: raise RuntimeError('tired')
+        return param - lr * grad
+    found = genopt.check(torch.optim.SGD, tired)
+    assert not found.agrees and not found.why()
+    assert 'step 3 fails with an error of the reference, RuntimeError: tired' in found.verdict()
+    found.trials.clear()
+    assert not found.agrees and found.verdict().startswith('Nothing was compared')
+
+
+def momentum(param, grad, state, lr, momentum=.9):
+    state['m'] = momentum * state.get('m', 0.) + grad
+    return param - lr * state['m']
+
+
+def test_a_reference_in_numpy_is_resumed():
+    class Forgets(torch.optim.SGD):
+        def load_state_dict(self, saved): super().load_state_dict({**saved, 'state': {}})
+    genopt.assert_agrees(torch.optim.SGD, momentum, momentum=.9)
+    failed = [t.name for t in genopt.check(Forgets, momentum, momentum=.9).trials if not t.ok]
+    assert failed == ['saved, and resumed in a new optimizer']
+
+
 # -- hyperparameters -------------------------------------------------------------------------------
 
 class Beta(mistakes.AdamLike):
@@ -207,6 +263,22 @@ def test_words_of_a_class_that_hides_them_behind_kwargs():
     found = genopt.check(Hidden, 'adam', weight_decay=.1)
     assert found.hypers['wd'] == .1 and found.hypers['sqr_mom'] == .999
     assert found.agrees  # its groups say that the decay is decoupled, which Adam takes
+
+
+def test_words_for_an_engine_go_to_the_side_that_takes_them():
+    class Counted(torch.optim.AdamW):
+        seen = set()
+        def step(self, closure=None):
+            self.seen.add(self.param_groups[0]['foreach'])
+            return super().step(closure)
+    assert genopt.check(Counted, 'adamw', foreach=True).agrees and Counted.seen == {True}
+    genopt.assert_agrees('adamw', mistakes.AdamWLike, compile=False)
+    with pytest.raises(TypeError, match='neither AdamWLike nor sgd takes `foreach`: ') as e:
+        genopt.check(mistakes.AdamWLike, sgd, foreach=True)
+    assert str(e.value).endswith('there are `lr`, `betas`, `eps`, `weight_decay`')
+
+
+def sgd(param, grad, state, lr): return param - lr * grad
 
 
 class Needs(torch.optim.Optimizer):
@@ -283,3 +355,22 @@ def test_a_report_in_other_forms():
     found = genopt.check(torch.optim.SGD, 'sgd')
     assert found.markdown().startswith('# SGD against SGD\n') and '| ✓ |' in found.markdown()
     assert '<h1>SGD against SGD</h1>' in found.html()
+
+
+def odd(param, lr): return param
+
+
+@pytest.mark.parametrize('args, why', [
+    ((odd, 'adam'), '`?odd`? makes no optimizer, but a list: a function of arrays begins with'),
+    (('adam', odd), '`?odd`? makes no optimizer, but a list: a function of arrays begins with'),
+    ((genopt.average_grad, 'adam'), '`average_grad` is not an optimizer, but a part of one: add')])
+def test_what_is_no_optimizer_in_python(args, why):
+    with pytest.raises((TypeError, ValueError), match=why): genopt.check(*args)
+
+
+def test_without_parts_there_is_no_guess():
+    def mine(param, grad, state, lr):
+        state['m'] = .7 * state.get('m', 0.) + grad.cumsum() .reshape(grad.shape)
+        return param - lr * state['m'] * abs(param)
+    found = genopt.check(torch.optim.SGD, mine)
+    assert not found.ok and found.why()[0].startswith('No guess is made: mine is not made of parts')

@@ -1,6 +1,7 @@
 """Promise: an exported file needs nothing of genopt, and makes the steps of the plain engine bit
 for bit."""
 import ast
+import functools
 import math
 import re
 import subprocess
@@ -43,6 +44,50 @@ double = lambda x: 2 * x  # noqa: E731
 
 @transform(whole=True)
 def update(grad: Tensor, *, strength: float=1.): return double(decorated(_half(grad))) * strength
+
+
+def negated(f):
+    def negative(x): return -f(x)
+    return negative
+
+
+def twice(f):
+    @functools.wraps(f)
+    def twofold(x): return 2 * f(x)
+    return twofold
+
+
+@negated
+@negated
+@negated
+def turned(x): return .2 * x
+
+
+@twice
+@twice
+def fourfold(x): return x + .1
+
+
+@transform
+def turns(grad): return fourfold(turned(grad))
+
+
+@twice
+@negated
+def hidden(x): return x
+
+
+@negated
+@twice
+def covered(x): return x
+
+
+@step
+def reads_hidden(grad, *, lr): return lr * hidden(grad)
+
+
+@step
+def reads_covered(grad, *, lr): return lr * covered(grad)
 
 
 def powers(of, by=2):
@@ -132,6 +177,7 @@ OWN = [
     named('Carried', update, sgd_step, lr=.1, strength=2.),
     named('Twice', powers(2), powers(3), sgd_step, lr=.1),
     named('Aliases', last_grad, older, mix, sgd_step, jump, lr=.1),
+    named('Turned', turns, sgd_step, lr=.1),
     named('Double', precise, sgd_step, lr=.1),
     named('Ones', ones, sgd_step.rename(grad='ones'), lr=.1),
     named('Totals', seen, often, last_grad, older, late, move, lr=.1),
@@ -295,6 +341,25 @@ def test_sparse_gradients_as_genopt_takes_them(name):
     torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-7)
 
 
+@scalar
+def doubled(*, lr): return 2 * lr
+
+
+@step
+def rows_step(grad, rows=doubled, tuple=doubled, *, lr): return -lr * grad * rows * tuple
+
+
+def test_a_scalar_has_no_name_of_the_loop():
+    ends, rule = [], named('Rows', genopt.lazy, average_grad, rows_step, lr=.1)
+    for make in made(rule), rule.optimizer_class:
+        layer, loss = sparse_model()
+        opt = make(layer.parameters())
+        loss(1).backward()
+        opt.step()
+        ends.append(layer.weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize('make, error, sentence', [
     (lambda: made('adam')(params((2,)), mom=1.), ValueError,
      'mom = 1.0: it must be at least 0 and below 1'),
@@ -364,7 +429,8 @@ def test_export_is_the_same_every_time_and_draws_no_numbers():
 
 
 def test_what_a_file_needs_is_said():
-    assert 'It needs torch and numpy, and nothing of genopt.' in genopt.export(OWN[7])
+    assert 'It needs torch and numpy, and nothing of genopt.' in genopt.export(
+        next(r for r in OWN if r.__name__ == 'WithNumpy'))
     assert 'Apache' in genopt.export('adam') and 'Apache' not in genopt.export([wants])
 
 
@@ -432,6 +498,9 @@ class Third(type(sgd_step)):
      'file will not have: import the function itself'),
     ([imports_inside], TypeError, '`imports_inside` imports from `genopt.parts`, which the file '
      'will not have: import it outside of the part'),
+    ([reads_hidden], TypeError, '`hidden`, which is called by `reads_hidden`, has decorators '
+     'that do not all say what they wrap: use `functools.wraps` in each'),
+    ([reads_covered], TypeError, '`covered`, which is called by'),
     ([reads_nothing_there], TypeError, '`reads_nothing_there` reads `not_there`, which is not '
      'defined: define it, or make it an argument'),
     ([UNSEEN['without_source']], TypeError, '`without_source` has no source that can be read: '

@@ -13,9 +13,10 @@ from pathlib import Path
 import genopt
 import pytest
 import torch
+from helpers import random
 from tales import assert_alike, in_every_engine, tale
-from three_engines import (ENGINES, SMALL, each_engine, each_rule, each_rule_and_engine, make_rule,
-                           run_by)
+from three_engines import (ENGINES, RULES, SMALL, each_engine, each_rule, each_rule_and_engine,
+                           make_rule, run_by, tensors)
 from ways import BEYOND_TORCH, FIRST, WAYS, half_as_long, of_all, of_param, of_state, replaced
 
 LARGE = 366, 360  # cut into blocks by the eager engine
@@ -66,6 +67,74 @@ def test_what_torch_refuses(way, rule):
 @each_rule
 def test_another_dtype_at_the_same_address(of, rule):
     in_every_engine(rule, of(half_as_long), SMALL, torch.float64)
+
+
+# -- a gradient of another shape than its parameter's ----------------------------------------------
+
+def with_state(fn):
+    "The parameter and its state are changed, and the gradient stays."
+    def change(p, opt):
+        for t in (p, *(tensors(opt, p) if p in opt.state else ())): fn(t)
+    return change
+
+
+def to_data(fn):
+    def put(t): t.data = fn(t.data)
+    return with_state(put)
+
+
+def of_grad(fn):
+    def change(p, opt): fn(p.grad)
+    return change
+
+
+def cut_in_a_slice(grad): grad.data = grad.data[:5]
+def broadcast(grad): grad.data = grad.data[:1]
+
+
+def sparse(p, opt):
+    p.grad = p.grad.to_sparse(1)
+    to_data(lambda x: x[:5].clone())(p, opt)
+
+
+MISMATCHES = {
+    'other data of fewer rows': to_data(lambda x: x[:5].clone()),
+    'other data of more rows': to_data(lambda x: torch.cat([x, x, x])),
+    'other data of as many elements': to_data(lambda x: x.t().contiguous()),
+    'other data of one dimension more': to_data(lambda x: x[None].clone()),
+    'resized to fewer rows': with_state(lambda t: t.requires_grad_(False).resize_(5, 30)),
+    'resized to more rows': with_state(
+        lambda t: t.requires_grad_(False).resize_(90, 30).fill_(.5)),
+    'set to other memory': with_state(lambda t: t.set_(torch.full((90, 30), .5))),
+    'a gradient that is resized': of_grad(lambda g: g.resize_(5, 30)),
+    'a gradient that is cut': of_grad(cut_in_a_slice),
+    'a gradient of one row': of_grad(broadcast),
+    'a gradient that is set': of_grad(lambda g: g.set_(torch.ones(90, 30))),
+    'a sparse gradient': sparse,
+}
+
+
+@pytest.mark.parametrize('way', MISMATCHES)
+@pytest.mark.parametrize('rule', RULES)
+@each_engine
+def test_a_gradient_of_another_shape_is_refused_and_nothing_has_moved(way, rule, engine):
+    "On a first step, on a later one, and where a parameter with gaps in its memory has no kernel."
+    for steps, gaps in ((0, False), (2, False), (2, True)):
+        ps = [torch.nn.Parameter(random(i, SMALL, torch.float32)) for i in range(3)]
+        if gaps: ps[1].data = torch.stack([ps[1].data] * 2, -1)[..., 0]
+        opt = make_rule(rule, engine)(ps)
+        for i in range(steps + 1):
+            if i: opt.step()
+            for j, p in enumerate(ps): p.grad = random(9 + j, p.shape, torch.float32)
+        with torch.no_grad(): MISMATCHES[way](ps[1], opt)
+        before = [t.detach().clone() for p in ps for t in (p, *map(torch.as_tensor,
+                  opt.state[p].values() if p in opt.state else ()))]
+        with pytest.raises(RuntimeError, match=r'^parameter 1 of group 0 .* has a gradient of '
+                           r'shape \(.*\): it came from a graph made before'): opt.step()
+        after = [t for p in ps for t in (p, *map(torch.as_tensor, opt.state[p].values()))]
+        if steps: assert all(map(torch.equal, before, after))
+        else: assert all(map(torch.equal, before, ps))
+        ps[1].grad = torch.ones_like(ps[1]); opt.step()  # and goes on
 
 
 # -- in any order of dimensions --------------------------------------------------------------------

@@ -37,6 +37,17 @@ def test_its_tests_pass_and_see_a_mistake(project):
     assert done.returncode == 1 and '2 failed' in done.stdout
 
 
+@pytest.mark.parametrize('folder, name', [('squash', 'squash'), ('c++ (1)', 'Path')])
+def test_any_name_and_folder_will_do(folder, name, tmp_path):
+    project = tmp_path / folder
+    assert main(['new', str(project), '--name', name]) == 0
+    rule = project / f'{name.lower()}.py'
+    rule.write_text(rule.read_text().replace('(sharpness * grad_avg)', '(grad_avg / sharpness)'))
+    done = run(project, '-m', 'pytest', '-q', '-p', 'no:cacheprovider')
+    assert done.returncode == 1 and '2 failed' in done.stdout and 'NameError' not in done.stdout
+    TABLE.pop('sharpness', None)
+
+
 def test_what_is_in_it(project):
     names = {str(p.relative_to(project)) for p in project.rglob('*') if p.is_file()}
     assert names == {'squash.py', 'squash.ipynb', 'README.md', 'pyproject.toml', '.gitignore',
@@ -81,6 +92,13 @@ def test_the_folders_name_is_the_recipes(folder, recipe, module, tmp_path, capsy
     (['x', '--name', 'a b'], "'a b' cannot be the name of a recipe: give one with --name"),
     (['class'], "'Class' cannot be the name of a recipe: give one with --name"),
     (['json'], 'Python has a module called json: give another name with --name'),
+    (['x', '--name', 'Json'], 'Python has a module called json: give another name'),
+    (['x', '--name', 'Genopt'], 'the project imports a module called genopt: give another name'),
+    (['x', '--name', 'Reference'], 'the project imports a module called reference: give another'),
+    (['x', '--name', 'torch'], 'the project imports a module called torch: give another name'),
+    (['x', '--name', 'weight_decay'], 'genopt has a part called weight_decay: give yours another'),
+    (['x', '--name', '_Mine'], "'_Mine' cannot be the name of a recipe: give one with --name"),
+    (['x', '--name', 'None'], "'None' cannot be the name of a recipe: give one with --name"),
     (['adam'], 'genopt has a recipe called Adam: give yours another name with --name')])
 def test_what_is_refused(args, why, tmp_path, capsys):
     (tmp_path / 'full').mkdir()

@@ -17,7 +17,8 @@ from genopt.racing import sweep as sweeping
 from genopt.racing.entrants import Entrant
 from genopt.racing.models import MLP
 from genopt.racing.race import find_task
-from genopt.racing.sweep import MORE, QUARTERS, ROUNDS, Sweep
+from genopt.racing.sources import source
+from genopt.racing.sweep import EIGHTHS, MORE, ROUNDS, Sweep, sweep
 from genopt.racing.tasks import TASKS, split
 from genopt.racing.training import TOGETHER, Job, Run, marks, one_after_another
 from genopt.racing.vmapped import disagreement, side_by_side, why_not
@@ -197,7 +198,7 @@ def ended(lr, loss): return [Run(lr, 0, [0, 1], [1., loss], [1., loss])]
 def test_the_next_learning_rates():
     s = Sweep(Job(Entrant('adam'), TINY, 1), [0], [])
     first = s.next_lrs()
-    assert first == pytest.approx([1e-3 * 10**(q / 4) for q in QUARTERS]) and len(first) == 7
+    assert first == pytest.approx([1e-3 * 10**(e / 8) for e in EIGHTHS]) and len(first) == 7
     s.runs = {lr: ended(lr, lr) for lr in first}
     assert s.at_edge and s.best == first[0]
     assert s.next_lrs() == pytest.approx([first[0] * 10**-.5, first[0] * .1])
@@ -237,6 +238,55 @@ def test_a_run_that_diverges_is_a_result(tmp_path):
     gone = race(['sgd'], [TINY], seeds=1, lrs=[1e20])
     assert 'diverged' in gone.table and gone.data()['tasks'][0]['optimizers'][0]['loss'] is None
     gone.save(tmp_path)
+
+
+class OfFormula:
+    "Runs whose loss is a formula of the learning rate."
+    def __init__(self, loss): self.loss = loss
+    def get(self, job, lr, seed): return ended(lr, self.loss(job, lr))[0]
+
+
+def test_all_have_the_same_tries_when_gaps_run_out():
+    near = [Sweep(Job(Entrant(s), TINY, 1), [0], []) for s in ('adam', 'sgd', 'lion')]
+    def loss(job, lr): return -lr if job.entrant.label == 'SGD' else abs(math.log(lr / 1e-3))
+    sweep(near, OfFormula(loss), lambda n: None)
+    assert [len(s.runs) for s in near] == [7 + MORE * ROUNDS] * 3
+    assert max(near[0].runs) == pytest.approx(1e-3 * 10**1.5)
+
+
+class Mode(MLP):
+    "Its outputs say in which mode it is."
+    def forward(self, x): return super().forward(x) + 100 * self.training
+
+
+def dropping(): return torch.nn.Sequential(torch.nn.Dropout(.5), MLP(4, 6))
+
+
+def test_held_out_losses_are_those_of_eval():
+    job = Job(Entrant('sgd'), replace(TINY, model=partial(Mode, 4, 6)), 2)
+    alone, [together] = one_after_another(job, 1e-9, 0), side_by_side(job, [(1e-9, 0)])
+    for run in alone, together: assert max(run.validation + run.test) < 10
+    np.testing.assert_allclose(alone.test, together.test, rtol=1e-5)
+    model = dropping()
+    model[0].eval()
+    from genopt.racing.training import held_out
+    held_out(TINY, model)
+    assert [m.training for m in model] == [False, True]  # as it was
+
+
+def test_a_seed_decides_what_a_model_draws():
+    job = Job(Entrant('sgd'), replace(TINY, model=dropping), 6)
+    state, runs = torch.get_rng_state(), [one_after_another(job, .1, s) for s in (0, 0, 1)]
+    assert runs[0] == runs[1] and runs[0].test != runs[2].test
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_task_in_half_precision(tmp_path):
+    task = replace(TINY, dtype=torch.bfloat16)
+    settings = dict(seeds=1, lrs=[.03], out=tmp_path)
+    row, = race(['adamw'], [task], **settings).data()['tasks'][0]['optimizers']
+    assert row['how'] == 'low precision' and row['loss'] < 3
+    assert losses(race(['adamw'], [task], **settings)) == [[row['runs']]]
 
 
 # -- interruptions ---------------------------------------------------------------------------------
@@ -279,6 +329,59 @@ def test_what_has_changed_is_run_anew(here, made):
     assert labels('sgd(mom=.5)') == [('SGD(mom=0.5)', 4)]
     (here / 'mine.py').write_text(MINE)
     assert labels(*both) == []
+
+
+WIDE = """
+from functools import partial
+import torch
+from genopt import Task, recipe, sgd_step, transform
+from genopt.racing.models import MLP
+from genopt.racing.tasks import split
+def data():
+    x = torch.arange(120.).view(30, 4) / 100
+    return split(x, x[:, 0], 5, 5)
+def mean(outputs, targets, power): return (outputs - targets).abs().pow(power).mean()
+WIDTH = 4
+def closed(width): return lambda: MLP(4, width)
+TASK = Task('wide', data, {model}, partial(mean, power={power}), steps=5)
+def scaled(by):
+    @transform
+    def scale(grad): return by * grad
+    return recipe(lr=.1)(lambda: [scale, sgd_step])
+Mine = scaled({by})
+"""
+
+
+@pytest.mark.parametrize('model', ['partial(MLP, 4, {})', 'closed({})', 'lambda: MLP(4, {})'])
+@pytest.mark.parametrize('in_file', [True, False], ids=['file', 'notebook'])
+def test_values_that_functions_carry_are_in_the_key(model, in_file, tmp_path, made):
+    def runs(width, power=2, by=1.):
+        text = WIDE.format(model=model.format(width), power=power, by=by)
+        if not in_file: path = f'<cell {width} {power} {by}>'
+        else:  # the same text for all, so that only values tell
+            (path := tmp_path / 'wide.py').write_text(WIDE)
+        exec(compile(text, path, 'exec'), names := {'__name__': '__main__'})
+        made.clear()
+        race([names['Mine']], [names['TASK']], seeds=1, lrs=[.1], out=tmp_path)
+        return len(made)
+    assert [runs(4), runs(4), runs(64), runs(4)] == [1, 0, 1, 0]
+    assert [runs(4, power=3), runs(4, by=2.), runs(4, 3)] == [1, 1, 0]
+
+
+def test_what_a_cell_of_a_notebook_reads_is_in_its_key():
+    def made(body):
+        text = f"""
+class Net:
+    def forward(self): return helper(1)
+def helper(x): return {body}
+def part(x): return [helper(y) for y in x], lambda: other
+other = {{'a': [helper]}}
+"""
+        exec(compile(text, '<cell>', 'exec'), names := {'__name__': '__main__'})
+        return source(names['part']), source(names['Net'])
+    for one, same, other in zip(made('2 * x'), made('2 * x'), made('3 * x')):
+        assert one == same != other
+        assert ' at 0x' not in ''.join(one)  # it is the same in another process
 
 
 # -- results and commands --------------------------------------------------------------------------

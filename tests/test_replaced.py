@@ -107,6 +107,27 @@ def test_another_dtype_takes_the_state_along():
     step(opt, new, torch.ones_like(new))
 
 
+@pytest.mark.parametrize('rows', [None, range(5)])
+def test_complex_does_not_become_real(rows):
+    w, new = nn.Parameter(random(0, (5, 4), torch.complex64)), param(5, 4)
+    opt = genopt.Adam([w]); step(opt, w, torch.ones_like(w))
+    refused(opt, ValueError, 'parameter 0 of group 0 (shape (5, 4), complex64) cannot hand its '
+            'state to a real tensor, as it is complex: say fresh=True, and it begins anew',
+            lambda: opt.replace(w, new, rows))
+    opt.replace(w, new, fresh=True); step(opt, new, torch.ones_like(new))
+
+
+def test_complex_state_of_what_has_become_real():
+    w = nn.Parameter(random(0, (5, 4), torch.complex64))
+    opt = genopt.Momentum([w], lr=.1); step(opt, w, torch.ones_like(w))
+    w.grad, w.data = None, w.data.real.clone()
+    name, = opt.state[w]
+    refused(opt, ValueError, f'`{name}` is complex, and its parameter of shape (5, 4) is real: del '
+            f'opt.state[param][{name!r}], and it begins anew', opt.to)
+    del opt.state[w][name]
+    step(opt.to(), w, torch.ones_like(w))
+
+
 W = 'parameter 0 of group 0 (shape (5, 4), float64)'
 
 
@@ -166,6 +187,18 @@ def test_a_group_may_become_empty_and_fill_again():
     opt.add([a], group=0)
     step(opt, a, torch.ones_like(a)); sched.step()
     assert opt.state[a]['count'] == 1 and opt.param_groups[0]['lr'] == pytest.approx(1e-3 / 8)
+
+
+@pytest.mark.parametrize('names', [False, True])
+def test_a_module_joins(names):
+    model, new = net(), nn.LayerNorm(2).double()
+    opt = genopt.Adam(model.named_parameters() if names else model.parameters())
+    opt.add(new)
+    group, = opt.param_groups
+    assert group['params'] == [*model.parameters(), new.weight, new.bias]
+    assert group.get('param_names', [])[4:] == ['weight', 'bias'] * names
+    train(nn.Sequential(*model, new), opt, range(2))
+    assert opt.state[new.weight]['count'] == 2
 
 
 @pytest.mark.parametrize('sentence, call', [

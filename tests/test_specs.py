@@ -76,6 +76,18 @@ def test_own_files(mine):
     assert opt.param_groups[0]['squash'] == 2. and moved(opt, p).isfinite().all()
 
 
+def test_a_path_may_have_plus_signs_and_spaces(tmp_path):
+    (tmp_path / 'c++ and+').mkdir()
+    path = tmp_path / 'c++ and+/mine+.py'
+    path.write_text(MINE)
+    squash = catalogue.find(str(path))
+    assert catalogue.find(f'{path}:Squash') is squash
+    assert catalogue.find(f'{path}:Squash(lr=.1)+cautious').__name__ == 'Squash(lr=0.1) + cautious'
+    found = catalogue.find(f'adam+{path}:squash_step+ {path}:begin + cautious')
+    assert found.__name__.startswith('Adam + squash_step') and 'cautious' in found.__name__
+    TABLE.pop('squash', None)
+
+
 def test_a_changed_file_is_read_again(mine):
     before = catalogue.find(mine)
     with open(mine, 'a') as f: f.write('\n')
@@ -169,8 +181,14 @@ def test_a_benchmark_of_ones_own(mine, tmp_path, capsys):
     ('', ValueError, "'' does not name an optimizer: give a name (adam), options (adam(am"),
     ('adam +', ValueError, "'' does not name an optimizer: give a name"),
     ('adam(', ValueError, "'adam(' does not name an optimizer: give a name"),
-    ('adam(1)', ValueError, "'adam(1)': give its arguments by name, with plain values, as in "),
-    ('adam(lr=x)', ValueError, "'adam(lr=x)': give its arguments by name, with plain values"),
+    ('adam(1)', ValueError, "'adam(1)': give its arguments by name, each once, with plain "),
+    ('adam(lr=x)', ValueError, "'adam(lr=x)': give its arguments by name, each once, with plain"),
+    ('adam(**{"lr": .5})', ValueError, "'adam(**{\"lr\": .5})': give its arguments by name, each"),
+    ('adam(lr=1, lr=2)', ValueError, "'adam(lr=1, lr=2)': give its arguments by name, each once"),
+    ('adam(lr=1)(eps=2)', ValueError, "'adam(lr=1)(eps=2)': give its arguments by name, each once"),
+    ('adam(maximize=True)', TypeError, '`adam(maximize=True)`: `maximize` belongs to the '
+     'optimizer, not to a recipe: give it when the optimizer is made'),
+    ('adam(compile=False)', TypeError, '`adam(compile=False)`: `compile` belongs to the opt'),
     ('adam(momm=.9)', TypeError, '`adam(momm=.9)`: no part takes `momm`: did you mean `mom`?'),
     ('adam(lr=-1)', ValueError, '`adam(lr=-1)`: `lr` = -1 is out of range: it must be at least 0'),
     ('cautious', TypeError, '`cautious` is not a recipe: give a name (adam), options'),
@@ -193,6 +211,8 @@ def test_what_is_no_optimizer(text, error, why, mine):
     ('from genopt import Adam', KeyError, 'FILE defines no recipe, and no parts'),
     ('from genopt import step\n@step\ndef up(grad, *, lr): return lr * grad', KeyError,
      'FILE has no recipe: name one of up, as in FILE:up'),
+    ('from genopt import momentum_step, average_grad\nMine = [average_grad, momentum_step]',
+     KeyError, 'FILE has no recipe: name one of Mine, as in FILE:Mine'),
     (MINE + 'Other = recipe()(lambda: Listed)', KeyError, 'FILE has 2 recipes: name one of '),
     ('1 / 0', ImportError, 'FILE fails: ZeroDivisionError: division by zero'),
     ('def', ImportError, 'FILE fails: SyntaxError: ')])
@@ -234,7 +254,31 @@ def test_an_own_hyperparameter(mine):
     (dict(name='a b'), ValueError, "hyper('a b'): give the name of an argument"),
     (dict(name='if'), ValueError, "hyper('if'): give the name of an argument"),
     (dict(name='own', low=1., high=1.), ValueError, '`own`: no number lies between its limits'),
+    (dict(name='own', whole=True, low=.2, high=.8), ValueError, '`own`: no whole number lies '),
+    (dict(name='own', whole=True, low=.2, most=.8), ValueError, '`own`: no whole number lies '),
+    (dict(name='own', symbol=5), TypeError, "hyper('own'): `symbol` = 5 is not a text: give "),
+    (dict(name='own', doc=5), TypeError, "hyper('own'): `doc` = 5 is not a text: give "),
     (dict(name='own', lower=1.), TypeError, '')])
 def test_hyperparameters_that_are_refused(given, error, why):
     with pytest.raises(error) as e: genopt.hyper(**given)
     assert e.value.args[0].startswith(why) and 'own' not in TABLE
+
+
+def test_two_files_cannot_mean_different_things_by_one_name(mine, tmp_path):
+    catalogue.find(mine)
+    other = tmp_path / 'other.py'
+    other.write_text(MINE)
+    assert catalogue.find(str(other)).__name__ == 'Squash'  # it means the same
+    other.write_text(MINE.replace('high=10.', 'high=20.'))
+    with pytest.raises(ImportError, match='`squash` has another meaning or other limits in '):
+        catalogue.find(str(other))
+    assert TABLE['squash'].high == 10.
+
+
+def test_a_file_may_change_its_own_hyperparameter(mine):
+    catalogue.find(mine)
+    with open(mine, 'w') as f: f.write(MINE.replace('high=10.', 'high=20.'))
+    catalogue.find(mine)
+    assert TABLE['squash'].high == 20.
+    assert genopt.hyper('squash_count', whole=True, low=.5, high=1.5).high == 1.5
+    TABLE.pop('squash_count')

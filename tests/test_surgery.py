@@ -109,6 +109,25 @@ def test_the_gradient_is_edited_too(compile):
     assert torch.equal(w[4], torch.ones(4, dtype=F64))
 
 
+@pytest.mark.parametrize('recipe', [genopt.SGD, genopt.Adam, genopt.Adafactor, genopt.LAMB],
+                         ids=name_of)
+@pytest.mark.parametrize('call', [lambda o, w: o.append(w, torch.ones(2, 4)),
+                                  lambda o, w: o.prune(w, [0])], ids=['append', 'prune'])
+@engines
+def test_an_old_graph_is_refused(recipe, call, compile):
+    "It delivers gradients of the shape that the parameter had."
+    w = weight(); opt = recipe([w], lr=.1, compile=compile)
+    step(opt, w, torch.ones_like(w))
+    loss = (w * 2).sum()
+    call(opt, w); w.grad = None
+    loss.backward()
+    sentence = (f'parameter 0 of group 0 (shape {tuple(w.shape)}, float64) has a gradient of shape '
+                '(5, 4): it came from a graph made before the parameter was given this shape, so '
+                'run `backward()` before an edit, or `zero_grad()` after it')
+    refused(opt, RuntimeError, sentence, opt.step)
+    opt.zero_grad(); w.sum().backward(); opt.step()
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.complex64])
 def test_other_dtypes(dtype):
     w = nn.Parameter(random(0, (4, 3), dtype)); opt = (genopt.Adam + genopt.average_param)([w])
@@ -195,8 +214,9 @@ def test_a_matrix_of_products_follows_in_both_dimensions():
 def test_a_state_without_rows_is_refused_or_begins_anew():
     w = weight(0, (8, 2)); opt = Optimizer([('w', w)], [blocks, genopt.sgd_step], lr=.1)
     step(opt, w, torch.ones_like(w))
-    sentence = ('`block` of `w` (shape (8, 2), float64) has no row for each of its rows, so it '
-                'cannot follow: del opt.state[param][\'block\'], and it begins anew')
+    sentence = ('`block` of `w` (shape (8, 2), float64) does not have one row for '
+                'each row of the parameter, so it cannot follow: '
+                'del opt.state[param][\'block\'], and it begins anew')
     for call in (lambda: opt.prune(w, [0]), lambda: opt.append(w, torch.ones(8, 2))):
         refused(opt, ValueError, sentence, call)
     del opt.state[w]['block']
@@ -304,6 +324,21 @@ def test_before_the_first_step_and_down_to_nothing(recipe):
     assert w.shape == (2,) and w.isfinite().all()
 
 
+@pytest.mark.parametrize('recipe', RECIPES, ids=name_of)
+@pytest.mark.parametrize('dim', [0, 1])
+def test_a_matrix_down_to_nothing(recipe, dim):
+    "Averages over no elements are NaN: none of them is left when there are elements again."
+    w = weight(); opt = recipe([w]); step(opt, w, random(1, (5, 4), F64))
+    opt.prune(w, slice(None), dim); step(opt, w, torch.ones_like(w))
+    opt.append(w, random(2, (2, 4) if dim == 0 else (5, 2), F64), dim)
+    numbers = opt.param_groups[0].composition.number_stats
+    entry, begun = opt.state[w], recipe([q := nn.Parameter(w.detach().clone())])
+    begun.init_state()
+    for k, v in begun.state[q].items(): assert k in numbers or torch.equal(entry[k], v)
+    for i in range(2): step(opt, w, random(i, w.shape, F64))
+    assert w.isfinite().all()
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 W = 'parameter 0 of group 0 (shape (5, 4), float64)'
@@ -327,6 +362,12 @@ W = 'parameter 0 of group 0 (shape (5, 4), float64)'
      lambda o, w: o.select(w, 'abc')),
     (TypeError, f"{W}: 'x' is not a tensor, nor a list of numbers: give one",
      lambda o, w: o.append(w, 'x')),
+    (ValueError, f'{W}: complex numbers cannot stand in a real tensor: give their real part',
+     lambda o, w: o.append(w, torch.ones(2, 4, dtype=torch.complex64))),
+    (ValueError, f'{W}: complex numbers cannot stand in a real tensor: give their real part',
+     lambda o, w: o.append(w, [[1j] * 4])),
+    (ValueError, f'`sqr_avg` of {W}: complex numbers cannot stand in a real tensor: give their '
+     'real part', lambda o, w: o.append(w, torch.ones(2, 4), state={'sqr_avg': 1j})),
     (ValueError, f'{W}: permute takes each of the 5 rows along dimension 0 once: to leave rows out '
      'or repeat them, use select', lambda o, w: o.permute(w, [0, 1, 2, 3, 3])),
     (ValueError, f'{W} cannot take rows of shape (2, 3) along dimension 0: all other dimensions '

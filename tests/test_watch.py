@@ -303,6 +303,40 @@ def test_choosing_parameters():
     assert [r['param'] for r in by_tensor.rows] == ['0.weight', '1.weight', '1.bias']
 
 
+@pytest.mark.parametrize('named', [True, False])
+def test_a_replaced_parameter_stays_watched(named):
+    a, b, c = (param(n, grad=1.) for n in (2, 3, 4))
+    opt = SGD([*zip('abc', (a, b, c))] if named else [a, b, c], lr=.1)
+    rec, gone = opt.watch(1, params=[b, 'c'] if named else b), opt.watch(1, params=[a])
+    def step():
+        for p in opt.param_groups[0]['params']: p.grad = torch.ones_like(p)
+        opt.step()
+    step()
+    new = param(5)
+    opt.replace(b, new, fresh=True)
+    step()
+    norms = [r['grad_norm'] for r in rec.rows if r['step'] == 2]
+    assert norms == pytest.approx([5**.5, 2.] if named else [5**.5])
+    opt.replace(new, param(6), fresh=True)
+    step()
+    assert 6**.5 in [pytest.approx(r['grad_norm']) for r in rec.rows if r['step'] == 3]
+    opt.remove(a)
+    step()
+    assert len(gone.rows) == 3  # what comes to its place is another parameter
+    assert 6**.5 in [pytest.approx(r['grad_norm']) for r in rec.rows if r['step'] == 4]
+
+
+@looks
+def test_with_maximize_the_gradient_is_the_one_that_parts_see(compile):
+    def uphill(update, raw_grad): return (update * raw_grad).sum()
+    p = param(2, grad=3.)
+    before, opt = p.detach().clone(), SGD([p], lr=.1, maximize=True, compile=compile)
+    rec = opt.watch(1, quantities=['cosine', uphill])
+    opt.step()
+    assert (p > before).all()
+    assert rec.rows[0]['cosine'] == pytest.approx(-1) and rec.rows[0]['uphill'] < 0
+
+
 def test_a_total_is_of_all_parameters_when_one_is_watched():
     a, b = param(3, grad=1.), param(4, grad=10.)
     opt = (SGD + clip_by_global_norm)([('a', a), ('b', b)], lr=.1, max_norm=1.)
@@ -400,6 +434,12 @@ def test_a_table_and_a_picture(monkeypatch):
     assert isinstance(table, pandas.DataFrame)
     assert table.groupby('param').size().to_dict() == dict(a=4, b=4)
     assert len(rec.plot().axes) == 4 and len(rec.plot('cosine', params='a').axes[0].lines) == 1
+    a, b = opt.param_groups[0]['params']
+    for params, n in (a, 1), ([a], 1), (['b', a], 2), ((a, b), 2):
+        assert len(rec.plot('cosine', params=params).axes[0].lines) == n
+    with pytest.raises(KeyError, match='is not a parameter of this optimizer'):
+        rec.plot(params=torch.ones(2))
+    with pytest.raises(TypeError, match='1 is a int: give parameters'): rec.plot(params=[1])
     monkeypatch.setitem(sys.modules, 'pandas', None)
     assert rec.table() == rec.rows
     with pytest.raises(KeyError, match='has no `cosin`: did you mean `cosine`'): rec.plot('cosin')
@@ -474,6 +514,12 @@ def test_a_closure_and_a_learner(monkeypatch):
 
 # -- errors ----------------------------------------------------------------------------------------
 
+def called(name):
+    def fn(raw_grad): return raw_grad.norm()
+    fn.__name__ = name
+    return fn
+
+
 def nothing(momm): return momm.norm()
 def cosine(grad): return grad.norm()
 def shaped(grad): return grad * 2
@@ -490,6 +536,9 @@ def bound(grad, *, max_norm): return grad.norm() / max_norm
     (dict(quantities=[lambda grad: 1]), TypeError, 'a function made with `def`'),
     (dict(quantities=nothing), genopt.ContractError, '`nothing` reads `momm`'),
     (dict(quantities=cosine), genopt.ContractError, 'one of the usual quantities'),
+    (dict(quantities=called('step')), genopt.ContractError, '`step` has a meaning already: '),
+    (dict(quantities=called('lr')), genopt.ContractError, '`lr` has a meaning already: '),
+    (dict(quantities=called('grad')), genopt.ContractError, '`grad` has a meaning already: '),
     (dict(quantities=bound), genopt.ContractError, '`bound` reads `max_norm`, which is not'),
     (dict(params='c*'), KeyError, 'no parameter is called `c*`: there are `a`, `b`'),
     (dict(params=[torch.ones(2)]), KeyError, 'is not a parameter of this optimizer'),

@@ -1,1 +1,1 @@
-"Is this optimizer right? It is compared with a reference, and tried as training loops use it."
+"Checks of optimizers: against a reference, and as training loops use them."

@@ -1,4 +1,4 @@
-"""`genopt.check`: is this optimizer right?
+"""`genopt.check` compares an optimizer with a reference, and tries it as training loops use it.
 
     >>> print(genopt.check('torch.optim:Adam', 'adam').verdict())
     It does what Adam does, and it meets all 26 demands of training loops.
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..catalogue import find, named, recipes
+from ..part import Part
 from ..specs import function
 from . import around, keeping  # noqa: F401  # they add demands
 from .demands import DEMANDS, Subject
@@ -72,11 +73,11 @@ def _what(x: Any) -> Any:
     if not isinstance(x, (str, list, tuple)) and not callable(x):
         raise TypeError(f'{x!r} is not an optimizer: give a class, a recipe, or a text that names '
                         'one')
-    if not isinstance(x, str): return x
-    found = function(x) or named(x)
-    if isinstance(found, tuple) or hasattr(found, 'reads'):
-        raise TypeError(f'`{x}` is not an optimizer, but a part of one: add it to a recipe, as in '
-                        f'adam+{x}')
+    found = function(x) or named(x) if isinstance(x, str) else x
+    if isinstance(found, Part) or isinstance(found, tuple) and isinstance(x, str):
+        name = x if isinstance(x, str) else getattr(found, '__name__', '')
+        raise TypeError(f'`{name}` is not an optimizer, but a part of one: add it to a recipe, as '
+                        f'in adam+{name}')
     return found
 
 
@@ -107,11 +108,14 @@ def _failure(side: Side, name: str, sparse: bool) -> str:
 
 
 def _check_it_steps(side: Side, feed: Feed) -> None:
-    "Raises ValueError if four steps change nothing."
+    "Raises ValueError if one of four steps fails, or if they change nothing."
     stage = Stage(side, feed.names, feed.sparse)
     before = {k: p.detach().clone() for k, p in stage.params.items()}
     stage.make()
-    for i in range(4): stage.step(i)
+    for i in range(4):
+        try: stage.step(i)
+        except Exception as e:
+            raise ValueError(f'{side.name} fails in step {i + 1}: {sentence(e)}') from e
     if all(torch.equal(p.detach(), before[k]) for k, p in stage.params.items()):
         zero = '' if side.values.get('lr', 1) else ', as its lr is 0'
         raise ValueError(f'{side.name} does not step: four steps with gradients have changed no '
@@ -155,19 +159,21 @@ def _compare(res: Outcome, mine: Side, reference: Side, feed: Feed) -> None:
     for trial in TRIALS:
         if not all(mine.takes(k) and reference.takes(k) for k in trial.needs): continue
         (got, error), (want, wrong) = (record(trial, s, feed) for s in (mine, reference))
-        if wrong: continue  # the reference itself cannot do this
-        moments = [m.params for m in got]
-        parting = first_parting(moments, [m.params for m in want[:len(got)]])
-        if error: parting = Parting(len(got) + 1, error=error)
-        else: clues.append(Clue(trial, moments, parting))
-        theirs.append((trial, want))
+        both = min(len(got), len(want))
+        moments = [m.params for m in got[:both]]
+        parting = first_parting(moments, [m.params for m in want[:both]])
+        if parting or not (error or wrong): clues.append(Clue(trial, moments, parting))
+        if parting and not res.states: res.states = matches(got, want)
+        if wrong: error = f'{error + ", and " if error else ""}an error of the reference, {wrong}'
+        if error: parting = parting._replace(step=parting.step or both + 1, error=error)
+        if not wrong: theirs.append((trial, want))
         res.trials.append(Ran(trial.name, parting))
-        if parting and not error and not res.states: res.states = matches(got, want)
-    if res.agrees or not any(c.parting for c in clues): return
+    if not any(c.parting for c in clues): return
     if draft := _draft(reference, theirs, feed):
         found = search(draft, clues, feed)
-        res.guesses = [g.draft.words for g in found]
-        res.complete = all(g.agrees == len(clues) for g in found)
+        res.is_searched, res.guesses = True, [g.draft.words for g in found]
+        res.complete = (all(g.agrees == len(clues) for g in found)
+                        and not any(t.parting.error for t in res.trials))
 
 
 def _draft(reference: Side, runs: Sequence[tuple[Trial, list[Moment]]], feed: Feed) -> Draft | None:

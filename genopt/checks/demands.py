@@ -90,18 +90,25 @@ def both(one: Stage, other: Stage, steps: int, begin: int=0) -> None:
 
 # -- a step ----------------------------------------------------------------------------------------
 
-@demand('step() returns None, and step(closure) the loss; the closure has gradients on')
+@demand('step() returns None, and step(closure) the loss; the closure runs first, with gradients')
 def closures(s: Subject) -> None:
-    stage = s.run(1)
-    must(stage.opt.step() is None, '`step()` returns something: return None without a closure')
+    stage, plain = s.run(1), s.run(1)
+    stage.opt.zero_grad()
     seen = list[bool]()
     def closure() -> Tensor:
         seen.append(torch.is_grad_enabled())
+        stage.set({k: stage.grad(k, 1) for k in stage.params})
         return torch.tensor(7.)
+    torch.manual_seed(0)
     loss = stage.opt.step(closure)
+    plain.set({k: plain.grad(k, 1) for k in plain.params})
+    torch.manual_seed(0)
+    must(plain.opt.step() is None, '`step()` returns something: return None without a closure')
     must(len(seen) == 1, f'the closure is called {len(seen)} times, not once')
     must(loss is not None and float(loss) == 7, '`step(closure)` does not return the loss')
     must(all(seen), 'gradients are off in the closure: call it under torch.enable_grad()')
+    must(not differ(values(stage), values(plain), 1e-12),
+         'a step does not use the gradients that its closure computes: call the closure first')
 
 
 @demand('parameters are changed in place, and stay leaves without a graph')

@@ -40,6 +40,7 @@ class Formula(torch.optim.Optimizer):
         for k in hypers:
             if k not in [a.name for a in given]:
                 raise TypeError(f'`{self.fn.__name__}` does not take `{k}`')
+        self.names = [*defaults]  # torch adds to `self.defaults` when a state is loaded
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -48,13 +49,13 @@ class Formula(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(): loss = closure()
         for group in self.param_groups:
-            hypers = {k: group[k] for k in self.defaults}
+            hypers = {k: group[k] for k in self.names}
             for p in group['params']:
                 if p.grad is None: continue
                 state = {k: _array(v) for k, v in self.state[p].items()}
                 new = self.fn(_array(p).copy(), _array(p.grad).copy(), state, **hypers)
-                self.state[p] = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v
-                                 for k, v in state.items()}
+                self.state[p] = {k: torch.as_tensor(v) if isinstance(v, (np.ndarray, np.generic))
+                                 else v for k, v in state.items()}
                 p.copy_(torch.as_tensor(new).reshape(p.shape))
         return loss
 

@@ -25,15 +25,19 @@ class Ran(NamedTuple):
     def said(self) -> str:
         "A clause of a sentence."
         p = self.parting
-        if p.error: return f'step {p.step} fails with {p.error}'
+        if p.error and not p.param: return f'step {p.step} fails with {p.error}'
         if not p: return f'they agree to {p.size:.0e}'
-        return f'they part after step {p.step}, in the {p.param}, by {_size(p.size)}'
+        return f'they part after step {p.step}, in the {p.param}, by {_size(p.size)}{self._later()}'
 
     def cells(self) -> Sequence[str]:
         p = self.parting
-        if p.error: return NO, self.name, str(p.step), '', p.error
+        if p.error and not p.param: return NO, self.name, str(p.step), '', p.error
         if not p: return YES, self.name, '', '', _size(p.size)
-        return NO, self.name, str(p.step), p.param, _size(p.size)
+        return NO, self.name, str(p.step), p.param, _size(p.size) + self._later()
+
+    def _later(self) -> str:
+        "The error of a run that had parted before."
+        return f', and a later step fails with {self.parting.error}' if self.parting.error else ''
 
 
 class Met(NamedTuple):
@@ -58,12 +62,13 @@ class Outcome(Report):
     states: list[Match] = field(default_factory=list)
     guesses: list[tuple[str, ...]] = field(default_factory=list)
     complete: bool = True                # False if the guesses do not explain all trials
+    is_searched: bool = False            # True if the usual mistakes were tried
     demands: list[Met] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
-        "True if the two sides do the same in every trial."
-        return all(t.ok for t in self.trials)
+        "True if the two sides do the same in every trial, and there is one."
+        return all(t.ok for t in self.trials) and bool(self.trials or not self.reference)
 
     @property
     def unmet(self) -> list[Met]: return [d for d in self.demands if d.why and not d.is_note]
@@ -73,6 +78,7 @@ class Outcome(Report):
 
     def verdict(self) -> str:
         if not self.agrees:
+            if not self.trials: return 'Nothing was compared: there is no trial that both can run.'
             first = next(t for t in self.trials if not t.ok)
             return f'In the trial of {first.name}, {first.said()}.'
         found = [f'It does what {self.reference} does'] if self.reference else []
@@ -84,7 +90,11 @@ class Outcome(Report):
 
     def why(self) -> list[str]:
         "The guesses, as sentences."
-        if self.agrees: return []
+        if self.agrees or not self.reference: return []
+        if not self.is_searched:
+            if all(t.parting.error or t.ok for t in self.trials): return []
+            return [f'No guess is made: {self.reference} is not made of parts, and no recipe does '
+                    'the same. Compare with a recipe, such as your own, to have the mistake named.']
         if not self.guesses:
             return ['None of the usual mistakes, and no two of those that help, make the reference '
                     'do the same.']

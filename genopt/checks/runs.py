@@ -49,7 +49,7 @@ class Parting(NamedTuple):
     step: int = 0          # from 1; 0 if they never part
     param: str = ''
     size: float = 0.       # of the largest difference there, or in the whole run if they agree
-    error: str = ''        # that ended the checked run
+    error: str = ''        # that ended a run, in this step or after it
 
     def __bool__(self) -> bool: return bool(self.step)
 

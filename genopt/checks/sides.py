@@ -43,6 +43,8 @@ class Side:
         self.recipe: Recipe | None = what if self.is_recipe else twins[0] if twins else None
         self.maker: Callable[..., Any] = formula(what) if is_formula(what) else what
         args = [*inspect.signature(what).parameters.items()][3 if self.is_formula else 1:]
+        self.engine = {k for k, _ in args if k in ENGINE_WORDS}  # such as `foreach`
+        if self.is_recipe: self.engine = {'compile', 'fused', 'foreach'}
         self.defaults = {k: a.default for k, a in args
                          if k not in NOTES and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)}
         self.means = dict[str, tuple[str, ...]]()  # our names for each of its words
@@ -98,6 +100,12 @@ class Side:
                                                     *self.values}
         return name in names
 
+    @property
+    def own_words(self) -> list[str]:
+        "The words that its maker takes, for advice."
+        if self.recipe and self.is_recipe: return [*self.recipe.rule().words.means]
+        return [*dict.fromkeys([*self.defaults, *self.keywords])]
+
     def word(self, name: str) -> str:
         "Its word for one of our names, alone; the name itself if it has none."
         if self.is_recipe: return name
@@ -112,7 +120,11 @@ class Side:
             rest = self.worded({k: v for k, v in group.items() if k != 'params'})
             return {'params': group['params'], **rest}
         words = {**self.notes, **self.keywords, **self.worded(changes)}
-        return self.maker([own(g) for g in groups], **words)
+        opt = self.maker([own(g) for g in groups], **words)
+        if not hasattr(opt, 'param_groups'):
+            raise TypeError(f'{self.name} makes no optimizer, but a {type(opt).__name__}: a '
+                            'function of arrays begins with `param, grad, state`')
+        return opt
 
     def settle(self, values: Mapping[str, Any], other: Side) -> None:
         """Asks for values, by our names, and finds out all that it then has.
@@ -153,9 +165,14 @@ class Side:
 def match(checked: Side, reference: Side, given: Mapping[str, Any]) -> None:
     """Gives both sides the same values of the hyperparameters that they share.
 
-    What is asked for on one side, or for both (`given`), holds for both. All else are the checked
-    side's defaults. Raises TypeError for a word that neither takes, or a value that is missing.
+    What is asked for on one side, or for both (`given`), holds for both. Everything else has the
+    checked side's default value. Raises TypeError for a word that neither takes, or a value that is
+    missing.
     """
+    engine = {k: v for k, v in given.items() if k in checked.engine | reference.engine}
+    for side in (checked, reference):
+        side.notes |= {k: v for k, v in engine.items() if k in side.engine}
+    given = {k: v for k, v in given.items() if k not in engine}
     known = {**COMMON, **{w: (n,) for w, n in SYNONYMS.items()}}
     for side in (checked, reference):
         if side.recipe: known = {**side.recipe.rule().words.means, **known}
@@ -166,7 +183,7 @@ def match(checked: Side, reference: Side, given: Mapping[str, Any]) -> None:
     asked = _named(given, {**known, **reference.means, **checked.means}, pairs)
     for k in asked:
         if checked.takes(k) or reference.takes(k): continue
-        names = [w for s in (checked, reference) for w in s.means]
+        names = [w for s in (checked, reference) for w in s.own_words]
         raise TypeError(f'neither {checked.name} nor {reference.name} takes `{k}`: '
                         f'{did_you_mean(k, names)}')
     theirs = reference.named({k: v for k, v in reference.defaults.items() if v is not EMPTY})

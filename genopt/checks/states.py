@@ -1,4 +1,4 @@
-"""Which state of the checked optimizer is which stat of the reference, and do they agree?
+"""Finds the state of the checked optimizer that is a stat of the reference, and where they part.
 
 A name that both have, or that torch has for a stat, is one; otherwise values decide.
 """

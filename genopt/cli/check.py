@@ -1,4 +1,4 @@
-"Is an optimizer right? It is compared with a reference, and tried as training loops use it."
+"Compares an optimizer with a reference, and tries it as training loops use it."
 from __future__ import annotations
 
 from json import dumps
@@ -12,8 +12,9 @@ def check(
     against: str='',  # Its reference: the same forms, or a function of arrays, as paper.py:adam
     json: str=''  # Write the report to this file, too
 ) -> int:
-    "Checks an optimizer against a reference: do they agree, and if not, where and why?"
+    "Checks if an optimizer agrees with a reference, and says where and why they part."
     from ..checks.check import check as checked
+    if json: write(Path(json), Path.touch)
     try: found = checked(optimizer, against)
     except REFUSED as e: raise Stop(e.args[0]) from None
     print(found.text())

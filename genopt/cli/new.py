@@ -8,11 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined  # torch needs it too
 
-from .. import zoo
-from ..catalogue import find
+from .. import parts, zoo
+from ..specs import module_of
 from ..study.explain import explain
 from . import Stop, write
 
+IMPORTS = {'torch', 'numpy', 'genopt', 'fastcore', 'pytest', 'reference'}  # of the project's files
 TEMPLATE = Path(__file__).parent.parent / 'template'
 NEXT = '''
 What to try next:
@@ -29,11 +30,11 @@ def new(
 ) -> int:
     "Writes a small project: a recipe, its test against formulas in NumPy, a notebook, a README."
     recipe = name or re.sub(r'[\W_]+(.?)', lambda m: m[1].upper(), f'_{folder.resolve().name}')
-    _check(folder, recipe)
     name = re.sub('(?<=[a-z0-9])(?=[A-Z])', '_', recipe).lower()
+    _check(folder, recipe, name)
     about, module = dict(recipe=recipe, module=name), f'{name}.py'
     _write('NAME.py.jinja', folder, about)
-    made = find(f'{folder / module}:{recipe}')
+    made = getattr(module_of(str(folder / module)), recipe)
     about |= dict(idea=made.idea, equations=explain(made).markdown().rstrip())
     for path in sorted(p for p in TEMPLATE.rglob('*') if p.is_file()):
         print('wrote', _write(str(path.relative_to(TEMPLATE)), folder, about))
@@ -41,14 +42,18 @@ def new(
     return 0
 
 
-def _check(folder: Path, recipe: str) -> None:
-    if not recipe.isidentifier() or iskeyword(recipe.lower()):
+def _check(folder: Path, recipe: str, module: str) -> None:
+    if not recipe.isidentifier() or recipe[0] == '_' or iskeyword(recipe) or iskeyword(module):
         raise Stop(f'{recipe!r} cannot be the name of a recipe: give one with --name, as in '
                    '--name Squash')
     if recipe.lower() in {n.lower() for n in zoo.__all__}:
         raise Stop(f'genopt has a recipe called {recipe}: give yours another name with --name')
-    if recipe.lower() in sys.stdlib_module_names:
-        raise Stop(f'Python has a module called {recipe.lower()}: give another name with --name')
+    if recipe in parts.__all__:
+        raise Stop(f'genopt has a part called {recipe}: give yours another name with --name')
+    if module in sys.stdlib_module_names:
+        raise Stop(f'Python has a module called {module}: give another name with --name')
+    if module in IMPORTS:
+        raise Stop(f'the project imports a module called {module}: give another name with --name')
     if folder.is_file(): raise Stop(f'{folder} is a file: give a folder')
     if folder.is_dir() and any(folder.iterdir()):
         raise Stop(f'{folder} has files in it: give a new folder, or an empty one')

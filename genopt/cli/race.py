@@ -1,4 +1,4 @@
-"A race: any optimizers on several real tasks, each with the best of as many learning rates."
+"A race: optimizers on several real tasks, each at the best of the same number of learning rates."
 from __future__ import annotations
 
 import sys
@@ -26,7 +26,7 @@ def race(
     steps: int | None=None,  # Steps of a run; by default as many as the task says
     out: Path=Path('race')  # Folder for race.json, a picture of each task, and all runs
 ) -> int:
-    "Races any optimizers on real tasks, each with the best of as many learning rates."
+    "Races optimizers on real tasks, each at the best of the same number of learning rates."
     require('race', 'sklearn', 'matplotlib', 'rich')
     rates = 'auto' if lrs == 'auto' else numbers('lrs', lrs, *range(1, 1000))
     write(out / 'runs.jsonl', Path.touch)

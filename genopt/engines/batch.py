@@ -94,6 +94,8 @@ class Batch:
     def look(self, works: Sequence[Work]) -> tuple[Work, Gradients] | None:
         "These parameters and their gradients. None if anything but values has changed."
         if [w.places for w in works] != self.places: return None
+        if not self.is_all:  # the watch does not see the gradients of the others
+            for w in works: w.check_gradients()
         work = self.pick(works)
         if not self.members: return work, Gradients((), np.zeros(0, np.int64))
         grads = self.watch.gradients(work) if self.watch.is_same(work) else None

@@ -56,10 +56,10 @@ class Compiled:
         self.plans[key] = plans  # the last used is the last to go
         while len(self.plans) > SETS: del self.plans[next(iter(self.plans))]
         self.last = next((p for p in plans if p.step(works)), None)
-        if self.last:
-            plans.remove(self.last)
-        elif any(map(has_sparse, works)): return self._sparse(works)
+        if self.last: plans.remove(self.last)
         else:
+            for w in works: w.check_gradients()  # a plan holds only for gradients of these shapes
+            if any(map(has_sparse, works)): return self._sparse(works)
             self.last = _Plan(works, self.strict)
             if not self.last.step(works): eager.run(works)
             if why := self.last.without_kernel: self._tell(*why)

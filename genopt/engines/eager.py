@@ -32,8 +32,10 @@ def run(works: Sequence[Work], step: Callable[[Work], None]=step) -> None:
     """One step of each parameter: of all rows of a sparse gradient, or of those that it touches.
 
     Raises PartError if a part fails: then the block of elements that it failed on is unchanged.
-    Raises TypeError for a sparse gradient that the parts do not take, before anything has moved.
+    Raises TypeError for a sparse gradient that the parts do not take, and RuntimeError for one of
+    another shape than its parameter's, before anything has moved.
     """
+    for work in works: work.check_gradients()
     split = [dense_or_rows(work) for work in works]
     totals([work for work, _ in split], eager_total)
     for work, _ in split: step(work)

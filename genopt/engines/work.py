@@ -50,6 +50,14 @@ class Work:
                        states=pick(self.states), places=pick(self.places),
                        columns={k: pick(v) for k, v in self.columns.items()})
 
+    def check_gradients(self) -> None:
+        "Raises RuntimeError for a gradient of another shape than its parameter's."
+        for p, g in zip(self.params, self.grads):
+            if g.shape == p.shape: continue
+            raise RuntimeError(f'{self.describe(p)} has a gradient of shape {tuple(g.shape)}: it '
+                               'came from a graph made before the parameter was given this shape, '
+                               'so run `backward()` before an edit, or `zero_grad()` after it')
+
     def tensors(self, row: int) -> dict[str, Tensor]:
         "A parameter's tensors by name: `param`, its stats and `grad`."
         stats = {k: self.columns[k][row] for k in self.composition.tensor_stats}

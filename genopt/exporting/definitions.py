@@ -25,7 +25,7 @@ from typing import Any
 
 from ..part import Part
 from .outside import home, literal, module_import, origin
-from .source import NoSource, lambda_of, parsed, source_of, value_of
+from .source import NoSource, decorators, lambda_of, parsed, source_of, value_of
 from .text import (call, edited, free_names, is_shadowed, one_statement_a_line, spans,
                    with_signature)
 
@@ -98,7 +98,8 @@ class Definitions:
         text = self._source(plain, said)
         self._check_imports(text, said)
         if is_lambda: text = _as_def(text)
-        text = self._rewritten(one_statement_a_line(self._bare(text, fn, name)), plain, said)
+        text = self._bare(text, fn, name, said)
+        text = self._rewritten(one_statement_a_line(text), plain, said)
         if self._written[name] == called:  # else it calls itself, and has been written again
             self.functions.pop(name, None)  # to stand after those that it calls
             self.functions[name] = text
@@ -122,13 +123,12 @@ class Definitions:
                                     'have: import it outside of the part')
                 self._needs(module)
 
-    def _bare(self, text: str, fn: Any, name: str) -> str:
+    def _bare(self, text: str, fn: Any, name: str, said: str) -> str:
         "A function without what belongs to genopt: decorators, annotations, a part's defaults."
         node, plain, is_part = parsed(text), inspect.unwrap(fn), fn in self._parts
         lines = text.splitlines(keepends=True)
-        kept = [] if is_part and fn is plain else node.decorator_list
-        above = ''.join(line for d in kept if not _makes_part(d, plain)
-                        for line in lines[d.lineno - 1:d.end_lineno])
+        kept = decorators(node, fn, said)
+        above = ''.join(line for d in kept for line in lines[d.lineno - 1:d.end_lineno])
         text, args = ''.join(lines[node.lineno - 1:]), node.args
         before = ast.dump(args), node.name, bool(node.returns)
         for a in [*args.posonlyargs, *args.args, *args.kwonlyargs]:
@@ -221,13 +221,6 @@ class Definitions:
         self._taken.add(name)
         self._names[key] = name
         return name
-
-
-def _makes_part(decorator: ast.expr, fn: FunctionType) -> bool:
-    made_by = decorator.func if isinstance(decorator, ast.Call) else decorator
-    try: found = eval(compile(ast.Expression(made_by), '', 'eval'), fn.__globals__)
-    except Exception: return False
-    return (getattr(found, '__module__', '') or '').split('.')[0] == 'genopt'
 
 
 def _as_def(text: str) -> str:

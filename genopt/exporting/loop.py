@@ -16,7 +16,8 @@ from .text import call
 __all__ = ['LOCALS', 'Loop']
 
 LOCALS = ('self', 'closure', 'loss', 'group', 'p', 'state', 'param', 'grad', 'raw_grad', 'update',
-          'place', 'places', 'shares', 'shared', 'last', 'wide', 'total', 'count_from')
+          'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total', 'count_from',
+          'next', 'tuple')
 INSIDE = ' ' * 16  # of both loops
 
 

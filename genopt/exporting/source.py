@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from .text import spans, unindented
 
-__all__ = ['Definition', 'NoSource', 'lambda_of', 'parsed', 'source_of', 'value_of']
+__all__ = ['Definition', 'NoSource', 'decorators', 'lambda_of', 'parsed', 'source_of', 'value_of']
 
 Definition: TypeAlias = 'ast.FunctionDef | ast.Lambda'
 
@@ -47,6 +47,26 @@ def value_of(name: str, fn: FunctionType) -> Any:
         if name in cells: return cells[name].cell_contents
         return fn.__globals__[name]
     except (KeyError, ValueError): raise NameError(name) from None
+
+
+def decorators(node: ast.FunctionDef, fn: Any, said: str) -> list[ast.expr]:
+    """Those that make `fn` of the function as it is defined: none, if that is what it is.
+
+    Raises TypeError if they cannot be told.
+    """
+    kept, depth, plain = [], 0, fn
+    while hasattr(plain, '__wrapped__'): plain, depth = plain.__wrapped__, depth + 1
+    if depth: kept = [d for d in node.decorator_list if not _makes_part(d, plain)]
+    if len(kept) == depth: return kept
+    raise TypeError(f'{said} has decorators that do not all say what they wrap: use '
+                    '`functools.wraps` in each')
+
+
+def _makes_part(decorator: ast.expr, fn: FunctionType) -> bool:
+    made_by = decorator.func if isinstance(decorator, ast.Call) else decorator
+    try: found = eval(compile(ast.Expression(made_by), '', 'eval'), fn.__globals__)
+    except Exception: return False
+    return (getattr(found, '__module__', '') or '').split('.')[0] == 'genopt'
 
 
 def _found(fn: FunctionType) -> tuple[str, Definition]:

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +17,10 @@ from ..recipe import Recipe
 from ..routing import route
 from ..specs import FORMS
 from ..zoo import AdamW
+from .sources import source
 from .tasks import Task
 
-__all__ = ['Entrant', 'enter', 'source']
+__all__ = ['Entrant', 'enter']
 
 TRIED = 3  # steps before the race: some rules do not move on their first
 
@@ -115,10 +115,11 @@ class Entrant:
     def depends_on(self) -> list[Any]:
         "What its runs depend on, beside the versions of torch and genopt: it can be written."
         if not self.recipe:
-            return [self.cls.__qualname__, repr(self.words), source(self.cls)]
+            return [self.cls.__qualname__, source(self.cls, self.words)]
         rule = self.recipe.rule()
         parts = [*with_links(rule.composition.parts)]
-        return [[p.label for p in parts], repr(rule.defaults), source(*(p.fn for p in parts))]
+        made_of = [(p.fn, p.names, p.given) for p in parts]
+        return [[p.label for p in parts], source(rule.defaults, *made_of)]
 
 
 def enter(specs: Iterable[Any]) -> list[Entrant]:
@@ -129,15 +130,3 @@ def enter(specs: Iterable[Any]) -> list[Entrant]:
     for label in labels:
         if labels.count(label) > 1: raise ValueError(f'`{label}` is there twice: name it once')
     return entrants
-
-
-def source(*objects: Callable[..., Any] | type) -> list[str]:
-    "The text of the files that define these; of what no file defines, its code."
-    texts = set()
-    for o in objects:
-        while isinstance(o, partial): o = o.func
-        try: texts.add(Path(inspect.getsourcefile(o) or '').read_text(encoding='utf-8'))
-        except (TypeError, OSError):
-            code = getattr(o, '__code__', None)
-            texts.add(repr((code.co_code, code.co_consts)) if code else repr(o))
-    return sorted(texts)

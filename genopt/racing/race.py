@@ -1,4 +1,4 @@
-"""The race: optimizers on tasks, each at the best of as many learning rates.
+"""The race: optimizers on tasks, each at the best of the same number of learning rates.
 
     >>> from genopt import race
     >>> result = race(['adamw', 'lion', 'adamw + cautious'], ['digits'], out='race')

@@ -1,8 +1,9 @@
 """A folder's record of runs, so that a race that was interrupted goes on where it was.
 
 A line of `runs.jsonl` is a run under a key. The key is made of all that the run depends on: the
-versions of torch and genopt, the task's data and code, the optimizer's parts and their files, the
-learning rate, the seed and the number of steps. What has changed has another key, and is run anew.
+versions of torch and genopt, the task's data and code, the optimizer's parts and their files (see
+`sources`), the learning rate, the seed and the number of steps. What has changed has another key,
+and is run anew.
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from .entrants import source
+from .sources import digest, source
 from .tasks import Task
 from .training import Job, Run
 
@@ -67,9 +68,9 @@ def _depends_on(job: Job) -> str:
 
 
 def _task(task: Task) -> list[Any]:
-    data = sha256(b''.join(t.numpy().tobytes() for pair in task.sets for t in pair)).hexdigest()
+    data = [digest(t) for pair in task.sets for t in pair]
     return [task.name, data, task.batch, task.least, str(task.dtype),
-            source(task.model, task.loss)]
+            source(task.model, task.loss, task.data)]
 
 
 def plain(value: Any) -> Any:

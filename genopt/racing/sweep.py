@@ -1,9 +1,9 @@
 """Sweeps: the learning rates that each optimizer of a race may try on a task.
 
-All begin with seven, around their own default, a half decade apart. If the best of one lies at an
-edge of what it has tried, every optimizer has two more: that one beyond its edge, the others near
-their best. This is repeated, four times at most. So all have had the same number of tries, and the
-best is the one with the smallest loss on the set to validate, the mean of all seeds.
+All begin with seven, around their own default, a half decade apart. As long as any optimizer's best
+lies at the edge of those it has tried, every optimizer gets two more, at most four times: beyond
+the edge for that one, near their best for the others. So all have had the same number of tries.
+The best is the one with the smallest loss on the set to validate, the mean of all seeds.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .vmapped import side_by_side, why_not
 
 __all__ = ['Sweep', 'sweep']
 
-QUARTERS = range(-6, 7, 2)  # of a decade, from the default learning rate
-MORE, ROUNDS = 2, 4         # rates in a round, and rounds
+EIGHTHS = range(-12, 13, 4)  # of a decade, from the default learning rate
+MORE, ROUNDS = 2, 4          # rates in a round, and rounds
 
 
 @dataclass
@@ -52,16 +52,17 @@ class Sweep:
 
     def next_lrs(self) -> list[float]:
         "The rates of its next round."
-        if self.lrs or not self.runs: return [*self.lrs] or [self._at(q) for q in QUARTERS]
-        tried = {round(4 * math.log10(lr / self._at(0))) for lr in self.runs}
-        best = round(4 * math.log10(self.best / self._at(0)))
-        if best == min(tried): return [self._at(best - 2 * i) for i in range(1, MORE + 1)]
-        if best == max(tried): return [self._at(best + 2 * i) for i in range(1, MORE + 1)]
-        near = sorted({*range(min(tried), max(tried))} - tried, key=lambda q: (abs(q - best), q))
-        return [self._at(q) for q in near[:MORE]]
+        if self.lrs or not self.runs: return [*self.lrs] or [self._at(e) for e in EIGHTHS]
+        tried = {round(8 * math.log10(lr / self._at(0))) for lr in self.runs}
+        best = round(8 * math.log10(self.best / self._at(0)))
+        if best == min(tried): return [self._at(best - 4 * i) for i in range(1, MORE + 1)]
+        if best == max(tried): return [self._at(best + 4 * i) for i in range(1, MORE + 1)]
+        near = sorted({*range(min(tried), max(tried))} - tried,  # quarters first: they run out
+                      key=lambda e: (e % 2, abs(e - best), e))
+        return [self._at(e) for e in near[:MORE]]
 
-    def _at(self, quarters: int) -> float:
-        return float(self.job.entrant.lr * 10**(quarters / 4))
+    def _at(self, eighths: int) -> float:
+        return float(self.job.entrant.lr * 10**(eighths / 8))
 
     def run(self, lrs: Iterable[float], store: Store) -> None:
         "Runs with these learning rates and all seeds: those that are not in the store."

@@ -119,12 +119,12 @@ def _diabetes() -> Data:
 
 digits = Task('digits', _digits, Convolutions, nn.functional.cross_entropy,
               batch=32, measure='cross-entropy',
-              about="1,797 handwritten digits of scikit-learn's, and a small convolutional network")
+              about="1,797 of scikit-learn's handwritten digits, and a small convolutional network")
 
 diabetes = Task('diabetes', _diabetes, partial(MLP, 10, 32), nn.functional.mse_loss, batch=32,
                 measure='mean squared error',
-                about='regression: how diabetes goes on in 442 patients, from 10 numbers each '
-                      "(scikit-learn's), and a network with two hidden layers")
+                about='regression: disease progression in 442 diabetes patients, from 10 numbers '
+                      "each (scikit-learn's), and a network with two hidden layers")
 
 
 # -- text ------------------------------------------------------------------------------------------

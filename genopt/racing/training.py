@@ -6,17 +6,18 @@ taken at the same steps in every run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .entrants import Entrant
 from .tasks import Task
 
-__all__ = ['Job', 'Run', 'TOGETHER', 'marks', 'one_after_another']
+__all__ = ['Job', 'Run', 'TOGETHER', 'evaluating', 'marks', 'one_after_another']
 
 LOOKS = 20  # how often a run is looked at
 TOGETHER = 'side by side'
@@ -63,7 +64,13 @@ def marks(steps: int) -> list[int]:
 
 
 def one_after_another(job: Job, lr: float, seed: int, how: str='') -> Run:
-    "One run with the optimizer as it comes."
+    "One run with the optimizer as it comes. The seed decides what the model draws, too."
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _run(job, lr, seed, how)
+
+
+def _run(job: Job, lr: float, seed: int, how: str) -> Run:
     task, run = job.task, Run(lr, seed, how=how)
     model, looks, (x, y) = task.build(seed, job.sparse), {*marks(job.steps)}, task.sets[0]
     opt = job.entrant.make(model, lr)
@@ -81,6 +88,17 @@ def one_after_another(job: Job, lr: float, seed: int, how: str='') -> Run:
 
 
 @torch.no_grad()
-def held_out(task: Task, model: nn.Module | Callable[[Tensor], Any]) -> Sequence[float]:
+def held_out(task: Task, model: nn.Module) -> Sequence[float]:
     "The losses on the sets to validate and to test, less what cannot be avoided."
-    return [task.loss(model(x), y).item() - task.least for x, y in task.sets[1:]]
+    with evaluating(model):
+        return [task.loss(model(x), y).item() - task.least for x, y in task.sets[1:]]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    "The model with `eval()`; after that each of its modules is as it was."
+    before = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try: yield
+    finally:
+        for m, training in before: m.training = training

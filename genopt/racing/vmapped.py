@@ -19,7 +19,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from ..composition import Composition
 from ..numbers import read
-from .training import TOGETHER, Job, Run, marks
+from .training import TOGETHER, Job, Run, evaluating, marks
 
 __all__ = ['Batch', 'side_by_side', 'why_not']
 
@@ -74,7 +74,7 @@ class Batch:
 
     def losses(self, x: Tensor, y: Tensor) -> list[float]:
         "The loss of each run on the same examples."
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.model):
             values: list[float] = self._losses([u.param for u in self.units], x, y).tolist()
         return values
 
@@ -176,6 +176,7 @@ def why_not(job: Job) -> str:
     if job.sparse: return 'sparse gradients'
     if not job.entrant.recipe: return "not genopt's"
     if job.entrant.composition and job.entrant.composition.gates: return 'a gate'
+    if job.task.dtype.itemsize < 4: return 'low precision'  # which steps compute in float32
     job = replace(job, task=replace(job.task, dtype=torch.float64))
     lr = job.entrant.trial_lr
     try: gap = max(disagreement(job, [(lr, 0), (RATIO * lr, 1)], STEPS))

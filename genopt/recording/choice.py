@@ -3,19 +3,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from glob import escape
 from inspect import isfunction
 from typing import Any
+from weakref import ref
 
 from torch import Tensor
 
 from ..composition import Composition
-from ..contract import ContractError
+from ..contract import ContractError, is_reserved
 from ..group import Group
 from ..hypers import did_you_mean
 from .looks import Watched
 from .quantities import Column, own_column, usual_columns
+from .writers import KEYS
 
-__all__ = ['Choice', 'names_of']
+__all__ = ['Choice', 'names_of', 'patterns_of']
 
 
 class Choice:
@@ -23,6 +26,7 @@ class Choice:
 
     `params` are tensors, or patterns of names such as `layers.0.*`. `quantities` are patterns of
     the usual ones' names, and functions of one's own. Without a pattern, all usual ones are chosen.
+    A parameter that `replace` gives another tensor is followed by its name, or else by its place.
     """
     def __init__(self, groups: Sequence[Group], params: Any=None, quantities: Any=None):
         self.params = None if params is None else _listed(params)
@@ -35,19 +39,15 @@ class Choice:
                                 'a function made with `def`, whose name is its own')
         self._watched: dict[Composition, Watched] = {}
         self._check(groups)
+        self._last = dict[str, ref[Tensor]]()  # the parameters when they were last seen, by name
+        self._follow(names_of(groups), [p for g in groups for p in g['params']])
 
     def _check(self, groups: Sequence[Group]) -> None:
         "Raises for what would choose nothing."
         names, tensors = names_of(groups), [p for g in groups for p in g['params']]
         for one in self.params or ():
-            if isinstance(one, Tensor):
-                if not any(one is p for p in tensors):
-                    raise KeyError(f'`params`: a tensor of shape {tuple(one.shape)} is not a '
-                                   'parameter of this optimizer: give one that is')
-            elif not isinstance(one, str):
-                raise TypeError(f'`params`: {one!r} is a {type(one).__name__}: give parameters, or '
-                                'patterns of their names')
-            elif not any(fnmatchcase(n, one) for n in names):
+            pattern = _pattern(one, names, tensors)
+            if not any(fnmatchcase(n, pattern) for n in names):
                 raise KeyError(f'`params`: no parameter is called `{one}`: '
                                f'{_advice(one, names)}')
         compositions = dict.fromkeys(g.composition for g in groups)
@@ -57,6 +57,10 @@ class Choice:
                 raise KeyError(f'`quantities`: none is called `{pattern}`: '
                                f'{did_you_mean(pattern, usual)}')
         for fn in self.own:
+            taken = {*KEYS, *(n for c in compositions for n in (*c.hypers, *c.stats))}
+            if fn.__name__ in taken or is_reserved(fn.__name__):
+                raise ContractError(f'`{fn.__name__}` has a meaning already: give your function '
+                                    'another name')
             if fn.__name__ in usual:
                 raise ContractError(f'`{fn.__name__}` is one of the usual quantities: give your '
                                     'function another name')
@@ -79,16 +83,45 @@ class Choice:
         "For each parameter of the optimizer, if it is watched. None: all are."
         if self.params is None: return None
         patterns = [p for p in self.params if isinstance(p, str)]
+        params = [p for g in groups for p in g['params']]
+        self._follow(names, params)
         tensors = {id(p) for p in self.params if isinstance(p, Tensor)}
-        params = (p for g in groups for p in g['params'])
         return [id(p) in tensors or any(fnmatchcase(n, pattern) for pattern in patterns)
                 for n, p in zip(names, params)]
+
+    def _follow(self, names: Sequence[str], params: Sequence[Tensor]) -> None:
+        "A tensor that is no parameter any more gives its place to a new one of its name."
+        last, now, there = self._last, dict(zip(names, params)), {id(p) for p in params}
+        self._last = {n: ref(p) for n, p in now.items()}
+        before = {id(p): n for n, r in last.items() if (p := r()) is not None}
+        def followed(one: Any) -> Any:
+            if not isinstance(one, Tensor) or id(one) in there: return one
+            new = now.get(before.get(id(one), ''))
+            return one if new is None or id(new) in before else new
+        if self.params: self.params = [followed(one) for one in self.params]
 
 
 def names_of(groups: Sequence[Group]) -> list[str]:
     "The name of each parameter, or its place in its group."
     return [name for g in groups for name in g.get('param_names') or
             [f'parameter {i} of group {g.index}' for i in range(len(g['params']))]]
+
+
+def patterns_of(params: Any, groups: Sequence[Group]) -> list[str]:
+    "Patterns for parameters and patterns. Raises KeyError or TypeError for what is neither."
+    names, tensors = names_of(groups), [p for g in groups for p in g['params']]
+    return [_pattern(one, names, tensors) for one in _listed(params)]
+
+
+def _pattern(one: Any, names: Sequence[str], tensors: Sequence[Tensor]) -> str:
+    if isinstance(one, str): return one
+    if not isinstance(one, Tensor):
+        raise TypeError(f'`params`: {one!r} is a {type(one).__name__}: give parameters, or '
+                        'patterns of their names')
+    for name, p in zip(names, tensors):
+        if one is p: return escape(name)
+    raise KeyError(f'`params`: a tensor of shape {tuple(one.shape)} is not a parameter of this '
+                   'optimizer: give one that is')
 
 
 def _advice(name: str, names: Sequence[str]) -> str:

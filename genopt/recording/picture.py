@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -19,19 +19,27 @@ if TYPE_CHECKING:
 __all__ = ['draw']
 
 USUAL = 'grad_norm', 'update_ratio', 'cosine', 'effective_lr'
+MOST = 6  # panels, if nobody says which
 LINEAR = ('cosine', '_kept', '_zeroed')  # how names of quantities end that are not drawn to a log
 BANDS = ((0, 100, .15), (25, 75, .3))    # percentiles, and how dark
 
 Lines: TypeAlias = Mapping[str, tuple[Numbers, Numbers]]  # steps and values of each parameter
 
 
-def draw(rows: Sequence[Row], quantities: Sequence[str], params: Any=None) -> Figure:
+def usual(there: Sequence[str], own: Sequence[str]=()) -> list[str]:
+    "The quantities to draw: all if they are few, or some of them, with one's own."
+    if len(there) <= MOST: return [*there]
+    return [q for q in (*USUAL, *own) if q in there] or [*there][:MOST]
+
+
+def draw(rows: Sequence[Row], quantities: Sequence[str],
+         params: Sequence[str] | None=None) -> Figure:
     """Panels below each other. Of more parameters than there are colours it shows percentiles.
 
     Raises KeyError for names that are not there, and ValueError for a record without rows.
     """
     if not rows: raise ValueError('the record is empty: make a step with a gradient first')
-    patterns = [params] if isinstance(params, str) else [*params] if params else ['*']
+    patterns = params or ['*']
     names = [n for n in dict.fromkeys(r['param'] for r in rows)
              if any(fnmatchcase(n, p) for p in patterns)]
     if not names:
@@ -40,7 +48,7 @@ def draw(rows: Sequence[Row], quantities: Sequence[str], params: Any=None) -> Fi
     there = dict.fromkeys(k for r in rows for k in r if k not in KEYS)
     for q in quantities:
         if q not in there: raise KeyError(f'the record has no `{q}`: {did_you_mean(q, there)}')
-    shown = quantities or [q for q in USUAL if q in there] or [*there][:4]
+    shown = quantities or usual([*there])
     few, of = len(names) <= len(COLORS), dict[str, list[Row]]()
     for r in rows: of.setdefault(r['param'], []).append(r)
     with figure(WIDTH, 1.5 * len(shown) + (.25 * len(names) if few else .5)) as fig:

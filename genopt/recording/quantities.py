@@ -95,6 +95,8 @@ def _zeroed(before: Numbers, after: Numbers, sizes: Numbers) -> Numbers:
 def usual_columns(composition: Composition) -> Iterator[Column]:
     """What every recorder measures of a parameter θ with a gradient g and an update Δθ.
 
+    With `maximize`, g is −∇f, as the parts see it: then a cosine of −1 is straight uphill.
+
     `grad_norm`, `update_norm`, `param_norm`: ‖g‖ before any transform; ‖Δθ‖ as the parts want it,
     before it is rounded to a low precision; ‖θ‖ before the step.
     `update_ratio`: ‖Δθ‖/‖θ‖. `cosine`: of the angle between Δθ and g, −1 straight downhill.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engines.compiled import Compiled
 from ..engines.work import Work
 from ..optimizer import Optimizer
-from .choice import Choice, names_of
+from .choice import Choice, names_of, patterns_of
 from .looks import Look
 from .quantities import Numbers
-from .writers import Writer, writer_for
+from .writers import KEYS, Writer, writer_for
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -88,11 +88,14 @@ class Recorder:
         """A small picture for each quantity over the steps.
 
         A few parameters are a line each. Of many, it shows the median, the middle half and the
-        whole range. Raises KeyError for names that are not there, and ValueError if nothing was
-        seen yet.
+        whole range. Raises KeyError for names that are not there, TypeError for what is no name,
+        and ValueError if nothing was seen yet.
         """
-        from .picture import draw
-        return draw(self.rows, quantities, params)
+        from .picture import draw, usual
+        there = dict.fromkeys(k for r in self.rows for k in r if k not in KEYS)
+        quantities = quantities or (*usual([*there], [f.__name__ for f in self.choice.own]),)
+        patterns = None if params is None else patterns_of(params, self.opt.groups())
+        return draw(self.rows, quantities, patterns)
 
     def stop(self) -> None:
         "Looks at no more steps. What it has seen stays."

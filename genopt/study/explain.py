@@ -108,7 +108,8 @@ def _of_parts(parts: Iterable[Part], given: dict[str, Any]) -> Explanation:
     used = [n for n in users(fragment.parts[0]) if all(n in users(p) for p in fragment.parts)]
     used += [f'any recipe, as in Adam + {n}' for n in names]
     return Explanation(', '.join(p.label for p in parts), ' '.join(idea(p.fn) for p in parts),
-                       [section], [Entry('used by', [(', '.join(used) or 'no recipe',)])])
+                       [section],
+                       [Entry('used by', [(', '.join(used) or "no recipe of genopt's",)])])
 
 
 def _sections(opt: Optimizer) -> Iterator[Section]:
