@@ -145,7 +145,8 @@ def _defined(place: str) -> Any:
         if hasattr(module, name):
             raise TypeError(f'`{place}` is {_what(getattr(module, name))}: name a recipe, a list '
                             'of parts, a part, or a torch.optim.Optimizer')
-        raise KeyError(f'{where} has no `{name}`: {did_you_mean(name, usable)}')
+        public = [k for k in vars(module) if not k.startswith('_')]
+        raise KeyError(f'{where} has no `{name}`: {did_you_mean(name, usable or public)}')
     found = usable[name]
     if isinstance(found, (list, tuple)):
         found = tuple(found)

@@ -505,3 +505,13 @@ def test_a_folder_that_cannot_be_written(here, capsys):
 def test_the_names_of_tasks():
     assert find_task('text') is TASKS['text']
     assert all(t.name == name and t.about for name, t in TASKS.items())
+
+
+def test_two_recipes_of_one_name_are_told_apart(tmp_path):
+    from genopt.racing.entrants import enter
+    paths = [tmp_path / name for name in ('a.py', 'b.py')]
+    for p, cautious in zip(paths, ('', ' + genopt.cautious')):
+        p.write_text('import genopt\n@genopt.recipe(lr=.1)\ndef Mine(): return '
+                     f'(genopt.SGD{cautious}).parts()\n')
+    assert [e.label for e in enter([*map(str, paths), 'adam'])] == [*map(str, paths), 'Adam']
+    with pytest.raises(ValueError, match='is there twice: name it once'): enter(['adam', 'adam'])

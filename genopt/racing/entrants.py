@@ -38,8 +38,8 @@ class Entrant:
         is_class = inspect.isclass(self.cls) and issubclass(self.cls, torch.optim.Optimizer)
         if not self.recipe and not is_class:
             raise TypeError(f'`{spec}` is not an optimizer that can race: give {FORMS}')
-        self.label = self.recipe.__name__ if self.recipe else (
-            spec if isinstance(spec, str) else self.cls.__name__)
+        self.text = spec if isinstance(spec, str) else self.cls.__name__
+        self.label = self.recipe.__name__ if self.recipe else self.text
         self.composition = self.recipe.rule().composition if self.recipe else None
         parts = self.composition.parts if self.composition else ()
         self.of_matrices = any(p.needs == 'matrix' for p in parts)
@@ -126,6 +126,9 @@ def enter(specs: Iterable[Any]) -> list[Entrant]:
     "The entrants of a race. Raises ValueError if there are none, or one comes twice."
     entrants = [Entrant(s) for s in specs]
     if not entrants: raise ValueError('there are no optimizers to race: name some, as adamw lion')
+    names = [(e.label, id(e.recipe)) for e in entrants]
+    for e, (name, recipe) in zip(entrants, names):  # two files may have recipes of one name
+        if any(n == name and r != recipe for n, r in names): e.label = e.text
     labels = [e.label for e in entrants]
     for label in labels:
         if labels.count(label) > 1: raise ValueError(f'`{label}` is there twice: name it once')
