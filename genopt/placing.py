@@ -254,4 +254,4 @@ def _reads(p: Part) -> set[str]:
 def _totals(p: Part) -> set[Part]:
     "The totals that a part reads through its scalars, or is."
     if isinstance(p, Total): return {p}
-    return {t for link in p.scalars for t in _totals(link)}
+    return {t for link in p.linked for t in _totals(link)}

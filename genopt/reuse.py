@@ -86,7 +86,7 @@ class Reusable:
             if name not in own:
                 raise ContractError(f'`{self.label}` has no hyperparameter `{name}`: '
                                     + did_you_mean(name, own))
-            if not getattr(scalar, 'linkable', False):
+            if not (getattr(scalar, 'linkable', False) and scalar.is_number):
                 raise ContractError(f'`{self.label}` cannot take {scalar!r} for `{name}`: give a '
                                     '@scalar part (or a @total)')
         feeds = self.feeds | {own[name]: scalar for name, scalar in scalars.items()}

@@ -151,9 +151,11 @@ def trace(
     values: Mapping[str, Any]={}  # Of hyperparameters, as far as known: they answer questions
 ) -> Any:                         # A sympy expression of symbols, named as what the part reads
     "A part's result for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
-    args = [Sym(symbol(n)) for n in part.reads]
+    args = [Sym(OWN.get(n, symbol(n))) for n in part.reads]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
-    return _run(part.fn, args, kwargs, values)
+    made = _run(part.fn, args, kwargs, values)
+    if not part.is_switched: return made
+    return cases([(made, sp.Ne(symbol(part.switch), 0)), (part.nothing(Symbols()), sp.true)])
 
 
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
@@ -190,6 +192,12 @@ def _turns(*args: Any) -> Any:
     return _path.get().loop.run(args[0].expr)
 
 
+class Symbols(dict[str, Any]):
+    "The symbol of each name."
+    def __missing__(self, name: str) -> Any: return symbol(name)
+
+
+OWN = dict(rows=SIZES[0], columns=SIZES[1], numel=SIZES[0] * SIZES[1])
 BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
 BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'), range=_turns)
 MATH = SimpleNamespace(**{name: _lifted(fn, name) for name, fn in vars(math).items()})
