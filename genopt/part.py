@@ -70,7 +70,7 @@ class Part(Reusable):
     ):
         check_decorated(self.kind, fn, options, self.options)
         self.fn, self.names, self.feeds = fn, dict(names), dict(feeds)
-        self.origin = self  # the part as it was defined
+        self.origin, self.home = self, ()  # the part as it was defined, and how to find it
         self.given = {k: options.get(k, getattr(self, k)) for k in self.options}
         vars(self).update(self.given)
         self.whole |= self.needs == 'matrix'
@@ -110,7 +110,7 @@ class Part(Reusable):
 
     def fits(self, out: Any, env: Mapping[str, Any]) -> bool:
         "True if it may return `out`, as it is a tensor of the right shape."
-        return getattr(out, 'shape', None) == env[self.template].shape
+        return bool(getattr(out, 'shape', None) == env[self.template].shape)
 
     def wanted(self, env: Mapping[str, Any]) -> str:
         "The result that it should return, in words."
@@ -234,8 +234,9 @@ class Part(Reusable):
     def __copy__(self) -> Part: return self
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.origin is self: return find, where(self)
-        return again, (self.origin, self.names, self.feeds, self.given)
+        if self.origin is self: return self.home or (find, where(self))
+        changed = {k: v for k, v in self.given.items() if v is not self.origin.given[k]}
+        return again, (self.origin, self.names, self.feeds, changed)
 
 
 def with_links(parts: Iterable[Part]) -> Iterator[Part]:

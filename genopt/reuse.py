@@ -109,6 +109,7 @@ class Reusable:
         return f'`{self.__name__}.rename({", ".join(f"{n}={new[n]}" for n in new)})`'
 
 
-def again(origin: Reusable, *form: Any) -> Any:
+def again(origin: Reusable, names: Mapping[str, str], feeds: Mapping[str, Any],
+          changed: Mapping[str, Any]) -> Any:
     "A form of a part, from its pickle."
-    return cast(Any, origin)._form(*form)
+    return origin._form(names, feeds, {**origin.given, **changed})

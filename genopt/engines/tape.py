@@ -149,7 +149,8 @@ def record(
                  {n for p in filter(is_total, parts) for n in p.reads})
             for p in filter(is_total, parts): env[p.out] = run(p, env)
             made = {k: recorder.ref(env[k]) for k in results}
-    return Tape(_needed(recorder.ops, made.values()), {k: begin[k] for k in tensors}, {k: begin[k] for k in numbers}, made,
+    return Tape(_needed(recorder.ops, made.values()), {k: begin[k] for k in tensors},
+                {k: begin[k] for k in numbers}, made,
                 [(recorder.ref(x), answer) for x, answer in plain.questions], plain.asked_sizes)
 
 

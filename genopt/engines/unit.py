@@ -122,13 +122,14 @@ def shape_along(axes: Axes, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape: Shape,
-             host: Host) -> Tensor | list[Any]:
+             host: Host) -> Any:
     "What a part makes for parameters of one shape: at once, if it takes stacks."
     part, row, axes = foreign.part, host.row[rows], foreign.axes[foreign.out]
     wanted = () if axes == OWN else shape_along(axes, shape)
     def env(i: int, values: Mapping[str, Any], more: Shape=()) -> Env:
         res = Env({**host.numbers(i), **values})
-        if part.template not in res: res[part.template] = torch.empty((*more, *wanted), device='meta')
+        if part.template in res: return res
+        res[part.template] = torch.empty((*more, *wanted), device='meta')
         return res
     stacks = {k: _stack(v) for k, v in values.items()} if part.stacked else {}
     if part.stacked and all(v is not None for v in stacks.values()) and (row == row[0]).all():
