@@ -7,8 +7,8 @@
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
-| `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
+| `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
 gate reads only numbers. While it says no, only the parts before it in the list take effect. A
