@@ -326,3 +326,21 @@ def test_watched(engine):
     move(Turned(plain, compile=False), plain, 4)
     assert all(torch.allclose(p, q, 1e-11) for p, q in zip(params, plain))
     assert all(math.isfinite(r['update_norm']) and r['update_norm'] > 0 for r in rec.rows)
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+def test_parts_with_one_scalar_for_a_switch_do_not_replace_each_other():
+    @stat(switch='due')
+    def old_grad(old, grad, due=due): return grad
+    @transform(switch='due')
+    def raised(grad, old, due=due): return grad + old
+    made = Adam + (step_count, old_grad, raised)
+    assert {old_grad, raised, *Adam.parts()} == {*made.parts()}
+    params, (q,) = begin(SHAPES[:1]), begin(SHAPES[:1])
+    move(made(params, lr=.1, every=2), params, 4)
+    other = torch.optim.Adam([q], lr=.1)
+    for t in range(4):
+        q.grad = random(10 * t, q.shape, DOUBLE) * (1 + (t % 2 == 0))
+        other.step()
+    assert torch.allclose(params[0], q, 1e-12)
