@@ -127,8 +127,9 @@ class Transform(Part):
 
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
-    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
-    `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
+    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it
+    touches. `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it
+    too.
     `stacked=True`: its tensors may have one dimension more in front, and then it treats each alone,
     as a matrix product does: so all matrices of one shape are one call.
     """

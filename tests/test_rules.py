@@ -152,8 +152,8 @@ def test_a_total_that_is_no_number():
     @step
     def by_rows(grad, rows=row_sums, *, lr): return -lr * rows * grad
     with pytest.raises(PartError,
-                       match=r'`row_sums` returned a tensor of shape \(4,\): a total returns a tensor '
-                             r'of one number'):
+                       match=r'`row_sums` returned a tensor of shape \(4,\): a total returns a '
+                             r'tensor of one number'):
         Optimizer([param(1., 2.)], [by_rows], lr=.1)
 
 

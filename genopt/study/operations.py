@@ -88,7 +88,8 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
     norm=_norm, vector_norm=_norm,
-    sum=_reduced(Total, lambda x: SIZES[1] * RowMean(x), lambda x: SIZES[0] * ColumnMean(x)), mean=_reduced(Mean, RowMean, ColumnMean),
+    sum=_reduced(Total, lambda x: SIZES[1] * RowMean(x), lambda x: SIZES[0] * ColumnMean(x)),
+    mean=_reduced(Mean, RowMean, ColumnMean),
     amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
     min=_extreme(sp.Min, Smallest))
 SIZES = sp.symbols('rows columns', positive=True, integer=True)
