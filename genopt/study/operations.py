@@ -17,6 +17,8 @@ from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Near
 
 __all__ = ['CONDITIONS', 'LOGIC', 'OPS', 'REDUCE', 'SIZES']
 
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
+
 def _reduced(whole: Callable[..., Any], rows: Callable[..., Any] | None=None,
              columns: Callable[..., Any] | None=None) -> Callable[..., Any]:
     "A function of all elements, or along one dimension."
@@ -92,4 +94,3 @@ REDUCE: dict[str, Callable[..., Any]] = dict(
     mean=_reduced(Mean, RowMean, ColumnMean),
     amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
     min=_extreme(sp.Min, Smallest))
-SIZES = sp.symbols('rows columns', positive=True, integer=True)
