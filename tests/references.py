@@ -233,9 +233,8 @@ def aggmo(x, grads, *, lr=1e-3, betas=(0., .9, .99), l2=0.):
         yield x
 
 
-def schedule_free(x, grads, step, *, lr, beta=.9, warmup=0, r=0., power=2., wd=0., at_z=False,
-                  average=False):
-    "`step(t, g)` is what a step takes off z, over the learning rate. With `average`, yields x, not y."
+def schedule_free(x, grads, step, *, lr, beta=.9, warmup=0, r=0., power=2., wd=0., at_z=False):
+    "`step(t, g)` is what a step takes off z, over the learning rate."
     y = z = x
     total = largest = 0.
     for t, g in enumerate(grads, 1):
@@ -247,7 +246,7 @@ def schedule_free(x, grads, step, *, lr, beta=.9, warmup=0, r=0., power=2., wd=0
         c = weight / total if total else 0.
         x = (1 - c) * x + c * z
         y = (1 - beta) * z + beta * x
-        yield x if average else y
+        yield y
 
 
 def schedule_free_sgd(x, grads, *, lr=1., **kwargs):
