@@ -13,7 +13,7 @@ from importlib import import_module as _import_module
 from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
-from .kinds import gate, scalar, stat, step, tensor, total, transform
+from .kinds import evaluation, gate, scalar, stat, step, tensor, total, transform
 from .contract import ContractError, PartError
 from .hypers import hyper
 from .part import Part
@@ -44,9 +44,9 @@ LATER = {
     'race': 'racing.race',
     'Task': 'racing.tasks'}
 
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe',
-           'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers',
-           'recipes', 'users']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'evaluation', 'hyper',
+           'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError',
+           'modifiers', 'recipes', 'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

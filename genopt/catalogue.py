@@ -42,7 +42,7 @@ class Entries(list[Entry]):
 
 
 def recipes(
-    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, averages
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
@@ -130,7 +130,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers):
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers,
+                   parts.interpolation):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 

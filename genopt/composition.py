@@ -9,7 +9,8 @@
 A step has two halves. `numbers` runs the scalars and the stats that are numbers, in plain Python,
 once for all parameters that share their values. `update` runs the other parts on one parameter's
 tensors. Both walk down the list; a part sees the results of the parts before it. A total (a sum
-over all parameters) is given to `numbers`: `total` computes one parameter's share of it.
+over all parameters) is given to `numbers`: `total` computes one parameter's share of it. After a
+step, `evaluate` makes the weights to evaluate, if a part says what they are.
 """
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from .contract import OWN_NUMBERS
-from .kinds import Gate, Made, Stat, Total
+from .kinds import Evaluation, Gate, Made, Stat, Total
 from .numbers import own_numbers, read
 from .order import checked, in_order, merged_hypers
-from .part import Part
+from .part import Part, with_links
 
 __all__ = ['Composition', 'Env']
 
@@ -67,6 +68,9 @@ class Composition:
         self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
         self.tensor_parts = [p for p in self.ordered if not p.is_number]
         self.gates = {p.out: p for p in self.ordered if isinstance(p, Gate)}
+        # The evaluation, after the scalars that it reads. No step runs them
+        self.evaluation = [*with_links(p for p in self.parts if isinstance(p, Evaluation))]
+        every = [*self.ordered, *self.evaluation]
         self._halves: dict[str, Composition | None] = {}  # by gate: what comes before it
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
@@ -85,12 +89,13 @@ class Composition:
                              for k, p in self.totals.items()}
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
-        self.hypers, self._clashes = merged_hypers(self.ordered)
+        self.hypers, self._clashes = merged_hypers(every)
         self.number_args = [*self.hypers, *self.totals, *self.own_numbers]
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
-        self.original_names |= {new: old for p in self.ordered for old, new in p.keywords}
+        self.original_names |= {new: old for p in every for old, new in p.keywords
+                                if new in self.hypers}
         self.tried: set[Any] = set()  # the trials that it has passed
         # The dtype of parts that return another one than they are given, as seen in trials
         self.made_in: dict[Part, Any] = {}
@@ -206,6 +211,20 @@ class Composition:
         env = Env.of(param, grad, state, numbers)
         walk(self.tensor_parts, env, run)
         return env.get('update'), {k: env[k] for k in self.stats if k in env}
+
+    def evaluate(self,
+        param: Tensor,
+        state: Mapping[str, Any],   # As a step left it
+        hypers: Mapping[str, Any],  # A number for each of `self.hypers`
+        run: Run=Part.run
+    ) -> Tensor:
+        "The weights to evaluate, by the formula of the @evaluation among the parts."
+        numbers = {k: read(state[k]) for k in self.number_stats}
+        env = Env({**hypers, **state, **numbers, 'param': param})
+        for part in self.evaluation: env[part.out] = run(part, env)
+        weights: Tensor = env[part.out]
+        if getattr(weights, 'shape', None) != param.shape: raise part.bad_result(weights, env)
+        return weights
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool:

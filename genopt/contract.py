@@ -28,6 +28,7 @@ CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimiz
 MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place
 STATE_WORDS = (*MARKS, SWAPPED)
+EVALUATED = 'evaluated param'   # the name of an evaluation's result, which no part can read
 OPTIONS = dict(needs=('real', 'matrix'), sparse=('rows', 'dense'),
                over=('model', 'group'))  # values of decorators' options
 

@@ -25,7 +25,8 @@ def check_words(words: Mapping[str, tuple[str, ...]], names: list[str], options:
     for k, ours in words.items():
         if not ours: raise TypeError(f'`{k}` is another word for nothing: name a hyperparameter')
         common = COMMON.get(k, ours)
-        if k in names and len(ours) < 2 or k not in ours and not {*ours} & {*common}:
+        is_other = k not in ours and not {*ours} & {*common} and bool({*common} & {*names})
+        if k in names and len(ours) < 2 or is_other:
             raise TypeError(f'`{k}` cannot be another word for `{ours[0]}`: it has a meaning '
                             'already')
         for n in ours:

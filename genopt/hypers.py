@@ -43,7 +43,7 @@ TABLE = {h.name: h for h in (
     Hyper('slow_mom',  'β₃', 0., 1., doc='decay of a slower average of gradients'),
     Hyper('diff_mom',  'β₂', 0., 1., doc='decay of the average of changes of the gradient'),
     Hyper('slow_weight', 'α', 0., doc='weight of the slower average'),
-    Hyper('warmup',    'T', 0., doc='steps over which the slower average comes in'),
+    Hyper('warmup',    'T', 0., doc='steps of the warm-up'),
     Hyper('nu',        'ν₁', 0., most=1., doc='share of the average gradient in a step'),
     Hyper('sqr_nu',    'ν₂', 0., most=1., doc='share of the average square in a step'),
     Hyper('momentum_decay', 'ψ', 0., doc='how fast the decay of the average grows to its end'),
@@ -78,7 +78,10 @@ TABLE = {h.name: h for h in (
     Hyper('seed',      's', 0., doc='seed of the noise', whole=True),
     Hyper('ema',       'β', 0., 1., doc='decay of the average of parameters'),
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
-    Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
+    Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'),
+    Hyper('interp',    'β', 1e-3, most=1., doc='share of the average in the weights that train'),
+    Hyper('r',         'r', doc='power of t by which a step counts in the average'),
+    Hyper('weight_lr_power', 'p', doc='power of the learning rate by which it counts'))}
 
 OURS = {*TABLE}
 PLACES = dict[str, str]()  # the file or module of each that is not genopt's own

@@ -9,10 +9,12 @@
 | `@total`     | a number, summed over all parameters        | the function's own name  |
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
 | `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
+| `@evaluation` | the weights to evaluate                    | (only `opt.eval()` asks) |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
 gate reads only numbers. While it says no, only the parts before it in the list take effect. A
-`@tensor` is made once in a step in which something reads it.
+`@tensor` is made once in a step in which something reads it. No step runs an evaluation: it is made
+when somebody asks for it.
 """
 from __future__ import annotations
 
@@ -26,11 +28,12 @@ from typing import Any, ClassVar, Protocol, overload
 import torch
 from torch import Tensor
 
-from .contract import OWN_NUMBERS, RESERVED, PartError, is_reserved
+from .contract import EVALUATED, OWN_NUMBERS, RESERVED, PartError, is_reserved
 from .part import Part
 
-__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Made', 'Place', 'decorator',
-           'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor']
+__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Made', 'Evaluation', 'Place',
+           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor',
+           'evaluation']
 
 
 class Place(IntEnum):
@@ -56,11 +59,12 @@ class Stat(Part):
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
     for such parameters. `switch='due'`: while that hyperparameter or scalar is 0 it stays as it is.
     `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a number that is one for
-    all parameters, as one that is made of a total is in any case.
+    all parameters, as one that is made of a total is in any case. `decay=True`: as a modifier of a
+    recipe, it comes after weight decay, and sees that too.
     """
     kind, remembers = 'stat', True
     options: ClassVar[tuple[str, ...]] = ('init', 'whole', 'needs', 'switch', 'sparse', 'stacked',
-                                          'shared')
+                                          'shared', 'decay')
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
@@ -72,7 +76,9 @@ class Stat(Part):
                               'number, as init=0')
 
     @property
-    def place(self) -> Place: return Place.NUMBERS if self.is_number else Place.RULE
+    def place(self) -> Place:
+        if self.decay: return Place.DECAYED
+        return Place.NUMBERS if self.is_number else Place.RULE
 
     def result_name(self) -> str:
         if not self.args or is_reserved(self.args[0]):
@@ -264,6 +270,19 @@ class Gate(_Number):
     def own_name(self) -> str: return f'gate {self.label}'
 
 
+class Evaluation(Part):
+    """A part that returns the weights to evaluate, made of `param` and stats as a step leaves them.
+
+    `Optimizer.eval` runs it, on a whole tensor. No step does.
+    """
+    kind, whole, template, place = 'evaluation', True, 'param', Place.DECAYED
+
+    def result_name(self) -> str: return EVALUATED
+
+    def wanted(self, env: Mapping[str, Any]) -> str:
+        return f'the weights to evaluate, a tensor of shape {tuple(env["param"].shape)}'
+
+
 # -- decorators ------------------------------------------------------------------------------------
 
 class Decorator(Protocol):
@@ -289,3 +308,4 @@ def decorator(kind: type[Part]) -> Decorator:
 
 stat, transform, step = decorator(Stat), decorator(Transform), decorator(Step)
 scalar, total, gate, tensor = map(decorator, (Scalar, Total, Gate, Made))
+evaluation = decorator(Evaluation)

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from .contract import EVALUATED
 from .hypers import TABLE
 from .part import Part, with_links
 
@@ -23,12 +24,14 @@ LETTERS = dict(
     grad_avg='m', sqr_avg='v', max_sqr_avg='vₘₐₓ', sqr_sum='v', grad_sum='s', grad_max='u',
     delta_avg='u', diff_avg='d', fast_avg='m₁', slow_avg='m₂', scaled_avg='b', sqr_norm='v',
     row_avg='R', column_avg='C', step_size='Δ', mom_product='Πμ', eta='ηₜ', first_param='θ₀',
-    last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped',
+    last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped', base_param='z',
+    lr_max='η₊', weight_sum='W',
     # scalars and totals
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
-    nonfinite_count='bad', noise_size='σ')
+    nonfinite_count='bad', noise_size='σ', warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
+    **{EVALUATED: 'x'})
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
@@ -58,7 +61,11 @@ MEANINGS = dict(
     sqr_grad_norm='squared norm of all gradients',
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
-    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise')
+    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',
+    base_param='base parameters, which take the steps', lr_max='largest learning rate so far',
+    weight_sum='sum of weights in the average', warm_lr='learning rate, as it grows',
+    weight_of_base='weight of this step in the average',
+    share_of_base='share of this step in the average', **{EVALUATED: 'parameters to evaluate'})
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

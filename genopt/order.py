@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Made, Stat, Step, Total
-from .part import Part
+from .kinds import Evaluation, Made, Stat, Step, Total
+from .part import Part, with_links
 from .parts import modifiers, stats
 from .words import COMMON
 
@@ -47,13 +47,16 @@ def checked(parts: Any) -> tuple[Part, ...]:
 
 def in_order(parts: Iterable[Part], stats: Mapping[str, Part]) -> list[Part]:
     "The parts as they run, and the scalars and totals that they depend on. Raises ContractError."
-    order = _Order([*parts], stats)
+    listed = [*parts]
+    order = _Order([p for p in listed if not isinstance(p, Evaluation)], stats)
     if not any(isinstance(p, Step) for p in order.parts):
         raise ContractError(f'[{", ".join(p.label for p in order.parts)}] has no step, so no '
                             'parameter would move: add one, such as `sgd_step`')
     for part in order.parts:
         if not (part.linkable and part in order.done): order.add(part, part)
     _check_new_param_is_last(order.done)
+    for i, part in enumerate(listed):
+        if isinstance(part, Evaluation): _check_evaluation(part, order, listed[i + 1:])
     return order.done
 
 
@@ -164,6 +167,31 @@ def _check_new_param_is_last(ordered: list[Part]) -> None:
         if p.out == 'update': late.clear()  # this step has read their results
 
 
+def _check_evaluation(part: Part, order: _Order, later: Iterable[Part]) -> None:
+    """Raises ContractError unless it finds what it reads after a step.
+
+    Nor may another part say what to evaluate, or change the update after it.
+    """
+    there = {'param', 'new_param', *order.stats}
+    for p in with_links([part]):
+        for name in p.reads:
+            if name in there: continue
+            if name not in order.makers and not name.startswith('prev_'):
+                order._check_read(name, p, part)
+            raise ContractError(f'`{part.label}` reads `{name}`, and the weights to evaluate are '
+                                'made after a step, of `param` and of what is kept: keep '
+                                f'`{name.removeprefix("prev_")}` in a @stat, and read that')
+        there.add(p.out)
+    for q in later:
+        if isinstance(q, Evaluation):
+            raise ContractError(f'`{part.label}` and `{q.label}` both say which weights to '
+                                'evaluate: leave one out')
+        if q.out == 'update':
+            raise ContractError(f'`{q.label}` changes the update after `{part.label}`, which is '
+                                'only right for what the parts before it leave: put '
+                                f'`{q.label}` before them, or leave one of the two out')
+
+
 # -- sentences -------------------------------------------------------------------------------------
 
 def _both(first: Part, second: Part, verb: str, name: str) -> ContractError:
@@ -172,7 +200,7 @@ def _both(first: Part, second: Part, verb: str, name: str) -> ContractError:
 
 
 def _not_a_part(x: Any) -> str:
-    kinds = '@stat, @scalar, @transform, @step, @total, @tensor or @gate'
+    kinds = '@stat, @scalar, @transform, @step, @total, @tensor, @gate or @evaluation'
     if hasattr(x, 'ordered'):
         return 'a Composition is not a part: give its parts, with a `*` before `.parts`'
     if hasattr(x, 'made_of'):

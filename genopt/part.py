@@ -219,12 +219,13 @@ class Part(Reusable):
             dtype = '' if out.is_floating_point() else f' and dtype {out.dtype}'
             got = f'a tensor of shape {tuple(out.shape)}{dtype}'
         else: got = repr(out) if out is None or isinstance(out, Real) else f'a {type(out).__name__}'
-        return PartError(f'`{self.label}` returned {got}: a {self.kind} returns {self.wanted(env)}')
+        return PartError(f'`{self.label}` returned {got}: {self.a_kind} returns '
+                         f'{self.wanted(env)}')
 
     def __repr__(self) -> str:
         args = [*self.args, *(f'{k}={s.label}' for k, s in self.links.items())]
         hypers = [k if v is REQUIRED else f'{k}={v:g}' for k, v in self.hypers.items()]
-        return f'{self.label}({", ".join([*args, *"*"[:len(hypers)], *hypers])}): a {self.kind}'
+        return f'{self.label}({", ".join([*args, *"*"[:len(hypers)], *hypers])}): {self.a_kind}'
     def _key(self) -> tuple[Any, ...]:
         return (self.fn, type(self), *self.given.values(), *sorted(self.names.items()),
                 *sorted(self.feeds.items()))

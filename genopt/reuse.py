@@ -34,6 +34,9 @@ class Reusable:
     def _now(self, name: str) -> str: return self.names.get(name, name)
 
     @property
+    def a_kind(self) -> str: return f'a{"n" * (self.kind[0] in "aeiou")} {self.kind}'
+
+    @property
     def known_names(self) -> set[str]:
         "The names that `rename` can change: of its arguments and scalars, and a scalar's own."
         return {*map(self._now, self._defined)}
@@ -72,7 +75,7 @@ class Reusable:
     def begin(self: Self, init: Any) -> Self:
         "A stat that begins otherwise: with zeros (None), a number, or a function of `param`."
         if 'init' not in self.given:
-            raise ContractError(f'`{self.label}` is a {self.kind}: only a @stat has a beginning')
+            raise ContractError(f'`{self.label}` is {self.a_kind}: only a @stat has a beginning')
         return self._form(self.names, self.feeds, {**self.given, 'init': init})
 
     def fed(self: Self, **scalars: Any) -> Self:

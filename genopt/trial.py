@@ -93,6 +93,8 @@ class Trial:
         new = {k: numbers[k] for k in composition.number_stats if k in numbers}
         happening = composition.happening(numbers)
         if happening: new |= happening.update(param, grad, state, numbers, self._run)[1]
+        if happening is composition and composition.evaluation:
+            composition.evaluate(param, {**state, **new}, given, self._run)
         return {**state, **new}, happening is composition
 
     def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
@@ -106,7 +108,7 @@ class Trial:
             if v._version != before[k][0] or not _same(v, before[k][1]):
                 raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and '
                                 'changes nothing it reads')
-        if isinstance(part, Total): return result
+        if part.is_number: return result
         if not part.fits(result, env): raise part.bad_result(result, env)
         if isinstance(part, Made) and part.whole: return result
         if result.is_floating_point() != env[part.template].is_floating_point():

@@ -231,3 +231,31 @@ def aggmo(x, grads, *, lr=1e-3, betas=(0., .9, .99), l2=0.):
         vs = [b * v - g for b, v in zip(betas, vs)]
         x = x + lr / len(betas) * sum(vs)
         yield x
+
+
+def schedule_free(x, grads, step, *, lr, beta=.9, warmup=0, r=0., power=2., wd=0., at_z=False):
+    "`step(t, g)` is what a step takes off z, over the learning rate."
+    y = z = x
+    total = largest = 0.
+    for t, g in enumerate(grads, 1):
+        rate = lr * min(1, t / warmup) if warmup else lr
+        z = z - rate * (step(t, g) + wd * (z if at_z else y))
+        largest = max(largest, rate)
+        weight = t**r * largest**power
+        total += weight
+        c = weight / total if total else 0.
+        x = (1 - c) * x + c * z
+        y = (1 - beta) * z + beta * x
+        yield y
+
+
+def schedule_free_sgd(x, grads, *, lr=1., **kwargs):
+    yield from schedule_free(x, grads, lambda t, g: g, lr=lr, **kwargs)
+
+
+def schedule_free_adamw(x, grads, *, lr=2.5e-3, b2=.999, eps=1e-8, **kwargs):
+    v = np.zeros_like(x)
+    def step(t, g):
+        v[...] = b2 * v + (1 - b2) * g**2
+        return g / (np.sqrt(v / (1 - b2**t)) + eps)
+    yield from schedule_free(x, grads, step, lr=lr, **kwargs)

@@ -45,7 +45,7 @@ def test_swap(dtype):
     assert avg.dtype == torch.float32
     with opt.swapped():
         assert torch.equal(p, avg.to(dtype)) and not torch.equal(p, own)
-        with pytest.raises(RuntimeError, match=r'swapped with their averages: call swap\(\) '
+        with pytest.raises(RuntimeError, match=r'swapped with their averages: call train\(\) '
                                                r'before step\(\)'):
             opt.step()
     assert torch.equal(p, own) and torch.equal(opt.state[p]['param_avg'], avg)

@@ -107,5 +107,5 @@ def test_clear_state_keeps_the_marks():
     plus = (genopt.SGD + genopt.average_param)([a], lr=.1)
     plus.step(); plus.swap()
     with pytest.raises(RuntimeError,
-                       match=r'swapped with their averages: call swap\(\) before clear_state\(\)'):
+                       match=r'swapped with their averages: call train\(\) before clear_state\(\)'):
         plus.clear_state()

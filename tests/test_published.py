@@ -13,6 +13,7 @@ import optimi
 import pytest
 import pytorch_optimizer
 import references as ref
+import schedulefree
 import torch
 from genopt.twins import TWINS
 from helpers import each_recipe, engines, verified
@@ -112,6 +113,20 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
     ('AggMo', ref.aggmo, [
         (dict(), dict(), pytorch_optimizer.AggMo, dict()),
         (dict(lr=.1, mom=.5, slow_mom=.9, wd=.1), dict(lr=.1, betas=(0., .5, .9), l2=.1))]),
+    ('ScheduleFreeSGD', ref.schedule_free_sgd, [
+        (dict(), dict(), schedulefree.SGDScheduleFree, dict()),
+        (dict(lr=.1, momentum=.7, wd=.1, warmup_steps=30, r=1., weight_lr_power=1.5),
+         dict(lr=.1, beta=.7, wd=.1, warmup=30, r=1., power=1.5), schedulefree.SGDScheduleFree,
+         dict(lr=.1, momentum=.7, weight_decay=.1, warmup_steps=30, r=1., weight_lr_power=1.5)),
+        (dict(lr=.1, wd=.1, decay_at_z=True), dict(lr=.1, wd=.1, at_z=True))]),
+    ('ScheduleFreeAdamW', ref.schedule_free_adamw, [
+        (dict(), dict(), schedulefree.AdamWScheduleFree, dict()),
+        (dict(lr=.1, betas=(.8, .9), eps=1e-3, wd=.1, warmup_steps=30, r=1., weight_lr_power=1.5),
+         dict(lr=.1, beta=.8, b2=.9, eps=1e-3, wd=.1, warmup=30, r=1., power=1.5),
+         schedulefree.AdamWScheduleFree, dict(lr=.1, betas=(.8, .9), eps=1e-3, weight_decay=.1,
+                                              warmup_steps=30, r=1., weight_lr_power=1.5)),
+        (dict(wd=.1, decay_at_z=True), dict(wd=.1, at_z=True),
+         schedulefree.AdamWScheduleFreeReference, dict(weight_decay=.1, decay_at_z=True))]),
 ) for ours, theirs, *peer in both]
 IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, ours, *_ in CASES]
 

@@ -391,7 +391,7 @@ def test_swapped_parameters_are_refused(call):
     w = weight(); opt = (genopt.Adam + genopt.average_param)([w]); step(opt, w, torch.ones_like(w))
     arguments = dict(replace=(w, weight(1)), remove=(w,), to=('cpu',)).get(call, (w, [0]))
     with opt.swapped():
-        refused(opt, RuntimeError, 'the parameters are swapped with their averages: call swap() '
+        refused(opt, RuntimeError, 'the parameters are swapped with their averages: call train() '
                 f'before {call}()', lambda: getattr(opt, call)(*arguments))
 
 

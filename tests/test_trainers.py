@@ -164,3 +164,78 @@ def test_accelerate_with_a_state_of_another_recipe(tmp_path):
     with pytest.raises(ValueError, match='cannot load this state_dict: its group 0 was '
                                          'made by l2_reg → average_grad'):
         accelerate_run(genopt.Lion, tmp_path/'lion', load=tmp_path)
+
+
+# -- rules with other weights to evaluate ----------------------------------------------------------
+
+AVERAGING = pytest.mark.parametrize('recipe', [
+    genopt.ScheduleFreeAdamW, genopt.AdamW + genopt.average_param], ids=lambda r: r.__name__)
+
+
+def average_of(opt):
+    with opt.swapped(): return [p.detach().clone() for g in opt.param_groups for p in g['params']]
+
+
+class Validated(Module):
+    "Notes the weights that each validation sees."
+    def configure_optimizers(self): return self.make(self.parameters(), lr=.01)
+    def validation_step(self, batch, i):
+        if not i: self.seen.append([p.detach().clone() for p in self.parameters()])
+    def on_validation_end(self): self.trained.append([p.detach().clone() for p in self.parameters()])
+
+
+@AVERAGING
+def test_lightning_validates_the_average(recipe, tmp_path):
+    from genopt.interop.lightning import EvaluateAverage
+    def fit(make, cbs, **kwargs):
+        module = Validated(make)
+        module.seen, module.trained = [], []
+        trainer = lightning.Trainer(
+            max_epochs=2, accelerator='cpu', logger=False, enable_progress_bar=False, callbacks=cbs,
+            enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False)
+        trainer.fit(module, data(), data(), **kwargs)
+        return module, trainer
+    (a, _), (b, trainer) = fit(recipe, []), fit(recipe, [EvaluateAverage()])
+    assert all(map(torch.equal, a.parameters(), b.parameters()))  # it changes no bit of the run
+    assert all(map(torch.equal, b.seen[-1], average_of(trainer.optimizers[0])))
+    assert not torch.equal(b.seen[-1][0], b.net[0].weight)
+    with pytest.raises(AttributeError, match='there are no other weights to evaluate'):
+        fit(genopt.AdamW, [EvaluateAverage()])
+
+
+@AVERAGING
+def test_hugging_face_validates_the_average(recipe, tmp_path):
+    "Its Trainer calls `train` and `eval` by itself, also before it saves."
+    seen = []
+    class Seeing(transformers.Trainer):
+        def prediction_step(self, model, *args, **kwargs):
+            seen.append([p.detach().clone() for p in model.parameters()])
+            return super().prediction_step(model, *args, **kwargs)
+    def fit(folder, resume=None):
+        model = tiny()
+        opt = recipe(model.parameters(), lr=1e-2)
+        args = transformers.TrainingArguments(
+            folder, max_steps=6, per_device_train_batch_size=8, report_to=[], save_steps=3,
+            eval_strategy='steps', eval_steps=3, use_cpu=True, disable_tqdm=True, seed=0,
+            lr_scheduler_type='constant', per_device_eval_batch_size=32)
+        trainer = Seeing(model, args, train_dataset=ROWS, eval_dataset=ROWS, optimizers=(opt, None))
+        trainer.train(resume_from_checkpoint=resume)
+        return model, opt
+    model, opt = fit(tmp_path/'a')
+    opt.train()  # it ends with an evaluation
+    assert all(map(torch.equal, seen[-1], average_of(opt)))
+    assert not torch.equal(seen[-1][0], [*model.parameters()][0])
+    again, other = fit(tmp_path/'b', str(tmp_path/'a/checkpoint-3'))
+    other.train()
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+
+
+def test_accelerate_finds_the_average():
+    model = net()
+    opt = genopt.ScheduleFreeSGD(model.parameters())
+    model, wrapped = accelerate.Accelerator(cpu=True).prepare(model, opt)
+    nn.functional.cross_entropy(model(X), Y).backward(); wrapped.step()
+    nn.functional.cross_entropy(model(X), Y).backward(); wrapped.step()
+    want = average_of(opt)
+    wrapped.eval(); assert all(map(torch.equal, model.parameters(), want))
+    wrapped.train(); assert not torch.equal([*model.parameters()][0], want[0])

@@ -474,7 +474,7 @@ def test_swapped_weights_refuse_a_step_as_ever():
     opt = (SGD + genopt.average_param)([p], lr=.1)
     rec = opt.watch(1)
     opt.step()
-    with opt.swapped(), pytest.raises(RuntimeError, match='call swap'): opt.step()
+    with opt.swapped(), pytest.raises(RuntimeError, match='call train'): opt.step()
     opt.step()
     assert [r['step'] for r in rec.rows] == [1, 2] and 'param_avg_norm' in rec.rows[0]
 

@@ -17,6 +17,7 @@ def trajectory(make, steps, shapes=SHAPES, gradient=gradient):
     "Yields the parameters after each step."
     ps = [random_param(i, s, torch.float64) for i, s in enumerate(shapes)]
     opt = make(ps)
+    if hasattr(opt, 'train'): opt.train()  # Schedule-Free's own begin in the other mode
     for t in range(steps):
         for i, p in enumerate(ps): p.grad = gradient(i, t, p.shape)
         opt.step()

@@ -17,6 +17,7 @@ from ..rehearsal import stays_still
 from ..study.report import Block, Entry, Heading, Table, Text
 from ..study.section import Section
 from .definitions import GIVEN, Definitions
+from .evaluating import REFUSAL, evaluating
 from .loop import LOCALS, Loop
 from .stats import beginnings, not_their_own
 from .text import call
@@ -87,6 +88,7 @@ class File:
         self.definitions = Definitions([*LOCALS, self.class_name])
         self.loop = Loop(composition, self.definitions, self.beginnings,
                          not_their_own(composition, hypers), _sparse(composition, hypers))
+        self.evaluating = [*evaluating(composition, self.definitions, self.beginnings)]
 
     def text(self) -> str:
         "The whole file."
@@ -131,8 +133,10 @@ class File:
         wider = (*(k for k, b in self.beginnings.items() if b.is_wider),)
         if wider: yield LOAD.format(keys=wider).rstrip()
         yield STEP
+        if self.evaluating: yield REFUSAL.lstrip('\n')
         yield from self.loop.lines()
         yield '        return loss'
+        yield from self.evaluating
 
     def _docstring(self) -> Iterator[str]:
         section = Section('', self.composition, self.values, decided={})

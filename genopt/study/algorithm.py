@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy as sp
 
-from ..kinds import Gate, Scalar, Stat, Total
+from ..kinds import Evaluation, Gate, Scalar, Stat, Total
 from ..letters import meaning
 from .branches import Branches
 from .equations import Equations, Fragment, Line
@@ -41,6 +41,7 @@ class Algorithm:
     letters: dict[str, str]   # of each name, as people write them
     tensors: set[str]         # the names that stand for tensors
     meanings: dict[str, str]  # of the names that are used and are not hyperparameters
+    after: list[Statement]    # no part of a step: the parameters to evaluate
 
     @classmethod
     def of(cls, equations: Equations) -> Algorithm:
@@ -61,7 +62,7 @@ class Algorithm:
         elif not step: step = [Statement(*_assignment(q)) for q in lines]  # g ← g
         res = cls(begin, step, counts,
                   {'raw_grad': '∇f', **equations.letters, **MATRICES},
-                  equations.tensors | {*MATRICES}, {})
+                  equations.tensors | {*MATRICES}, {}, as_algorithm(equations, equations.after))
         res._use_last_letters()
         res.meanings = {n: said for n in res.names if (said := _meaning(n, equations))}
         return res
@@ -70,7 +71,7 @@ class Algorithm:
     def names(self) -> list[str]:
         "Every name that is used, in order of its first use."
         found = dict[str, None]()
-        for s in [*self.step, *self.begin]:
+        for s in [*self.step, *self.begin, *self.after]:
             if s.kind == 'grad': found['param'] = None
             if s.name: found[s.name] = None
             if s.expr is not None: found |= dict.fromkeys(sorted(_names_in([s.expr])))
@@ -100,7 +101,7 @@ def as_algorithm(
 
 def _assignment(line: Line) -> tuple[str, str, Any]:
     if isinstance(line.part, Gate): return 'gate', '', condition(line.expr)
-    kind = 'let' if _is_hat(line) or isinstance(line.part, Scalar) else 'set'
+    kind = 'let' if _is_hat(line) or isinstance(line.part, (Evaluation, Scalar)) else 'set'
     return 'sum' if isinstance(line.part, Total) else kind, line.name, line.expr
 
 
@@ -160,6 +161,6 @@ def _hoisted(step: list[Statement], equations: Equations
 def _meaning(name: str, equations: Equations) -> str:
     if name in equations.composition.hypers or name.endswith(' hat'): return ''
     own = name.removeprefix('prev_')
-    part = next((q.part for q in equations.traced if q.name == own and q.part), None)
+    part = next((p for p in equations.ordered if p.out == own), None)
     said = meaning(own, part)
     return said if own == name or said.endswith('last step') else f'{said}, of the last step'

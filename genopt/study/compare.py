@@ -140,7 +140,8 @@ class Comparison(Report):
 
     def equation(self, fn: Callable[..., Any]) -> Math:
         "A part's equation where it first occurs."
-        return next(s.equation(line) for s in self.sections for line in s.equations.parts
+        return next(s.equation(line) for s in self.sections
+                    for line in (*s.equations.parts, *s.equations.after)
                     if line.part and line.part.fn is fn and line.name == line.part.out)
 
     def latex(self) -> str:

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
-from ..kinds import Gate, Made, Scalar, Stat
+from ..kinds import Evaluation, Gate, Made, Scalar, Stat
 from ..letters import LETTERS, NUMBERS, hat, letters
 from ..part import Part, with_links
 from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
@@ -26,10 +26,12 @@ class Fragment:
     "Parts that need not make an optimizer, with the scalars on which they depend."
     def __init__(self, parts: Iterable[Part]):
         self.parts = tuple(parts)
-        self.ordered = [*dict.fromkeys(with_links(self.parts))]
+        every = [*dict.fromkeys(with_links(self.parts))]
+        self.evaluation = [p for p in every if isinstance(p, Evaluation)]
+        self.ordered = [p for p in every if p not in self.evaluation]
         self.stats = {p.out: p for p in self.parts if isinstance(p, Stat)}
         self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
-        self.hypers = {k: v for p in self.ordered for k, v in p.hypers.items()}
+        self.hypers = {k: v for p in every for k, v in p.hypers.items()}
         numbers = {'count', 'place', *(p.out for p in self.ordered if p.is_number)}
         read = {n.removeprefix('prev_') for p in self.parts if not p.is_number for n in p.reads}
         self.read = read - numbers  # stats that they read and do not keep, too
@@ -47,6 +49,8 @@ class Line(NamedTuple):
 class Equations:
     """The equations of `composition`. `parts`: a line for each part. `whole`: the update.
 
+    `after` are lines that no step needs: the weights to evaluate.
+
     Questions that hyperparameters decide alone are answered by `values`. What is 0 (`lr` apart) is
     left out of `whole`. Where the update cannot be put together, `whole` is the lines of the parts,
     and their sum.
@@ -59,19 +63,21 @@ class Equations:
         self.composition = composition
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
-        self.traced = [line for i, part in enumerate(composition.ordered)
-                       for line in self._lines(part, i)]
+        self.ordered: list[Part] = [*composition.ordered, *composition.evaluation]
+        traced = [line for i, part in enumerate(self.ordered) for line in self._lines(part, i)]
+        self.traced = [q for q in traced if q.place < len(composition.ordered)]
+        after = traced[len(self.traced):]
         stats = [*composition.tensor_stats, *getattr(composition, 'read', ())]
         self.remembered = {*composition.stats, *stats} - {'grad', 'param', 'update', 'raw_grad'}
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
                         *(f'prev_{k}' for k in stats),
-                        *(q.name for q in self.traced if isinstance(q.part, Made))}
-        self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
-        self.short = {symbol(line.name): line.expr for line in self.traced
+                        *(q.name for q in traced if isinstance(q.part, Made))}
+        self.scalars = {q.name: q.expr for q in traced if isinstance(q.part, Scalar)}
+        self.short = {symbol(line.name): line.expr for line in traced
                       if line.name in self.scalars and _is_short(line)}
         self.zeros = {symbol(k): 0 for k, v in self.values.items()
                       if k != 'lr' and isinstance(v, (int, float)) and v == 0}
-        self.parts = self._finish(self._alone(), {})
+        self.parts, self.after = self._finish(self._alone(), {}), self._finish(after, {})
         if isinstance(composition, Fragment):
             self.whole = self.parts
             return

@@ -96,7 +96,8 @@ class Section:
             head += [', ' if i else ', with ', Math(f'{letter.text} = 0', f'{letter.latex} = 0')]
         gates = [q for q in self.equations.whole if isinstance(q.part, Gate) and not is_whole]
         return Procedure([*lines, (0, head), *self._lines(a.step),
-                          *((1, self.equation(q)) for q in gates)])
+                          *((1, self.equation(q)) for q in gates),
+                          *([(0, 'to evaluate')] if a.after else []), *self._lines(a.after)])
 
     def _lines(self, statements: Iterable[Statement]) -> Iterator[tuple[int, Cell]]:
         for s in statements: yield s.depth + 1, self.script.line(s)
@@ -105,20 +106,22 @@ class Section:
         "What the letters are that are not hyperparameters, and the notation."
         said = {self.script.name(n): said for n, said in self.algorithm.meanings.items()}
         yield from said.items()
-        lines = (self.script.line(s) for s in (*self.algorithm.begin, *self.algorithm.step))
+        lines = (self.script.line(s) for s in (*self.algorithm.begin, *self.algorithm.step,
+                                                *self.algorithm.after))
         yield from notation(c.text for line in lines for c in line if isinstance(c, Math))
 
     # -- the parts ---------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[Row]:
         "The parts in order, each with its lines."
-        for place, part in enumerate(self.composition.ordered):
-            lines = [line for line in self.equations.parts if line.place == place]
+        every = [*self.equations.parts, *self.equations.after]
+        for place, part in enumerate(self.equations.ordered):
+            lines = [line for line in every if line.place == place]
             if not lines: continue
             said = [*self.lines_of(lines)] or [self.equation(lines[-1])]  # g ← g
             own = f'prev_{part.out}'
             reads = ', '.join(part.out if n == own else n for n in part.reads)
-            named = part.label, part.kind, reads, '' if isinstance(part, Gate) else part.out
+            named = part.label, part.kind, reads, '' if ' ' in part.out else part.out
             note = self.note(part, lines[-1].why_not)
             for i, (text, latex) in enumerate(said):
                 yield Row(*('', '', '', '') if i else named, text, latex,
@@ -151,7 +154,7 @@ class Section:
         if isinstance(line.part, Gate):
             holds = self.script.math(line.expr if line.why_not else condition(line.expr))
             return Math(f'only if {holds.text}', rf'\text{{only if }} {holds.latex}')
-        is_new = line.name.endswith(' hat') or line.part is not None and line.part.linkable
+        is_new = ' ' in line.name or line.part is not None and line.part.linkable
         kind = 'sum' if isinstance(line.part, Total) else 'let' if is_new else 'set'
         return self.script.assignment(line.name, kind, self.script.math(_own(line).expr, line.name))
 
@@ -169,7 +172,7 @@ class Section:
 
     def sources(self) -> Iterator[tuple[Cell, ...]]:
         "The papers that each part's documentation cites."
-        for part in dict.fromkeys(p.fn for p in self.composition.ordered):
+        for part in dict.fromkeys(p.fn for p in self.equations.ordered):
             found = CITED.findall(inspect.getdoc(part) or '')
             if found: yield Code(part.__name__), '; '.join(found)
 

@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'ScheduleFreeSGD', 'ScheduleFreeAdamW']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -851,7 +851,7 @@ class _AdEMAMix(Recipe):
             wd=0.0           weight decay (torch: weight_decay)
             slow_mom=0.9999  decay of a slower average of gradients (torch: betas[2])
             slow_weight=5.0  weight of the slower average (torch: alpha)
-            warmup=0         steps over which the slower average comes in
+            warmup=0         steps of the warm-up
         """
 
 AdEMAMix: _AdEMAMix
@@ -1274,3 +1274,93 @@ class _Muon(Recipe):
         """
 
 Muon: _Muon
+
+class _ScheduleFreeSGD(Recipe):
+    """SGD with gradients between its iterates and their average, which replaces a schedule (Defazio et al., arXiv:2405.15682)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        wd: Number = 0.0,
+        warmup: Number = 0,
+        interp: Number = 0.9,
+        r: Number = 0.0,
+        weight_lr_power: Number = 2.0,
+        decay_at_z: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        momentum: Number = ...,
+        warmup_steps: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """SGD with gradients between its iterates and their average, which replaces a schedule (Defazio et al., arXiv:2405.15682).
+
+        ScheduleFreeSGD(params, lr=1.0, *, wd=0.0, warmup=0, interp=0.9, r=0.0, weight_lr_power=2.0, decay_at_z=False, maximize=False, compile=None)
+
+            step_count                t ← t + 1, for each parameter from its own first step.
+            sgd_step[lr=warm_lr]      Δθ = −η·g
+            weight_decay[lr=warm_lr]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            max_lr[lr=warm_lr]        η₊ ← max(η₊, η): the largest learning rate so far.
+            sum_weight                W ← W + w: the sum of all weights so far.
+            base_param                z ← z + Δθ: the base sequence takes the steps of the rule.
+            interpolate               Δθ ← c·(zₜ₋₁ − θ) + (1 − β·(1 − c))·Δθ: θ stays at (1 − β)·z + β·x, with x ← x + c·(z − x) (Defazio et al., arXiv:2405.15682, algorithm 1).
+            base_average              x = (θ − (1 − β)·z)/β: the average of z, which is to be evaluated.
+
+            lr=1.0               learning rate
+            wd=0.0               weight decay (torch: weight_decay)
+            warmup=0             steps of the warm-up (torch: warmup_steps)
+            interp=0.9           share of the average in the weights that train (torch: momentum)
+            r=0.0                power of t by which a step counts in the average
+            weight_lr_power=2.0  power of the learning rate by which it counts
+            decay_at_z=False     an option: it chooses parts
+        """
+
+ScheduleFreeSGD: _ScheduleFreeSGD
+
+class _ScheduleFreeAdamW(Recipe):
+    """AdamW whose first average is of iterates, with gradients near it; no schedule is needed (Defazio et al., arXiv:2405.15682)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0025, *,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        warmup: Number = 0,
+        interp: Number = 0.9,
+        r: Number = 0.0,
+        weight_lr_power: Number = 2.0,
+        decay_at_z: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        warmup_steps: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW whose first average is of iterates, with gradients near it; no schedule is needed (Defazio et al., arXiv:2405.15682).
+
+        ScheduleFreeAdamW(params, lr=0.0025, *, sqr_mom=0.999, eps=1e-08, wd=0.0, warmup=0, interp=0.9, r=0.0, weight_lr_power=2.0, decay_at_z=False, maximize=False, compile=None)
+
+            step_count                t ← t + 1, for each parameter from its own first step.
+            average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
+            scale_by_debiased_rms     g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1).
+            sgd_step[lr=warm_lr]      Δθ = −η·g
+            weight_decay[lr=warm_lr]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            max_lr[lr=warm_lr]        η₊ ← max(η₊, η): the largest learning rate so far.
+            sum_weight                W ← W + w: the sum of all weights so far.
+            base_param                z ← z + Δθ: the base sequence takes the steps of the rule.
+            interpolate               Δθ ← c·(zₜ₋₁ − θ) + (1 − β·(1 − c))·Δθ: θ stays at (1 − β)·z + β·x, with x ← x + c·(z − x) (Defazio et al., arXiv:2405.15682, algorithm 1).
+            base_average              x = (θ − (1 − β)·z)/β: the average of z, which is to be evaluated.
+
+            lr=0.0025            learning rate
+            sqr_mom=0.999        decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08            keeps a denominator away from zero
+            wd=0.0               weight decay (torch: weight_decay)
+            warmup=0             steps of the warm-up (torch: warmup_steps)
+            interp=0.9           share of the average in the weights that train (torch: betas[0])
+            r=0.0                power of t by which a step counts in the average
+            weight_lr_power=2.0  power of the learning rate by which it counts
+            decay_at_z=False     an option: it chooses parts
+        """
+
+ScheduleFreeAdamW: _ScheduleFreeAdamW
