@@ -42,7 +42,7 @@ class Entries(list[Entry]):
 
 
 def recipes(
-    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, distances
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
@@ -130,7 +130,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers):
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, *MODIFIERS,
+                   parts.distances):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 
@@ -138,13 +139,14 @@ def _own(obj: Any, module: ModuleType) -> bool:
     return isinstance(obj, Part) and obj.__module__ == module.__name__
 
 
+MODIFIERS = parts.modifiers, parts.longruns
 DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
     "The parts that can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
-    module = parts.modifiers
-    names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
+    names = {n: o for module in MODIFIERS for n, o in vars(module).items()
+             if _own(o, module) or isinstance(o, tuple)}
     names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
     inner = {p for o in names.values() if isinstance(o, tuple) for p in o}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()

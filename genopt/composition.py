@@ -86,7 +86,8 @@ class Composition:
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
-        self.original_names |= {new: old for p in self.ordered for old, new in p.keywords}
+        self.original_names |= {new: old for p in self.ordered for old, new in p.keywords
+                                if new in p.hypers}
         self.tried: set[Any] = set()  # the trials that it has passed
         # The dtype of parts that return another one than they are given, as seen in trials
         self.made_in: dict[Part, Any] = {}

@@ -28,7 +28,12 @@ LETTERS = dict(
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
-    nonfinite_count='bad', noise_size='σ')
+    nonfinite_count='bad', noise_size='σ',
+    # of distances
+    d='d', prodigy_distance='d̂', adam_distance='d̂', sgd_distance='d̂', d_max='dₘₐₓ', faded_sum='s', gain='r', first_norm='G₀',
+    sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′', eps_of_d='ε′', prodigy_progress='P',
+    adam_progress='P', sgd_progress='P', absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D',
+    sqr_param_norm='N', dog_lr='ηₜ')
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
@@ -58,7 +63,18 @@ MEANINGS = dict(
     sqr_grad_norm='squared norm of all gradients',
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
-    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise')
+    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',
+    d='bound of the distance to a solution', d_max='largest distance that was found',
+    prodigy_distance='the distance as this step finds it', faded_sum='sum of rated gradients',
+    gain='how far they lead away from the beginning', first_norm='norm of the first gradient',
+    adam_distance='the distance as this step finds it',
+    sgd_distance='the distance as this step finds it',
+    sqr_norm_sum='sum of squared norms of gradients', rate_of_d='learning rate times distance',
+    debiased_lr='learning rate, debiased', eps_of_d='ε in units of the distance',
+    dog_lr='distance over gradients', sqr_distance='squared distance from the beginning',
+    sqr_param_norm='squared norm of all parameters', absolute_sum='sum of all |s|',
+    sqr_sum_norm='squared norm of s', prodigy_progress='how far gradients lead away',
+    adam_progress='how far gradients agree with s', sgd_progress='how far gradients agree with s')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

@@ -72,7 +72,7 @@ class Loop:
         c, d = self.composition, self.definitions
         taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
         called = {link.out: name for p in reversed(c.ordered)
-                  for name, link in zip((*p.links, *p.feeds), p.scalars)}
+                  for name, link in zip(dict.fromkeys((*p.links, *p.feeds)), p.scalars)}
         wanted = {k: (k, f'new_{k}') for k in c.stats}
         wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
         for p in c.ordered:

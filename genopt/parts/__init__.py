@@ -10,7 +10,10 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import modifiers, scalars, stats, steps, transforms  # noqa: F401
+from . import distances, longruns, modifiers, scalars, stats, steps, transforms  # noqa: F401
+from .distances import *   # noqa: F403
+from .distances import *   # noqa: F403
+from .longruns import *    # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
 from .stats import *       # noqa: F403
