@@ -84,6 +84,15 @@ TABLE = {h.name: h for h in (
     Hyper('noise_decay', 'γ', 0., doc='power at which the noise falls'),
     Hyper('seed',      's', 0., doc='seed of the noise', whole=True),
     Hyper('ema',       'β', 0., 1., doc='decay of the average of parameters'),
+    Hyper('ema_gamma', 'γ', 0., doc='power of an average of parameters that grows with the run'),
+    Hyper('ema_warmup', 'T', 1e-30, doc='steps in which the average of parameters slows down'),
+    Hyper('ema_power', 'p', 0., doc='power at which the average of parameters slows down'),
+    Hyper('spike_ratio', 'θₛ', 0., doc='largest square of a gradient, over its average'),
+    Hyper('spike_delay', 'T₀', 0., doc='steps after a reset in which no spike is clipped'),
+    Hyper('reset_every', 'k', 1., doc='steps from one reset of averages to the next', whole=True),
+    Hyper('reset_warmup', 'N', 0., doc='steps of a warm-up after a reset'),
+    Hyper('grok_mom',  'αₛ', 0., 1., doc='decay of the slow part of the gradient'),
+    Hyper('grok_weight', 'λₛ', 0., doc='how much of the slow part of the gradient is added'),
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'))}
 

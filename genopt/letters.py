@@ -29,6 +29,9 @@ LETTERS = dict(
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
     nonfinite_count='bad', noise_size='σ',
+    # of long runs
+    grok_avg='h', error='e', may_spike='σ', goes_on='σ', regrown='ω', warm_ema='βₜ', slow_ema='βₜ',
+    power_ema='βₜ',
     # of distances
     d='d', prodigy_distance='d̂', adam_distance='d̂', sgd_distance='d̂', d_max='dₘₐₓ', faded_sum='s', gain='r', first_norm='G₀',
     sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′', eps_of_d='ε′', prodigy_progress='P',
@@ -64,6 +67,11 @@ MEANINGS = dict(
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
     nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',
+    grok_avg='slow part of the gradient', error='what signs have left out',
+    may_spike='1 on the steps on which spikes are clipped, else 0',
+    goes_on='0 on the steps on which averages begin anew, else 1',
+    regrown='share of a step, which grows after a reset', warm_ema='decay of the average, so far',
+    slow_ema='decay of the average, so far', power_ema='decay of the average, so far',
     d='bound of the distance to a solution', d_max='largest distance that was found',
     prodigy_distance='the distance as this step finds it', faded_sum='sum of rated gradients',
     gain='how far they lead away from the beginning', first_norm='norm of the first gradient',

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .contract import REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Stat, Step, Total
+from .kinds import Stat, Step, Total, Transform
 from .part import Part
 from .parts import distances, longruns, modifiers, stats
 from .words import COMMON
@@ -91,6 +91,7 @@ class _Order:
         for link in part.scalars:
             if self.makers.get(link.out) != link: self.add(link, listed)
         for name in part.reads: self._check_read(name, part, listed)
+        if isinstance(part, Transform) and part.out.startswith('prev_'): self._check_last(part)
         other = self.stats.get(part.out) or self.makers.get(part.out)
         if part.linkable and other and other != part:
             raise _both(other, part, 'make', part.__name__)
@@ -112,6 +113,16 @@ class _Order:
                        else ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in '
                                 f'plain Python and reads only numbers{instead}')
+
+    def _check_last(self, part: Part) -> None:
+        "Raises ContractError unless `part` may change what a stat remembers, and it is not late."
+        stat = self.stats[part.out.removeprefix('prev_')]
+        if stat.is_number:
+            raise ContractError(f'`{part.label}` changes `{part.out}`, which is a number: it can '
+                                'only change a stat that is a tensor')
+        if stat in self.done:
+            raise ContractError(f'`{part.label}` changes `{part.out}` when `{stat.label}` has read '
+                                f'it: put it before `{stat.label}`')
 
     def _why_unread(self, name: str, part: Part, listed: Part) -> str:
         "The reason why `name` does not exist when `part` runs, and a remedy."

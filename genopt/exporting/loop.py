@@ -41,6 +41,7 @@ class Loop:
         self.has_begun = self.is_checked = False  # True once a loop has done it
         self.raw = 'grad'        # the variable of the gradient as it came
         self.kept = set[str]()   # the stats whose last value has a variable
+        self.changed = set[str]()  # the last values that a part has changed
 
     def lines(self) -> Iterator[str]:
         "The lines of all loops."
@@ -78,6 +79,7 @@ class Loop:
         for p in c.ordered:
             name = called.get(p.out, p.__name__)
             if isinstance(p, (Scalar, Total)): wanted[p.out] = name, f'{name}_now'
+            if p.out.startswith('prev_'): wanted[p.out] = p.out, p.out.replace('prev', 'last', 1)
         res = dict[str, str]()
         for key, (name, other) in wanted.items():
             if name in taken: name = other
@@ -91,7 +93,8 @@ class Loop:
         stat = name.removeprefix('prev_')
         if name == 'new_param': return 'param + update'
         if name == 'raw_grad': return self.raw
-        if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
+        if stat == name or stat not in self.composition.stats or name in self.changed:
+            return self.variables.get(name, name)
         if stat in self.composition.number_stats:
             if stat in self.composition.shared: return f"last['{stat}']"
             return self.variables[name] if stat in self.kept else _state(stat)
@@ -117,7 +120,8 @@ class Loop:
 
         Numbers are remembered at once, as a gate may end the step; but not before a total.
         """
-        self.kept, moved, end = set[str](), False, [total] if total else []
+        self.kept, self.changed = set[str](), set[str]()
+        moved, end = False, [total] if total else []
         for i, p in enumerate(parts):
             later = {n for q in (*parts[i + 1:], *end) for n in q.inputs}
             stores = isinstance(p, Stat) and p.is_number and not total
@@ -131,6 +135,7 @@ class Loop:
             if p.out in self.variables and (p.out in later or not stores):
                 into = f'{self.variables[p.out]} = {into}'
             yield from self._statement(p, moved, into)
+            if p.out.startswith('prev_'): self.changed.add(p.out)
             if isinstance(p, Gate):
                 if not total: yield from self._writes(f'{INSIDE}    ', parts[:i])
                 yield f'{INSIDE}    continue'
