@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints, overload
 
 from . import parts, zoo
 from .composition import Composition
+from .contract import RESERVED
 from .part import Part, with_links
 from .recipe import Options, Recipe, recipe as make
 from .rule import Rule
@@ -42,7 +43,7 @@ class Entries(list[Entry]):
 
 
 def recipes(
-    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, averages
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, averages ...
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
@@ -73,8 +74,7 @@ def named(text: str) -> Named:
 @cache
 def _parts() -> dict[str, Any]:
     "Parts, and modifiers that are several of them, by name."
-    several = {n: ps for n, ps in modifiers().items() if len(ps) > 1}
-    return {p.__name__: p for p in every_part()} | several
+    return {p.__name__: p for p in every_part()} | _several()
 
 
 def rule_of(parts: Any) -> Rule:
@@ -130,8 +130,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers,
-                   parts.interpolation):
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, *MODIFIERS,
+                   parts.interpolation, parts.distances):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 
@@ -139,14 +139,26 @@ def _own(obj: Any, module: ModuleType) -> bool:
     return isinstance(obj, Part) and obj.__module__ == module.__name__
 
 
+MODIFIERS = parts.modifiers, parts.longruns
 DECAYS = 'l2_reg', 'weight_decay', 'independent_decay', 'cautious_decay'
 
 
 def modifiers() -> dict[str, tuple[Part, ...]]:
     "The parts that can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
-    module = parts.modifiers
-    names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
-    names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
-    inner = {p for o in names.values() if isinstance(o, tuple) for p in o}
-    return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
-            if isinstance(o, tuple) or not o.linkable and o not in inner}
+    several = _several()
+    inner = {p for ps in several.values() for p in ps}
+    alone = {n: o for module in MODIFIERS for n, o in vars(module).items() if _own(o, module)}
+    alone |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
+    found = {n: (o,) for n, o in alone.items() if not o.linkable and o not in inner} | several
+    return {n: ps for n, ps in found.items() if not _reads_others(ps)}
+
+
+def _several() -> dict[str, tuple[Part, ...]]:
+    "Modifiers that are several parts, also those for recipes that keep what they read."
+    return {n: o for module in MODIFIERS for n, o in vars(module).items() if isinstance(o, tuple)}
+
+
+def _reads_others(parts: tuple[Part, ...]) -> bool:
+    "True if parts read what only some recipes keep."
+    return any(name not in RESERVED and name.removeprefix('prev_') not in {q.out for q in parts}
+               for p in parts for name in p.args if not p.is_number)

@@ -95,7 +95,7 @@ class Composition:
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
         self.original_names |= {new: old for p in every for old, new in p.keywords
-                                if new in self.hypers}
+                                if new in p.hypers}
         self.tried: set[Any] = set()  # the trials that it has passed
         # The dtype of parts that return another one than they are given, as seen in trials
         self.made_in: dict[Part, Any] = {}

@@ -20,7 +20,7 @@ __all__ = ['Hyper', 'TABLE', 'check', 'check_flag', 'did_you_mean', 'hyper', 'pe
 
 
 class Hyper(NamedTuple):
-    "One row of the table. Values lie in [`low`, `high`), are at most `most`, and finite."
+    "One row of the table. Values lie in [`low`, `high`), are at most `most`, and mostly finite."
     name: str                     # ours, fastai's
     symbol: str                   # in equations
     low: float = -math.inf        # the smallest value allowed
@@ -28,6 +28,7 @@ class Hyper(NamedTuple):
     doc: str = ''
     most: float = math.inf        # the largest value allowed
     whole: bool = False           # True if it is a whole number
+    endless: bool = False         # True if it may be infinite
 
 
 TABLE = {h.name: h for h in (
@@ -63,6 +64,12 @@ TABLE = {h.name: h for h in (
     Hyper('eta_plus',  'η⁺', 1., doc='factor of a step size where the gradient goes on'),
     Hyper('min_step',  'Δ₋', 0., doc='smallest step size'),
     Hyper('max_step',  'Δ₊', 0., doc='largest step size'),
+    # rates that are found
+    Hyper('d0',        'd₀', 1e-300, doc='distance to a solution that a run begins with'),
+    Hyper('d_mom',     'β₃', 0., 1., doc='decay of the sums that find the distance'),
+    Hyper('d_coef',    'c', 0., doc='factor of the distance that is found'),
+    Hyper('growth_rate', 'γ', 1., doc='most by which the distance grows in a step', endless=True),
+    Hyper('d_rel',     'ρ', 0., doc='first distance, over 1 and the norm of the parameters'),
     # matrices and norms
     Hyper('ns_a',      'a', doc='coefficient of X in Newton–Schulz'),
     Hyper('ns_b',      'b', doc='coefficient of XXᵀX in Newton–Schulz'),
@@ -77,6 +84,15 @@ TABLE = {h.name: h for h in (
     Hyper('noise_decay', 'γ', 0., doc='power at which the noise falls'),
     Hyper('seed',      's', 0., doc='seed of the noise', whole=True),
     Hyper('ema',       'β', 0., 1., doc='decay of the average of parameters'),
+    Hyper('ema_gamma', 'γ', 0., doc='power of an average of parameters that grows with the run'),
+    Hyper('ema_warmup', 'T', 1e-30, doc='steps in which the average of parameters slows down'),
+    Hyper('ema_power', 'p', 0., doc='power at which the average of parameters slows down'),
+    Hyper('spike_ratio', 'θₛ', 0., doc='largest square of a gradient, over its average'),
+    Hyper('spike_delay', 'T₀', 0., doc='steps after a reset in which no spike is clipped'),
+    Hyper('reset_every', 'k', 1., doc='steps from one reset of averages to the next', whole=True),
+    Hyper('reset_warmup', 'N', 0., doc='steps of a warm-up after a reset'),
+    Hyper('grok_mom',  'αₛ', 0., 1., doc='decay of the slow part of the gradient'),
+    Hyper('grok_weight', 'λₛ', 0., doc='how much of the slow part of the gradient is added'),
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'),
     Hyper('interp',    'β', 1e-3, most=1., doc='share of the average in the weights that train'),
@@ -169,6 +185,7 @@ def check(name: str,       # One of our names, or a part's own
     "`value`, if it is a number (else TypeError) in the table's range (else ValueError)."
     value = plain(name, value)
     row, x = TABLE.get(name) or TABLE.get(origin) or Hyper(name, name), float(value)
+    if row.endless and x == math.inf: return value
     if not math.isfinite(x): raise ValueError(f'`{name}` = {x:g}: give a finite number')
     if not (row.low <= x < row.high and x <= row.most):
         bounds = (('at least', row.low), ('below', row.high), ('at most', row.most))

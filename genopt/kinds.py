@@ -3,7 +3,7 @@
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
 | `@stat`      | the new value of its first argument         | that argument's name     |
-| `@transform` | the new `grad`, or the new `update`         | `grad`, `update`         |
+| `@transform` | the new `grad`, `update` or `prev_x`        | that name                |
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
@@ -131,6 +131,7 @@ class Stat(Part):
 class Transform(Part):
     """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
 
+    With `prev_x` as the first one it changes what the stat `x` remembers, before it is updated.
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
     engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it
@@ -144,12 +145,13 @@ class Transform(Part):
     @property
     def place(self) -> Place:
         if self.decay: return Place.DECAYED
-        return Place.GRADIENT if self.out == 'grad' else Place.UPDATE
+        return Place.UPDATE if self.out == 'update' else Place.GRADIENT
 
     def result_name(self) -> str:
-        if not self.args or self.args[0] not in ('grad', 'update'):
-            raise self.broken("a transform's first argument is `grad` or `update`, and it returns "
-                              'the new one')
+        first = self.args[0] if self.args else ''
+        if first not in ('grad', 'update') and not first.startswith('prev_'):
+            raise self.broken("a transform's first argument is `grad` or `update`, or `prev_` and "
+                              'the name of a stat, and it returns the new one')
         return self.args[0]
 
 

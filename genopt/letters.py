@@ -31,7 +31,15 @@ LETTERS = dict(
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
     nonfinite_count='bad', noise_size='σ', warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
-    **{EVALUATED: 'x'})
+    # of long runs
+    grok_avg='h', error='e', may_spike='σ', goes_on='σ', regrown='ω', warm_ema='βₜ', slow_ema='βₜ',
+    power_ema='βₜ',
+    # of distances
+    d='d', prodigy_distance='d̂', adam_distance='d̂', sgd_distance='d̂', d_max='dₘₐₓ',
+    faded_sum='s', gain='r', first_norm='G₀',
+    sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′', eps_of_d='ε′', prodigy_progress='P',
+    adam_progress='P', sgd_progress='P', absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D',
+    sqr_param_norm='N', dog_lr='ηₜ', **{EVALUATED: 'x'})
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
@@ -65,7 +73,24 @@ MEANINGS = dict(
     base_param='base parameters, which take the steps', lr_max='largest learning rate so far',
     weight_sum='sum of weights in the average', warm_lr='learning rate, as it grows',
     weight_of_base='weight of this step in the average',
-    share_of_base='share of this step in the average', **{EVALUATED: 'parameters to evaluate'})
+    share_of_base='share of this step in the average',
+    grok_avg='slow part of the gradient', error='what signs have left out',
+    may_spike='1 on the steps on which spikes are clipped, else 0',
+    goes_on='0 on the steps on which averages begin anew, else 1',
+    regrown='share of a step, which grows after a reset', warm_ema='decay of the average, so far',
+    slow_ema='decay of the average, so far', power_ema='decay of the average, so far',
+    d='bound of the distance to a solution', d_max='largest distance that was found',
+    prodigy_distance='the distance as this step finds it', faded_sum='sum of rated gradients',
+    gain='how far they lead away from the beginning', first_norm='norm of the first gradient',
+    adam_distance='the distance as this step finds it',
+    sgd_distance='the distance as this step finds it',
+    sqr_norm_sum='sum of squared norms of gradients', rate_of_d='learning rate times distance',
+    debiased_lr='learning rate, debiased', eps_of_d='ε in units of the distance',
+    dog_lr='distance over gradients', sqr_distance='squared distance from the beginning',
+    sqr_param_norm='squared norm of all parameters', absolute_sum='sum of all |s|',
+    sqr_sum_norm='squared norm of s', prodigy_progress='how far gradients lead away',
+    adam_progress='how far gradients agree with s', sgd_progress='how far gradients agree with s',
+    **{EVALUATED: 'parameters to evaluate'})
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

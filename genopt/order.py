@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Evaluation, Made, Stat, Step, Total
+from .kinds import Evaluation, Made, Stat, Step, Total, Transform
 from .part import Part, with_links
-from .parts import modifiers, stats
+from .parts import distances, longruns, modifiers, stats
 from .words import COMMON
 
 __all__ = ['checked', 'in_order', 'keepers', 'merged_hypers']
@@ -78,7 +78,7 @@ def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, st
 
 def keepers() -> dict[str, str]:
     "genopt's own stats: their names, and the first part that keeps each."
-    found = [p for m in (stats, modifiers) for p in vars(m).values() if isinstance(p, Stat)]
+    found = [p for m in (stats, modifiers, longruns, distances) for p in vars(m).values() if isinstance(p, Stat)]
     return {p.out: p.__name__ for p in reversed(found)}
 
 
@@ -95,6 +95,7 @@ class _Order:
         for link in part.linked:
             if self.makers.get(link.out) != link: self.add(link, listed)
         for name in part.reads: self._check_read(name, part, listed)
+        if isinstance(part, Transform) and part.out.startswith('prev_'): self._check_last(part)
         other = self.stats.get(part.out) or self.makers.get(part.out)
         if part.linkable and other and other != part:
             raise _both(other, part, 'make', part.__name__)
@@ -116,6 +117,16 @@ class _Order:
                        else ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in '
                                 f'plain Python and reads only numbers{instead}')
+
+    def _check_last(self, part: Part) -> None:
+        "Raises ContractError unless `part` may change what a stat remembers, and it is not late."
+        stat = self.stats[part.out.removeprefix('prev_')]
+        if stat.is_number:
+            raise ContractError(f'`{part.label}` changes `{part.out}`, which is a number: it can '
+                                'only change a stat that is a tensor')
+        if stat in self.done:
+            raise ContractError(f'`{part.label}` changes `{part.out}` when `{stat.label}` has read '
+                                f'it: put it before `{stat.label}`')
 
     def _why_unread(self, name: str, part: Part, listed: Part) -> str:
         "The reason why `name` does not exist when `part` runs, and a remedy."

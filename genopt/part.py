@@ -65,7 +65,7 @@ class Part(Reusable):
     def __init__(self,
         fn: Callable[..., Any],
         names: Mapping[str, str]={},  # New names of its arguments
-        feeds: Mapping[str, Part]={},  # Scalars in the place of hyperparameters
+        feeds: Mapping[str, Part]={},  # Scalars in the place of hyperparameters, or of others
         **options: Any                # Of those in the class's `options`
     ):
         check_decorated(self.kind, fn, options, self.options)
@@ -127,7 +127,8 @@ class Part(Reusable):
         keywords = [a for a in args if a.kind == a.KEYWORD_ONLY]
         defaults = {a.name: a.default for a in args
                     if a not in keywords and a.default is not a.empty}
-        links = {name: self._link(name, default) for name, default in defaults.items()}
+        links = {name: self.feeds.get(name) or self._link(name, default)
+                 for name, default in defaults.items()}
         # The names that can be changed, as their authors gave them
         linked = {**links, **self.feeds}
         self._defined = {a.name for a in (*args, *self.init_parameters()) if a.name not in linked}
@@ -139,7 +140,8 @@ class Part(Reusable):
         self.switch = link.out if link else self._now(self.switch)
         self.args = [self._now(a.name) for a in args if a not in keywords and a.name not in links]
         self.reads = self.args + [link.out for link in self.links.values()]
-        fed = {name: self._following(scalar) for name, scalar in self.feeds.items()}
+        fed = {name: self._following(scalar) for name, scalar in self.feeds.items()
+               if name not in links}
         self.linked = [*self.links.values(), *fed.values()]
         self.inputs = [*self.reads, *(p.out for p in fed.values())]
         self.keywords = [(a.name, fed[a.name].out if a.name in fed else self._now(a.name))
@@ -156,7 +158,7 @@ class Part(Reusable):
         known = scalar.known_names
         return scalar.rename(**{k: v for k, v in self.names.items() if k in known})
 
-    def _numbers(self) -> list[str]: return [k for k, _ in self.keywords]
+    def _numbers(self) -> list[str]: return [*self.links, *(k for k, _ in self.keywords)]
 
     def _defaults(self, args: Iterable[inspect.Parameter]) -> dict[str, Any]:
         return {self._now(a.name): REQUIRED if a.default is a.empty else a.default for a in args}

@@ -79,15 +79,15 @@ class Reusable:
         return self._form(self.names, self.feeds, {**self.given, 'init': init})
 
     def fed(self: Self, **scalars: Any) -> Self:
-        """The part with scalars in the place of hyperparameters, by their names.
+        """The part with scalars in the place of hyperparameters, or of its own scalars, by argument.
 
-        Raises ContractError for a name that is not a hyperparameter of it, and for another value
-        than a @scalar or a @total.
+        Raises ContractError for a name that is neither, and for another value than a @scalar or a
+        @total.
         """
         own = {self._now(k): k for k in self._numbers()}
         for name, scalar in scalars.items():
             if name not in own:
-                raise ContractError(f'`{self.label}` has no hyperparameter `{name}`: '
+                raise ContractError(f'`{self.label}` has no number `{name}`: '
                                     + did_you_mean(name, own))
             if not (getattr(scalar, 'linkable', False) and scalar.is_number):
                 raise ContractError(f'`{self.label}` cannot take {scalar!r} for `{name}`: give a '
@@ -96,7 +96,7 @@ class Reusable:
         return self._form(self.names, feeds, self.given)
 
     def _numbers(self) -> list[str]:
-        "The names of its hyperparameters, as its author wrote them."
+        "The names of its hyperparameters and scalars, as its author wrote them."
         raise NotImplementedError
 
     def _form(self: Self, names: Mapping[str, str], feeds: Mapping[str, Any],

@@ -259,3 +259,61 @@ def schedule_free_adamw(x, grads, *, lr=2.5e-3, b2=.999, eps=1e-8, **kwargs):
         v[...] = b2 * v + (1 - b2) * g**2
         return g / (np.sqrt(v / (1 - b2**t)) + eps)
     yield from schedule_free(x, grads, step, lr=lr, **kwargs)
+# -- of the whole model: x is all parameters as one vector -----------------------------------------
+
+def prodigy(x, grads, *, lr=1., b1=.9, b2=.999, b3=None, eps=1e-8, wd=0., l2=0., d0=1e-6, c=1.,
+            growth=np.inf, debias=False, safe=False):
+    x0, d, top, r = x, d0, d0, 0.
+    b3 = np.sqrt(b2) if b3 is None else b3
+    m, v, s = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        g = g + l2 * x
+        rate = d * lr * (np.sqrt(1 - b2**t) / (1 - b1**t) if debias else 1.)
+        r = b3 * r + d / d0 * rate * (g @ (x0 - x))
+        m = b1 * m + (1 - b1) * d * g
+        v = b2 * v + (1 - b2) * d**2 * g**2
+        s = b3 * s + d / d0 * (d if safe else rate) * g
+        found = c * r / norm(s, 1)
+        if d == d0: d = max(d, found)
+        top = max(top, found)
+        d = min(top, d * growth)
+        x = x - rate * wd * x - rate * m / (np.sqrt(v) + d * eps)
+        yield x
+
+
+def dadaptadam(x, grads, *, lr=1., b1=.9, b2=.999, eps=1e-8, wd=0., l2=0., d0=1e-6,
+               growth=np.inf, debias=False):
+    d, r, b3 = d0, 0., np.sqrt(b2)
+    m, v, s = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, 1):
+        g = g + l2 * x
+        rate = d * lr * (np.sqrt(1 - b2**t) / (1 - b1**t) if debias else 1.)
+        r = b3 * r + (1 - b3) * rate * (g @ (s / (np.sqrt(v) + eps)))
+        m = b1 * m + (1 - b1) * rate * g
+        v = b2 * v + (1 - b2) * g**2
+        s = b3 * s + (1 - b3) * rate * g
+        d = max(d, min(r / ((1 - b3) * norm(s, 1)), d * growth))
+        x = x - rate * wd * x - m / (np.sqrt(v) + eps)
+        yield x
+
+
+def dadaptsgd(x, grads, *, lr=1., b=0., l2=0., d0=1e-6, growth=np.inf):
+    x0, d, r, s, g0 = x, d0, 0., np.zeros_like(x), None
+    for g in grads:
+        if g0 is None: g0 = norm(g)
+        g = g + l2 * x
+        r = r + d * lr / g0 * (g @ s)
+        s = s + d * lr / g0 * g
+        d = max(d, min(2 * r / norm(s), d * growth))
+        x = b * x + (1 - b) * (x0 - s)
+        yield x
+
+
+def dog(x, grads, *, lr=1., rel=1e-6, eps=1e-8, l2=0.):
+    x0, G, far = x, 0., rel * (1 + norm(x))
+    for g in grads:
+        g = g + l2 * x
+        G = G + g @ g
+        far = max(far, norm(x - x0))
+        x = x - lr * far / np.sqrt(G + eps) * g
+        yield x

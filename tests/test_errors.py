@@ -47,7 +47,8 @@ def test_hyperparameter_before_the_star():
     (lambda: stat(init='0')(lambda count: count),
      "init='0': give a number, or a function of `param` that returns a tensor"),
     (lambda: transform(lambda param, grad: grad),
-     'a transform\'s first argument is `grad` or `update`, and it returns the new one'),
+     'a transform\'s first argument is `grad` or `update`, or `prev_` and the name of a stat, '
+     'and it returns the new one'),
     (lambda: scalar(lambda grad: 1.),
      'a scalar runs on plain numbers and cannot read `grad`, which is a tensor: read a @total of '
      'it'),

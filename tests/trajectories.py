@@ -31,6 +31,16 @@ def by_formula(formula, steps, shapes=SHAPES, **letters):
                  for i, s in enumerate(shapes)])
 
 
+def by_formula_of_all(formula, steps, shapes=SHAPES, **letters):
+    "The same by a formula for all parameters, as one vector."
+    def joined(xs): return np.concatenate([x.ravel() for x in xs])
+    ends = np.cumsum([math.prod(s) for s in shapes])[:-1]
+    xs = formula(joined([random(i, s, torch.float64).numpy() for i, s in enumerate(shapes)]),
+                 [joined([gradient(i, t, s).numpy() for i, s in enumerate(shapes)])
+                  for t in range(steps)], **letters)
+    for x in xs: yield [y.reshape(s) for y, s in zip(np.split(x, ends), shapes)]
+
+
 def largest_difference(ours, theirs):
     "Of two lists of arrays, relative to the largest number of each; infinite if there is a NaN."
     worst = max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in zip(ours, theirs))

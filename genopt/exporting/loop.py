@@ -43,6 +43,7 @@ class Loop:
         self.has_begun = self.is_checked = False  # True once a loop has done it
         self.raw = 'grad'        # the variable of the gradient as it came
         self.kept = set[str]()   # the stats whose last value has a variable
+        self.changed = set[str]()  # the last values that a part has changed
 
     def lines(self) -> Iterator[str]:
         "The lines of all loops."
@@ -74,12 +75,13 @@ class Loop:
         c, d = self.composition, self.definitions
         taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
         called = {link.out: name for p in reversed(c.ordered)
-                  for name, link in zip((*p.links, *p.feeds), p.linked)}
+                  for name, link in zip(dict.fromkeys((*p.links, *p.feeds)), p.linked)}
         wanted = {k: (k, f'new_{k}') for k in c.stats}
         wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
         for p in c.ordered:
             name = called.get(p.out, p.__name__)
             if isinstance(p, (Scalar, Total, Made)): wanted[p.out] = name, f'{name}_now'
+            if p.out.startswith('prev_'): wanted[p.out] = p.out, p.out.replace('prev', 'last', 1)
         res = dict[str, str]()
         for key, (name, other) in wanted.items():
             if name in taken: name = other
@@ -94,7 +96,8 @@ class Loop:
         if name in OWN: return OWN[name]
         if name == 'new_param': return 'param + update'
         if name == 'raw_grad': return self.raw
-        if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
+        if stat == name or stat not in self.composition.stats or name in self.changed:
+            return self.variables.get(name, name)
         if stat in self.composition.number_stats:
             if stat in self.composition.shared: return f"last['{stat}']"
             return self.variables[name] if stat in self.kept else _state(stat)
@@ -120,7 +123,8 @@ class Loop:
 
         Numbers are remembered at once, as a gate may end the step; but not before a total.
         """
-        self.kept, moved, end = set[str](), False, [total] if total else []
+        self.kept, self.changed = set[str](), set[str]()
+        moved, end = False, [total] if total else []
         for i, p in enumerate(parts):
             later = {n for q in (*parts[i + 1:], *end) for n in q.inputs}
             stores = isinstance(p, Stat) and p.is_number and not total
@@ -134,6 +138,7 @@ class Loop:
             if p.out in self.variables and (p.out in later or not stores):
                 into = f'{self.variables[p.out]} = {into}'
             yield from self._statement(p, moved, into)
+            if p.out.startswith('prev_'): self.changed.add(p.out)
             if isinstance(p, Gate):
                 if not total: yield from self._writes(f'{INSIDE}    ', parts[:i])
                 yield f'{INSIDE}    continue'

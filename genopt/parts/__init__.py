@@ -10,8 +10,11 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import interpolation, modifiers, scalars, stats, steps, transforms  # noqa: F401
+from . import (  # noqa: F401
+    distances, interpolation, longruns, modifiers, scalars, stats, steps, transforms)
+from .distances import *   # noqa: F403
 from .interpolation import *  # noqa: F403
+from .longruns import *    # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
 from .stats import *       # noqa: F403
@@ -27,4 +30,5 @@ __all__ = [
     'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm',
     'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise',
     'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param',
-    'weight_mean', 'lookahead', 'schedule_free']
+    'weight_mean', 'lookahead', 'schedule_free', 'clip_spikes', 'resets', 'spam', 'grokfast',
+    'error_feedback', 'warm_average', 'slow_average', 'power_average']

@@ -193,7 +193,8 @@ class _Whole:
     """
     def __init__(self, equations: Equations):
         self.lines = list[Line]()
-        self.waiting = dict[str, Any]()  # `grad` or `update` -> an expression that has no line yet
+        # `grad`, `update` or `prev_x` -> an expression that has no line yet
+        self.waiting = dict[str, Any]()
         self.later = list[Part]()        # the part at hand, and those after it
         self.moved = False               # True if `param` has its new value
         parts = [*_running(equations)]
@@ -204,7 +205,8 @@ class _Whole:
                 self._give('update', self.waiting['update'])
             expr = line.expr if raw else put(line.expr, {symbol('raw_grad'): symbol('grad')})
             expr = self._put_in(put(expr, equations.zeros))
-            if line.name not in ('grad', 'update'): self.lines.append(line._replace(expr=expr))
+            waits = line.name in ('grad', 'update') or line.name.startswith('prev_')
+            if not waits: self.lines.append(line._replace(expr=expr))
             else: self._wait(self.later[0], expr)
         self.later = []
         names = ['gate' if isinstance(q.part, Gate) else q.name for q in self.lines]
