@@ -44,11 +44,12 @@ __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 class Part(Reusable):
     "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
-    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next nine
+    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next ten
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
     switch: str = ''         # a hyperparameter: while it is 0, the part does nothing
+    only_if: str = ''        # the same, of a hyperparameter that other parts take
     sparse: str = ''         # what a sparse gradient becomes: 'rows' (those it touches) or 'dense'
     stacked: bool = False    # True if it also takes a stack of tensors of one shape
     decay: bool = False      # True if a change of the update applies to weight decay too
@@ -74,7 +75,8 @@ class Part(Reusable):
         self.given = {k: options.get(k, getattr(self, k)) for k in self.options}
         vars(self).update(self.given)
         self.whole |= self.needs == 'matrix'
-        self.switch = self._now(self.switch)
+        self.replaces = self._now(self.switch)  # in a sum, the parts with this switch
+        self.switch = self.replaces or self.only_if
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
         self._read_signature()
@@ -140,6 +142,7 @@ class Part(Reusable):
         self.hypers, self.init_hypers = map(self._defaults, (own, self.init_parameters()))
         self.hypers |= {k: v for k, v in self.init_hypers.items()
                         if self.hypers.get(k, REQUIRED) is REQUIRED}
+        if self.only_if: self.hypers.setdefault(self.only_if, REQUIRED)
         self._check_names()
         self.out = self.result_name()
 

@@ -88,8 +88,8 @@ class Rule:
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "The options in `given`, under our names."
         means = self.words.means
-        found = {w: v for w, v in given.items() if {*means.get(w, ' ')} <= {*self.options}}
-        return self.words.ours(found)
+        found = {w: v for w, v in given.items() if {*means.get(w, ' ')} & {*self.options}}
+        return {n: v for n, v in self.words.ours(found).items() if n in self.options}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rule, (self.composition, self.recipe, self.options)
