@@ -38,7 +38,6 @@ MEANINGS = dict(
     grad_avg='average of gradients', sqr_avg='average of squared gradients',
     momentum_buffer='sum of gradients, each a share of the next',
     dampened_momentum_buffer='sum of gradients, each a share of the next',
-    one_of_buffers='sum of gradients, each a share of the next',
     max_sqr_avg='largest average so far', sqr_sum='sum of squared gradients',
     grad_sum='sum of gradients', grad_max='decaying maximum of gradients',
     delta_avg='average of squared changes', diff_avg='average of changes of the gradient',

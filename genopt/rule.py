@@ -31,6 +31,7 @@ class Rule:
         self.composition, self.recipe, self.options = composition, recipe, dict(options or {})
         self.words = Words([*composition.hypers, *self.options], recipe.words if recipe else None)
         defaults = {**composition.hypers, **(recipe.defaults if recipe else {}), **self.options}
+        defaults |= dict.fromkeys(self.words.numbered, REQUIRED)  # they have no usual value
         self.defaults = {k: defaults[k] for k in composition.hypers}
 
     @property

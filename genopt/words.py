@@ -76,6 +76,11 @@ class Words:
         self.places = {n: (w, self.means[w].index(n) if len(self.means[w]) > 1 else -1)
                        for n, w in self.kept.items()}
 
+    @property
+    def numbered(self) -> list[str]:
+        "The names of series that are known by their number alone."
+        return [n for w, s in self.series.items() for n in self.means[w] if n not in s.first]
+
     def names_of(self, word: str, value: Any=None) -> tuple[str, ...]:
         "Our names for what the word means, with this value."
         if word in self.series and isinstance(value, (tuple, list)):

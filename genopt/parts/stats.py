@@ -68,13 +68,6 @@ def momentum_buffer(grad_avg, grad, *, mom=0.9):
 
 
 @stat(sparse='dense')
-def one_of_buffers(grad_avg, grad, *, mom):
-    """m ← β₁·m + g: one of several sums, whose decay has no usual value
-    (Lucas et al., arXiv:1804.00325)."""
-    return mom * grad_avg + grad
-
-
-@stat(sparse='dense')
 def dampened_momentum_buffer(grad_avg, grad, share=share_of_grad, *, mom=0.9):
     "m ← β₁·m + (1 − τ)·g, and g itself on the first step."
     return mom * grad_avg + share * grad

@@ -3,7 +3,7 @@
 They differ in which memories they keep, and in how much of each enters the step.
 """
 from ..parts import (aggmo_step, asgd_lr, asgd_step, average_grad, blend_average, l2_reg,
-                     mean_param, momentum_buffer, one_of_buffers, sgd_step, step_count)
+                     mean_param, momentum_buffer, sgd_step, step_count)
 from ..recipe import recipe
 
 
@@ -25,7 +25,7 @@ def _buffers(fast_mom, number):
     """
     if number < 2:
         raise ValueError(f'`buffers` = {number}: give 2 or more, as one alone is Momentum')
-    more = (one_of_buffers.rename(grad_avg=f'avg_{i}', mom=f'mom_{i}')
+    more = (momentum_buffer.rename(grad_avg=f'avg_{i}', mom=f'mom_{i}')
             for i in range(len(BUFFERS) + 1, number + 1))
     for buffer in [*BUFFERS, *more][not fast_mom:number]:
         yield from (buffer, aggmo_step.rename(grad_avg=buffer.out))
