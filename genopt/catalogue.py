@@ -116,11 +116,15 @@ def reach(parts: Iterable[Part]) -> set[object]:
 
 
 def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
-    "Every choice of its options that it takes, and its parts then. A number is either 0 or not."
+    """Every choice of its options that it takes, and its parts then.
+
+    A number is either 0 or not, and a whole number is its default or one less.
+    """
     hints = get_type_hints(recipe.fn)
     def values(name: str, default: Any) -> Sequence[Any]:
         if isinstance(default, bool): return False, True
         if isinstance(default, float): return 0., .9
+        if isinstance(default, int): return default, default - 1
         return [a for t in get_args(hints[name]) for a in get_args(t) or [None]]
     for chosen in product(*[values(k, v) for k, v in recipe.options.items()]):
         options = dict(zip(recipe.options, chosen))

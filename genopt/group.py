@@ -118,6 +118,9 @@ class Group(dict[str, Any]):
                 super().__setitem__(word, v if i < 0 else (*self[word][:i], v, *self[word][i + 1:]))
             return
         now = {**rule.defaults, **self.hypers(), **rule.options, **given}
+        for k in rule.composition.hypers:
+            if now[k] is REQUIRED:
+                raise ValueError(f'`{k}` has no value: give `{rule.words.kept[k]}`')
         if rule.composition is not self.composition:
             values = {k: read(now[k]) for k in rule.composition.hypers}
             rehearse(rule.composition, values, self['params'])

@@ -41,7 +41,9 @@ TABLE = {h.name: h for h in (
     Hyper('dampening', 'τ', doc='what a momentum buffer takes off a new gradient'),
     # averages beside those two
     Hyper('avg_mom',   'β₂', 0., 1., doc='decay of what Lion remembers'),
+    Hyper('fast_mom',  'β₀', 0., 1., doc='decay of the fastest sum of gradients'),
     Hyper('slow_mom',  'β₃', 0., 1., doc='decay of a slower average of gradients'),
+    Hyper('buffers',   'K', 2., doc='how many sums of gradients there are', whole=True),
     Hyper('diff_mom',  'β₂', 0., 1., doc='decay of the average of changes of the gradient'),
     Hyper('slow_weight', 'α', 0., doc='weight of the slower average'),
     Hyper('warmup',    'T', 0., doc='steps of the warm-up'),

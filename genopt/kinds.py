@@ -134,13 +134,14 @@ class Transform(Part):
     With `prev_x` as the first one it changes what the stat `x` remembers, before it is updated.
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
-    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it
-    touches. `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it
-    too.
+    engines leave it out; `only_if='wd'`: the same of a hyperparameter that another part takes.
+    `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
+    `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
     `stacked=True`: its tensors may have one dimension more in front, and then it treats each alone,
     as a matrix product does: so all matrices of one shape are one call.
     """
-    kind, options = 'transform', ('whole', 'needs', 'switch', 'sparse', 'decay', 'stacked')
+    kind = 'transform'
+    options = 'whole', 'needs', 'switch', 'only_if', 'sparse', 'decay', 'stacked'
 
     @property
     def place(self) -> Place:
@@ -159,9 +160,9 @@ class Step(Part):
     """A part that returns a change of the parameter. The update is the sum: θ ← θ + Σ steps.
 
     `switch='wd'`: while that hyperparameter (or scalar) is 0 the change is 0, so engines may leave
-    it out.
+    it out; `only_if='wd'`: the same of a hyperparameter that another part takes.
     """
-    kind, options, template = 'step', ('whole', 'needs', 'switch', 'stacked'), 'param'
+    kind, options, template = 'step', ('whole', 'needs', 'switch', 'only_if', 'stacked'), 'param'
 
     @property
     def place(self) -> Place:

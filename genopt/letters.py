@@ -96,7 +96,7 @@ SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
 POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
-NUMBERS = '₁₂₃₄₅₆₇₈₉'
+NUMBERS, DIGITS = '₁₂₃₄₅₆₇₈₉', '123456789'
 # Characters after a letter that make it another one
 EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))
 FIRST = ('diff_mom',)  # keeps its letter: so the decay of Adan's squares is β₃
@@ -118,10 +118,18 @@ def letters(parts: Iterable[Part]) -> dict[str, str]:
     for p in parts:
         for n in (*p.reads, p.out):
             stat = n.removeprefix('prev_')
-            add(stat, LETTERS.get(stat, LETTERS.get(p.__name__, stat) if n == p.out else stat))
+            word = _of_series(stat)
+            add(stat, LETTERS.get(stat, LETTERS.get(p.__name__, word) if n == p.out else word))
     for n in {n for p in parts for n in p.reads if n.startswith('prev_')}:
         res[n] = res[n.removeprefix('prev_')].removesuffix('ₜ') + 'ₜ₋₁'
     return res
+
+
+def _of_series(name: str) -> str:
+    "The letter of one of several averages, or of its decay, by its number: β₄ of `mom_4`."
+    base, _, number = name.rpartition('_')
+    letter = dict(mom='β', avg='m').get(base, '')
+    return letter + NUMBERS[int(number) - 1] if letter and number in DIGITS else name
 
 
 def meaning(name: str, part: Part | None=None) -> str:
@@ -134,7 +142,8 @@ def meaning(name: str, part: Part | None=None) -> str:
 def _numbered(hypers: set[str]) -> dict[str, str]:
     "The table's letters; of two with one number, the later one gets the next that is free."
     order = [*TABLE, *sorted(hypers)]
-    wanted = {k: TABLE[k].symbol if k in TABLE else k for k in sorted(hypers, key=order.index)}
+    wanted = {k: TABLE[k].symbol if k in TABLE else _of_series(k)
+              for k in sorted(hypers, key=order.index)}
     owners = {letter: k for k, letter in reversed(wanted.items())}
     owners |= {wanted[k]: k for k in FIRST if k in wanted}
     for k, letter in [*wanted.items()]:

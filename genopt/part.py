@@ -44,11 +44,12 @@ __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
 class Part(Reusable):
     "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
-    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next nine
+    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next ten
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
     switch: str = ''         # a hyperparameter or scalar: while it is 0, the part does nothing
+    only_if: str = ''        # the same, of a hyperparameter that other parts take
     sparse: str = ''         # what a sparse gradient becomes: 'rows' (those it touches) or 'dense'
     stacked: bool = False    # True if it also takes a stack of tensors of one shape
     decay: bool = False      # True if a change of the update applies to weight decay too
@@ -137,7 +138,8 @@ class Part(Reusable):
         self.links = {name: self._following(link) for name, link in links.items()}
         link = self.links.get(self.switch)
         self.is_switched = bool(link and link.is_number)  # by a scalar or a total
-        self.switch = link.out if link else self._now(self.switch)
+        self.replaces = '' if link else self._now(self.switch)  # in a sum, parts with this switch
+        self.switch = link.out if link else self.replaces or self.only_if
         self.args = [self._now(a.name) for a in args if a not in keywords and a.name not in links]
         self.reads = self.args + [link.out for link in self.links.values()]
         fed = {name: self._following(scalar) for name, scalar in self.feeds.items()
@@ -150,6 +152,7 @@ class Part(Reusable):
         self.hypers, self.init_hypers = map(self._defaults, (own, self.init_parameters()))
         self.hypers |= {k: v for k, v in self.init_hypers.items()
                         if self.hypers.get(k, REQUIRED) is REQUIRED}
+        if self.only_if: self.hypers.setdefault(self.only_if, REQUIRED)
         self._check_names()
         self.out = self.result_name()
 

@@ -32,9 +32,10 @@ def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
     replaces those with the same one.
     """
     extra = tuple(extra)
-    switches = {p.switch: p for p in extra if p.switch in p.hypers}
-    own = [p for p in parts if switches.get(p.switch, p) == p]
-    new = [p for p in dict.fromkeys(extra) if p not in parts and switches.get(p.switch, p) == p]
+    switches = {p.replaces: p for p in extra if p.replaces}
+    own = [p for p in parts if switches.get(p.replaces, p) == p]
+    new = [p for p in dict.fromkeys(extra) if p not in parts
+           and switches.get(p.replaces, p) == p]
     return _Sum(own, new).in_order() if new else own
 
 

@@ -3,6 +3,7 @@
     >>> average_grad.rename(grad_avg='slow_avg', mom='slow_mom')
     >>> average_grad.begin(lambda param: torch.zeros_like(param, dtype=torch.float64))
     >>> average_param.fed(ema=my_schedule)     # a scalar part, in the place of a hyperparameter
+    >>> scale_by_trust_ratio.on('wd')          # only where there is decay
 
 Each form is a part like any other: it has a label of its own, and can be pickled.
 """
@@ -53,6 +54,7 @@ class Reusable:
         begin = self.given.get('init')
         if self.origin is not self and begin != self.origin.given.get('init'):
             changes.append(f'init={getattr(begin, "__name__", begin)}')
+        if switch := self.given.get('only_if'): changes.append(f'on={switch}')
         return ', '.join(changes)
 
     def rename(self: Self, **names: str) -> Self:
@@ -94,6 +96,13 @@ class Reusable:
                                     '@scalar part (or a @total)')
         feeds = self.feeds | {own[name]: scalar for name, scalar in scalars.items()}
         return self._form(self.names, feeds, self.given)
+
+    def on(self: Self, hyper: str) -> Self:
+        "The transform or step, which does nothing while this hyperparameter of another part is 0."
+        if 'only_if' not in self.given or self.given['switch']:
+            raise ContractError(f'`{self.label}` cannot follow `{hyper}`: only a @transform or a '
+                                '@step without a switch of its own can')
+        return self._form(self.names, self.feeds, {**self.given, 'only_if': hyper})
 
     def _numbers(self) -> list[str]:
         "The names of its hyperparameters and scalars, as its author wrote them."

@@ -31,6 +31,7 @@ class Rule:
         self.composition, self.recipe, self.options = composition, recipe, dict(options or {})
         self.words = Words([*composition.hypers, *self.options], recipe.words if recipe else None)
         defaults = {**composition.hypers, **(recipe.defaults if recipe else {}), **self.options}
+        defaults |= dict.fromkeys(self.words.numbered, REQUIRED)  # they have no usual value
         self.defaults = {k: defaults[k] for k in composition.hypers}
 
     @property
@@ -88,8 +89,8 @@ class Rule:
     def options_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
         "The options in `given`, under our names."
         means = self.words.means
-        found = {w: v for w, v in given.items() if {*means.get(w, ' ')} <= {*self.options}}
-        return self.words.ours(found)
+        found = {w: v for w, v in given.items() if {*means.get(w, ' ')} & {*self.options}}
+        return {n: v for n, v in self.words.ours(found).items() if n in self.options}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rule, (self.composition, self.recipe, self.options)

@@ -32,6 +32,22 @@ COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('w
 OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # an optimizer's other arguments
 
 
+class Series:
+    """Names of which an option says how many there are, declared as 'fast_mom mom mom_*buffers':
+    `fast_mom`, `mom`, `mom_3`, `mom_4` and so on, as many as `buffers`."""
+    def __init__(self, *declared: str):
+        self.first = declared[:-1]
+        self.base, self.option = declared[-1].split('*')
+
+    def names(self, number: int) -> tuple[str, ...]:
+        more = (f'{self.base}{i}' for i in range(len(self.first) + 1, number + 1))
+        return (*self.first, *more)[:number]
+
+    def among(self, names: list[str]) -> tuple[str, ...]:
+        "Those of them that are in `names`."
+        return tuple(n for n in self.names(len(names)) if n in names)
+
+
 class Words:
     "The words that a rule answers to. `means` has our names for each; several take a value each."
     def __init__(self,
@@ -44,7 +60,12 @@ class Words:
         self.kept = {n: n for n in self.names}       # the word under which a group keeps each
         covered = {n for ours in self.own.values() for n in ours}
         common = [(w, ours) for w, ours in COMMON.items() if w not in self.own]
+        self.series: dict[str, Series] = {}          # words for as many as an option says
+        self.counts: dict[str, str] = {}             # such words, by that option
         for i, (word, ours) in enumerate([*self.own.items(), *common]):
+            if '*' in ours[-1]:
+                series = self.series[word] = Series(*ours)
+                ours, self.counts[series.option] = series.among(self.names), word
             if not {*ours} <= {*self.names} or i >= len(self.own) and {*ours} & covered: continue
             if word in self.names:
                 if len(ours) > 1: self.pairs[word] = ours
@@ -55,15 +76,22 @@ class Words:
         self.places = {n: (w, self.means[w].index(n) if len(self.means[w]) > 1 else -1)
                        for n, w in self.kept.items()}
 
+    @property
+    def numbered(self) -> list[str]:
+        "The names of series that are known by their number alone."
+        return [n for w, s in self.series.items() for n in self.means[w] if n not in s.first]
+
     def names_of(self, word: str, value: Any=None) -> tuple[str, ...]:
         "Our names for what the word means, with this value."
+        if word in self.series and isinstance(value, (tuple, list)):
+            return self.series[word].names(len(value))
         is_pair = word in self.pairs and isinstance(value, (tuple, list))
         return self.pairs[word] if is_pair else self.means.get(word, (word,))
 
     def split(self, word: str, value: Any) -> dict[str, Any]:
         "The values of the names that `word` means. Raises ValueError if `value` is not as many."
         names = self.names_of(word, value)
-        if len(names) == 1: return {names[0]: value}
+        if len(names) == 1 and word not in self.series: return {names[0]: value}
         if word in self.pairs:  # torch's Adafactor has None for the dtype's own
             value = [0. if v is None else v for v in value]
         if not isinstance(value, Iterable) or len(value := tuple(value)) != len(names):
@@ -73,7 +101,8 @@ class Words:
             n = len(names)
             raise ValueError(f'`{word}` = {value!r}: give {n} numbers or {n} tensors, not a '
                              'mixture')
-        return dict(zip(names, value))
+        number = {self.series[word].option: len(names)} if word in self.series else {}
+        return dict(zip(names, value)) | number
 
     def said(self, items: Mapping[str, Any]) -> dict[str, Any]:
         "The values in `items`, under our names. Of two words for a name, the last counts."
@@ -86,8 +115,9 @@ class Words:
         for word, value in given.items():
             if word not in self.means: raise unknown(word, self)
             for name, v in self.split(word, value).items():
-                if name in res:
-                    raise TypeError(f'`{name}` is given twice, once as `{word}`: give it once')
+                if name in res and (name not in self.counts or res[name] != v):
+                    what = self.counts.get(name, word)
+                    raise TypeError(f'`{name}` is given twice, once as `{what}`: give it once')
                 res[name] = v
         return res
 

@@ -84,7 +84,7 @@ WHOLE = {
 def test_an_algorithm_in_full(name): assert lines(name) == WHOLE[name]
 
 
-@pytest.mark.parametrize('name, begin', [('Yogi', 'v ← 1e-6'), ('Rprop', 'Δ ← η'),
+@pytest.mark.parametrize('name, begin', [('Yogi', 'v ← v₀'), ('Rprop', 'Δ ← η'),
                                          ('MADGRAD', 'θ₀ ← θ'), ('NAdam', 'Πμ ← 1'),
                                          ('ASGD', 'ηₜ₋₁ ← η'), ('ASGD', 'w ← θ')])
 def test_what_each_stat_begins_with(name, begin): assert f'    {begin}' in lines(name)

@@ -39,7 +39,7 @@ DECAYS = {
 
 @suspect
 def decay(draft: Draft) -> Iterator[Draft]:
-    own = [p for p in draft.parts if p.switch == 'wd']
+    own = [p for p in draft.parts if p.replaces == 'wd']
     if 'wd' not in draft.values: return
     rest = [p for p in draft.parts if p not in own]
     for words, other in DECAYS.items():
@@ -154,8 +154,8 @@ def one_less(draft: Draft) -> Iterator[Draft]:
     "Without one of its transforms, or one of several steps."
     several = sum(isinstance(p, Step) for p in draft.parts) > 1
     for p in draft.parts:
-        if isinstance(p, Transform) and p.switch != 'wd' or several and isinstance(p, Step) \
-                and p.switch != 'wd':
+        if isinstance(p, Transform) and p.replaces != 'wd' or several and isinstance(p, Step) \
+                and p.replaces != 'wd':
             rest = tuple(q for q in draft.parts if q is not p)
             yield draft.said(f'`{p.__name__}` is left out', parts=rest)
 
@@ -179,7 +179,7 @@ def other_orders(draft: Draft) -> Iterator[Draft]:
 def one_more(draft: Draft) -> Iterator[Draft]:
     "With a part that modifies any rule, such as a clip of the gradient."
     for name, parts in modifiers().items():
-        if any(p.switch == 'wd' for p in parts): continue
+        if any(p.replaces == 'wd' for p in parts): continue
         try: more = tuple(placed(draft.parts, parts))
         except ContractError: continue
         if more != draft.parts: yield draft.said(f'`{name}` is added', parts=more)

@@ -78,7 +78,8 @@ def _stub(r: Recipe) -> Iterator[str]:
         if word in words.names: continue
         kind = ', '.join(['float | Tensor'] * len(ours))
         default = r.options[ours[0]] if ours[0] in r.options else 0.
-        yield f'        {word}: {_type(default) if len(ours) == 1 else f"tuple[{kind}]"} = ...,'
+        several = 'Sequence[float | Tensor]' if word in words.series else f'tuple[{kind}]'
+        yield f'        {word}: {_type(default) if len(ours) == 1 else several} = ...,'
     yield '    ) -> Optimizer:'
     yield f'        """{doc}'
     yield '        """'
@@ -87,4 +88,5 @@ def _stub(r: Recipe) -> Iterator[str]:
 
 
 def _type(default: object) -> str:
-    return 'bool' if isinstance(default, bool) else 'str | None' if default is None else 'Number'
+    if isinstance(default, (bool, str)): return type(default).__name__
+    return 'str | None' if default is None else 'Number'

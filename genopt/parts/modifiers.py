@@ -21,7 +21,12 @@ def _rest(x): return tuple(range(1, x.dim()))  # the dimensions of one output un
 @transform(whole=True)
 def centralize(grad):
     """g ← g − row mean(g): less its mean over each output's weights; a vector stays
-    (Yong et al., arXiv:2004.01461, eq. 1)."""
+    (Yong et al., arXiv:2004.01461, eq. 1).
+
+    `recipe + centralize` puts it before L2, which it then does not see, as eq. 1 is of the
+    gradient of the loss. The authors' SGD and Adam centralize what L2 has made: that is a list with
+    `centralize` after `l2_reg`, as in `[l2_reg, centralize, momentum_buffer, momentum_step]`.
+    """
     return grad - grad.mean(_rest(grad), keepdim=True) if grad.dim() > 1 else grad
 
 
@@ -132,9 +137,20 @@ skip_nonfinite = skip_count, finite_only
 @transform(whole=True)
 def cautious(update, raw_grad):
     """Δθ ← Δθ·[Δθ·∇f < 0] / max(mean([Δθ·∇f < 0]), 1e-3): only down the gradient
-    (Liang et al., arXiv:2411.16085, alg. 1)."""
+    (Liang et al., arXiv:2411.16085, scaled as in their code).
+
+    The paper scales by d/(n + 1), for n of d elements: `cautious_by_count`.
+    """
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)
+
+
+@transform(whole=True)
+def cautious_by_count(update, raw_grad):
+    """Δθ ← Δθ·[Δθ·∇f < 0]·d/(n + 1), where n of d elements go down the gradient
+    (Liang et al., arXiv:2411.16085, scaled as in the paper)."""
+    down = (update * raw_grad < 0).to(update.dtype)
+    return update * down * (update.numel() / (down.sum() + 1))
 
 
 @transform(whole=True)
@@ -151,6 +167,15 @@ def scale_by_trust_ratio(update, param, *, lr):
     (You et al., arXiv:1904.00962)."""
     size, length = param.norm(), update.norm()
     return torch.where((size > 0) & (length > 0), lr * size / length, 1.) * update
+
+
+@transform(whole=True, decay=True)
+def clip_by_trust_ratio(update, param, *, lr):
+    """Δθ ← min(1, η·‖θ‖/‖Δθ‖)·Δθ, or Δθ where a norm is 0: no tensor moves by more than η times its
+    own size (LAMBC, as in timm)."""
+    size, length = param.norm(), update.norm()
+    is_far = (size > 0) & (length > lr * size)
+    return torch.where(is_far, lr * size / length, 1.) * update
 
 
 # -- of the weights --------------------------------------------------------------------------------

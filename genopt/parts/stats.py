@@ -130,7 +130,11 @@ def average_sqr_ahead(sqr_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * ahead, ahead)
 
 
-@stat(init=lambda param: torch.full_like(param, 1e-6))
+def _first_average(param, *, initial_accumulator_value=1e-6):
+    return torch.full_like(param, initial_accumulator_value)
+
+
+@stat(init=_first_average)
 def average_sqr_grad_by_sign(sqr_avg, grad, *, sqr_mom=0.999):
     """v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g²
     (Zaheer et al., NeurIPS 2018, algorithm 2)."""
@@ -158,6 +162,14 @@ def average_sqr_norm(sqr_norm, grad, share=share_of_new):
     """v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step
     (Ginsburg et al., arXiv:1905.11286)."""
     return (1 - share) * sqr_norm + share * grad.square().sum()
+
+
+@stat(init=_one_number, whole=True)
+def average_sqr_norm_from_first(sqr_norm, grad, *, sqr_mom=0.999):
+    """v ← β₂·v + (1 − β₂)·‖g‖², and ‖g‖² while v is 0: so it begins with the first gradient that is
+    not 0 (as in the code of Ginsburg et al., arXiv:1905.11286)."""
+    now = grad.square().sum()
+    return torch.where(sqr_norm == 0, now, sqr_mom * sqr_norm + (1 - sqr_mom) * now)
 
 
 @stat(init=_rows, whole=True, needs='real')

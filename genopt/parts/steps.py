@@ -41,10 +41,15 @@ def nesterov_step(grad, grad_avg, *, lr, mom=0.9):
 
 
 @step
-def aggmo_step(grad, fast_avg, slow_avg, *, lr):
-    """Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past
-    (Lucas et al., arXiv:1804.00325)."""
-    return -lr / 3 * (grad + fast_avg + slow_avg)
+def buffer_nesterov_step(grad, grad_avg, *, mom=0.9):
+    "Δθ = −(g + β₁·m), where g and m have η in them."
+    return -(grad + mom * grad_avg)
+
+
+@step
+def aggmo_step(grad_avg, *, lr, buffers=3):
+    "Δθ = −η/K·m, along one of K memories (Lucas et al., arXiv:1804.00325)."
+    return -lr / buffers * grad_avg
 
 
 @step

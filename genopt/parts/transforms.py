@@ -45,12 +45,17 @@ def scale_by_debiased_rms(grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-8):
 
 
 @transform
-def scale_by_last_rms(grad, prev_sqr_avg, prev_count, *, eps=1e-6):
-    """g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^(1/4)): 0 on the first step
+def scale_by_last_rms(grad, prev_sqr_avg, *, eps=1e-6):
+    "g ← g / max(√vₜ₋₁, ε) (Taniguchi et al., arXiv:2411.02853, algorithm 1)."
+    return replace_nan(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
+
+
+@transform
+def clip_by_steps(grad, prev_count):
+    """g ← clip(g, ±(t − 1)^(1/4)): bounds that widen with the steps; 0 on the first step
     (Taniguchi et al., arXiv:2411.02853, algorithm 2)."""
     limit = prev_count**.25
-    scaled = replace_nan(grad / prev_sqr_avg.sqrt().clamp(min=eps), 0 * grad)  # 0/0 is 0
-    return scaled.clamp(-limit, limit)
+    return grad.clamp(-limit, limit)
 
 
 @transform
@@ -61,12 +66,28 @@ def scale_by_rms_ratio(grad, prev_delta_avg, sqr_avg, *, eps=1e-6):
 
 
 @transform(whole=True)
-def scale_by_layer_rate(grad, param, *, lr, wd=0., trust=1e-3):
-    """g ← η·κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and η·(g + λ·θ) where a norm is 0
+def scale_by_layer_trust(grad, param, *, wd=0., trust=1e-3):
+    """g ← κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and g + λ·θ where a norm is 0
     (You et al., arXiv:1708.03888, eq. 6)."""
     size, slope = param.norm(), grad.norm()
     ratio = torch.where((size > 0) & (slope > 0), trust * size / (slope + wd * size), 1.)
-    return lr * ratio * (grad + wd * param)
+    return ratio * (grad + wd * param)
+
+
+@transform(whole=True)
+def clip_by_layer_trust(grad, param, *, lr, wd=0., trust=1e-3):
+    """g ← min(1, κ·‖θ‖ / (‖g‖ + λ·‖θ‖) / η)·(g + λ·θ), and g + λ·θ where a norm is 0: η is the
+    largest rate (LARC, as in Apex)."""
+    size, slope = param.norm(), grad.norm()
+    rate = trust * size / (slope + wd * size)
+    is_less = (size > 0) & (slope > 0) & (rate < lr)
+    return torch.where(is_less, rate / lr, 1.) * (grad + wd * param)
+
+
+@transform
+def scale_by_lr(grad, *, lr):
+    "g ← η·g: what comes after remembers η too."
+    return lr * grad
 
 
 @transform(whole=True)
@@ -102,10 +123,23 @@ def add_diff(grad, prev_last_grad, past=past, *, mom=0.95, variance_scale=0.025)
 
 
 @transform
+def add_diff_from_zero(grad, prev_last_grad, *, mom=0.95, variance_scale=0.025):
+    """g ← g + γ·β₁/(1 − β₁)·(g − gₜ₋₁), with a first change from 0
+    (as in the code of Yuan et al., arXiv:2411.10438)."""
+    return grad + variance_scale * mom / (1 - mom) * (grad - prev_last_grad)
+
+
+@transform
 def scale_by_friction(update, grad, prev_last_grad):
     """Δθ ← Δθ / (1 + exp(−|gₜ₋₁ − g|)): slower where the gradient changes little
     (Dubey et al., arXiv:1909.11015)."""
     return update * torch.sigmoid((prev_last_grad - grad).abs())
+
+
+@transform
+def drop_first(grad, past=past):
+    "g ← 0 on a parameter's first step."
+    return past * grad
 
 
 @transform(decay=True)
@@ -129,6 +163,13 @@ def scale_by_rms_lag(update, grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-6):
     (Wortsman et al., arXiv:2304.13013, alg. 2)."""
     ratio = grad / (sqr_avg / sqr_bias).sqrt().clamp(min=eps)
     return update / ratio.square().mean().sqrt().clamp(min=1.)
+
+
+@transform(whole=True, decay=True)
+def scale_by_param_rms(update, param):
+    """Δθ ← RMS(θ)·Δθ: a step relative to the size of the weights, decay too
+    (Su, 2023, as in his code)."""
+    return param.square().mean().sqrt() * update
 
 
 @transform(needs='matrix')

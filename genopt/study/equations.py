@@ -12,7 +12,7 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
-from ..kinds import Evaluation, Gate, Made, Scalar, Stat
+from ..kinds import Evaluation, Gate, Made, Scalar, Stat, Step
 from ..letters import LETTERS, NUMBERS, hat, letters
 from ..part import Part, with_links
 from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
@@ -114,7 +114,7 @@ class Equations:
         env = dict[str, Any]()
         for line in self.traced:
             assert line.part
-            if line.name == line.part.out: line.part.put(env, line.expr)
+            if line.name == line.part.out: line.part.put(env, _on(line.part, line.expr))
             else: env[line.name] = line.expr
             yield line._replace(expr=env[line.name])
             env[line.name] = symbol(line.name)
@@ -170,6 +170,13 @@ class Equations:
                 self.tensors.add(hatted.name)
                 break
         return expr, found
+
+
+def _on(part: Part, expr: Any) -> Any:
+    "A part's expression; but nothing new while a hyperparameter that it waits for is 0."
+    if not part.only_if: return expr
+    nothing = 0 if isinstance(part, Step) else symbol(part.template)
+    return sp.Piecewise((expr, sp.Ne(symbol(part.only_if), 0)), (nothing, True))
 
 
 def _checked(expr: Any) -> Any:

@@ -227,26 +227,36 @@ class _AggMo(Recipe):
         mom: Number = 0.9,
         wd: Number = 0.0,
         slow_mom: Number = 0.99,
+        buffers: Number = 3,
+        fast_mom: Number = 0.0,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
-        momentum: Number = ...,
+        betas: Sequence[float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the mean of three buffers with decays 0, β₁ and β₃: fast, yet damped (Lucas et al., arXiv:1804.00325).
 
-        AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, maximize=False, compile=None)
+        `betas` may have any number of decays, from the fastest to the slowest, and `buffers` says how
+        many there are. The paper's exponential form with a = 0.1 is `betas=[1 - .1**i for i in
+        range(4)]`.
+
+        AggMo(params, lr=0.001, *, mom=0.9, wd=0.0, slow_mom=0.99, buffers=3, fast_mom=0.0, maximize=False, compile=None)
 
             l2_reg                                            g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             momentum_buffer[grad_avg=fast_avg]                m₁ ← β₁·m₁ + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            aggmo_step[grad_avg=fast_avg]                     Δθ = −η/K·m₁, along one of K memories (Lucas et al., arXiv:1804.00325).
             momentum_buffer[grad_avg=slow_avg, mom=slow_mom]  m₂ ← β₃·m₂ + g: a sum of gradients, each β₃ times the next; the first step's is g itself (Polyak, 1964).
-            aggmo_step                                        Δθ = −η/3·(g + m₁ + m₂): three memories, one of them with no past (Lucas et al., arXiv:1804.00325).
+            aggmo_step[grad_avg=slow_avg]                     Δθ = −η/K·m₂, along one of K memories (Lucas et al., arXiv:1804.00325).
+            aggmo_step[grad_avg=grad]                         Δθ = −η/K·g, along one of K memories (Lucas et al., arXiv:1804.00325).
 
             lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: momentum)
+            mom=0.9        decay of the average of gradients (torch: betas[1])
             wd=0.0         weight decay (torch: weight_decay)
-            slow_mom=0.99  decay of a slower average of gradients
+            slow_mom=0.99  decay of a slower average of gradients (torch: betas[2])
+            buffers=3      how many sums of gradients there are
+            fast_mom=0.0   decay of the fastest sum of gradients (torch: betas[0])
         """
 
 AggMo: _AggMo
@@ -607,6 +617,7 @@ class _AdaBelief(Recipe):
         sqr_mom: Number = 0.999,
         eps: Number = 1e-08,
         wd: Number = 0.0,
+        rectify: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -616,7 +627,10 @@ class _AdaBelief(Recipe):
     ) -> Optimizer:
         """Adam over the root of the average squared surprise; ε is in the state too (Zhuang et al., arXiv:2010.07468).
 
-        AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=None)
+        The paper has ε = 1e-8. The authors' package has ε = 1e-16, as the ε in the state adds up, and
+        RAdam's rectification: `rectify=True, eps=1e-16`.
+
+        AdaBelief(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, rectify=False, maximize=False, compile=None)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
             average_sqr_surprise  v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m (Zhuang et al., arXiv:2010.07468, algorithm 2).
@@ -629,18 +643,20 @@ class _AdaBelief(Recipe):
             sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
+            rectify=False  an option: it chooses parts
         """
 
 AdaBelief: _AdaBelief
 
 class _Yogi(Recipe):
-    """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."""
+    """Adam whose square moves by no more than g²; L2, nothing debiased (Zaheer et al., NeurIPS 2018)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         mom: Number = 0.9,
         sqr_mom: Number = 0.999,
         eps: Number = 0.001,
         wd: Number = 0.0,
+        initial_accumulator_value: Number = 1e-06,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -648,20 +664,23 @@ class _Yogi(Recipe):
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
-        """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased (Zaheer et al., NeurIPS 2018).
+        """Adam whose square moves by no more than g²; L2, nothing debiased (Zaheer et al., NeurIPS 2018).
 
-        Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, maximize=False, compile=None)
+        The square begins with `initial_accumulator_value`, which the paper leaves open.
+
+        Yogi(params, lr=0.01, *, mom=0.9, sqr_mom=0.999, eps=0.001, wd=0.0, initial_accumulator_value=1e-06, maximize=False, compile=None)
 
             l2_reg                    g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad              m ← β₁·m + (1 − β₁)·g
             average_sqr_grad_by_sign  v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g² (Zaheer et al., NeurIPS 2018, algorithm 2).
             scaled_step               Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
 
-            lr=0.01        learning rate
-            mom=0.9        decay of the average of gradients (torch: betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
-            eps=0.001      keeps a denominator away from zero
-            wd=0.0         weight decay (torch: weight_decay)
+            lr=0.01                          learning rate
+            mom=0.9                          decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999                    decay of the average of squared gradients (torch: betas[1])
+            eps=0.001                        keeps a denominator away from zero
+            wd=0.0                           weight decay (torch: weight_decay)
+            initial_accumulator_value=1e-06  what the sum of squares begins with
         """
 
 Yogi: _Yogi
@@ -674,6 +693,7 @@ class _LaProp(Recipe):
         sqr_mom: Number = 0.999,
         eps: Number = 1e-15,
         wd: Number = 0.0,
+        independent_wd: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -683,7 +703,10 @@ class _LaProp(Recipe):
     ) -> Optimizer:
         """Adam that averages gradients after their scaling, and not before (Ziyin et al., arXiv:2002.04839).
 
-        LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, maximize=False, compile=None)
+        Decay is AdamW's, η·λ·θ. In the authors' code it is λ·θ, of the parameter after the step:
+        `independent_wd=True`. There η is in the average too, which is the same while η stays the same.
+
+        LaProp(params, lr=0.0004, *, mom=0.9, sqr_mom=0.999, eps=1e-15, wd=0.0, independent_wd=False, maximize=False, compile=None)
 
             average_sqr_grad       v ← β₂·v + (1 − β₂)·g²
             step_count             t ← t + 1, for each parameter from its own first step.
@@ -692,11 +715,12 @@ class _LaProp(Recipe):
             debiased_step          Δθ = −η·m / (1 − β₁ᵗ)
             weight_decay           Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
-            lr=0.0004      learning rate
-            mom=0.9        decay of the average of gradients (torch: betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
-            eps=1e-15      keeps a denominator away from zero
-            wd=0.0         weight decay (torch: weight_decay)
+            lr=0.0004             learning rate
+            mom=0.9               decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999         decay of the average of squared gradients (torch: betas[1])
+            eps=1e-15             keeps a denominator away from zero
+            wd=0.0                weight decay (torch: weight_decay)
+            independent_wd=False  an option: it chooses parts
         """
 
 LaProp: _LaProp
@@ -709,6 +733,7 @@ class _ADOPT(Recipe):
         sqr_mom: Number = 0.9999,
         eps: Number = 1e-06,
         wd: Number = 0.0,
+        clip: bool = True,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -718,11 +743,15 @@ class _ADOPT(Recipe):
     ) -> Optimizer:
         """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills (Taniguchi et al., arXiv:2411.02853).
 
-        ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, maximize=False, compile=None)
+        Algorithm 2 clips what is scaled, and algorithm 1 does not: `clip=False`, as `clip_lambda=None`
+        in the authors' code. Algorithm 1 also begins m with the first scaled gradient, and not at 0.
+
+        ADOPT(params, lr=0.001, *, mom=0.9, sqr_mom=0.9999, eps=1e-06, wd=0.0, clip=True, maximize=False, compile=None)
 
             step_count                   t ← t + 1, for each parameter from its own first step.
             average_sqr_grad_from_first  v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853).
-            scale_by_last_rms            g ← clip(g / max(√vₜ₋₁, ε), ±(t − 1)^(1/4)): 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
+            scale_by_last_rms            g ← g / max(√vₜ₋₁, ε) (Taniguchi et al., arXiv:2411.02853, algorithm 1).
+            clip_by_steps                g ← clip(g, ±(t − 1)^(1/4)): bounds that widen with the steps; 0 on the first step (Taniguchi et al., arXiv:2411.02853, algorithm 2).
             average_grad                 m ← β₁·m + (1 − β₁)·g
             momentum_step                Δθ = −η·m
             weight_decay                 Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
@@ -733,6 +762,7 @@ class _ADOPT(Recipe):
             sqr_mom=0.9999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-06       keeps a denominator away from zero
             wd=0.0          weight decay (torch: weight_decay)
+            clip=True       an option: it chooses parts
         """
 
 ADOPT: _ADOPT
@@ -745,6 +775,7 @@ class _DiffGrad(Recipe):
         sqr_mom: Number = 0.999,
         eps: Number = 1e-08,
         wd: Number = 0.0,
+        raw_eps: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -754,7 +785,10 @@ class _DiffGrad(Recipe):
     ) -> Optimizer:
         """Adam with friction where the gradient changes little; L2, a first change from 0 (Dubey et al., arXiv:1909.11015).
 
-        DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, maximize=False, compile=None)
+        In the paper ε is beside the root of v̂, and in the authors' code beside that of the raw v, so
+        it is larger at first: `raw_eps=True`.
+
+        DiffGrad(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, raw_eps=False, maximize=False, compile=None)
 
             l2_reg             g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             average_grad       m ← β₁·m + (1 − β₁)·g
@@ -769,6 +803,7 @@ class _DiffGrad(Recipe):
             sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
             eps=1e-08      keeps a denominator away from zero
             wd=0.0         weight decay (torch: weight_decay)
+            raw_eps=False  an option: it chooses parts
         """
 
 DiffGrad: _DiffGrad
@@ -895,7 +930,7 @@ class _Adan(Recipe):
 Adan: _Adan
 
 class _MARS(Recipe):
-    """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."""
+    """AdamW, or Lion, of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: approximate)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.003, *,
         mom: Number = 0.95,
@@ -904,6 +939,8 @@ class _MARS(Recipe):
         wd: Number = 0.0,
         variance_scale: Number = 0.025,
         max_norm: Number = 1.0,
+        mars_type: str = 'mars-adamw',
+        from_zero: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -912,9 +949,13 @@ class _MARS(Recipe):
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
-        """AdamW of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate).
+        """AdamW, or Lion, of gradients with less variance, clipped to norm 1 (Yuan et al., arXiv:2411.10438: approximate).
 
-        MARS(params, lr=0.003, *, mom=0.95, sqr_mom=0.99, eps=1e-08, wd=0.0, variance_scale=0.025, max_norm=1.0, maximize=False, compile=None)
+        This is the paper's algorithm, for tensors of every shape. The authors' code takes the first
+        gradient as a change from 0, `from_zero=True`; and, unless `optimize_1d=True`, AdamW for what is
+        not a matrix, `dict(parts=AdamW, lr=3e-3, betas=(.9, .95), wd=.1)` in a group of its own.
+
+        MARS(params, lr=0.003, *, mom=0.95, sqr_mom=0.99, eps=1e-08, wd=0.0, variance_scale=0.025, max_norm=1.0, mars_type='mars-adamw', from_zero=False, maximize=False, compile=None)
 
             last_grad         g, for the next step to compare with.
             step_count        t ← t + 1, for each parameter from its own first step.
@@ -925,13 +966,15 @@ class _MARS(Recipe):
             adam_step         Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
             weight_decay      Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
-            lr=0.003              learning rate
-            mom=0.95              decay of the average of gradients (torch: betas[0])
-            sqr_mom=0.99          decay of the average of squared gradients (torch: betas[1])
-            eps=1e-08             keeps a denominator away from zero
-            wd=0.0                weight decay (torch: weight_decay)
-            variance_scale=0.025  how much of the change of the gradient MARS adds (torch: gamma)
-            max_norm=1.0          largest norm of a gradient
+            lr=0.003                learning rate
+            mom=0.95                decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.99            decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08               keeps a denominator away from zero
+            wd=0.0                  weight decay (torch: weight_decay)
+            variance_scale=0.025    how much of the change of the gradient MARS adds (torch: gamma)
+            max_norm=1.0            largest norm of a gradient
+            mars_type='mars-adamw'  an option: it chooses parts
+            from_zero=False         an option: it chooses parts
         """
 
 MARS: _MARS
@@ -1003,6 +1046,7 @@ class _Tiger(Recipe):
         self, params: Params, lr: Number = 0.001, *,
         mom: Number = 0.965,
         wd: Number = 0.01,
+        relative: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -1012,15 +1056,20 @@ class _Tiger(Recipe):
     ) -> Optimizer:
         """Signum with its author's values: one memory for large models, which may be kept in place of gradients (Su, 2023).
 
-        Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, maximize=False, compile=None)
+        The article's η is a step. In the author's code it is relative to the size of the weights:
+        `relative=True` multiplies each step, decay too, by RMS(θ). That code leaves biases and gains
+        at η/2 without decay, which is a group of its own: `dict(lr=lr / 2, wd=0., relative=False)`.
+
+        Tiger(params, lr=0.001, *, mom=0.965, wd=0.01, relative=False, maximize=False, compile=None)
 
             average_grad              m ← β₁·m + (1 − β₁)·g
             sign_step[grad=grad_avg]  Δθ = −η·sign(m) (Bernstein et al., arXiv:1802.04434, algorithm 1).
             weight_decay              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
-            lr=0.001   learning rate
-            mom=0.965  decay of the average of gradients (torch: momentum)
-            wd=0.01    weight decay (torch: weight_decay)
+            lr=0.001        learning rate
+            mom=0.965       decay of the average of gradients (torch: momentum)
+            wd=0.01         weight decay (torch: weight_decay)
+            relative=False  an option: it chooses parts
         """
 
 Tiger: _Tiger
@@ -1063,6 +1112,9 @@ class _LARS(Recipe):
         mom: Number = 0.9,
         wd: Number = 0.0,
         trust: Number = 0.001,
+        nesterov: bool = False,
+        always_adapt: bool = True,
+        trust_clip: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -1072,16 +1124,24 @@ class _LARS(Recipe):
     ) -> Optimizer:
         """Momentum of steps that are a share κ of each tensor's norm; η enters the buffer (You et al., arXiv:1708.03888).
 
-        LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, maximize=False, compile=None)
+        Apex and timm have options: `always_adapt=False` (timm's default) leaves tensors without decay
+        to plain momentum, and `trust_clip=True` (LARC) never takes a larger rate than η. There η
+        multiplies the buffer, which is the same while η stays the same.
 
-            scale_by_layer_rate  g ← η·κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and η·(g + λ·θ) where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
-            momentum_buffer      m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
-            buffer_step          Δθ = −m, where m has η in it.
+        LARS(params, lr=0.1, *, mom=0.9, wd=0.0, trust=0.001, nesterov=False, always_adapt=True, trust_clip=False, maximize=False, compile=None)
 
-            lr=0.1       learning rate
-            mom=0.9      decay of the average of gradients (torch: momentum)
-            wd=0.0       weight decay (torch: weight_decay)
-            trust=0.001  share of its own norm by which a tensor may move
+            scale_by_layer_trust  g ← κ·‖θ‖·(g + λ·θ) / (‖g‖ + λ·‖θ‖), and g + λ·θ where a norm is 0 (You et al., arXiv:1708.03888, eq. 6).
+            scale_by_lr           g ← η·g: what comes after remembers η too.
+            momentum_buffer       m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            buffer_step           Δθ = −m, where m has η in it.
+
+            lr=0.1             learning rate
+            mom=0.9            decay of the average of gradients (torch: momentum)
+            wd=0.0             weight decay (torch: weight_decay)
+            trust=0.001        share of its own norm by which a tensor may move
+            nesterov=False     an option: it chooses parts
+            always_adapt=True  an option: it chooses parts
+            trust_clip=False   an option: it chooses parts
         """
 
 LARS: _LARS
@@ -1094,6 +1154,7 @@ class _NovoGrad(Recipe):
         sqr_mom: Number = 0.98,
         eps: Number = 1e-08,
         wd: Number = 0.0,
+        from_nonzero: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -1103,7 +1164,10 @@ class _NovoGrad(Recipe):
     ) -> Optimizer:
         """Momentum of gradients over their tensor's norm; decay enters the buffer (Ginsburg et al., arXiv:1905.11286).
 
-        NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, maximize=False, compile=None)
+        In the paper the average of ‖g‖² begins with the first gradient, even if that is 0. In the
+        authors' code it begins with the first that is not: `from_nonzero=True`.
+
+        NovoGrad(params, lr=0.01, *, mom=0.95, sqr_mom=0.98, eps=1e-08, wd=0.0, from_nonzero=False, maximize=False, compile=None)
 
             step_count                      t ← t + 1, for each parameter from its own first step.
             average_sqr_norm                v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step (Ginsburg et al., arXiv:1905.11286).
@@ -1112,11 +1176,12 @@ class _NovoGrad(Recipe):
             momentum_buffer                 m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
             momentum_step                   Δθ = −η·m
 
-            lr=0.01       learning rate
-            mom=0.95      decay of the average of gradients (torch: betas[0])
-            sqr_mom=0.98  decay of the average of squared gradients (torch: betas[1])
-            eps=1e-08     keeps a denominator away from zero
-            wd=0.0        weight decay (torch: weight_decay)
+            lr=0.01             learning rate
+            mom=0.95            decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.98        decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08           keeps a denominator away from zero
+            wd=0.0              weight decay (torch: weight_decay)
+            from_nonzero=False  an option: it chooses parts
         """
 
 NovoGrad: _NovoGrad
@@ -1129,6 +1194,8 @@ class _LAMB(Recipe):
         sqr_mom: Number = 0.999,
         eps: Number = 1e-06,
         wd: Number = 0.01,
+        always_adapt: bool = True,
+        trust_clip: bool = False,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -1138,7 +1205,11 @@ class _LAMB(Recipe):
     ) -> Optimizer:
         """AdamW with steps of each tensor's own size; decay is part of that size (You et al., arXiv:1904.00962).
 
-        LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, maximize=False, compile=None)
+        Apex and timm have options: `always_adapt=False` (their default) leaves tensors without decay to
+        Adam, and `trust_clip=True` (LAMBC) makes no step larger than Adam's. They also clip by the
+        global norm of the gradient, as `LAMB + clip_by_global_norm` does.
+
+        LAMB(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.01, always_adapt=True, trust_clip=False, maximize=False, compile=None)
 
             average_grad          m ← β₁·m + (1 − β₁)·g
             average_sqr_grad      v ← β₂·v + (1 − β₂)·g²
@@ -1147,11 +1218,13 @@ class _LAMB(Recipe):
             weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
             scale_by_trust_ratio  Δθ ← η·‖θ‖/‖Δθ‖·Δθ, or Δθ where a norm is 0: each tensor moves by its own size (You et al., arXiv:1904.00962).
 
-            lr=0.001       learning rate
-            mom=0.9        decay of the average of gradients (torch: betas[0])
-            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
-            eps=1e-06      keeps a denominator away from zero
-            wd=0.01        weight decay (torch: weight_decay)
+            lr=0.001           learning rate
+            mom=0.9            decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1])
+            eps=1e-06          keeps a denominator away from zero
+            wd=0.01            weight decay (torch: weight_decay)
+            always_adapt=True  an option: it chooses parts
+            trust_clip=False   an option: it chooses parts
         """
 
 LAMB: _LAMB

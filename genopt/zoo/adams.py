@@ -3,19 +3,25 @@
 Unless a recipe's line says otherwise, ε stands outside the root, both averages are debiased and
 begin at 0, and decay is decoupled, of the parameter before the step.
 """
+from typing import Literal
+
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, add_diff,
-                     ademamix_step, average_diff, average_grad, average_slow_grad,
-                     average_sqr_ahead, average_sqr_grad, average_sqr_grad_by_sign,
-                     average_sqr_grad_from_first, average_sqr_surprise, blend_average, clip_by_norm,
-                     debiased_step, l2_reg, last_grad, lazy, max_grad, max_sqr_grad, mom_product,
-                     momentum_step, nadam_step, proximal_decay, qhadam_step, radam_step,
-                     scale_by_debiased_rms, scale_by_friction, scale_by_last_rms, scaled_step,
-                     skip_first_step, step_count, weight_decay)
+                     add_diff_from_zero, ademamix_step, average_diff, average_grad,
+                     average_slow_grad, average_sqr_ahead, average_sqr_grad,
+                     average_sqr_grad_by_sign, average_sqr_grad_from_first, average_sqr_surprise,
+                     blend_average, clip_by_norm, clip_by_steps, debiased_step, drop_first,
+                     independent_decay, l2_reg, last_grad, lazy, max_grad, max_sqr_grad,
+                     mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step,
+                     radam_step, scale_by_debiased_rms, scale_by_friction, scale_by_last_rms,
+                     scaled_step, sign_step, skip_first_step, step_count, weight_decay)
 from ..recipe import recipe
-from .friends import Adam, with_decay
+from .friends import with_decay
 
 
 AVERAGES = average_grad, average_sqr_grad, step_count
+KINDS = {'mars-adamw': [average_grad, average_sqr_grad, adam_step],
+         'mars-lion': [average_grad, sign_step.rename(grad='grad_avg')]}
+Kind = Literal['mars-adamw', 'mars-lion']
 
 
 @recipe(lr=1e-3)
@@ -62,40 +68,63 @@ def QHAdam():
 
 
 @recipe(lr=1e-3, wd=0.)
-def AdaBelief():
+def AdaBelief(rectify=False):
     """Adam over the root of the average squared surprise; ε is in the state too
-    (Zhuang et al., arXiv:2010.07468)."""
-    return average_grad, average_sqr_surprise, step_count, adam_step, weight_decay
+    (Zhuang et al., arXiv:2010.07468).
+
+    The paper has ε = 1e-8. The authors' package has ε = 1e-16, as the ε in the state adds up, and
+    RAdam's rectification: `rectify=True, eps=1e-16`.
+    """
+    step = radam_step if rectify else adam_step
+    return average_grad, average_sqr_surprise, step_count, step, weight_decay
 
 
 @recipe(lr=1e-2)
 def Yogi():
-    """Adam whose square moves by no more than g², from 1e-6; L2, nothing debiased
-    (Zaheer et al., NeurIPS 2018)."""
+    """Adam whose square moves by no more than g²; L2, nothing debiased
+    (Zaheer et al., NeurIPS 2018).
+
+    The square begins with `initial_accumulator_value`, which the paper leaves open.
+    """
     return l2_reg, average_grad, average_sqr_grad_by_sign, scaled_step
 
 
 @recipe(lr=4e-4, eps=1e-15, wd=0.)
-def LaProp():
+def LaProp(independent_wd=False):
     """Adam that averages gradients after their scaling, and not before
-    (Ziyin et al., arXiv:2002.04839)."""
+    (Ziyin et al., arXiv:2002.04839).
+
+    Decay is AdamW's, η·λ·θ. In the authors' code it is λ·θ, of the parameter after the step:
+    `independent_wd=True`. There η is in the average too, which is the same while η stays the same.
+    """
     scaled = average_sqr_grad, step_count, scale_by_debiased_rms
-    return *scaled, average_grad, debiased_step, weight_decay
+    decay = independent_decay.rename(param='new_param') if independent_wd else weight_decay
+    return *scaled, average_grad, debiased_step, decay
 
 
 @recipe(lr=1e-3, sqr_mom=0.9999, wd=0.)
-def ADOPT():
+def ADOPT(clip=True):
     """LaProp by the last step's square; ε a floor, no debiasing, step 1 only fills
-    (Taniguchi et al., arXiv:2411.02853)."""
-    scaled = step_count, average_sqr_grad_from_first, scale_by_last_rms
-    return *scaled, average_grad, momentum_step, weight_decay, skip_first_step
+    (Taniguchi et al., arXiv:2411.02853).
+
+    Algorithm 2 clips what is scaled, and algorithm 1 does not: `clip=False`, as `clip_lambda=None`
+    in the authors' code. Algorithm 1 also begins m with the first scaled gradient, and not at 0.
+    """
+    scaled = [scale_by_last_rms, clip_by_steps] if clip else [drop_first, scale_by_last_rms]
+    averages = step_count, average_sqr_grad_from_first, *scaled, average_grad
+    return *averages, momentum_step, weight_decay, skip_first_step
 
 
 @recipe(lr=1e-3)
-def DiffGrad():
+def DiffGrad(raw_eps=False):
     """Adam with friction where the gradient changes little; L2, a first change from 0
-    (Dubey et al., arXiv:1909.11015)."""
-    return *Adam.parts(), last_grad, scale_by_friction
+    (Dubey et al., arXiv:1909.11015).
+
+    In the paper ε is beside the root of v̂, and in the authors' code beside that of the raw v, so
+    it is larger at first: `raw_eps=True`.
+    """
+    step = adam_hat_step if raw_eps else adam_step
+    return l2_reg, *AVERAGES, step, last_grad, scale_by_friction
 
 
 @recipe(lr=1e-3, wd=0., gamma='bound_rate')
@@ -123,7 +152,15 @@ def Adan():
 
 
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')
-def MARS():
-    """AdamW of gradients with less variance, clipped to norm 1
-    (Yuan et al., arXiv:2411.10438: MARS-AdamW, approximate)."""
-    return last_grad, step_count, add_diff, clip_by_norm, *AVERAGES[:2], adam_step, weight_decay
+def MARS(mars_type: Kind='mars-adamw', from_zero=False):
+    """AdamW, or Lion, of gradients with less variance, clipped to norm 1
+    (Yuan et al., arXiv:2411.10438: approximate).
+
+    This is the paper's algorithm, for tensors of every shape. The authors' code takes the first
+    gradient as a change from 0, `from_zero=True`; and, unless `optimize_1d=True`, AdamW for what is
+    not a matrix, `dict(parts=AdamW, lr=3e-3, betas=(.9, .95), wd=.1)` in a group of its own.
+    """
+    if mars_type not in KINDS:
+        raise ValueError(f'`mars_type` = {mars_type!r}: give one of {[*KINDS]}')
+    diff = add_diff_from_zero if from_zero else add_diff
+    return last_grad, step_count, diff, clip_by_norm, *KINDS[mars_type], weight_decay

@@ -2,11 +2,12 @@
 from typing import Literal
 
 from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_columns, average_sqr_grad,
-                     average_sqr_norm, average_sqr_rows, blend_average, buffer_step, clip_by_rms,
-                     l2_reg, match_adam_rms, momentum_buffer, momentum_step, orthogonalize,
-                     scale_by_factored_rms, scale_by_layer_rate, scale_by_rms, scale_by_rms_lag,
-                     scale_by_shape, scale_by_trust_ratio, sgd_step, step_count, use_average,
-                     weight_decay)
+                     average_sqr_norm, average_sqr_norm_from_first, average_sqr_rows, blend_average,
+                     buffer_nesterov_step, buffer_step, clip_by_layer_trust, clip_by_rms,
+                     clip_by_trust_ratio, l2_reg, match_adam_rms, momentum_buffer, momentum_step,
+                     orthogonalize, scale_by_factored_rms, scale_by_layer_trust, scale_by_lr,
+                     scale_by_rms, scale_by_rms_lag, scale_by_shape, scale_by_trust_ratio, sgd_step,
+                     step_count, use_average, weight_decay)
 from ..recipe import recipe
 
 
@@ -14,26 +15,50 @@ SHAPES = {None: [scale_by_shape], 'original': [scale_by_shape], 'match_rms_adamw
 Shape = Literal['original', 'match_rms_adamw'] | None
 
 
+def _trust(scale, clip, always_adapt, trust_clip):
+    "The part that adapts the size of a tensor's step: of those with decay, or of all."
+    adapt = clip if trust_clip else scale
+    return adapt if always_adapt else adapt.on('wd')
+
+
 @recipe(lr=0.1, wd=0.)
-def LARS():
+def LARS(nesterov=False, always_adapt=True, trust_clip=False):
     """Momentum of steps that are a share κ of each tensor's norm; η enters the buffer
-    (You et al., arXiv:1708.03888)."""
-    return scale_by_layer_rate, momentum_buffer, buffer_step
+    (You et al., arXiv:1708.03888).
+
+    Apex and timm have options: `always_adapt=False` (timm's default) leaves tensors without decay
+    to plain momentum, and `trust_clip=True` (LARC) never takes a larger rate than η. There η
+    multiplies the buffer, which is the same while η stays the same.
+    """
+    trust = _trust(scale_by_layer_trust, clip_by_layer_trust, always_adapt, trust_clip)
+    step = buffer_nesterov_step if nesterov else buffer_step
+    return trust, scale_by_lr, momentum_buffer, step
 
 
 @recipe(lr=1e-2, mom=0.95, sqr_mom=0.98)
-def NovoGrad():
+def NovoGrad(from_nonzero=False):
     """Momentum of gradients over their tensor's norm; decay enters the buffer
-    (Ginsburg et al., arXiv:1905.11286)."""
-    scaled = step_count, average_sqr_norm, scale_by_rms.rename(sqr_avg='sqr_norm')
+    (Ginsburg et al., arXiv:1905.11286).
+
+    In the paper the average of ‖g‖² begins with the first gradient, even if that is 0. In the
+    authors' code it begins with the first that is not: `from_nonzero=True`.
+    """
+    square = [average_sqr_norm_from_first] if from_nonzero else [step_count, average_sqr_norm]
+    scaled = *square, scale_by_rms.rename(sqr_avg='sqr_norm')
     return *scaled, l2_reg, momentum_buffer, momentum_step
 
 
 @recipe(lr=1e-3, eps=1e-6, wd=1e-2)
-def LAMB():
+def LAMB(always_adapt=True, trust_clip=False):
     """AdamW with steps of each tensor's own size; decay is part of that size
-    (You et al., arXiv:1904.00962)."""
-    return average_grad, average_sqr_grad, step_count, adam_step, weight_decay, scale_by_trust_ratio
+    (You et al., arXiv:1904.00962).
+
+    Apex and timm have options: `always_adapt=False` (their default) leaves tensors without decay to
+    Adam, and `trust_clip=True` (LAMBC) makes no step larger than Adam's. They also clip by the
+    global norm of the gradient, as `LAMB + clip_by_global_norm` does.
+    """
+    trust = _trust(scale_by_trust_ratio, clip_by_trust_ratio, always_adapt, trust_clip)
+    return average_grad, average_sqr_grad, step_count, adam_step, weight_decay, trust
 
 
 @recipe(lr=1e-3, sqr_mom=0.99, eps=1e-6, wd=1e-2)

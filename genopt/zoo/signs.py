@@ -1,6 +1,6 @@
 "Steps of one size, along a sign: of the gradient, of its average, or of a blend of the two."
 from ..parts import (average_grad, blend_average, drop_turned, last_grad, rprop_step,
-                     rprop_step_size, sign_step, weight_decay)
+                     rprop_step_size, scale_by_param_rms, sign_step, weight_decay)
 from ..recipe import recipe
 
 
@@ -19,10 +19,15 @@ def Signum():
 
 
 @recipe(lr=1e-3, mom=0.965, wd=1e-2)
-def Tiger():
+def Tiger(relative=False):
     """Signum with its author's values: one memory for large models, which may be kept in place of
-    gradients (Su, 2023)."""
-    return Signum.parts()
+    gradients (Su, 2023).
+
+    The article's η is a step. In the author's code it is relative to the size of the weights:
+    `relative=True` multiplies each step, decay too, by RMS(θ). That code leaves biases and gains
+    at η/2 without decay, which is a group of its own: `dict(lr=lr / 2, wd=0., relative=False)`.
+    """
+    return *Signum.parts(), *[scale_by_param_rms] * relative
 
 
 @recipe(lr=1e-4, mom=0.9, avg_mom=0.99, wd=0., betas='mom avg_mom')
