@@ -13,13 +13,14 @@ over all parameters) is given to `numbers`: `total` computes one parameter's sha
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from .given import Given
 from .kinds import Gate, Stat, Total
 from .numbers import read
 from .order import checked, in_order, merged_hypers
@@ -31,11 +32,16 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
 
 class Env(dict[str, Any]):
-    "The values that parts read, by name. `new_param` follows from the update; `place` may be 0."
+    """The values that parts read, by name.
+
+    `new_param` follows from the update, a stat of which no part has run is as it was, and `place`
+    may be 0.
+    """
     def __missing__(self, name: str) -> Any:
         if name == 'new_param':
             return self['param'] + self['update'] if 'update' in self else self['param']
         if name == 'place': return 0
+        if (last := f'prev_{name}') in self: return self[last]
         raise KeyError(name)
 
     @classmethod
@@ -63,10 +69,15 @@ class Composition:
         self.written = ['param', *self.tensor_stats]  # the tensors that a step changes
         self.fixed: list[str] = []  # stats in memory that nobody else can move
         self.ordered = in_order(self.parts, self.stats)
-        self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
-        self.tensor_parts = [p for p in self.ordered if not p.is_number]
+        made = [p for p in self.ordered if not isinstance(p, Given)]
+        self.number_parts = [p for p in made if p.is_number and not isinstance(p, Total)]
+        self.tensor_parts = [p for p in made if not p.is_number]
+        # What the loop feeds, by name; and the tensors that a step reads and does not change
+        self.given = {p.out: p for p in self.ordered if isinstance(p, Given)}
+        self.fed = [k for k, p in self.given.items() if not p.is_number]
+        self.read_only = ['grad', *self.fed]
         self.gates = {p.out: p for p in self.ordered if isinstance(p, Gate)}
-        self._halves: dict[str, Composition | None] = {}  # by gate: what comes before it
+        self._happenings: dict[Any, Composition | None] = {}  # by what does not happen
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.needs = any(p.needs for p in self.ordered)
@@ -82,7 +93,10 @@ class Composition:
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(self.ordered)
-        self.number_args = [*self.hypers, *self.totals]
+        self.number_args = [*self.hypers, *self.totals,
+                            *(k for k, p in self.given.items() if p.is_number)]
+        # Numbers for a trial, in the place of those that only a step has
+        self.stand_ins = dict.fromkeys(self.number_args[len(self.hypers):], 1.)
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -103,7 +117,8 @@ class Composition:
         "The tensor parts whose results a total needs, directly or through others, in order."
         needed, found = {*total.reads}, list[Part]()
         for p in reversed(self.before[total.out]):
-            if not p.is_number and (p.out in needed or p.out == 'update' and 'new_param' in needed):
+            if p.is_number or isinstance(p, Given): continue
+            if p.out in needed or p.out == 'update' and 'new_param' in needed:
                 needed |= {*p.reads}
                 found.insert(0, p)
         return found
@@ -128,7 +143,7 @@ class Composition:
 
     def numbers(self,
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
-        hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
+        hypers: Mapping[str, Any],  # A value for each of `self.number_args`
         until: Part | None=None     # A total: only the parts before it run
     ) -> dict[str, Any]:  # Hyperparameters, scalars, stats that are numbers: `prev_count`, `count`
         """The half of a step that is plain numbers, for all parameters with equal numbers in state.
@@ -139,7 +154,8 @@ class Composition:
         if until:
             before = self.before[until.out]
             parts = [p for p in before if p in parts]
-            need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
+            later = {k for k, p in self.totals.items() if p not in before}
+            need = [k for k in need if k not in later]
         try: env = {k: hypers[k] for k in need}
         except KeyError as e:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
@@ -152,20 +168,33 @@ class Composition:
             if not out and isinstance(part, Gate): break
         return env
 
-    def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
-        "What happens in a step with these numbers: the parts before the first gate that is closed."
-        for k in self.gates:
-            if k in numbers and not numbers[k]:
-                if k not in self._halves: self._halves[k] = self._until(self.gates[k])
-                return self._halves[k]
-        return self
+    def closed(self, numbers: Mapping[str, Any]) -> Part | None:
+        "The first gate that is closed in a step with these numbers."
+        return next((p for k, p in self.gates.items() if k in numbers and not numbers[k]), None)
 
-    def _until(self, gate: Part) -> Composition | None:
-        "With the tensor parts before a gate alone. None if there are none."
-        before = self.ordered[:self.ordered.index(gate)]
+    def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
+        """What happens in a step with these numbers: the parts before the first gate that is closed,
+        without those that read a value which is not due."""
+        closed = self.closed(numbers)
+        if not closed and not self.fed: return self
+        before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
+        idle = *(k for k in self.fed
+                 if (p := self.given[k]) in before and {*p.reads} <= {*numbers}
+                 and not p.is_due(numbers)),
+        if not closed and not idle: return self
+        key = closed and closed.out, idle
+        if key not in self._happenings:
+            runs = [p for p in before if not {*idle} & {*p.reads}]
+            self._happenings[key] = self._only(runs, closed)
+        return self._happenings[key]
+
+    def _only(self, runs: Sequence[Part], gate: Part | None) -> Composition | None:
+        "With these parts alone, and the gate that is closed. None without tensor parts."
         res = copy(self)
-        res.tensor_parts = [p for p in self.tensor_parts if p in before]
-        res.parts = (*(p for p in self.parts if p in before), gate)
+        res.tensor_parts = [p for p in self.tensor_parts if p in runs]
+        res.parts = (*(p for p in self.parts if p in runs), *([gate] if gate else []))
+        res.sources = {k: [p for p in found if p in runs] for k, found in self.sources.items()
+                       if self.totals[k] in runs}
         return res if res.tensor_parts else None
 
     def total(self,
@@ -173,7 +202,7 @@ class Composition:
         param: Tensor,
         grad: Tensor,
         state: Mapping[str, Any],
-        numbers: Mapping[str, Any],  # From `numbers`, until this total
+        numbers: Mapping[str, Any],  # From `numbers`, until this total; and `fed` tensors
         run: Run=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
@@ -187,7 +216,7 @@ class Composition:
         param: Tensor,
         grad: Tensor,                # Of `param`'s shape
         state: Mapping[str, Any],    # From `init`, or the last update
-        numbers: Mapping[str, Any],  # From `numbers`, for the same state
+        numbers: Mapping[str, Any],  # From `numbers`, for the same state; and `fed` tensors
         run: Run=Part.run
     ) -> tuple[Tensor | None, dict[str, Any]]:  # The change of `param`, of its shape; new state
         """The half of a step that is tensors. It writes to nothing.

@@ -27,8 +27,8 @@ from torch import Tensor
 from .contract import RESERVED, PartError, is_reserved
 from .part import Part
 
-__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Place', 'decorator',
-           'stat', 'transform', 'step', 'scalar', 'total', 'gate']
+__all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Place',
+           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate']
 
 
 class Place(IntEnum):
@@ -134,9 +134,9 @@ class Transform(Part):
         return Place.GRADIENT if self.out == 'grad' else Place.UPDATE
 
     def result_name(self) -> str:
-        if not self.args or self.args[0] not in ('grad', 'update'):
+        if not self.args or self.args[0] not in ('grad', 'update', 'param'):
             raise self.broken("a transform's first argument is `grad` or `update`, and it returns "
-                              'the new one')
+                              'the new one; or `param`, and it returns where the parameter is')
         return self.args[0]
 
 
@@ -166,7 +166,7 @@ class Step(Part):
         return f'the change of `param`, a tensor of shape {tuple(env["param"].shape)}'
 
 
-class _Number(Part):
+class Number(Part):
     "A part that runs in plain Python and reads only numbers."
     is_number, place = True, Place.NUMBERS
 
@@ -186,7 +186,7 @@ class _Number(Part):
         return given or self.label
 
 
-class Scalar(_Number):
+class Scalar(Number):
     """A part that returns a number, made of numbers.
 
     It is computed in plain Python, once for all parameters that share those numbers.
@@ -194,7 +194,7 @@ class Scalar(_Number):
     kind, linkable = 'scalar', True
 
 
-class Total(_Number):
+class Total(Number):
     """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
 
     The sum is over all parameters, of all groups, whose parts read it and that have a gradient;
@@ -218,12 +218,13 @@ class Total(_Number):
         return 'a tensor of one number, such as grad.sum()'
 
 
-class Gate(_Number):
+class Gate(Number):
     """A part that lets a step happen or not: true or false, made of numbers.
 
-    If it is false, only the stats before it that are numbers change.
+    If it is false, only what stands before it happens. `again=True`: `step(closure)` then calls the
+    closure and runs the parts again, until it is open.
     """
-    kind, note, place = 'gate', 'else nothing happens', Place.GATES
+    kind, note, place, options = 'gate', 'else nothing happens', Place.GATES, ('again',)
 
     def own_name(self) -> str: return f'gate {self.label}'
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .contract import REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Stat, Step, Total
+from .kinds import Number, Stat, Step, Total
 from .part import Part
 from .parts import modifiers, stats
 from .words import COMMON
@@ -107,7 +107,8 @@ class _Order:
         if name == 'place' and not part.whole:
             raise ContractError(f'{reads}, which differs from parameter to parameter: say '
                                 f'@{part.kind}(whole=True)')
-        if part.is_number and not isinstance(part, Total) and not (maker and maker.is_number):
+        runs_plain = (part.is_number or isinstance(part, Number)) and not isinstance(part, Total)
+        if runs_plain and not (maker and maker.is_number):
             instead = (', so begin with a tensor: init=torch.zeros_like' if isinstance(part, Stat)
                        else ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in '
