@@ -130,7 +130,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers):
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers,
+                   parts.second):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 
@@ -145,7 +146,7 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     "The parts that can be added to any recipe, by name: `Adam + cautious`. Some are several parts."
     module = parts.modifiers
     names = {n: o for n, o in vars(module).items() if _own(o, module) or isinstance(o, tuple)}
-    names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
+    names |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy', 'sam', 'adaptive_sam')}
     inner = {p for o in names.values() if isinstance(o, tuple) for p in o}
     return {n: o if isinstance(o, tuple) else (o,) for n, o in names.items()
             if isinstance(o, tuple) or not o.linkable and o not in inner}

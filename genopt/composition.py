@@ -80,6 +80,7 @@ class Composition:
         self._happenings: dict[Any, Composition | None] = {}  # by what does not happen
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
+        self.returns = any(p.out == 'param' for p in self.tensor_parts)  # to another place
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
@@ -222,11 +223,13 @@ class Composition:
         """The half of a step that is tensors. It writes to nothing.
 
         If a gate is closed, `happening(numbers)` has the parts that run. Without a step among them,
-        the change is None. Raises PartError if a part breaks its contract.
+        the change is None. If a part puts `param` elsewhere, the change is from there, and the new
+        state has that `param` too. Raises PartError if a part breaks its contract.
         """
         env = Env.of(param, grad, state, numbers)
         walk(self.tensor_parts, env, run)
-        return env.get('update'), {k: env[k] for k in self.stats if k in env}
+        kept = [*self.stats, *(['param'] if self.returns else [])]
+        return env.get('update'), {k: env[k] for k in kept if k in env}
 
     def __repr__(self) -> str: return ' → '.join(p.label for p in self.parts)
     def __eq__(self, other: object) -> bool:

@@ -28,7 +28,10 @@ LETTERS = dict(
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
-    nonfinite_count='bad', noise_size='σ')
+    nonfinite_count='bad', noise_size='σ',
+    # a second gradient
+    hess='ĥ', hess_avg='h', loss='f', climbs='climbs', start_param='θ₀', sqr_slope='S',
+    sqr_scaled_slope='S', climb_size='σ', scaled_climb_size='σ')
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
@@ -58,7 +61,12 @@ MEANINGS = dict(
     sqr_grad_norm='squared norm of all gradients',
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
-    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise')
+    nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',
+    hess="the Hessian's diagonal, fed by the loop", hess_avg="average of the Hessian's diagonal",
+    loss='the loss, fed by the loop', climbs='1 in a climb, 0 in the step from its top',
+    start_param='parameters where the climb begins',
+    sqr_slope='squared norm of all gradients', sqr_scaled_slope='squared norm of all θ·g',
+    climb_size='length of a climb over the norm', scaled_climb_size='length of a climb over the norm')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

@@ -95,6 +95,9 @@ class _Order:
         if part.linkable and other and other != part:
             raise _both(other, part, 'make', part.__name__)
         if part.out == 'update': self.makers['new_param'] = part
+        if part.out == 'param' and 'update' in self.makers:
+            raise ContractError(f'`{part.label}` changes `param` after a step: put it before the '
+                                'first one')
         self.makers[part.out] = part
         self.done.append(part)
 

@@ -49,8 +49,8 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any], composition: Compositi
     given = {**numbers, **{k: old[k] for k in composition.fed}, 'place': work.places[i]}
     try: change, new = composition.update(param, grad, state, given)
     except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
-    new = {k: new[k].clone() for k in composition.tensor_stats if k in new}  # maybe an argument
-    if change is not None: new['param'] = param + change
+    new = {k: new[k].clone() for k in composition.written if k in new}  # maybe an argument
+    if change is not None: new['param'] = new.get('param', param) + change
     for k, value in new.items(): tensors[k].copy_(value)
 
 

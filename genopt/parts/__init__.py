@@ -10,9 +10,10 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import modifiers, scalars, stats, steps, transforms  # noqa: F401
+from . import modifiers, scalars, second, stats, steps, transforms  # noqa: F401
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
+from .second import *      # noqa: F403
 from .stats import *       # noqa: F403
 from .steps import *       # noqa: F403
 from .transforms import *  # noqa: F403
@@ -26,4 +27,4 @@ __all__ = [
     'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm',
     'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise',
     'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param',
-    'weight_mean', 'lookahead']
+    'weight_mean', 'lookahead', 'sam', 'adaptive_sam']
