@@ -70,8 +70,8 @@ def climb_size(sqr_norm=sqr_slope, *, rho=0.05):
 
 
 @scalar
-def scaled_climb_size(sqr_norm=sqr_scaled_slope, *, rho=2.):
-    "ρ / (√S + 1e-12): a climb has the length ρ, measured in units of each weight."
+def scaled_climb_size(sqr_norm=sqr_scaled_slope, *, rho=0.5):
+    "ρ / (√S + 1e-12): a climb has the length ρ, in units of each weight."
     return rho / (sqr_norm**.5 + 1e-12)
 
 

@@ -12,10 +12,11 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
-from ..kinds import Gate, Scalar, Stat
+from ..given import Given
+from ..kinds import Gate, Scalar, Stat, Step
 from ..letters import LETTERS, hat, letters
 from ..part import Part, with_links
-from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
+from .expressions import TOO_ODD, Unsymbolic, condition, put, symbol, tidy, unguarded
 from .notation import is_writable
 from .symbols import begin, trace
 
@@ -59,8 +60,11 @@ class Equations:
         self.composition = composition
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
-        self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)]
-        stats = [*composition.tensor_stats, *getattr(composition, 'read', ())]
+        self.due = {p.out: self._condition(p) for p in composition.ordered if isinstance(p, Given)}
+        self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)
+                       if not isinstance(part, Given)]
+        fed = [p.out for p in composition.ordered if isinstance(p, Given) and not p.is_number]
+        stats = [*composition.tensor_stats, *getattr(composition, 'read', ()), *fed]
         self.remembered = {*composition.stats, *stats} - {'grad', 'param', 'update', 'raw_grad'}
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
                         *(f'prev_{k}' for k in stats)}
@@ -85,9 +89,21 @@ class Equations:
         try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
+    def _condition(self, part: Given) -> Any:
+        "When the value is due: an expression, or None if always, or if nobody can say."
+        try: found = True if part.number else condition(unguarded(trace(part, self.values)))
+        except Unsymbolic: return None
+        return None if found in (True, sp.true) else found
+
+    def _where_due(self, part: Part, expr: Any) -> Any:
+        "What a part makes where all is due that it reads. Elsewhere it changes nothing."
+        conditions = [c for k in part.reads if (c := self.due.get(k)) is not None]
+        kept = sp.S.Zero if isinstance(part, Step) else symbol(part.reads[0])
+        return sp.Piecewise((expr, sp.And(*conditions)), (kept, True)) if conditions else expr
+
     def _line(self, part: Part, place: int) -> Line:
         try:
-            expr = unguarded(trace(part, self.values))
+            expr = self._where_due(part, unguarded(trace(part, self.values)))
             return Line(part.out, _checked(expr), part, place=place)
         except Unsymbolic as e:
             args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))]
