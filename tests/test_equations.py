@@ -71,16 +71,20 @@ def steps_agree(parts, given, tol=1e-11, shape=(5, 7)):
                                    p.detach().numpy().copy()), {k: dict(state) for k in views}
     for t in range(STEPS):
         p.grad = (.5 + t % 3) * random(t + 10, p.shape, torch.float64)
+        fed = {k: random(t + 99, p.shape, torch.float64) for k in composition.fed}
+        opt.feed(**{k: [v] for k, v in fed.items()})
         opt.step()
+        fed = {k: v.numpy() for k, v in fed.items()}
         if not p.isfinite().all(): raise RuntimeError('these parts leave the numbers')
         for view, lines in views.items():
             g = p.grad.numpy()
             env = in_numpy(lines, {**values, 'param': params[view], 'grad': g, 'raw_grad': g,
-                                   'place': 0, 'rows': p.shape[0],
+                                   'place': 0, **fed, 'rows': p.shape[0],
                                    'columns': p.shape[-1], 'dim': p.dim(),
                                    **{f'prev_{k}': v for k, v in states[view].items()}})
             params[view] = env['param'] + (0 if env.get('has moved') else env.get('update', 0))
             states[view] = {k: env.get(k, v) for k, v in states[view].items()}
+        algorithm.env |= fed
         params['as an algorithm'] = algorithm.step(p.grad.numpy())
         for view, x in params.items():
             difference = np.abs(x - p.detach().numpy()).max() / p.detach().abs().max().item()
