@@ -50,7 +50,7 @@ def in_numpy(lines, env):
         if 'update' in env: env['new_param'] = env['param'] + env['update']
         with np.errstate(all='ignore'):  # it computes all cases, and takes one
             env[line.name] = f(*[env[n] for n in names])
-        if line.name == 'param': env['has moved'] = True
+        if line.name == 'param' and not line.part: env['has moved'] = True
         if line.part and line.part.kind == 'gate' and not env[line.name]: break
     return env
 
