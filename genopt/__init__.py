@@ -46,7 +46,8 @@ LATER = {
     'Task': 'racing.tasks'}
 
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'given', 'hyper', 'recipe',
-           'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']
+           'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes',
+           'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

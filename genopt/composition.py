@@ -174,8 +174,11 @@ class Composition:
         return next((p for k, p in self.gates.items() if k in numbers and not numbers[k]), None)
 
     def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
-        """What happens in a step with these numbers: the parts before the first gate that is closed,
-        without those that read a value which is not due."""
+        """The parts that run in a step with these numbers. None without tensor parts among them.
+
+        These are the parts before the first gate that is closed, except for those that read a value
+        which is not due.
+        """
         closed = self.closed(numbers)
         if not closed and not self.fed: return self
         before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered

@@ -13,6 +13,7 @@ from torch import Tensor
 from .composition import Composition
 from .contract import PartError
 from .engines.work import Work
+from .given import Given
 from .group import Group
 from .hypers import did_you_mean, plain
 from .kinds import Gate
@@ -66,7 +67,7 @@ class Feeding:
             known = self.state.get(p, {})
             numbers = {k: read(known[k]) if k in known else stats[k].start(p, values)
                        for k in group.composition.number_stats}
-            found[(*numbers.values(),)] = numbers
+            found[tuple(numbers.values())] = numbers
         return [*found.values()]
 
     def _fed(self) -> dict[str, Fed]:
@@ -124,7 +125,7 @@ def _take(work: Work, fed: Mapping[str, Fed]) -> bool:
 
 
 def _column(work: Work, name: str, fed: Any, due: Sequence[int]) -> list[Tensor]:
-    "The tensor of each parameter. Where it is not due, the gradient, which no part reads, stands in."
+    "The tensor of each parameter. Where it is not due, the gradient stands in, and nobody reads it."
     for i in due:
         if work.params[i] in fed: continue
         raise RuntimeError(f'{work.describe(work.params[i])} was fed no `{name}`, and this step '
@@ -150,11 +151,11 @@ def _ahead(c: Composition, state: Mapping[str, Any], hypers: Mapping[str, Any]
     """
     known = {**{k: v for k, v in hypers.items() if k in c.hypers},
              **{f'prev_{k}': v for k, v in state.items() if k in c.number_stats}}
-    due, names = list[str](), {p: k for k, p in c.given.items()}
+    due = list[str]()
     for part in c.ordered:
         is_known = {*part.reads, *(p.out for p in part.scalars)} <= {*known}
-        if part in names:
-            if not is_known or c.given[names[part]].is_due(known): due.append(names[part])
+        if isinstance(part, Given):
+            if not is_known or part.is_due(known): due.append(part.out)
         elif part in c.number_parts and is_known:
             try: known[part.out] = part.run(known)
             except PartError: break  # the step says where
@@ -188,7 +189,10 @@ def _known(name: str, key: Any, names: Mapping[str, Tensor], params: Sequence[Te
 
 
 def _fitting(name: str, value: Any, p: Tensor, described: str) -> Tensor:
-    "The tensor as parts read it, if it could be the parameter's gradient. Raises TypeError, ValueError."
+    """The tensor as parts read it, if the parameter could have such a gradient.
+
+    Raises TypeError or ValueError.
+    """
     if not isinstance(value, Tensor):
         raise TypeError(f'feed({name}=...): {described} is given a {type(value).__name__}: give a '
                         'tensor')
@@ -203,7 +207,7 @@ def _fitting(name: str, value: Any, p: Tensor, described: str) -> Tensor:
 
 
 def _missing(part: Part) -> str:
-    what = 'number' if part.is_number else "tensor for each parameter"
-    by = ', or call step(closure), which gives what the closure returns' if part.out == 'loss' else ''
+    what, by = 'number' if part.is_number else 'tensor for each parameter', ''
+    if part.out == 'loss': by = ', or call step(closure), which gives what the closure returns'
     return (f'`{part.out}` was not fed, and this step reads it: before `step()`, call '
             f'`opt.feed({part.out}=...)` with a {what}{by}')

@@ -1,11 +1,12 @@
-"""Values that a training loop provides: a second gradient, such as a Hessian's diagonal; or a number.
+"""Values that a training loop provides: a second gradient, as a Hessian's diagonal; or a number.
 
     >>> @given
     ... def hess(count, *, hess_every=10):
-    ...     "The Hessian's diagonal, or an estimate of it, on every k-th step from the first one on."
+    ...     "The Hessian's diagonal, or an estimate of it, on every k-th step from the first on."
     ...     return (count - 1) % hess_every == 0
     >>> @stat
-    ... def average_hess(hess_avg, hess=hess, *, hess_mom=.99): return hess_avg.lerp(hess, 1 - hess_mom)
+    ... def average_hess(hess_avg, hess=hess, *, hess_mom=.99):
+    ...     return hess_avg.lerp(hess, 1 - hess_mom)
     >>> opt.feed(hess=genopt.hutchinson(loss, params))    # and then opt.step()
 
 The function says when the value is due, and its name is the name that parts read. What is fed holds
@@ -17,7 +18,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .kinds import Number, decorator
-from .part import Part
 
 __all__ = ['Given', 'given']
 
@@ -53,6 +53,3 @@ class Given(Number):
 
 
 given = decorator(Given)
-
-
-def is_given(part: Part) -> bool: return isinstance(part, Given)

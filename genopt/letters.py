@@ -66,7 +66,8 @@ MEANINGS = dict(
     loss='the loss, fed by the loop', climbs='1 in a climb, 0 in the step from its top',
     start_param='parameters where the climb begins',
     sqr_slope='squared norm of all gradients', sqr_scaled_slope='squared norm of all θ·g',
-    climb_size='length of a climb over the norm', scaled_climb_size='length of a climb over the norm')
+    climb_size='length of a climb over the norm',
+    scaled_climb_size='length of a climb over the norm')
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))

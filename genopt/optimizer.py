@@ -122,7 +122,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
             if not self._pass(*losses[-1:]) or closure is None: return losses[0] if losses else None
 
     def _pass(self, *loss: Any) -> bool:
-        "One run of the parts. True if a gate asks for another one. `loss`: the closure's, if known."
+        "One run of the parts. True if a gate asks for another one. `loss` is the closure's."
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
             works = [*self._work()]
             again = self._take_fed(works, *loss)

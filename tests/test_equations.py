@@ -137,7 +137,7 @@ def test_the_text_says_what_was_evaluated(name):
     for line in section.equations.parts + section.equations.whole:
         text, tex = section.equation(line)
         convert(tex)
-        if ' if ' in text or 'orthogonalize' in text: continue
+        if ' if ' in text or 'Σ' in text or 'orthogonalize' in text: continue
         is_stat = line.name in composition.stats
         own = {f'prev_{line.name}': expressions.symbol(line.name)} if is_stat else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})

@@ -41,7 +41,7 @@ def steps(model, opt, n, begin=0):
     "Steps with a closure. Returns how often it was called, and the last loss."
     calls, value = 0, None
     for t in range(begin, begin + n):
-        def closure():
+        def closure(t=t):
             nonlocal calls
             calls += 1
             opt.zero_grad()
@@ -111,7 +111,7 @@ def test_the_recipe_and_a_library(adaptive):
     sam = pytorch_optimizer.SAM(other.parameters(), torch.optim.SGD, rho=.05, adaptive=adaptive,
                                 **given)
     for t in range(STEPS):
-        def closure():
+        def closure(t=t):
             sam.zero_grad()
             loss_of(other, t).backward()
         closure()

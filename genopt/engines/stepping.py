@@ -41,7 +41,7 @@ class Step:
 
     def _work_out(self, total: Part | None=None) -> array[float]:
         "The numbers of each row, as kernels take them. Raises PartError."
-        batch, c = self.batch, self.batch.composition
+        batch = self.batch
         members = [batch.members[first] for first in self.firsts]
         self.values = [self.works[g].numbers_from(state, i, total)
                        for (g, i), state in zip(members, self._counts())]

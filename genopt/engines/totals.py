@@ -47,7 +47,8 @@ def eager_total(name: str, works: Sequence[Work]) -> float:
 def _shares(work: Work, name: str) -> list[Tensor]:
     c, res = work.composition, []
     total = c.totals[name]
-    needed = {'param', *c.read_only, *(k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name])}
+    stats = [k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name]]
+    needed = {'param', *c.read_only, *stats}
     for cohort in cohorts(work):
         numbers = cohort.work.numbers(until=total)
         happening = c.happening(numbers)

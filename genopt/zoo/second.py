@@ -26,8 +26,8 @@ def Sophia():
     (Liu et al., arXiv:2305.14342, SophiaG with the defaults of their code).
 
     Their code keeps the average of ∇L̂² and multiplies it by ρ·B in the step; here B is in what is
-    fed, as in the paper, so ρ is γ. Their loop first measures before step k, and the paper, as here,
-    before step 1. The paper has γ = 0.05, β₁ = 0.96 and ε = 1e-12.
+    fed, as in the paper, so ρ is γ. Their loop first measures before step k, and the paper, as
+    here, before step 1. The paper has γ = 0.05, β₁ = 0.96 and ε = 1e-12.
     """
     return step_count, hess, average_grad, AVERAGE_HESS, sophia_step, weight_decay
 
