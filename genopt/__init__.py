@@ -13,6 +13,7 @@ from importlib import import_module as _import_module
 from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
+from .given import given
 from .kinds import evaluation, gate, scalar, stat, step, tensor, total, transform
 from .contract import ContractError, PartError
 from .hypers import hyper
@@ -39,14 +40,15 @@ LATER = {
     **dict.fromkeys(['animate', 'plot_paths'], 'study.maps'),
     'descend': 'study.paths',
     'export': 'exporting.export',
+    **dict.fromkeys(['gauss_newton_bartlett', 'hutchinson'], 'curvature'),
     'family': 'study.family',
     'SURFACES': 'study.surfaces',
     'race': 'racing.race',
     'Task': 'racing.tasks'}
 
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'evaluation', 'hyper',
-           'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError',
-           'modifiers', 'recipes', 'users']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'evaluation', 'given',
+           'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError',
+           'PartError', 'modifiers', 'recipes', 'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

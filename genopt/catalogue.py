@@ -135,7 +135,7 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
     for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, *MODIFIERS,
-                   parts.interpolation, parts.distances):
+                   parts.interpolation, parts.distances, parts.second):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 
@@ -152,7 +152,7 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     several = _several()
     inner = {p for ps in several.values() for p in ps}
     alone = {n: o for module in MODIFIERS for n, o in vars(module).items() if _own(o, module)}
-    alone |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
+    alone |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy', 'sam', 'adaptive_sam')}
     found = {n: (o,) for n, o in alone.items() if not o.linkable and o not in inner} | several
     return {n: ps for n, ps in found.items() if not _reads_others(ps)}
 

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from .contract import OWN_NUMBERS
+from .given import Given
 from .kinds import Evaluation, Gate, Made, Stat, Total
 from .numbers import own_numbers, read
 from .order import checked, in_order, merged_hypers
@@ -33,11 +34,16 @@ Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
 
 class Env(dict[str, Any]):
-    "The values that parts read, by name. `new_param` follows from the update; `place` may be 0."
+    """The values that parts read, by name.
+
+    `new_param` follows from the update, a stat of which no part has run is as it was, and `place`
+    may be 0.
+    """
     def __missing__(self, name: str) -> Any:
         if name == 'new_param':
             return self['param'] + self['update'] if 'update' in self else self['param']
         if name == 'place': return 0
+        if (last := f'prev_{name}') in self: return self[last]
         raise KeyError(name)
 
     @classmethod
@@ -65,15 +71,21 @@ class Composition:
         self.written = ['param', *self.tensor_stats]  # the tensors that a step changes
         self.fixed: list[str] = []  # stats in memory that nobody else can move
         self.ordered = in_order(self.parts, self.stats)
-        self.number_parts = [p for p in self.ordered if p.is_number and not isinstance(p, Total)]
-        self.tensor_parts = [p for p in self.ordered if not p.is_number]
+        made = [p for p in self.ordered if not isinstance(p, Given)]
+        self.number_parts = [p for p in made if p.is_number and not isinstance(p, Total)]
+        self.tensor_parts = [p for p in made if not p.is_number]
+        # What the loop feeds, by name; and the tensors that a step reads and does not change
+        self.given = {p.out: p for p in self.ordered if isinstance(p, Given)}
+        self.fed = [k for k, p in self.given.items() if not p.is_number]
+        self.read_only = ['grad', *self.fed]
         self.gates = {p.out: p for p in self.ordered if isinstance(p, Gate)}
         # The evaluation, after the scalars that it reads. No step runs them
         self.evaluation = [*with_links(p for p in self.parts if isinstance(p, Evaluation))]
         every = [*self.ordered, *self.evaluation]
-        self._halves: dict[str, Composition | None] = {}  # by gate: what comes before it
+        self._happenings: dict[Any, Composition | None] = {}  # by what does not happen
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
+        self.returns = any(p.out == 'param' for p in self.tensor_parts)  # to another place
         self.needs = any(p.needs for p in self.ordered)
         # The numbers that each parameter has and parts read; whole parts get their place alone
         self.own_numbers = [k for k in OWN_NUMBERS if any(
@@ -90,7 +102,10 @@ class Composition:
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(every)
-        self.number_args = [*self.hypers, *self.totals, *self.own_numbers]
+        numbers = [*self.totals, *(k for k, p in self.given.items() if p.is_number)]
+        self.number_args = [*self.hypers, *numbers, *self.own_numbers]
+        # Numbers for a trial, in the place of those that only a step has
+        self.stand_ins = dict.fromkeys(numbers, 1.)
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -112,7 +127,8 @@ class Composition:
         "The tensor parts whose results a total needs, directly or through others, in order."
         needed, found = {*total.reads}, list[Part]()
         for p in reversed(self.before[total.out]):
-            if not p.is_number and (p.out in needed or p.out == 'update' and 'new_param' in needed):
+            if p.is_number or isinstance(p, Given): continue
+            if p.out in needed or p.out == 'update' and 'new_param' in needed:
                 needed |= {*p.reads}
                 found.insert(0, p)
         return found
@@ -165,20 +181,36 @@ class Composition:
         "The numbers that a parameter has and `numbers` takes, if parts read them: its sizes."
         return own_numbers(self.own_numbers, param, place) if self.own_numbers else {}
 
-    def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
-        "What happens in a step with these numbers: the parts before the first gate that is closed."
-        for k in self.gates:
-            if k in numbers and not numbers[k]:
-                if k not in self._halves: self._halves[k] = self._until(self.gates[k])
-                return self._halves[k]
-        return self
+    def closed(self, numbers: Mapping[str, Any]) -> Part | None:
+        "The first gate that is closed in a step with these numbers."
+        return next((p for k, p in self.gates.items() if k in numbers and not numbers[k]), None)
 
-    def _until(self, gate: Part) -> Composition | None:
-        "With the tensor parts before a gate alone. None if there are none."
-        before = self.ordered[:self.ordered.index(gate)]
+    def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
+        """The parts that run in a step with these numbers. None without tensor parts among them.
+
+        These are the parts before the first gate that is closed, except for those that read a value
+        which is not due.
+        """
+        closed = self.closed(numbers)
+        if not closed and not self.fed: return self
+        before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
+        idle = *(k for k in self.fed
+                 if (p := self.given[k]) in before and {*p.reads} <= {*numbers}
+                 and not p.is_due(numbers)),
+        if not closed and not idle: return self
+        key = closed and closed.out, idle
+        if key not in self._happenings:
+            runs = [p for p in before if not {*idle} & {*p.reads}]
+            self._happenings[key] = self._only(runs, closed)
+        return self._happenings[key]
+
+    def _only(self, runs: Sequence[Part], gate: Part | None) -> Composition | None:
+        "With these parts alone, and the gate that is closed. None without tensor parts."
         res = copy(self)
-        res.tensor_parts = [p for p in self.tensor_parts if p in before]
-        res.parts = (*(p for p in self.parts if p in before), gate)
+        res.tensor_parts = [p for p in self.tensor_parts if p in runs]
+        res.parts = (*(p for p in self.parts if p in runs), *([gate] if gate else []))
+        res.sources = {k: [p for p in found if p in runs] for k, found in self.sources.items()
+                       if self.totals[k] in runs}
         return res if res.tensor_parts else None
 
     def total(self,
@@ -186,7 +218,7 @@ class Composition:
         param: Tensor,
         grad: Tensor,
         state: Mapping[str, Any],
-        numbers: Mapping[str, Any],  # From `numbers`, until this total
+        numbers: Mapping[str, Any],  # From `numbers`, until this total; and `fed` tensors
         run: Run=Part.run
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
@@ -200,17 +232,19 @@ class Composition:
         param: Tensor,
         grad: Tensor,                # Of `param`'s shape
         state: Mapping[str, Any],    # From `init`, or the last update
-        numbers: Mapping[str, Any],  # From `numbers`, for the same state
+        numbers: Mapping[str, Any],  # From `numbers`, for the same state; and `fed` tensors
         run: Run=Part.run
     ) -> tuple[Tensor | None, dict[str, Any]]:  # The change of `param`, of its shape; new state
         """The half of a step that is tensors. It writes to nothing.
 
         If a gate is closed, `happening(numbers)` has the parts that run. Without a step among them,
-        the change is None. Raises PartError if a part breaks its contract.
+        the change is None. If a part puts `param` elsewhere, the change is from there, and the new
+        state has that `param` too. Raises PartError if a part breaks its contract.
         """
         env = Env.of(param, grad, state, numbers)
         walk(self.tensor_parts, env, run)
-        return env.get('update'), {k: env[k] for k in self.stats if k in env}
+        kept = [*self.stats, *(['param'] if self.returns else [])]
+        return env.get('update'), {k: env[k] for k in kept if k in env}
 
     def evaluate(self,
         param: Tensor,

@@ -81,6 +81,12 @@ TABLE = {h.name: h for h in (
     Hyper('max_value', 'c', 0., doc='largest element of a gradient'),
     Hyper('max_norm',  'c', 0., doc='largest norm of a gradient'),
     Hyper('max_ratio', 'c', 0., doc='largest norm of a gradient over its parameter\'s'),
+    # a second gradient
+    Hyper('rho',       'ρ', 0., doc='length of the climb to where the gradient is taken'),
+    Hyper('hess_mom',  'β₂', 0., 1., doc="decay of the average of the Hessian's diagonal"),
+    Hyper('hess_scale', 'γ', 0., doc='share of the average Hessian that divides a step'),
+    Hyper('hess_every', 'k', 1., doc='steps from one estimate of the Hessian to the next',
+          whole=True),
     # of modifiers
     Hyper('noise',     'η₀', 0., doc='variance of the noise at the first step'),
     Hyper('noise_decay', 'γ', 0., doc='power at which the noise falls'),

@@ -31,8 +31,8 @@ from torch import Tensor
 from .contract import EVALUATED, OWN_NUMBERS, RESERVED, PartError, is_reserved
 from .part import Part
 
-__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Made', 'Evaluation', 'Place',
-           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor',
+__all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Made', 'Evaluation',
+           'Place', 'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor',
            'evaluation']
 
 
@@ -150,9 +150,10 @@ class Transform(Part):
 
     def result_name(self) -> str:
         first = self.args[0] if self.args else ''
-        if first not in ('grad', 'update') and not first.startswith('prev_'):
+        if first not in ('grad', 'update', 'param') and not first.startswith('prev_'):
             raise self.broken("a transform's first argument is `grad` or `update`, or `prev_` and "
-                              'the name of a stat, and it returns the new one')
+                              'the name of a stat, and it returns the new one; or `param`, and it '
+                              'returns where the parameter is')
         return self.args[0]
 
 
@@ -218,7 +219,7 @@ class Made(_Named):
         return f'a tensor of shape {tuple(env[self.template].shape)}'
 
 
-class _Number(_Named):
+class Number(_Named):
     "A part that runs in plain Python and reads only numbers."
     is_number, place = True, Place.NUMBERS
 
@@ -231,7 +232,7 @@ class _Number(_Named):
         return self.own_name()
 
 
-class Scalar(_Number):
+class Scalar(Number):
     """A part that returns a number, made of numbers.
 
     It is computed in plain Python, once for all parameters that share those numbers.
@@ -239,7 +240,7 @@ class Scalar(_Number):
     kind, linkable = 'scalar', True
 
 
-class Total(_Number):
+class Total(Number):
     """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
 
     The sum is over all parameters, of all groups, whose parts read it and that have a gradient;
@@ -263,12 +264,13 @@ class Total(_Number):
         return 'a tensor of one number, such as grad.sum()'
 
 
-class Gate(_Number):
+class Gate(Number):
     """A part that lets a step happen or not: true or false, made of numbers.
 
-    If it is false, only the stats before it that are numbers change.
+    If it is false, only what stands before it happens. `again=True`: `step(closure)` then calls the
+    closure and runs the parts again, until it is open.
     """
-    kind, note, place = 'gate', 'else nothing happens', Place.GATES
+    kind, note, place, options = 'gate', 'else nothing happens', Place.GATES, ('again',)
 
     def own_name(self) -> str: return f'gate {self.label}'
 

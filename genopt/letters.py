@@ -39,7 +39,11 @@ LETTERS = dict(
     faded_sum='s', gain='r', first_norm='G₀',
     sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′', eps_of_d='ε′', prodigy_progress='P',
     adam_progress='P', sgd_progress='P', absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D',
-    sqr_param_norm='N', dog_lr='ηₜ', **{EVALUATED: 'x'})
+    sqr_param_norm='N', dog_lr='ηₜ',
+    # a second gradient
+
+    hess='ĥ', hess_avg='h', loss='f', climbs='climbs', start_param='θ₀', sqr_slope='S',
+    sqr_scaled_slope='S', climb_size='σ', scaled_climb_size='σ', **{EVALUATED: 'x'})
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',
@@ -90,6 +94,12 @@ MEANINGS = dict(
     sqr_param_norm='squared norm of all parameters', absolute_sum='sum of all |s|',
     sqr_sum_norm='squared norm of s', prodigy_progress='how far gradients lead away',
     adam_progress='how far gradients agree with s', sgd_progress='how far gradients agree with s',
+    hess="the Hessian's diagonal, fed by the loop", hess_avg="average of the Hessian's diagonal",
+    loss='the loss, fed by the loop', climbs='1 in a climb, 0 in the step from its top',
+    start_param='parameters where the climb begins',
+    sqr_slope='squared norm of all gradients', sqr_scaled_slope='squared norm of all θ·g',
+    climb_size='length of a climb over the norm',
+    scaled_climb_size='length of a climb over the norm',
     **{EVALUATED: 'parameters to evaluate'})
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
 SUBSCRIPTS['∞'] = r'\infty'

@@ -22,6 +22,7 @@ from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
 from .engines.work import Work
+from .feeding import Feeding
 from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
@@ -40,7 +41,7 @@ from .words import unknown
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
+class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
@@ -108,18 +109,26 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
-        Raises TypeError for a sparse gradient that the parts do not take, before anything has
-        moved, and PartError if a part fails. An interrupt (Ctrl-C) is put off until the step is
-        done.
+        While a gate that says `again=True` is closed, as in the first half of SAM, the closure is
+        called again and the parts run again; the first loss is returned. Raises TypeError for a
+        sparse gradient that the parts do not take, RuntimeError for a value that is due and was not
+        fed, before anything has moved, and PartError if a part fails. An interrupt (Ctrl-C) is put
+        off until the step is done.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad(): loss = closure()
+        losses = list[Any]()
+        while True:
+            if closure is not None:
+                with torch.enable_grad(): losses.append(closure())
+            if not self._pass(*losses[-1:]) or closure is None: return losses[0] if losses else None
+
+    def _pass(self, *loss: Any) -> bool:
+        "One run of the parts. True if a gate asks for another one. `loss` is the closure's."
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
             works = [*self._work()]
+            again = self._take_fed(works, *loss)
             for look_at in self.recorders: look_at(works)
             self.engine(works)
-        return loss
+        return again
 
     def _work(self) -> Iterator[Work]:
         place, groups = 0, self.groups()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Evaluation, Made, Stat, Step, Total, Transform
+from .kinds import Evaluation, Made, Number, Stat, Step, Total, Transform
 from .part import Part, with_links
 from .parts import distances, longruns, modifiers, stats
 from .words import COMMON
@@ -100,6 +100,9 @@ class _Order:
         if part.linkable and other and other != part:
             raise _both(other, part, 'make', part.__name__)
         if part.out == 'update': self.makers['new_param'] = part
+        if part.out == 'param' and 'update' in self.makers:
+            raise ContractError(f'`{part.label}` changes `param` after a step: put it before the '
+                                'first one')
         self.makers[part.out] = part
         self.done.append(part)
 
@@ -112,7 +115,8 @@ class _Order:
         if isinstance(maker, Made) and maker.whole and not part.whole:
             raise ContractError(f'{reads}, a tensor of any shape: say @{part.kind}(whole=True)')
         is_number = name in OWN_NUMBERS or maker and maker.is_number
-        if part.is_number and not isinstance(part, Total) and not is_number:
+        runs_plain = (part.is_number or isinstance(part, Number)) and not isinstance(part, Total)
+        if runs_plain and not is_number:
             instead = (', so begin with a tensor: init=torch.zeros_like' if isinstance(part, Stat)
                        else ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in '

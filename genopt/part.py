@@ -55,6 +55,7 @@ class Part(Reusable):
     decay: bool = False      # True if a change of the update applies to weight decay too
     shared: bool = False     # True if a stat is one number for all parameters
     over: str = 'model'      # the parameters of a total: of the whole 'model', or of a 'group'
+    again: bool = False      # True if `step(closure)` is to run again while a gate is closed
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     linkable: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # beside its equation

@@ -11,7 +11,8 @@ in which they were given. It follows that
 * a gate comes before everything that remembers, except for the stats that it reads, and for two
   kinds that were given before it: numbers that only it reads, and stats that are only read by parts
   given behind it, as they gather what it waits for. A change of the gradient that its totals see
-  stays before it, if that change needs no memory.
+  stays before it, if that change needs no memory. So does what was given before it and reads the
+  number that opens it, as SAM's climb does: it is the first half of what the gate divides.
 """
 from __future__ import annotations
 
@@ -90,6 +91,7 @@ class _Sum:
     def _own_place(self, i: int) -> int:
         "The place of a part for itself, before others pull it forward."
         p, reads = self.parts[i], self.reads[i]
+        if any(self._is_first_half(i, gate) for gate in self.gates): return Place.GATES
         if reads & self.late:
             return Place.AVERAGES if i in self.stats and p.out not in self.needed else Place.WEIGHTS
         if i >= self.old or p.place in (Place.GATES, Place.DECAY, Place.DECAYED): return p.place
@@ -122,7 +124,7 @@ class _Sum:
             if self._must_precede(i, j): self.before[j].add(i)
         for gate in self.gates:
             self.before[gate] |= {i for i in range(self.old, gate) if self._is_unstopped(i, gate)
-                                  or self._is_gathered(i, gate)}
+                                  or self._is_gathered(i, gate) or self._is_first_half(i, gate)}
         for gate in self.gates:
             for i in {*self.stats} - self._all_before(gate):
                 if max(i, gate) >= self.old: self.before[i].add(gate)
@@ -166,6 +168,11 @@ class _Sum:
         "True for a stat that gathers what the gate waits for: it is only read behind it."
         readers = [k for k in self.all if k != i and self._names(i) & self.reads[k]]
         return i in self.stats and bool(readers) and min(readers) > gate and self._is_free(i, gate)
+
+    def _is_first_half(self, i: int, gate: int) -> bool:
+        "True for a new part, given before a new gate, that reads the number by which that opens."
+        numbers = {self.parts[k].out for k in self.stats if self.parts[k].is_number}
+        return self.old <= i < gate and bool(self.reads[i] & self.reads[gate] & numbers)
 
     def _is_seen(self, i: int, gate: int) -> bool:
         "True for a change of the gradient that the gate's totals see."
@@ -217,7 +224,8 @@ class _Sum:
             if i in self.gates and stopped and i >= self.old:
                 raise self._too_late(i, order, 'is a gate',
                                      f'`{stopped}` has already remembered this step')
-            gathered = any(self._is_gathered(i, gate) for gate in self.gates)
+            gathered = any(self._is_gathered(i, gate) or self._is_first_half(i, gate)
+                           for gate in self.gates)
             if i in self.stats and not (self.parts[i].is_number or gathered):
                 stopped = stopped or self.parts[i].label
 

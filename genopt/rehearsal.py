@@ -66,7 +66,7 @@ def stays_still(
     as in `rehearse`. False if a part reads `new_param`: it may do so only in some steps, as
     Lookahead does.
     """
-    if composition.reads_new_param: return False
+    if composition.reads_new_param or composition.fed: return False
     kinds = _kinds(composition, hypers)
     for known in (True, False):
         if (known, kinds) in composition.tried: return known
@@ -82,7 +82,8 @@ def stays_still(
 def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
            state: dict[str, Any]) -> bool:
     "True if one step moves nothing. It leaves its numbers in `state`."
-    numbers = composition.numbers(state, {**hypers, **composition.numbers_of(param)})
+    numbers = composition.numbers(state, {**hypers, **composition.stand_ins,
+                                          **composition.numbers_of(param)})
     still = True
     if happening := composition.happening(numbers):
         change, new = happening.update(param, 0 * param, state, numbers)

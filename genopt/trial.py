@@ -82,20 +82,28 @@ class Trial:
         "The new state, and True if the step happened. If a gate was closed, only numbers are new."
         composition = self.composition
         given = {**hypers, **composition.numbers_of(param)}
+        given |= {k: v for k, v in composition.stand_ins.items() if k not in composition.totals}
         param, grad = param.to(self.dtype), grad.to(self.dtype)
+        fed = dict.fromkeys(composition.fed, grad.flip([*range(grad.dim())]))
         state = {k: cast(v, self.dtype) for k, v in state.items()}  # as an engine does
         for k, total in composition.totals.items():
             numbers = self._numbers_before(total, state, given)
             run = partial(self._run_before, total)
-            given[k] = 0. if composition.happening(numbers) is not composition else \
-                composition.total(total, param, grad, state, numbers, run).item()
+            before = self._happening(numbers)
+            given[k] = 0. if not before or k not in before.sources else \
+                before.total(total, param, grad, state, numbers | fed, run).item()
         with self.watch: numbers = composition.numbers(state, given)
         new = {k: numbers[k] for k in composition.number_stats if k in numbers}
-        happening = composition.happening(numbers)
-        if happening: new |= happening.update(param, grad, state, numbers, self._run)[1]
+        happening = self._happening(numbers)
+        if happening: new |= happening.update(param, grad, state, numbers | fed, self._run)[1]
         if happening is composition and composition.evaluation:
             composition.evaluate(param, {**state, **new}, given, self._run)
         return {**state, **new}, happening is composition
+
+    def _happening(self, numbers: Mapping[str, Any]) -> Composition | None:
+        "As in a step, but all that a loop could feed is there."
+        c = self.composition
+        return c.happening(numbers) if c.closed(numbers) else c
 
     def _run(self, part: Part, env: Mapping[str, Any]) -> Any:
         "Runs a part and checks its result, and that it writes to nothing."

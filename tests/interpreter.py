@@ -125,7 +125,7 @@ def read_back(text, letters):
     for kind in 'mean', 'norm': text = re.sub(f'(row|column) {kind}', rf'\1_{kind}', text)
     for a, b in SIGNS.items(): text = text.replace(a, b)
     text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
-    text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
+    text = re.sub(r'clip\((.*), ±([^()]*)\)', r'clip(\1, -\2, \2)', text)
     for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
         text = re.sub(rf'{glyph}(x\d+x|\w+\()',
                       lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else

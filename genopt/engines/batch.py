@@ -19,7 +19,7 @@ from .program import Kind, Program, numbers_of_kernel
 from .table import Counts, Integers, Memory, Table, addresses_of, overlapping
 from .toolchain import NoKernel
 from .unit import Unit
-from .watch import Gradients, Watch, check_storage, why_not
+from .watch import Inputs, Watch, check_storage, why_not
 from .work import Values, Work
 
 __all__ = ['Batch']
@@ -70,13 +70,14 @@ class Batch:
                 tensors = work.tensors(i)
                 if why := why_not(tensors, self.composition): self._no(why)
                 else:
-                    written += [(len(found), t) for k, t in tensors.items() if k != 'grad']
+                    written += [(len(found), t) for k, t in tensors.items()
+                                if k not in self.composition.read_only]
                     found.append((g, i))
         shared = overlapping(written)
         if shared: self._no('they share memory')
-        grads = [works[g].grads[i] for g, i in found]
+        inputs = [column[i] for g, i in found for column in works[g].inputs().values()]
         memory = Memory(t for key, t in written if key not in shared)
-        if not memory.is_apart(addresses_of(grads), Table([g.nbytes for g in grads])):
+        if not memory.is_apart(addresses_of(inputs), Table([t.nbytes for t in inputs])):
             # The step of another parameter may change them before they are read
             self._no('gradients lie in the memory of parameters or state')
             return []
@@ -93,17 +94,18 @@ class Batch:
                     works[0].describe, self.climb, picked([w.places for w in works]),
                     columns={k: picked([w.columns[k] for w in works])
                              for k in self.composition.stats},
+                    fed={k: picked([w.fed[k] for w in works]) for k in self.composition.fed},
                     own=picked([w.own for w in works]) if works[0].own else ())
 
-    def look(self, works: Sequence[Work]) -> tuple[Work, Gradients] | None:
+    def look(self, works: Sequence[Work]) -> tuple[Work, Inputs] | None:
         "These parameters and their gradients. None if anything but values has changed."
         if [w.places for w in works] != self.places: return None
         if not self.is_all:  # the watch does not see the gradients of the others
             for w in works: w.check_gradients()
         work = self.pick(works)
-        if not self.members: return work, Gradients((), np.zeros(0, np.int64))
-        grads = self.watch.gradients(work) if self.watch.is_same(work) else None
-        return None if grads is None else (work, grads)
+        if not self.members: return work, Inputs([], {})
+        inputs = self.watch.inputs_of(work) if self.watch.is_same(work) else None
+        return None if inputs is None else (work, inputs)
 
     def units_for(self, happening: Sequence[Composition | None], values: Sequence[Values],
                   rows: Integers, total: Part | None=None) -> list[Unit]:

@@ -54,9 +54,10 @@ def _step(cohort: Cohort, numbers: Values) -> None:
     for block in blocks(cohort):
         try: change, new, old = _compute(cohort, block, numbers)
         except PartError as e: raise _blamed(e, cohort, block, numbers) from e.__cause__
-        param, stats = block.tensors['param'], cohort.work.composition.tensor_stats
-        new = {k: _unshared(new[k], old.values()) for k in stats if k in new}
+        param, written = block.tensors['param'], cohort.work.composition.written
+        new = {k: _unshared(new[k], old.values()) for k in written if k in new}
         if change is None: pass
+        elif 'param' in new: new['param'] = new['param'] + change
         elif param.dtype == cohort.dtype: param.add_(change)
         else:                             param.copy_(old['param'] + change)
         for k, v in new.items(): block.tensors[k].copy_(v)
@@ -69,6 +70,7 @@ def _compute(cohort: Cohort, block: Block, numbers: Values
     c, old = cohort.work.composition, cohort.as_computed(block.tensors)
     state = {k: old[k] for k in c.tensor_stats}
     if c.reads_place: numbers = {'place': block.place, **numbers}
+    if c.fed: numbers = {**numbers, **{k: old[k] for k in c.fed}}
     return *c.update(old['param'], old['grad'], state, numbers), old
 
 

@@ -80,9 +80,10 @@ def check_parts(composition: Composition, hypers: Mapping[str, Any], params: Seq
     param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
     with apart(), Trial(composition).watch:  # which draws random numbers of its own
         state = composition.init(param, hypers)
-        numbers = composition.numbers(state, {**hypers, **dict.fromkeys(composition.totals, 1.),
+        numbers = composition.numbers(state, {**hypers, **composition.stand_ins,
                                               **composition.numbers_of(param)})
-    tensors = dict(param=param, **{k: state[k] for k in composition.tensor_stats}, grad=param)
+    tensors = dict(param=param, **{k: state[k] for k in composition.tensor_stats})
+    tensors |= dict.fromkeys(composition.read_only, param)
     kind = kind_of_tensors(composition, tensors)
     waiting: list[tuple[bool, ...]] = [()]
     for _ in range(CHECKED):
@@ -98,7 +99,7 @@ def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor],
                     climb: bool=False) -> Kind:
     "The kind of a parameter with these tensors: `param`, its stats and `grad`."
     dtypes = {k: t.dtype for k, t in tensors.items()}
-    is_double = DOUBLE & {d for k, d in dtypes.items() if k != 'grad'}
+    is_double = DOUBLE & {d for k, d in dtypes.items() if k not in composition.read_only}
     shapes: list[tuple[int, ...]] = [FLAT] * len(tensors)
     order = [0]
     if not composition.is_flat:

@@ -61,7 +61,7 @@ class Block:
     tensors: dict[str, Tensor]
     params: Sequence[Tensor]  # those that have elements in it
     place: int=0              # the parameter's, if it is one: see `Work`
-    sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors came from
+    sources: Mapping[str, list[Tensor]] | None=None  # where gathered tensors go back to
 
     def flattened(self) -> dict[str, Tensor] | None:
         "Views of one dimension. None if these would be copies, or of fewer than two elements."
@@ -72,7 +72,7 @@ class Block:
 
     def scatter(self) -> None:
         for k, tensors in (self.sources or {}).items():
-            if k != 'grad': torch._foreach_copy_(tensors, self.tensors[k].unbind())
+            torch._foreach_copy_(tensors, self.tensors[k].unbind())
 
 
 def cohorts(work: Work) -> list[Cohort]:
@@ -80,16 +80,18 @@ def cohorts(work: Work) -> list[Cohort]:
     found: dict[Any, list[int]] = {}
     c, columns = work.composition, work.columns
     tensors = [columns[k] for k in c.tensor_stats]
-    counts = [read_all(columns[k]) for k in c.number_stats]
-    for i, (p, g) in enumerate(zip(work.params, work.grads)):
+    counts, inputs = [read_all(columns[k]) for k in c.number_stats], [*work.inputs().values()]
+    for i, p in enumerate(work.params):
+        read = [column[i] for column in inputs]
         state = [column[i] for column in tensors]
-        is_plain = type(p) in PLAIN and type(g) in PLAIN and not p.is_meta
+        is_plain = {type(p), *map(type, read)} <= PLAIN and not p.is_meta
         pairs = p.is_complex()  # its elements are pairs, and then those of the others must be
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
-                                    for t in (g, *state)])
+                                    for t in (*read, *state)])
         dtypes = p.dtype, *[t.dtype for t in state]
+        given = [t.dtype for t in read]
         own = work.own[i].values() if work.own else ()
-        key = dtypes, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts], *own
+        key = dtypes, is_flat, type(p), *given, p.device, *[n[i] for n in counts], *own
         found.setdefault(key, []).append(i)
     return [Cohort(work.subset(rows), rows,
                    torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)
@@ -123,10 +125,11 @@ def blocks(cohort: Cohort) -> Iterator[Block]:
     is_cpu = cohort.work.params[0].device.type == 'cpu'
     size, small = (CUT, GATHER) if is_cpu else (GPU_BLOCK, GPU_GATHER)
     waiting: dict[torch.Size, list[Block]] = defaultdict(list)  # by shape: stacking is cheap
+    inputs = cohort.work.composition.read_only
     for one in single_blocks(cohort):
         p = one.params[0]
         if (n := p.numel()) >= small:
-            tensors = _flatten(one.tensors)
+            tensors = _flatten(one.tensors, inputs)
             stays_whole = n <= size or not is_cpu or tensors['param'].dim() > 1
             if stays_whole or not are_disjoint(tensors.values()): yield Block(tensors, [p])
             else:
@@ -135,17 +138,17 @@ def blocks(cohort: Cohort) -> Iterator[Block]:
         elif n:
             alike = waiting[p.shape]
             alike.append(one)
-            if len(alike) * n >= size: yield from _gather(waiting.pop(p.shape))
-    for alike in waiting.values(): yield from _gather(alike)
+            if len(alike) * n >= size: yield from _gather(waiting.pop(p.shape), inputs)
+    for alike in waiting.values(): yield from _gather(alike, inputs)
 
 
-def _flatten(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _flatten(tensors: dict[str, Tensor], inputs: Sequence[str]) -> dict[str, Tensor]:
     """Views of one dimension, in the order of the memory.
 
     Tensors with gaps, or in different orders, stay as they are.
     """
     if not is_dense(p := tensors['param']): return tensors
-    tensors = {**tensors, 'grad': in_order_of(p, tensors['grad'])}
+    tensors = {**tensors, **{k: in_order_of(p, tensors[k]) for k in inputs}}
     if not are_aligned([*tensors.values()]): return tensors
     return {k: t.as_strided((t.numel(),), (1,)) for k, t in tensors.items()}
 
@@ -172,20 +175,22 @@ def is_dense(x: Tensor) -> bool:
     return True
 
 
-def _gather(alike: list[Block]) -> Iterator[Block]:
+def _gather(alike: list[Block], inputs: Sequence[str]) -> Iterator[Block]:
     """Several blocks as one, unless they share memory: then each must see the other's result.
 
     Or one is negated by a mark, which torch cannot write to among others.
     """
     columns = {k: [b.tensors[k] for b in alike] for k in alike[0].tensors}
-    written = [t for k, column in columns.items() if k != 'grad' for t in column]
-    read = {g.data_ptr(): g for g in columns['grad']}  # two parameters may have the same gradient
+    places = {k: column for k, column in columns.items() if k not in inputs}
+    written = [t for column in places.values() for t in column]
+    # Two parameters may have the same gradient, and a fed tensor may be one
+    read = {t.data_ptr(): t for k in inputs for t in columns[k]}
     is_marked = any([t.is_neg() for t in written])
     if len(alike) == 1 or is_marked or not are_disjoint([*written, *read.values()]):
         yield from alike
     else:
         stacked = {k: torch.stack(tensors) for k, tensors in columns.items()}
-        yield Block(stacked, [b.params[0] for b in alike], sources=columns)
+        yield Block(stacked, [b.params[0] for b in alike], sources=places)
 
 
 def are_disjoint(tensors: Iterable[Tensor]) -> bool:

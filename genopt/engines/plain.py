@@ -42,15 +42,15 @@ def _move(work: Work, i: int, numbers: Mapping[str, Any], composition: Compositi
     tensors = work.tensors(i)
     tensors['grad'] = tensors['grad'].resolve_conj()
     tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
-    dtype = _dtype([t for k, t in tensors.items() if k != 'grad'])
+    dtype = _dtype([t for k, t in tensors.items() if k not in composition.read_only])
     old = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
     param, grad = old['param'], -old['grad'] if work.climb else old['grad']
     state = {k: old[k] for k in composition.tensor_stats}
-    given = {**numbers, 'place': work.places[i]}
+    given = {**numbers, **{k: old[k] for k in composition.fed}, 'place': work.places[i]}
     try: change, new = composition.update(param, grad, state, given)
     except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
-    new = {k: new[k].clone() for k in composition.tensor_stats if k in new}  # maybe an argument
-    if change is not None: new['param'] = param + change
+    new = {k: new[k].clone() for k in composition.written if k in new}  # maybe an argument
+    if change is not None: new['param'] = new.get('param', param) + change
     for k, value in new.items(): tensors[k].copy_(value)
 
 

@@ -96,6 +96,12 @@ def numbers_of_kernel(composition: Composition) -> list[str]:
             *(f'prev_{k}' for k in composition.number_stats)]
 
 
+def _names(composition: Composition, kind: Kind) -> dict[str, str]:
+    "What parts call a parameter's tensors."
+    as_they_are = 'param', *composition.read_only
+    return {k: k if k in as_they_are else f'prev_{k}' for k, _ in kind.dtypes}
+
+
 def _translatable(op: Op) -> None:
     try: operations.line(op)
     except Untranslatable as e: raise (Decides if op.out.is_number else Unrecordable)(str(e)) from e
@@ -111,7 +117,7 @@ def tape_of(
     strict: bool=False  # Is it an error if a part must be recorded and cannot
 ) -> Tape:
     "The parts of a composition, recorded."
-    names = {k: f'prev_{k}' for k, _ in kind.dtypes} | dict(param='param', grad='grad')
+    names = _names(composition, kind)
     tensors = {names[k]: torch.empty(shape, dtype=_computed(d, kind.computed), device='meta')
                for (k, d), shape in zip(kind.dtypes, kind.shapes)}
     parts = [*composition.sources[total.out], total] if total else composition.tensor_parts
@@ -129,7 +135,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
     stored, shape = dict(kind.dtypes), kind.shapes[0]
     own = {k for k, other in zip(stored, kind.shapes)
            if other != shape and of_stat(other, shape) == OWN}
-    begins = {k: tape.tensors[k if k in ('param', 'grad') else f'prev_{k}'] for k in stored}
+    begins = {k: tape.tensors[name] for k, name in _names(composition, kind).items()}
     ends = {total.out: tape.results[total.out]} if total else {
         k: ref for k in composition.written
         if (ref := tape.results.get('new_param' if k == 'param' else k, begins[k])) != begins[k]}
@@ -146,7 +152,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         now |= known | {r: Column(r.dtype, None, r) for r in makes}
         code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()], few)
         names = [*now]
-        given = 'grad', total and total.out
+        given = *composition.read_only, total and total.out
         varying = [n for n in names if isinstance(n, Ref) or n in given]
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []

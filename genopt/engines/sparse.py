@@ -67,6 +67,7 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
 def _how(work: Work) -> str:
     "How sparse gradients are taken: as 'rows', made 'dense', or '' for not at all."
     composition = work.composition
+    if composition.fed: return ''
     if wish := next((p.sparse for p in composition.ordered if p.sparse), ''):
         return wish if composition.is_flat or wish == 'dense' else ''
     return 'rows' if composition.is_flat and stays_still(composition, work.hypers) else ''
@@ -74,7 +75,8 @@ def _how(work: Work) -> str:
 
 def _refusal(work: Work, param: Tensor) -> TypeError:
     c = work.composition
-    if whole := [p.label for p in c.ordered if p.whole]:
+    if c.fed: why, instead = f'`{c.fed[0]}` is fed for all rows', 'leave out what reads that'
+    elif whole := [p.label for p in c.ordered if p.whole]:
         why, instead = f'`{whole[0]}` needs all of a tensor', 'leave that out'
     else:
         why = 'rows without a gradient would move too'

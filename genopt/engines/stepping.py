@@ -18,7 +18,7 @@ from .batch import Batch
 from .table import Table
 from .totals import eager_total
 from .unit import Unit
-from .watch import Gradients
+from .watch import Inputs
 from .work import Work
 
 __all__ = ['Step']
@@ -29,8 +29,8 @@ NO_ROWS = Table([])
 
 class Step:
     "One step of a batch, which has the numbers for kernels, totals and parts that run as they are."
-    def __init__(self, batch: Batch, works: Sequence[Work], work: Work, grads: Gradients):
-        self.batch, self.works, self.work, self.grads = batch, works, work, grads
+    def __init__(self, batch: Batch, works: Sequence[Work], work: Work, inputs: Inputs):
+        self.batch, self.works, self.work, self.inputs = batch, works, work, inputs
         self.values: list[dict[str, Any]] = []  # the numbers of each row
         self.units: list[Unit] = []
         self.shares: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}  # of totals
@@ -41,12 +41,12 @@ class Step:
 
     def _work_out(self, total: Part | None=None) -> array[float]:
         "The numbers of each row, as kernels take them. Raises PartError."
-        batch, c = self.batch, self.batch.composition
+        batch = self.batch
         members = [batch.members[first] for first in self.firsts]
         self.values = [self.works[g].numbers_from(state, i, total)
                        for (g, i), state in zip(members, self._counts())]
         happening = self.happening()
-        if total: happening = [h if h is c else None for h in happening]  # it is behind a gate
+        if total: happening = [h if h and total.out in h.sources else None for h in happening]
         if None in happening: self._close([h is None for h in happening])
         if self.values: self.units = batch.units_for(happening, self.values, self.rows, total)
         return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
@@ -79,7 +79,7 @@ class Step:
     def _shares(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         "The share of each parameter that has a program."
         shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
-        given = {'grad': self.grads.addresses,
+        given = {**self.inputs.addresses,
                  name: shares.ctypes.data + 8 * np.arange(len(shares))}
         for unit in self.units: unit.run(given, x, self)
         return shares
@@ -91,7 +91,7 @@ class Step:
     def run(self) -> None:
         "Steps each parameter: those that have no program by the eager engine."
         for unit in self.units:
-            made = unit.run({'grad': self.grads.addresses}, self.x, self)
+            made = unit.run(self.inputs.addresses, self.x, self)
             for k, ref in unit.program.own.items():
                 for i, value in unit.each(made[ref]):
                     if self.row[i] >= 0: self.own(i, k).copy_(value)

@@ -47,14 +47,16 @@ def eager_total(name: str, works: Sequence[Work]) -> float:
 def _shares(work: Work, name: str) -> list[Tensor]:
     c, res = work.composition, []
     total = c.totals[name]
-    needed = {'param', 'grad', *(k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name])}
+    stats = [k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name]]
+    needed = {'param', *c.read_only, *stats}
     for cohort in cohorts(work):
         numbers = cohort.work.numbers(until=total)
-        if c.happening(numbers) is not c: continue
+        happening = c.happening(numbers)
+        if not happening or name not in happening.sources: continue
         for block in single_blocks(cohort):
             used = cohort.as_computed({k: block.tensors[k] for k in needed})
-            env = {'place': block.place, **numbers}
-            try: share = c.total(total, used['param'], used['grad'], used, env)
+            env = {'place': block.place, **numbers, **{k: used[k] for k in c.fed}}
+            try: share = happening.total(total, used['param'], used['grad'], used, env)
             except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
             res.append(_whole(share))
     return res

@@ -17,13 +17,30 @@ from .layout import PLAIN, are_aligned, extent, in_order_of
 from .table import Integers, Kinds, Memory, Table, addresses_of
 from .work import Work
 
-__all__ = ['Gradients', 'Watch', 'check_storage', 'why_not']
+__all__ = ['Inputs', 'Watch', 'check_storage', 'why_not']
 
 
-class Gradients(NamedTuple):
-    "Those of one step. They may be copies, and must live until the kernel has run."
-    tensors: Sequence[Tensor]
-    addresses: Integers
+class Inputs(NamedTuple):
+    "Gradients of one step, and what was fed. They may be copies, and must outlive the kernel."
+    tensors: list[Sequence[Tensor]]
+    addresses: dict[str, Integers]  # by name
+
+
+class _Column:
+    "One input of all parameters, as it was when the tables were made."
+    def __init__(self, params: Sequence[Tensor], tensors: Sequence[Tensor]):
+        alike = [t.detach() for t in map(in_order_of, params, tensors)]
+        self.kinds, self.dtypes = Kinds(alike), [t.dtype for t in alike]
+        self.sizes = Table([t.nbytes for t in alike])
+        self.apart = array('Q')  # addresses that were seen to lie apart from what is written
+
+    def as_before(self, params: Sequence[Tensor], tensors: Sequence[Tensor]
+                  ) -> Sequence[Tensor] | None:
+        "In the order of their parameters' elements. None if one is of another kind."
+        if self.kinds.match(tensors): return tensors
+        if any(not _is_plain(t) or t.dtype != d or t.shape != p.shape or t.device != p.device
+               for t, d, p in zip(tensors, self.dtypes, params)): return None
+        return [*map(in_order_of, params, tensors)]
 
 
 class Watch:
@@ -35,10 +52,7 @@ class Watch:
         movable = _written(work, work.composition.fixed)
         self.addresses, self.kinds = addresses_of(movable), Kinds(movable)
         self.memory = Memory(written[:n * len(names)])
-        grads = [g.detach() for g in map(in_order_of, work.params, work.grads)]
-        self.grad_kinds, self.grad_dtypes = Kinds(grads), [g.dtype for g in grads]
-        self.grad_sizes = Table([g.nbytes for g in grads])
-        self.apart = array('Q')  # addresses of gradients that were seen to lie elsewhere
+        self.inputs = {k: _Column(work.params, ts) for k, ts in work.inputs().items()}
 
     def is_same(self, work: Work) -> bool:
         "True if all that a step writes to lies where it did."
@@ -46,17 +60,18 @@ class Watch:
         try: return addresses_of(written) == self.addresses and self.kinds.match(written)
         except TypeError: return False  # somebody has put something else than a tensor there
 
-    def gradients(self, work: Work) -> Gradients | None:
-        "In the order of their parameters' elements. None if one is of another kind, or lies there."
-        grads: Sequence[Tensor] = work.grads
-        if not self.grad_kinds.match(grads):
-            if any(not _is_plain(g) or g.dtype != d or g.shape != p.shape or g.device != p.device
-                   for g, d, p in zip(grads, self.grad_dtypes, work.params)): return None
-            grads = [*map(in_order_of, work.params, grads)]
-        if (at := addresses_of(grads)) != self.apart:
-            if not self.memory.is_apart(at, self.grad_sizes): return None
-            self.apart = at
-        return Gradients(grads, np.frombuffer(at, np.int64))
+    def inputs_of(self, work: Work) -> Inputs | None:
+        "Gradients, and what was fed. None if one is of another kind, or lies there."
+        res = Inputs([], {})
+        for k, given in work.inputs().items():
+            column = self.inputs[k]
+            if (tensors := column.as_before(work.params, given)) is None: return None
+            if (at := addresses_of(tensors)) != column.apart:
+                if not self.memory.is_apart(at, column.sizes): return None
+                column.apart = at
+            res.tensors.append(tensors)
+            res.addresses[k] = np.frombuffer(at, np.int64)
+        return res
 
 
 def _written(work: Work, but: Sequence[str]=()) -> list[Tensor]:
@@ -82,7 +97,8 @@ def check_storage(work: Work, row: int) -> None:
 
 def why_not(tensors: Mapping[str, Tensor], composition: Composition) -> str:
     "Why a kernel cannot be given the addresses of a parameter, its state and gradient; or ''."
-    p, written = tensors['param'], [t for k, t in tensors.items() if k != 'grad']
+    p = tensors['param']
+    written = [t for k, t in tensors.items() if k not in composition.read_only]
     alike = [t for t in written if t.shape == p.shape]
     others = [t for t in written if t.shape != p.shape]
     if not all(_is_plain(t) and not t.is_meta for t in tensors.values()):

@@ -25,7 +25,7 @@ class Work:
     An engine writes to `params` and to the tensors of `states`.
     """
     composition: Composition
-    hypers: dict[str, Any]            # A plain number for each hyperparameter and each total
+    hypers: dict[str, Any]            # A plain number for each of the composition's `number_args`
     params: Sequence[Tensor]
     grads: Sequence[Tensor]
     states: Sequence[dict[str, Any]]  # From `Composition.init`; their numbers may be 0-dim tensors
@@ -36,6 +36,7 @@ class Work:
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
+    fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."
@@ -51,7 +52,8 @@ class Work:
         def pick(xs: Sequence[Any]) -> list[Any]: return [xs[i] for i in rows] if xs else []
         return replace(self, params=pick(self.params), grads=pick(self.grads),
                        states=pick(self.states), places=pick(self.places), own=pick(self.own),
-                       columns={k: pick(v) for k, v in self.columns.items()})
+                       columns={k: pick(v) for k, v in self.columns.items()},
+                       fed={k: pick(v) for k, v in self.fed.items()})
 
     def check_gradients(self) -> None:
         "Raises RuntimeError for a gradient of another shape than its parameter's."
@@ -62,9 +64,14 @@ class Work:
                                'so run `backward()` before an edit, or `zero_grad()` after it')
 
     def tensors(self, row: int) -> dict[str, Tensor]:
-        "A parameter's tensors by name: `param`, its stats and `grad`."
+        "A parameter's tensors by name: `param`, its stats, `grad`, and what was fed."
         stats = {k: self.columns[k][row] for k in self.composition.tensor_stats}
-        return {'param': self.params[row], **stats, 'grad': self.grads[row]}
+        fed = {k: self.fed[k][row] for k in self.composition.fed}
+        return {'param': self.params[row], **stats, 'grad': self.grads[row], **fed}
+
+    def inputs(self) -> dict[str, Sequence[Tensor]]:
+        "The tensors that a step only reads, of all parameters: gradients, and what was fed."
+        return {'grad': self.grads, **{k: self.fed[k] for k in self.composition.fed}}
 
     def numbers(self, row: int=0, until: Part | None=None) -> dict[str, Any]:
         """The half of a parameter's step that is plain numbers.

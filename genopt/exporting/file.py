@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from ..composition import Composition
 from ..contract import REQUIRED, PartError
+from ..given import Given
 from ..hypers import TABLE, Hyper
 from ..kinds import Gate, Made, Scalar, Stat, Step, Total, Transform
 from ..rehearsal import stays_still
@@ -73,10 +74,31 @@ STEP = """
 """
 
 
+AGAIN = '''
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        "Moves each parameter that has a gradient. Calls `closure` again while a gate asks for it."
+        loss, again = self._run(closure)
+        while again and closure is not None:
+            again = self._run(closure)[1]
+        return loss
+
+    @torch.no_grad()
+    def _run(self, closure: Callable[[], Any] | None) -> tuple[Any, bool]:
+        "One pass over the parts. True if a gate asks for another one."
+        loss, again = None, False
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+'''
+
+
 class File:
     "A composition with the default values of its hyperparameters, as a file."
     def __init__(self, name: str, idea: str, composition: Composition, values: Mapping[str, Any]):
         for p in composition.ordered:
+            if isinstance(p, Given):
+                raise TypeError(f'`{p.out}` is fed by the training loop, and an exported file has '
+                                'no `feed`: export rules that read the gradient alone')
             if type(p) not in KINDS:
                 raise TypeError(f'`{p.__name__}` is a {p.kind}, and export knows only the kinds of '
                                 'parts that genopt has: write it as one of those')
@@ -132,10 +154,11 @@ class File:
             yield MATRICES.rstrip()
         wider = (*(k for k, b in self.beginnings.items() if b.is_wider),)
         if wider: yield LOAD.format(keys=wider).rstrip()
-        yield STEP
+        again = any(p.again for p in self.composition.gates.values())
+        yield AGAIN if again else STEP
         if self.evaluating: yield REFUSAL.lstrip('\n')
         yield from self.loop.lines()
-        yield '        return loss'
+        yield '        return loss, again' if again else '        return loss'
         yield from self.evaluating
 
     def _docstring(self) -> Iterator[str]:

@@ -15,8 +15,8 @@ from .text import call
 
 __all__ = ['LOCALS', 'Loop']
 
-LOCALS = ('self', 'closure', 'loss', 'group', 'p', 'state', 'param', 'grad', 'raw_grad', 'update',
-          'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total', 'count_from',
+LOCALS = ('self', 'closure', 'loss', 'again', 'group', 'p', 'state', 'param', 'grad', 'raw_grad',
+          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total', 'count_from',
           'next', 'tuple')
 INSIDE = ' ' * 16  # of both loops
 OWN = dict(rows='(p.shape[0] if p.dim() else 1)', numel='p.numel()',
@@ -141,6 +141,7 @@ class Loop:
             if p.out.startswith('prev_'): self.changed.add(p.out)
             if isinstance(p, Gate):
                 if not total: yield from self._writes(f'{INSIDE}    ', parts[:i])
+                if p.again and not total: yield f'{INSIDE}    again = True'
                 yield f'{INSIDE}    continue'
             moved |= isinstance(p, Step)
 
@@ -158,14 +159,15 @@ class Loop:
             indent += ' ' * 4
         if isinstance(p, Gate): yield self._call(p, f'{indent}if not ', '):')
         elif isinstance(p, Step): yield self._call(p, f'{indent}update = {"update + " * moved}')
-        elif p.out in ('grad', 'update'): yield self._call(p, f'{indent}{p.out} = ')
+        elif p.out in ('grad', 'update', 'param'): yield self._call(p, f'{indent}{p.out} = ')
         else: yield self._call(p, indent + into, ').clone()' if p.out in self.copied else ')')
 
     def _writes(self, indent: str, parts: Iterable[Part]) -> Iterator[str]:
         "What these parts have made is written."
         made = {p.out for p in parts}
         stats = [k for k in self.composition.tensor_stats if k in made]
-        pairs = [('p', 'param + update')] * ('update' in made)
+        pairs = [('p', 'param + update' if 'update' in made else 'param')]
+        pairs *= bool(made & {'update', 'param'})
         pairs += [(_state(k), self.variables[k]) for k in stats]
         for old, new in pairs:
             yield indent + (f'{self._at(old)} = {new}' if self.sparse == 'rows'

@@ -66,7 +66,7 @@ def not_their_own(c: Composition, hypers: Mapping[str, Any]) -> set[str]:
     tried, found = False, set[str]()
     for shape in SHAPES:
         for total in (0., 1.):
-            try: found |= {*_sharing(c, shape, {**hypers, **dict.fromkeys(c.totals, total)})}
+            try: found |= {*_sharing(c, shape, {**hypers, **dict.fromkeys(c.stand_ins, total)})}
             except (PartError, ValueError): continue
             tried = True
     return found if tried else {*c.tensor_stats}

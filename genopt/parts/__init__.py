@@ -11,12 +11,13 @@ nouns. Where the field has one name for it, that name stands: `momentum_buffer`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
 from . import (  # noqa: F401
-    distances, interpolation, longruns, modifiers, scalars, stats, steps, transforms)
+    distances, interpolation, longruns, modifiers, scalars, second, stats, steps, transforms)
 from .distances import *   # noqa: F403
 from .interpolation import *  # noqa: F403
 from .longruns import *    # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
+from .second import *      # noqa: F403
 from .stats import *       # noqa: F403
 from .steps import *       # noqa: F403
 from .transforms import *  # noqa: F403
@@ -31,4 +32,4 @@ __all__ = [
     'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise',
     'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param',
     'weight_mean', 'lookahead', 'schedule_free', 'clip_spikes', 'resets', 'spam', 'grokfast',
-    'error_feedback', 'warm_average', 'slow_average', 'power_average']
+    'error_feedback', 'warm_average', 'slow_average', 'power_average', 'sam', 'adaptive_sam']

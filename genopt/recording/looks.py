@@ -182,7 +182,7 @@ class LookStep(Step):
 
     def run(self) -> None:
         if not isinstance(self.batch.composition, Watched): return
-        for unit in self.units: unit.run({'grad': self.grads.addresses}, self.x, self)
+        for unit in self.units: unit.run(self.inputs.addresses, self.x, self)
         closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
         shut = [self.works[g].subset([i]) for g, i in closed]
         for work in [*shut, *(work for _, work in self._rest())]: exhaust(look_at(work))
@@ -209,7 +209,8 @@ def _run(c: Composition, tensors: Mapping[str, Tensor], numbers: Mapping[str, An
     "What the parts make of one parameter. If a gate is closed, those behind it make nothing."
     assert isinstance(c, Watched)
     state = {k: tensors[k] for k in c.tensor_stats}
-    env = Env.of(tensors['param'], tensors['grad'], state, numbers)
+    given = {**numbers, **{k: tensors[k] for k in c.fed}}
+    env = Env.of(tensors['param'], tensors['grad'], state, given)
     happening = c.happening(numbers)
     if happening: walk(happening.tensor_parts, env, _call)
     if happening is c: return env

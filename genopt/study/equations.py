@@ -12,10 +12,11 @@ import sympy as sp
 
 from ..composition import Composition
 from ..contract import REQUIRED
+from ..given import Given
 from ..kinds import Evaluation, Gate, Made, Scalar, Stat, Step
 from ..letters import LETTERS, NUMBERS, hat, letters
 from ..part import Part, with_links
-from .expressions import TOO_ODD, Unsymbolic, put, symbol, tidy, unguarded
+from .expressions import TOO_ODD, Unsymbolic, condition, put, symbol, tidy, unguarded
 from .notation import is_writable
 from .symbols import begin, item, switched, trace
 
@@ -63,11 +64,14 @@ class Equations:
         self.composition = composition
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
+        self.due = {p.out: self._condition(p) for p in composition.ordered if isinstance(p, Given)}
         self.ordered: list[Part] = [*composition.ordered, *composition.evaluation]
-        traced = [line for i, part in enumerate(self.ordered) for line in self._lines(part, i)]
+        traced = [line for i, part in enumerate(self.ordered) if not isinstance(part, Given)
+                  for line in self._lines(part, i)]
         self.traced = [q for q in traced if q.place < len(composition.ordered)]
         after = traced[len(self.traced):]
-        stats = [*composition.tensor_stats, *getattr(composition, 'read', ())]
+        fed = [p.out for p in composition.ordered if isinstance(p, Given) and not p.is_number]
+        stats = [*composition.tensor_stats, *getattr(composition, 'read', ()), *fed]
         self.remembered = {*composition.stats, *stats} - {'grad', 'param', 'update', 'raw_grad'}
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
                         *(f'prev_{k}' for k in stats),
@@ -93,12 +97,25 @@ class Equations:
         try: return _checked(begin(part, self.values))
         except Unsymbolic: return None
 
+    def _condition(self, part: Given) -> Any:
+        "When the value is due: an expression, or None if always, or if nobody can say."
+        try: found = True if part.number else condition(unguarded(trace(part, self.values)))
+        except Unsymbolic: return None
+        return None if found in (True, sp.true) else found
+
+    def _where_due(self, part: Part, expr: Any) -> Any:
+        "What a part makes where all is due that it reads. Elsewhere it changes nothing."
+        conditions = [c for k in part.reads if (c := self.due.get(k)) is not None]
+        kept = sp.S.Zero if isinstance(part, Step) else symbol(part.reads[0])
+        return sp.Piecewise((expr, sp.And(*conditions)), (kept, True)) if conditions else expr
+
     def _lines(self, part: Part, place: int) -> Iterator[Line]:
         try:
             expr = trace(part, self.values)
             several = isinstance(expr, sp.Tuple)
             names = [item(part.out, i).name for i in range(len(expr))] if several else [part.out]
-            made = [_checked(unguarded(x)) for x in (expr if several else [expr])]
+            made = [_checked(self._where_due(part, unguarded(x)))
+                    for x in (expr if several else [expr])]
         except Unsymbolic as e:
             args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))
                     if not part.is_switched or n != part.switch]
