@@ -152,14 +152,15 @@ def modifiers() -> dict[str, tuple[Part, ...]]:
     several = _several()
     inner = {p for ps in several.values() for p in ps}
     alone = {n: o for module in MODIFIERS for n, o in vars(module).items() if _own(o, module)}
-    alone |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy', 'sam', 'adaptive_sam')}
+    alone |= {n: getattr(parts, n) for n in (*DECAYS, 'lazy')}
     found = {n: (o,) for n, o in alone.items() if not o.linkable and o not in inner} | several
     return {n: ps for n, ps in found.items() if not _reads_others(ps)}
 
 
 def _several() -> dict[str, tuple[Part, ...]]:
     "Modifiers that are several parts, also those for recipes that keep what they read."
-    return {n: o for module in MODIFIERS for n, o in vars(module).items() if isinstance(o, tuple)}
+    return {n: o for module in (*MODIFIERS, parts.interpolation, parts.second)
+            for n, o in vars(module).items() if isinstance(o, tuple) and n.islower()}
 
 
 def _reads_others(parts: tuple[Part, ...]) -> bool:

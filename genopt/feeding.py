@@ -153,7 +153,7 @@ def _ahead(c: Composition, state: Mapping[str, Any], hypers: Mapping[str, Any]
              **{f'prev_{k}': v for k, v in state.items() if k in c.number_stats}}
     due = list[str]()
     for part in c.ordered:
-        is_known = {*part.reads, *(p.out for p in part.scalars)} <= {*known}
+        is_known = {*part.reads, *(p.out for p in part.linked)} <= {*known}
         if isinstance(part, Given):
             if not is_known or part.is_due(known): due.append(part.out)
         elif part in c.number_parts and is_known:

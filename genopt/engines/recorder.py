@@ -149,7 +149,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return self._filled(out)
             return viewed(known[0], self.shape, out.shape)
         if name in FACTORIES or not known:
-            alike = [a for x in tensors if x.shape == out.shape and (a := self._axes.get(id(x)))]
+            alike = [a for x in tensors
+                     if x.shape == out.shape and (a := self._axes.get(id(x))) is not None]
             return alike[0] if alike else self._filled(out)
         axes = broadcast(known)
         if len(axes) != out.dim(): raise Unrecordable(self._no(name))

@@ -8,7 +8,6 @@ import torch
 
 from ..kinds import gate, scalar, stat, step, total, transform
 from .scalars import share_of_mean
-from .interpolation import schedule_free as schedule_free
 from .stats import step_count
 from .transforms import replace_nan
 
