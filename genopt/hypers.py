@@ -104,8 +104,8 @@ TABLE = {h.name: h for h in (
     Hyper('sync_every', 'k', 1., doc='steps from one sync to the next', whole=True),
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'),
     Hyper('interp',    'β', 1e-3, most=1., doc='share of the average in the weights that train'),
-    Hyper('r',         'r', doc='power of t by which a step counts in the average'),
-    Hyper('weight_lr_power', 'p', doc='power of the learning rate by which it counts'))}
+    Hyper('r',         'r', 0., most=10., doc='power of t by which a step counts in the average'),
+    Hyper('weight_lr_power', 'p', 0., most=10., doc='power of the learning rate by which it counts'))}
 
 OURS = {*TABLE}
 PLACES = dict[str, str]()  # the file or module of each that is not genopt's own

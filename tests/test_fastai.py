@@ -113,6 +113,35 @@ def test_modified_recipes_and_schedulers_of_fastai():
     with learn.opt.swapped(): learn.validate()
 
 
+@pytest.mark.parametrize('recipe', [genopt.ScheduleFreeAdamW, genopt.AdamW + genopt.average_param],
+                         ids=lambda r: r.__name__)
+def test_a_learner_validates_the_average(recipe, tmp_path):
+    from genopt.interop.learner import EvaluateAverage
+    def fit(learn, cbs=()): learn.fit(2, 1e-2, cbs=cbs)
+    plain = train(recipe, fit)
+    learn = train(recipe, lambda learn: fit(learn, EvaluateAverage()))
+    assert close(weights(plain), weights(learn), 0.)  # it changes no bit of the run
+    with learn.no_bar():
+        trained = learn.validate()[0]
+        with learn.opt.swapped(): average = learn.validate()[0]
+    assert learn.recorder.values[-1][-2] == average != trained
+    with pytest.raises(AttributeError, match='there are no other weights to evaluate'):
+        train(genopt.Adam, lambda learn: fit(learn, EvaluateAverage()))
+
+
+def test_an_interrupted_validation_leaves_the_average_until_the_next_fit():
+    from fastai.callback.core import Callback
+    from genopt.interop.learner import EvaluateAverage
+    class Stop(Callback):
+        def before_batch(self):
+            if not self.training: raise KeyboardInterrupt
+    learn = learner(genopt.ScheduleFreeSGD)
+    learn.add_cb(EvaluateAverage())
+    with learn.no_bar(), learn.no_logging():
+        with pytest.raises(KeyboardInterrupt): learn.fit(1, 1e-2, cbs=Stop())
+        learn.fit(1, 1e-2)
+
+
 def test_mixed_precision_as_far_as_a_cpu_goes():
     with pytest.MonkeyPatch.context() as m:
         m.setattr('fastai.callback.fp16.autocast',

@@ -4,6 +4,7 @@ The parameter is that point between, y = (1 − β)·z + β·x. State has z alon
 (Defazio et al., arXiv:2405.15682).
 """
 from ..kinds import evaluation, scalar, stat, transform
+from .scalars import real_power
 from .stats import step_count
 
 
@@ -22,7 +23,7 @@ def max_lr(lr_max, *, lr):
 @scalar
 def weight_of_base(count, lr_max, *, r=0., weight_lr_power=2.):
     "tʳ·η₊ᵖ: the weight of this step's z in the average."
-    return count**r * lr_max**weight_lr_power
+    return count**r * real_power(lr_max, weight_lr_power)
 
 
 @stat(init=0.)
