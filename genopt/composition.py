@@ -83,6 +83,11 @@ class Composition:
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(self.ordered)
         self.number_args = [*self.hypers, *self.totals]
+        # For each total, the number parts before it, and the names that these need
+        self.numbers_before = {k: ([p for p in self.number_parts if p in before],
+                                   [*self.hypers, *(n for n, p in self.totals.items()
+                                                    if p in before)])
+                               for k, before in self.before.items()}
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -137,10 +142,7 @@ class Composition:
         Ends at the first gate that is closed: the numbers after it are missing.
         """
         parts, need = self.number_parts, self.number_args
-        if until:
-            before = self.before[until.out]
-            parts = [p for p in before if p in parts]
-            need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
+        if until: parts, need = self.numbers_before[until.out]
         try: env = {k: hypers[k] for k in need}
         except KeyError as e:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
