@@ -78,7 +78,8 @@ def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, st
 
 def keepers() -> dict[str, str]:
     "genopt's own stats: their names, and the first part that keeps each."
-    found = [p for m in (stats, modifiers, longruns, distances) for p in vars(m).values() if isinstance(p, Stat)]
+    found = [p for m in (stats, modifiers, longruns, distances) for p in vars(m).values()
+             if isinstance(p, Stat)]
     return {p.out: p.__name__ for p in reversed(found)}
 
 

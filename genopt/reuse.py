@@ -81,7 +81,7 @@ class Reusable:
         return self._form(self.names, self.feeds, {**self.given, 'init': init})
 
     def fed(self: Self, **scalars: Any) -> Self:
-        """The part with scalars in the place of hyperparameters, or of its own scalars, by argument.
+        """The part with scalars in the place of hyperparameters or of its own scalars, by argument.
 
         Raises ContractError for a name that is neither, and for another value than a @scalar or a
         @total.

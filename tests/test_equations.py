@@ -141,7 +141,7 @@ def test_the_text_says_what_was_evaluated(name):
         is_stat = line.name in composition.stats
         own = {f'prev_{line.name}': expressions.symbol(line.name)} if is_stat else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})
-        back = read_back(re.split(' [←=] ', text, maxsplit=1)[1], section.equations.letters)
+        back = read_back(re.split(' [←=] (?:Σ )?', text, maxsplit=1)[1], section.equations.letters)
         back = back.subs(expressions.symbol('new_param'), expressions.symbol('param'))
         expr = expr.subs(expressions.symbol('new_param'), expressions.symbol('param'))
         free = sorted(expr.free_symbols | back.free_symbols, key=str)

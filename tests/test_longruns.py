@@ -29,8 +29,8 @@ def path(recipe, steps=STEPS, gradient=gradient, **kwargs):
 
 # -- spikes ----------------------------------------------------------------------------------------
 
-def spam_adam(x, grads, *, lr, b1=.9, b2=.999, eps=1e-8, wd=0., threshold=5000., gap=500, clip_from=20,
-              warmup=50):
+def spam_adam(x, grads, *, lr, b1=.9, b2=.999, eps=1e-8, wd=0., threshold=5000., gap=500,
+              clip_from=20, warmup=50):
     """The authors' SPAM without a mask, line by line: counters as they have them, and the cosine of
     torch's CosineAnnealingLR(T_max=warmup + 1), from a death rate of 0.99."""
     m, v, total_step, current_step = np.zeros_like(x), np.zeros_like(x), 0, warmup + 1
@@ -75,7 +75,7 @@ def test_a_reset_forgets_what_is_not_a_number():
 
 @engines
 def test_a_transform_of_what_a_stat_remembers(compile):
-    "It is changed before the stat is updated, and every part sees it so; in a file of its own, too."
+    "It is changed before the stat is updated, and every part sees it so; in a file of its own too."
     recipe = Momentum + FORGET
     def formula(x, grads):
         m = np.zeros_like(x)
@@ -87,8 +87,7 @@ def test_a_transform_of_what_a_stat_remembers(compile):
     assert_trajectories_agree(ours, by_formula(formula, 30), 1e-12)
     names = {}
     exec(compile_file(genopt.export(recipe)), names)
-    make = names['Momentum_reset_average' if 'Momentum_reset_average' in names else
-                 next(k for k in names if k.startswith('Momentum'))]
+    make = next(v for k, v in names.items() if k.startswith('Momentum'))
     again = path(make, 30, lr=.1, mom=.9, reset_every=3)
     assert_trajectories_agree(ours, again, 1e-12)
 

@@ -132,6 +132,21 @@ def test_noise(compile):
     assert abs(np.corrcoef(*two)[0, 1]) < .5  # parameters of one shape do not share their noise
 
 
+@engines
+def test_a_total_sees_the_noise_that_the_step_sees(compile):
+    "So a clipped step is as long as the clip says, whatever the noise; over groups, too."
+    ps = [nn.Parameter(random(i, (6, 5), torch.float64)) for i in range(3)]
+    recipe = SGD + genopt.gradient_noise + genopt.clip_by_global_norm
+    opt = recipe([dict(params=ps[:1]), dict(params=ps[1:])], lr=1., noise=1., seed=3, max_norm=.5,
+                 compile=compile)
+    for t in range(4):
+        before = [p.detach().clone() for p in ps]
+        for i, p in enumerate(ps): p.grad = gradient(i, t, p.shape)
+        opt.step()
+        moved = torch.stack([(p - b).norm() for p, b in zip(ps, before)]).norm()
+        assert moved.item() == pytest.approx(.5, rel=1e-5)
+
+
 def test_noise_goes_on_as_if_never_stopped():
     def make(): return nn.Parameter(torch.ones(5))
     def go(opt, p, steps):

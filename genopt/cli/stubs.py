@@ -69,7 +69,7 @@ def _stub(r: Recipe) -> Iterator[str]:
     yield '    def __call__(  # type: ignore[override]'
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
     for a in args:
-        value = '' if a.default is a.empty else f' = {a.default!r}'
+        value = '' if a.default is a.empty else f' = {a.default!r}'.replace('inf', '...')
         kind = FLAG if a.name == 'compile' else _type(a.default)
         yield f'        {a.name}: {kind}{value},'
     yield from (f'        {word}: {FLAG} = None,' for word in ('fused', 'foreach'))  # torch's

@@ -176,7 +176,9 @@ class File:
     def _init(self) -> Iterator[str]:
         names = sorted(self.values, key=lambda k: k != 'lr')
         args = {k: f'{k}: {"int" if self._row(k).whole else "float"}' for k in names}
-        args |= {k: f'{args[k]} = {v!r}' for k, v in self.values.items() if v is not REQUIRED}
+        values = {k: "float('inf')" if v == math.inf else repr(v)
+                  for k, v in self.values.items() if v is not REQUIRED}
+        args |= {k: f'{args[k]} = {v}' for k, v in values.items()}
         first = [args.pop('lr')] if 'lr' in args else []
         yield call('    def __init__(', ['self', 'params: ParamsT', *first, '*', *args.values(),
                                          'maximize: bool = False'], ') -> None:')

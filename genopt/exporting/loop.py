@@ -34,10 +34,13 @@ class Loop:
     ):
         self.composition, self.definitions = composition, definitions
         self.beginnings, self.copied, self.sparse = beginnings, copied, sparse
-        self.functions, self.begins = dict[Part, str](), list[str]()
+        self.functions = dict[Part, str]()
+        self.begins, self.shared_begins = list[str](), list[str]()
         for p in composition.ordered:
-            if isinstance(p, Stat) and p.out not in composition.shared:
-                self.begins.append(self._begin(p, f'{INSIDE}    '))
+            if isinstance(p, Stat):
+                shared = p.out in composition.shared
+                begins = self.shared_begins if shared else self.begins
+                begins.append(self._begin(p, ' ' * 12 if shared else f'{INSIDE}    '))
             self.functions[p] = definitions.part(p)
         self.variables = self._variables()
         self.has_begun = self.is_checked = False  # True once a loop has done it
@@ -59,12 +62,10 @@ class Loop:
 
     def _shared(self) -> Iterator[str]:
         "The numbers that are one for all parameters."
-        stats = [self.composition.stats[k] for k in self.composition.shared]
-        if not stats: return
+        if not self.shared_begins: return
         yield "        shared = self.param_groups[0].setdefault('shared', {})"
         yield '        if not shared:'
-        for stat in stats:
-            if isinstance(stat, Stat): yield self._begin(stat, ' ' * 12)
+        yield from self.shared_begins
         yield '        last = dict(shared)'
         yield ''
 

@@ -1,8 +1,8 @@
 """Modifiers for long runs: against spikes of the gradient, for what changes slowly, for what signs
 leave out, and averages of the weights that forget their beginning.
 
-`spam` and its parts are for recipes that keep averages as Adam does, `AdamW + spam`; the others go
-with any recipe.
+`spam` and its parts are for recipes that keep averages as Adam does, as in `AdamW + spam`; the
+others go with any recipe.
 """
 import math
 
@@ -123,8 +123,8 @@ def slow_ema(count, *, ema=0.9999, ema_warmup=1., ema_power=2/3):
 
 @scalar
 def power_ema(count, *, ema_gamma=6.94):
-    """(1 − 1/t)^(γ + 1): an average whose profile is a power of time, however long the run. γ = 6.94
-    is a width of 10 % of the run, 16.97 one of 5 % (Karras et al., arXiv:2312.02696, eq. 3)."""
+    """(1 − 1/t)^(γ + 1): an average whose profile is a power of time, as wide as 10 % of the run
+    for γ = 6.94, and 5 % for 16.97 (Karras et al., arXiv:2312.02696, section 3.1)."""
     return (1 - 1 / count)**(ema_gamma + 1)
 
 

@@ -5,7 +5,7 @@ grows. So `lr` stays at 1, and is for schedules. A parameter that joins late beg
 """
 from ..parts import (average_grad, average_sqr_grad, buffer_step, first_param, l2_reg, scale_by_rms,
                      scaled_step, sgd_step, step_count, use_average, weight_decay)
-from ..parts.distances import (adam_progress, adapted_d, adam_distance, average_progress,
+from ..parts.distances import (adam_distance, adam_progress, adapted_d, average_progress,
                                debiased_lr, dog_lr, dual_step, eps_of_d, first_norm, last_d,
                                max_distance, max_moved, normed_lr, prodigy_d, prodigy_progress,
                                rate_of_d, root_sqr_mom, scale_by_rate, sgd_distance,
@@ -34,8 +34,8 @@ def _prodigy(rate, weight, d_mom):
     "From a gradient that is scaled by d to the next d."
     found = sum_faded_grad.fed(rate=weight), sum_faded_progress.fed(
         progress=prodigy_progress.fed(rate=rate))
-    if not d_mom: found = [p.fed(d_mom=root_sqr_mom) for p in found]
-    return *found, max_distance, prodigy_d
+    by_root = [p if d_mom else p.fed(d_mom=root_sqr_mom) for p in found]
+    return *by_root, max_distance, prodigy_d
 
 
 @recipe(lr=1., eps=1e-8, wd=0., beta3='d_mom', decouple='decouple_wd')
