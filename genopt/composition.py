@@ -101,21 +101,16 @@ class Composition:
                              for k, p in self.totals.items()}
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
-<<<<<<< HEAD
         self.hypers, self._clashes = merged_hypers(every)
         numbers = [*self.totals, *(k for k, p in self.given.items() if p.is_number)]
         self.number_args = [*self.hypers, *numbers, *self.own_numbers]
         # Numbers for a trial, in the place of those that only a step has
         self.stand_ins = dict.fromkeys(numbers, 1.)
-=======
-        self.hypers, self._clashes = merged_hypers(self.ordered)
-        self.number_args = [*self.hypers, *self.totals]
         # For each total, the number parts before it, and the names that these need
         self.numbers_before = {k: ([p for p in self.number_parts if p in before],
-                                   [*self.hypers, *(n for n, p in self.totals.items()
-                                                    if p in before)])
+                                   [n for n in self.number_args if n not in self.totals
+                                    or self.totals[n] in before])
                                for k, before in self.before.items()}
->>>>>>> whole
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -171,14 +166,7 @@ class Composition:
         Ends at the first gate that is closed: the numbers after it are missing.
         """
         parts, need = self.number_parts, self.number_args
-<<<<<<< HEAD
-        if until:
-            before = self.before[until.out]
-            parts = [p for p in before if p in parts]
-            need = [k for k in need if k not in self.totals or self.totals[k] in before]
-=======
         if until: parts, need = self.numbers_before[until.out]
->>>>>>> whole
         try: env = {k: hypers[k] for k in need}
         except KeyError as e:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '

@@ -36,20 +36,12 @@ LETTERS = dict(
     power_ema='βₜ',
     # of distances
     d='d', prodigy_distance='d̂', adam_distance='d̂', sgd_distance='d̂', d_max='dₘₐₓ',
-<<<<<<< HEAD
-    faded_sum='s', gain='r', first_norm='G₀',
-    sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′', eps_of_d='ε′', prodigy_progress='P',
-    adam_progress='P', sgd_progress='P', absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D',
-    sqr_param_norm='N', dog_lr='ηₜ',
-    # a second gradient
-
-    hess='ĥ', hess_avg='h', loss='f', climbs='climbs', start_param='θ₀', sqr_slope='S',
-    sqr_scaled_slope='S', climb_size='σ', scaled_climb_size='σ', **{EVALUATED: 'x'})
-=======
     faded_sum='s', gain='r', first_norm='G₀', sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′',
     eps_of_d='ε′', prodigy_progress='P', adam_progress='P', sgd_progress='P',
-    absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D', sqr_param_norm='N', dog_lr='ηₜ')
->>>>>>> whole
+    absolute_sum='S₁', sqr_sum_norm='S₂', sqr_distance='D', sqr_param_norm='N', dog_lr='ηₜ',
+    # a second gradient
+    hess='ĥ', hess_avg='h', loss='f', climbs='climbs', start_param='θ₀', sqr_slope='S',
+    sqr_scaled_slope='S', climb_size='σ', scaled_climb_size='σ', **{EVALUATED: 'x'})
 # What they stand for, by the name, or by the part that makes it; anything else has the part's name
 MEANINGS = dict(
     param='parameters', new_param='parameters after the step', grad='gradient of the loss',

@@ -257,7 +257,7 @@ def test_help_has_the_letters_of_explain_and_none_means_two_things(name):
         try: made = sum(added, recipe)
         except genopt.ContractError: continue
         known = assert_told_apart(made.parts())
-        for line in made.__doc__.split('\n\n')[2].splitlines():
+        for line in made.__doc__.split('\n\n')[-2].splitlines():
             assert letters_in(line.strip().split('  ', 1)[1]) <= {*known.values()}, line
 
 

@@ -33,16 +33,14 @@ def lion_with_its_betas_swapped():
 
 def adopt_divides_by_the_new_square():
     @transform
-    def scale_by_last_rms(grad, sqr_avg, prev_count, *, eps):
-        return (grad / sqr_avg.sqrt().clamp(min=eps)).clamp(-prev_count**.25, prev_count**.25)
+    def scale_by_last_rms(grad, sqr_avg, *, eps): return grad / sqr_avg.sqrt().clamp(min=eps)
     return swap(genopt.ADOPT.parts(), genopt.parts.scale_by_last_rms, scale_by_last_rms)
 
 
 def adopt_moves_on_its_first_step():
     @transform
-    def scale_by_last_rms(grad, prev_sqr_avg, count, *, eps):
-        return (grad / prev_sqr_avg.sqrt().clamp(min=eps)).clamp(-count**.25, count**.25)
-    return swap(genopt.ADOPT.parts(), genopt.parts.scale_by_last_rms, scale_by_last_rms)
+    def clip_by_steps(grad, count): return grad.clamp(-count**.25, count**.25)
+    return swap(genopt.ADOPT.parts(), genopt.parts.clip_by_steps, clip_by_steps)
 
 
 def adabelief_by_the_old_average():
@@ -91,9 +89,9 @@ def amsbound_of_the_debiased_average():
 
 def lars_without_decay_in_its_denominator():
     @transform(whole=True)
-    def scale_by_layer_rate(grad, param, *, lr, wd, trust):
-        return lr * trust * param.norm() / grad.norm() * (grad + wd * param)
-    return swap(genopt.LARS.parts(), genopt.parts.scale_by_layer_rate, scale_by_layer_rate)
+    def scale_by_layer_trust(grad, param, *, wd, trust):
+        return trust * param.norm() / grad.norm() * (grad + wd * param)
+    return swap(genopt.LARS.parts(), genopt.parts.scale_by_layer_trust, scale_by_layer_trust)
 
 
 def lamb_decays_after_the_norm():
@@ -130,7 +128,8 @@ def qhm_along_the_average_alone(): return genopt.l2_reg, average_grad, momentum_
 def aggmo_with_averages():
     averages = [average_grad.rename(grad_avg=f'{k}_avg', mom=m)
                 for k, m in (('fast', 'mom'), ('slow', 'slow_mom'))]
-    return genopt.l2_reg, *averages, genopt.parts.aggmo_step
+    rest = [p for p in genopt.AggMo.parts() if p.__name__ != 'momentum_buffer']
+    return rest[0], *averages, *rest[1:]
 
 
 def madgrad_by_the_square_root():

@@ -138,7 +138,8 @@ def cautious(update, raw_grad):
     """Δθ ← Δθ·[Δθ·∇f < 0] / max(mean([Δθ·∇f < 0]), 1e-3): only down the gradient
     (Liang et al., arXiv:2411.16085, scaled as in their code).
 
-    The paper scales by d/(n + 1), for n of d elements: `cautious_by_count`.
+    The paper scales by the number of elements over that of those which are left, and 1:
+    `cautious_by_count`.
     """
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down / down.mean().clamp(min=1e-3)
@@ -146,7 +147,7 @@ def cautious(update, raw_grad):
 
 @transform(whole=True)
 def cautious_by_count(update, raw_grad):
-    """Δθ ← Δθ·[Δθ·∇f < 0]·d/(n + 1), where n of d elements go down the gradient
+    """Δθ ← Δθ·[Δθ·∇f < 0]·size / (sum([Δθ·∇f < 0]) + 1): only down the gradient
     (Liang et al., arXiv:2411.16085, scaled as in the paper)."""
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down * (update.numel() / (down.sum() + 1))

@@ -136,12 +136,6 @@ def scale_by_friction(update, grad, prev_last_grad):
     return update * torch.sigmoid((prev_last_grad - grad).abs())
 
 
-@transform
-def drop_first(grad, past=past):
-    "g ← 0 on a parameter's first step."
-    return past * grad
-
-
 @transform(decay=True)
 def skip_first_step(update, past=past):
     """Δθ ← 0 on a parameter's first step, decay too

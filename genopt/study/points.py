@@ -24,7 +24,7 @@ from ..part import Part, with_links
 from ..recipe import Recipe
 
 __all__ = ['Point', 'Rule', 'drawn', 'every_rule', 'filled', 'points',
-           'run', 'steps', 'values', 'walk']
+           'run', 'steps', 'values', 'walk', 'whole_numbers']
 
 STEPS = 10
 SHAPE = 4, 3
@@ -61,14 +61,26 @@ class Point(NamedTuple):
 
 
 @cache
+def whole_numbers() -> dict[str, int]:
+    "The options that are whole numbers, such as how many buffers there are: they stay as they are."
+    every = [find(e.name).options for e in recipes()]
+    return {k: v for options in every for k, v in options.items() if type(v) is int}
+
+
+@cache
 def every_rule() -> tuple[Rule, ...]:
-    "All recipes, with each choice of their options, and all parts."
+    """All recipes, with each choice of their options, and all parts.
+
+    A part that is on only where a hyperparameter is not 0 makes no rule of its own.
+    """
     res = list[Rule]()
     for r in (find(e.name) for e in recipes()):
         found = dict[tuple[Part, ...], Rule]()
         def given(options: Mapping[str, Any], r: Recipe=r) -> tuple[tuple[str, Any], ...]:
             return tuple((k, v) for k, v in options.items() if v != r.options[k])
         for options, parts in sorted(choices(r), key=lambda choice: len(given(choice[0]))):
+            if any(p.only_if for p in parts): continue
+            if whole_numbers().keys() & dict(given(options)): continue
             ordered = tuple(Composition(parts).ordered)
             rule = Rule(r.__name__, 'recipe', given(options), ordered, 'update')
             found.setdefault(ordered, rule)
@@ -82,7 +94,8 @@ def every_rule() -> tuple[Rule, ...]:
 
 def values(names: Iterable[str], seed: int=0) -> dict[str, float]:
     "For each hyperparameter, a value that is special in no way."
-    return {k: _value(TABLE.get(k) or Hyper(k, k, low=2.), f'{k} {seed}') for k in names}
+    drawn = {k: _value(TABLE.get(k) or Hyper(k, k, low=2.), f'{k} {seed}') for k in names}
+    return {k: whole_numbers().get(k, v) for k, v in drawn.items()}
 
 
 def _value(row: Hyper, key: str) -> float:
@@ -178,13 +191,14 @@ def run(point: Point, given: Mapping[str, float], seed: int=0) -> Tensor | None:
     return found.double().flatten()
 
 
-def walk(point: Point, given: Mapping[str, float], length: int, seed: int) -> Tensor:
-    "Where a recipe takes a parameter along random gradients: its place after each step."
+def walk(point: Point, given: Mapping[str, float], length: int, seed: int,
+         size: float=1.) -> Tensor:
+    "Where a recipe takes a parameter along random gradients, all of some size: its places."
     hypers, places = filled(point, given), list[Tensor]()
-    param = drawn('param', 0)
+    param = size * drawn('param', 0)
     state = {p.out: p.start(param, hypers) for p in point.rule.parts if isinstance(p, Stat)}
     for t in range(length):
-        grad = drawn('grad', t, seed)
+        grad = size * drawn('grad', t, seed)
         before = {f'prev_{k}': v for k, v in state.items()}
         env = Env({**before, **hypers, 'param': param, 'grad': grad, 'raw_grad': grad})
         step(point, env)

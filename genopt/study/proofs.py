@@ -17,7 +17,7 @@ from ..hypers import TABLE
 from ..kinds import Scalar, Stat, Transform
 from ..part import Part
 from .expressions import Unsymbolic, put, symbol
-from .points import Point, filled, steps, values
+from .points import Point, filled, steps, values, whole_numbers
 from .symbols import trace
 
 __all__ = ['factor', 'proved']
@@ -90,7 +90,8 @@ class _Step:
     def __init__(self, point: Point, more: Mapping[Any, Any], scalars: dict[Any, Any]):
         self.point, self.scalars = point, scalars
         self.given = {k: v for k, v in point.where if not isinstance(v, str)}
-        self.at = {symbol(k): symbol(v) if isinstance(v, str) else sp.Integer(int(v))
+        self.at = {symbol(k): sp.Integer(n) for k, n in whole_numbers().items()}
+        self.at |= {symbol(k): symbol(v) if isinstance(v, str) else sp.Integer(int(v))
                    for k, v in point.where} | dict(more)
         n = symbol('count')
         env = dict[str, Any](count=n, prev_count=n - 1, raw_grad=symbol('grad'),

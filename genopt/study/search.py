@@ -83,8 +83,9 @@ def _same(a: _Seen, b: _Seen, given: Mapping[str, float]) -> Found | None:
 
 
 def _is_confirmed(f: Found) -> bool:
-    """True if both do the same along other gradients and with other values, closely; and if `a`
-    does something else along others again, so it is not a decay alone."""
+    """True if both do the same along other gradients and with other values, closely, where all is
+    large and where all is small; and if `a` does something else along others again, so it is not a
+    decay alone."""
     a, b, scale = f
     given = values({*a.rule.hypers, *b.rule.hypers}, seed=1)
     c = float(scale.subs({s: given[s.name] for s in scale.free_symbols}))
@@ -92,10 +93,11 @@ def _is_confirmed(f: Found) -> bool:
         x, y = run(a, given, seed=1), run(b, given, seed=1)
         return x is not None and y is not None and bool((x - c * y).norm() < NEAR * x.norm())
     scaled = {k: c * v if k == 'lr' else v for k, v in given.items()}
-    try:
-        mine, its = walk(a, given, LENGTH, 1), walk(b, scaled, LENGTH, 1)
+    def agree(size: float) -> bool:
+        mine, its = walk(a, given, LENGTH, 1, size), walk(b, scaled, LENGTH, 1, size)
         most = NEAR * (mine - mine[0]).norm()
-        return bool((mine - its).norm() <= most < (mine - walk(a, given, LENGTH, 2)).norm())
+        return bool((mine - its).norm() <= most < (mine - walk(a, given, LENGTH, 2, size)).norm())
+    try: return agree(1.) and agree(.01)
     except PartError: return False
 
 

@@ -9,7 +9,7 @@ from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_
                      add_diff_from_zero, ademamix_step, average_diff, average_grad,
                      average_slow_grad, average_sqr_ahead, average_sqr_grad,
                      average_sqr_grad_by_sign, average_sqr_grad_from_first, average_sqr_surprise,
-                     blend_average, clip_by_norm, clip_by_steps, debiased_step, drop_first,
+                     blend_average, clip_by_norm, clip_by_steps, debiased_step,
                      independent_decay, l2_reg, last_grad, lazy, max_grad, max_sqr_grad,
                      mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step,
                      radam_step, scale_by_debiased_rms, scale_by_friction, scale_by_last_rms,
@@ -19,6 +19,7 @@ from .friends import with_decay
 
 
 AVERAGES = average_grad, average_sqr_grad, step_count
+SKIP_FIRST_GRAD = skip_first_step.rename(update='grad')
 KINDS = {'mars-adamw': [average_grad, average_sqr_grad, adam_step],
          'mars-lion': [average_grad, sign_step.rename(grad='grad_avg')]}
 Kind = Literal['mars-adamw', 'mars-lion']
@@ -110,7 +111,7 @@ def ADOPT(clip=True):
     Algorithm 2 clips what is scaled, and algorithm 1 does not: `clip=False`, as `clip_lambda=None`
     in the authors' code. Algorithm 1 also begins m with the first scaled gradient, and not at 0.
     """
-    scaled = [scale_by_last_rms, clip_by_steps] if clip else [drop_first, scale_by_last_rms]
+    scaled = [scale_by_last_rms, clip_by_steps] if clip else [SKIP_FIRST_GRAD, scale_by_last_rms]
     averages = step_count, average_sqr_grad_from_first, *scaled, average_grad
     return *averages, momentum_step, weight_decay, skip_first_step
 
