@@ -7,7 +7,6 @@ import inspect
 import re
 import statistics
 
-import genopt
 import pytest
 import torch
 from helpers import (RECIPES, copy_values, difference, dtypes, each_recipe, fast_engines,

@@ -36,7 +36,8 @@ def go(opt, ps, steps, cut=None):
         for i, p in enumerate(ps if cut is None else [ps]):
             if cut is None: p.grad = random(50 * t + i, p.shape, p.dtype)
             else:
-                for q, g in zip(p, cut(random(50 * t, opt.shape, torch.float64))): q.grad = g.clone()
+                whole = random(50 * t, opt.shape, torch.float64)
+                for q, g in zip(p, cut(whole)): q.grad = g.clone()
         opt.step()
 
 
@@ -239,8 +240,9 @@ def test_a_shape_that_does_not_fit(view, shape, why):
     for recipe in (Muon, AdamW):
         with pytest.raises(ValueError) as e:
             recipe([dict(params=[('w', seen(shape))], view=view)])
-        assert str(e.value) == (f'group 0: `w` (shape {shape}, float64) does not fit view={view!r}: '
-                                f'{why}: correct it, or give this parameter to another group')
+        assert str(e.value) == (
+            f'group 0: `w` (shape {shape}, float64) does not fit view={view!r}: {why}: correct it, '
+            'or give this parameter to another group')
 
 
 def test_a_matrix_rule_given_something_else():
