@@ -86,6 +86,9 @@ class Composition:
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.returns = any(p.out == 'param' for p in self.tensor_parts)  # to another place
+        # True if tensors of one shape may be stacked, and each part still treats each alone
+        self.is_stackable = not self.elementwise and all(
+            p.stacked or not p.whole for p in self.tensor_parts)
         self.needs = any(p.needs for p in self.ordered)
         # The numbers that each parameter has and parts read; whole parts get their place alone
         self.own_numbers = [k for k in OWN_NUMBERS if any(

@@ -39,7 +39,8 @@ class Cohort:
     work: Work
     rows: list[int]     # their places in the work that it was cut from
     dtype: torch.dtype  # of the computation: float64 if a parameter or its state is, else float32
-    is_flat: bool       # they are plain tensors, and the states have their shapes
+    is_plain: bool      # they are plain tensors
+    is_flat: bool       # and the states have their shapes
 
     def doing(self, composition: Composition) -> Cohort:
         "The same with other parts."
@@ -91,11 +92,12 @@ def cohorts(work: Work) -> list[Cohort]:
         dtypes = p.dtype, *[t.dtype for t in state]
         given = [t.dtype for t in read]
         own = work.own[i].values() if work.own else ()
-        key = dtypes, is_flat, type(p), *given, p.device, *[n[i] for n in counts], *own
+        key = (dtypes, is_plain, is_flat, type(p), *given, p.device, *[n[i] for n in counts],
+               *own)
         found.setdefault(key, []).append(i)
     return [Cohort(work.subset(rows), rows,
-                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)
-            for (dtypes, is_flat, *_), rows in found.items()]
+                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_plain, is_flat)
+            for (dtypes, is_plain, is_flat, *_), rows in found.items()]
 
 
 def single_blocks(cohort: Cohort) -> Iterator[Block]:
@@ -116,11 +118,13 @@ def single_blocks(cohort: Cohort) -> Iterator[Block]:
 def blocks(cohort: Cohort) -> Iterator[Block]:
     """The cohort's elements in blocks. On the CPU, large tensors are cut.
 
-    Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten
-    without a copy is a block in its own shape.
+    Where parts need the whole tensor, each parameter is a block; or several of one shape, if all
+    parts take stacks. A tensor that does not flatten without a copy is a block in its own shape.
     """
-    if not (cohort.is_flat and cohort.work.composition.elementwise):
-        yield from single_blocks(cohort)
+    c = cohort.work.composition
+    if not (cohort.is_flat and c.elementwise):
+        stacks = cohort.is_plain and c.is_stackable and not cohort.work.params[0].is_complex()
+        yield from _stacked(cohort) if stacks else single_blocks(cohort)
         return
     is_cpu = cohort.work.params[0].device.type == 'cpu'
     size, small = (CUT, GATHER) if is_cpu else (GPU_BLOCK, GPU_GATHER)
@@ -139,6 +143,19 @@ def blocks(cohort: Cohort) -> Iterator[Block]:
             alike = waiting[p.shape]
             alike.append(one)
             if len(alike) * n >= size: yield from _gather(waiting.pop(p.shape), inputs)
+    for alike in waiting.values(): yield from _gather(alike, inputs)
+
+
+def _stacked(cohort: Cohort) -> Iterator[Block]:
+    "Blocks of parameters of one shape, as many as fit."
+    size = CUT if cohort.work.params[0].device.type == 'cpu' else GPU_BLOCK
+    waiting: dict[Any, list[Block]] = defaultdict(list)
+    inputs = cohort.work.composition.read_only
+    for one in single_blocks(cohort):
+        alike = waiting[shape := tuple(t.shape for t in one.tensors.values())]
+        alike.append(one)
+        if (len(alike) + 1) * one.params[0].numel() > size:
+            yield from _gather(waiting.pop(shape), inputs)
     for alike in waiting.values(): yield from _gather(alike, inputs)
 
 
@@ -196,10 +213,27 @@ def _gather(alike: list[Block], inputs: Sequence[str]) -> Iterator[Block]:
 def are_disjoint(tensors: Iterable[Tensor]) -> bool:
     "True if no two of these tensors share memory."
     end = -1
-    for start, size in sorted((t.data_ptr(), extent(t)) for t in tensors):
+    for start, size in sorted(_extents(tensors)):
         if start < end: return False
         if size: end = start + size
     return True
+
+
+def _extents(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
+    "Where tensors begin, and their bytes. Those between each other's rows, as heads, are one."
+    combs = defaultdict[Any, list[Tensor]](list)
+    for t in tensors:
+        if t.dim() != 2 or t.is_contiguous() or min(t.stride()) != 1:
+            yield t.data_ptr(), extent(t)
+            continue
+        width, step = t.shape[t.stride().index(1)], max(t.stride())
+        combs[t.untyped_storage().data_ptr(), width * (n := t.element_size()), step * n].append(t)
+    for (_, width, step), alike in combs.items():
+        at = sorted(t.data_ptr() % step for t in alike)
+        first, last = min(map(Tensor.data_ptr, alike)), max(t.data_ptr() + extent(t) for t in alike)
+        if all(b - a >= width for a, b in zip(at, [*at[1:], at[0] + step])):
+            yield first, last - first
+        else: yield from ((t.data_ptr(), extent(t)) for t in alike)
 
 
 def extent(t: Tensor) -> int:

@@ -37,6 +37,7 @@ class Work:
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
+    put_back: Sequence[Callable[[], None]] = ()  # Run after the step: see `pieces.py`
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."

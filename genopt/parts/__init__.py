@@ -1,8 +1,8 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
 All of them read scalars and tensors (most of the parameter's shape) by position, and take
-hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms` and `steps`;
-`modifiers` can be added to any recipe, as in `Adam + cautious`.
+hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms`, `steps` and, for
+Muon's family, `orthogonal`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
 
 Their names follow one system. Stats are called after their value: `average_x`, `sum_x`, `max_x`,
 `last_x`, or a noun for a number (`step_count`). Steps are `x_step`, and decays `x_decay`.
@@ -11,10 +11,12 @@ nouns. Where the field has one name for it, that name stands: `momentum_buffer`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
 from . import (  # noqa: F401
-    distances, interpolation, longruns, modifiers, scalars, second, stats, steps, transforms)
+    distances, interpolation, longruns, modifiers, orthogonal, scalars, second, stats, steps,
+    transforms)
 from .distances import *   # noqa: F403
 from .interpolation import *  # noqa: F403
 from .longruns import *    # noqa: F403
+from .orthogonal import *  # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
 from .second import *      # noqa: F403

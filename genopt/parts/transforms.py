@@ -166,19 +166,6 @@ def scale_by_param_rms(update, param):
     return param.square().mean().sqrt() * update
 
 
-@transform(needs='matrix')
-def scale_by_shape(grad):
-    "g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024)."
-    return max(1., grad.shape[0] / grad.shape[1])**.5 * grad if grad.numel() else grad
-
-
-@transform(needs='matrix')
-def match_adam_rms(grad):
-    """g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps
-    (Liu et al., arXiv:2502.16982)."""
-    return .2 * max(grad.shape)**.5 * grad
-
-
 # -- sparse gradients ------------------------------------------------------------------------------
 
 @transform(sparse='rows', needs='real')

@@ -164,6 +164,7 @@ def trace(
     args = [*map(_read, part.reads[:len(part.args)]),
             *(_linked(p, values) for p in part.links.values())]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
+    if part.needs == 'matrix': values = {'dim': 2, **values}
     return switched(part, _run(part.fn, args, kwargs, values))
 
 
