@@ -42,7 +42,7 @@ class Entries(list[Entry]):
 
 
 def recipes(
-    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, matrices
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}

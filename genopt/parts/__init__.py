@@ -10,7 +10,11 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import modifiers, scalars, stats, steps, transforms  # noqa: F401
+from . import (factors, lowrank, matrices, modifiers, scalars, stats, steps,  # noqa: F401
+               transforms)
+from .factors import *     # noqa: F403
+from .lowrank import *     # noqa: F403
+from .matrices import *    # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
 from .stats import *       # noqa: F403
