@@ -104,7 +104,8 @@ def hypers_of(name, parts, nonzero):
 @pytest.mark.parametrize('name, parts', OPTIONS,
                          ids=[f'{n}-{i}' for i, (n, _) in enumerate(OPTIONS)])
 def test_the_equations_of_every_recipe_make_its_steps(name, parts, nonzero):
-    steps_agree(parts, hypers_of(name, parts, nonzero))
+    shape = (6, 6) if any(p.__name__ == 'left_basis' for p in parts) else (5, 7)  # of full rank
+    steps_agree(parts, hypers_of(name, parts, nonzero), shape=shape)
 
 
 @pytest.mark.parametrize('name', ['Adafactor', 'NovoGrad', 'LAMB', 'LARS', 'AdamW', 'Rprop'])
@@ -133,7 +134,7 @@ def test_the_text_says_what_was_evaluated(name):
     for line in section.equations.parts + section.equations.whole:
         text, tex = section.equation(line)
         convert(tex)
-        if ' if ' in text or 'orthogonalize' in text: continue
+        if ' if ' in text or line.expr.has(expressions.MatProd, expressions.Iterate): continue
         is_stat = line.name in composition.stats
         own = {f'prev_{line.name}': expressions.symbol(line.name)} if is_stat else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})

@@ -82,3 +82,11 @@ def bound(x):
     column = x.mT @ x.take_along_dim(place, -1)
     column = x @ (column / column.norm(dim=-2, keepdim=True).clamp(min=tiny))
     return size * column.norm(dim=-2, keepdim=True)
+
+
+def learned(q, a, b, rate):
+    "q − rate·triu(a·aᵀ − b·bᵀ)·q, in units of the largest eigenvalue of a·aᵀ + b·bᵀ."
+    if not a.numel(): return q
+    a, b, tiny = gram(a, q), gram(b, q), torch.finfo(q.dtype).tiny
+    if q.shape[-1] == 1: return q - rate * (a - b) * q / largest(a + b).clamp(min=tiny)
+    return q - rate * (a - b).triu() / bound(a + b).clamp(min=tiny) @ q

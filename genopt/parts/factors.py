@@ -8,7 +8,7 @@ from random import Random
 import torch
 
 from ..kinds import scalar, stat, tensor, transform
-from .algebra import bound, gram, largest, over, square_of, times
+from .algebra import largest, learned, over, square_of, times
 from .matrices import side
 from .modifiers import seeded_normal
 from .scalars import debias
@@ -71,17 +71,8 @@ def balanced(prev_left_factor, prev_right_factor, balancing=balancing):
 
 @tensor(needs='matrix', stacked=True)
 def whitened(grad, q=balanced, v=probe):
-    "A = Q₁·g·Q₂ᵀ and B = Q₁⁻ᵀ·V·Q₂⁻¹, which are alike in size once g is white."
+    "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·V·Q₂⁻¹, alike in size once g is white."
     return times(q[1], times(q[0], grad).mT).mT, over(q[1], over(q[0], v).mT).mT
-
-
-def _learned(q, a, b, rate):
-    "Q − μ·triu(A·Aᵀ − B·Bᵀ)·Q, in units of the largest eigenvalue of A·Aᵀ + B·Bᵀ."
-    if not a.numel(): return q
-    a, b, tiny = gram(a, q), gram(b, q), torch.finfo(q.dtype).tiny
-    if q.shape[-1] == 1:
-        return q - rate * (a - b) * q / (a + b).abs().amax((-2, -1), keepdim=True).clamp(min=tiny)
-    return q - rate * (a - b).triu() / bound(a + b).clamp(min=tiny) @ q
 
 
 # -- the factors -----------------------------------------------------------------------------------
@@ -92,23 +83,23 @@ def _factor(param, n, max_dim, init_scale):
     return init_scale**.5 * one
 
 
-def _left(param, *, max_dim=8192, init_scale=1.):
+def left_start(param, *, max_dim=8192, init_scale=1.):
     return _factor(param, param.shape[0], max_dim, init_scale)
-def _right(param, *, max_dim=8192, init_scale=1.):
+def right_start(param, *, max_dim=8192, init_scale=1.):
     return _factor(param, param.shape[1], max_dim, init_scale)
 
 
-@stat(init=_left, needs='matrix', switch='learning', stacked=True)
+@stat(init=left_start, needs='matrix', switch='learning', stacked=True)
 def left_factor(left_factor, learning=learning, q=balanced, ab=whitened, *, precond_lr=0.1):
-    """Q₁ ← Q₁ − μ·triu(A·Aᵀ − B·Bᵀ)·Q₁, in units of the largest eigenvalue of A·Aᵀ + B·Bᵀ
+    """Q₁ ← Q₁ − μ·triu(W₁·W₁ᵀ − W₂·W₂ᵀ)·Q₁ / bound(W₁·W₁ᵀ + W₂·W₂ᵀ)
     (Li, arXiv:1512.04202; as in kron_torch)."""
-    return _learned(q[0], ab[0], ab[1], precond_lr)
+    return learned(q[0], ab[0], ab[1], precond_lr)
 
 
-@stat(init=_right, needs='matrix', switch='learning', stacked=True)
+@stat(init=right_start, needs='matrix', switch='learning', stacked=True)
 def right_factor(right_factor, learning=learning, q=balanced, ab=whitened, *, precond_lr=0.1):
-    "Q₂ ← Q₂ − μ·triu(Aᵀ·A − Bᵀ·B)·Q₂, in the same units."
-    return _learned(q[1], ab[0].mT, ab[1].mT, precond_lr)
+    "Q₂ ← Q₂ − μ·triu(W₁ᵀ·W₁ − W₂ᵀ·W₂)·Q₂ / bound(W₁ᵀ·W₁ + W₂ᵀ·W₂)"
+    return learned(q[1], ab[0].mT, ab[1].mT, precond_lr)
 
 
 @transform(needs='matrix', stacked=True)

@@ -7,7 +7,6 @@ import torch
 from ..kinds import scalar, stat, step, tensor, transform
 from .algebra import orthonormal, singular_vectors
 from .matrices import precise
-from .scalars import past
 
 
 # -- directions ------------------------------------------------------------------------------------
@@ -103,11 +102,10 @@ def scale_by_low(grad, low=projected, scaled=scaled_low):
 
 
 @stat(init=lambda param: precise(param), whole=True)
-def limited_norm(limited_norm, grad, past=past, *, growth=1.01):
+def limited_norm(limited_norm, grad, count, *, growth=1.01):
     "n ← min(‖g‖, γ·(n + 1e-8)), and ‖g‖ on the first step (Chen et al., arXiv:2410.01623)."
-    size = grad.norm()
-    return torch.where(past * size > growth * (limited_norm + 1e-8),
-                       growth * (limited_norm + 1e-8), size)
+    if count == 1: return grad.norm()
+    return torch.minimum(grad.norm(), growth * (limited_norm + 1e-8))
 
 
 @transform(whole=True)
@@ -124,7 +122,7 @@ def scale_by_root(grad, *, low_scale=1.):
 
 # -- power iteration with error feedback -----------------------------------------------------------
 
-def _random_factor(param, *, rank=768, seed=0):
+def random_factor(param, *, rank=768, seed=0):
     rows, columns = param.shape
     draw = torch.Generator(param.device).manual_seed(int(seed))
     like = precise(param, columns, min(int(rank), rows, columns))
@@ -133,7 +131,7 @@ def _random_factor(param, *, rank=768, seed=0):
 
 @tensor(needs='matrix', stacked=True)
 def power_turn(grad, prev_grad_avg, prev_column_factor):
-    """P = a basis of B·Q, and F = Bᵀ·P, where B = m + g: so P·Fᵀ is nearly B
+    """F₁ = a basis of (m + g)·Q and F₂ = (m + g)ᵀ·F₁, so that F₁·F₂ᵀ is nearly m + g
     (Ahn et al., arXiv:2504.05295, algorithm 1)."""
     p = orthonormal((prev_grad_avg + grad) @ prev_column_factor)
     return p, (prev_grad_avg + grad).mT @ p
@@ -141,17 +139,17 @@ def power_turn(grad, prev_grad_avg, prev_column_factor):
 
 @stat(needs='matrix', stacked=True)
 def feedback_buffer(grad_avg, grad, turn=power_turn, *, mom=0.95):
-    "m ← m + g − (1 − β₁)·P·Fᵀ: what the step does not take stays."
+    "m ← m + g − (1 − β₁)·F₁·F₂ᵀ: what the step does not take stays."
     return grad_avg + grad - (1 - mom) * (turn[0] @ turn[1].mT)
 
 
-@stat(init=_random_factor, needs='matrix', stacked=True)
+@stat(init=random_factor, needs='matrix', stacked=True)
 def column_factor(column_factor, turn=power_turn, *, eps=1e-8):
-    "Q ← F / (column norm(F) + ε)"
+    "Q ← F₂ / (column norm(F₂) + ε)"
     return turn[1] / (turn[1].norm(dim=-2, keepdim=True) + eps)
 
 
 @step(needs='matrix', stacked=True)
 def low_rank_step(column_factor, rows, columns, turn=power_turn, *, lr):
-    "Δθ = −η·√(rows/columns)·P·Qᵀ (Ahn et al., arXiv:2504.05295, algorithm 1)."
+    "Δθ = −η·√(rows/columns)·F₁·Qᵀ (Ahn et al., arXiv:2504.05295, algorithm 1)."
     return -lr * (rows / (columns or 1))**.5 * (turn[0] @ column_factor.mT)

@@ -58,8 +58,8 @@ def _ones(zeros):
     return torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(len(zeros)).to(zeros)
 
 
-def _left_one(param, *, max_dim=768): return _ones(_left_side(param, max_dim=max_dim))
-def _right_one(param, *, max_dim=768): return _ones(_right_side(param, max_dim=max_dim))
+def left_identity(param, *, max_dim=768): return _ones(_left_side(param, max_dim=max_dim))
+def right_identity(param, *, max_dim=768): return _ones(_right_side(param, max_dim=max_dim))
 
 
 @scalar
@@ -68,13 +68,13 @@ def root_due(count, *, every=1):
     return float(count % every == 0)
 
 
-@stat(init=_left_one, needs='matrix', switch='due', stacked=True)
+@stat(init=left_identity, needs='matrix', switch='due', stacked=True)
 def left_root(left_root, left_sum, due=root_due, *, eps=0.1, root_power=0.25):
     "A ← (L + ε·I)^−p, on every k-th step"
     return inverse_root(left_sum, eps, root_power)
 
 
-@stat(init=_right_one, needs='matrix', switch='due', stacked=True)
+@stat(init=right_identity, needs='matrix', switch='due', stacked=True)
 def right_root(right_root, right_sum, due=root_due, *, eps=0.1, root_power=0.25):
     "B ← (R + ε·I)^−p, on every k-th step"
     return inverse_root(right_sum, eps, root_power)
