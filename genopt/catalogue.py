@@ -130,7 +130,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.modifiers):
+    for module in (parts.transforms, parts.stats, parts.scalars, parts.steps, parts.matrices,
+                   parts.factors, parts.lowrank, parts.modifiers):
         yield from (o for o in vars(module).values() if _own(o, module))
 
 

@@ -14,7 +14,7 @@ from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractErro
 from .hypers import TABLE, did_you_mean
 from .kinds import Made, Stat, Step, Total
 from .part import Part
-from .parts import modifiers, stats
+from .parts import factors, lowrank, matrices, modifiers, stats
 from .words import COMMON
 
 __all__ = ['checked', 'in_order', 'keepers', 'merged_hypers']
@@ -75,7 +75,8 @@ def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, st
 
 def keepers() -> dict[str, str]:
     "genopt's own stats: their names, and the first part that keeps each."
-    found = [p for m in (stats, modifiers) for p in vars(m).values() if isinstance(p, Stat)]
+    modules = stats, matrices, factors, lowrank, modifiers
+    found = [p for m in modules for p in vars(m).values() if isinstance(p, Stat)]
     return {p.out: p.__name__ for p in reversed(found)}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import sympy as sp
 import torch
 from genopt.part import Part
-from genopt.study import expressions, operations
+from genopt.study import expressions, matrices, operations
 from genopt.study.matrices import IN_TORCH
 from sympy.printing.numpy import NumPyPrinter
 
@@ -131,9 +131,11 @@ class Interpreter:
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
 FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
-                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
+                 max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs), min=sp.Min, clip=expressions.Clip,
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
                  finite=expressions.Finite,
+                 **{f.written: f for f in vars(matrices).values()
+                    if isinstance(f, type) and f.__module__ == matrices.__name__},
                  norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
                  row_mean=expressions.RowMean, column_mean=expressions.ColumnMean,
                  row_norm=expressions.RowNorm, column_norm=expressions.ColumnNorm,

@@ -134,7 +134,8 @@ def test_the_text_says_what_was_evaluated(name):
     for line in section.equations.parts + section.equations.whole:
         text, tex = section.equation(line)
         convert(tex)
-        if ' if ' in text or line.expr.has(expressions.MatProd, expressions.Iterate): continue
+        products = line.expr.has(expressions.MatProd, expressions.Iterate)
+        if ' if ' in text or line.why_not or products: continue
         is_stat = line.name in composition.stats
         own = {f'prev_{line.name}': expressions.symbol(line.name)} if is_stat else {}
         expr = line.expr.subs({s: own[s.name] for s in line.expr.free_symbols if s.name in own})
@@ -478,7 +479,7 @@ FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_ste
        genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param,
        genopt.parts.proximal_decay]
 POOL = [p for p in every_part()
-        if not p.linkable and p.__name__ not in ('orthogonalize', 'add_noise')]
+        if not p.linkable and p.needs != 'matrix' and p.__name__ != 'add_noise']
 KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
 
 

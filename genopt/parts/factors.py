@@ -18,7 +18,7 @@ from .scalars import debias
 
 @scalar
 def update_share(count, *, max_prob=1., min_prob=0.03, prob_decay=1e-3, flat_start=500):
-    """clip(p₁·exp(−ζ·(t − 1 − T)), p₀, p₁): the share of steps in which factors learn
+    """max(min(p₁·exp(−ζ·(t − 1 − T)), p₁), p₀): the share of steps in which factors learn
     (Li, kron_torch's schedule)."""
     return max(min(max_prob * math.exp(-prob_decay * (count - 1 - flat_start)), max_prob), min_prob)
 
@@ -91,14 +91,14 @@ def right_start(param, *, max_dim=8192, init_scale=1.):
 
 @stat(init=left_start, needs='matrix', switch='learning', stacked=True)
 def left_factor(left_factor, learning=learning, q=balanced, ab=whitened, *, precond_lr=0.1):
-    """Q₁ ← Q₁ − μ·triu(W₁·W₁ᵀ − W₂·W₂ᵀ)·Q₁ / bound(W₁·W₁ᵀ + W₂·W₂ᵀ)
+    """Q₁ ← D₁ − μ·triu(W₁·W₁ᵀ − W₂·W₂ᵀ)·D₁/bound(W₁·W₁ᵀ + W₂·W₂ᵀ)
     (Li, arXiv:1512.04202; as in kron_torch)."""
     return learned(q[0], ab[0], ab[1], precond_lr)
 
 
 @stat(init=right_start, needs='matrix', switch='learning', stacked=True)
 def right_factor(right_factor, learning=learning, q=balanced, ab=whitened, *, precond_lr=0.1):
-    "Q₂ ← Q₂ − μ·triu(W₁ᵀ·W₁ − W₂ᵀ·W₂)·Q₂ / bound(W₁ᵀ·W₁ + W₂ᵀ·W₂)"
+    "Q₂ ← D₂ − μ·triu(W₁ᵀ·W₁ − W₂ᵀ·W₂)·D₂/bound(W₁ᵀ·W₁ + W₂ᵀ·W₂)"
     return learned(q[1], ab[0].mT, ab[1].mT, precond_lr)
 
 

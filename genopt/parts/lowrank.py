@@ -30,7 +30,7 @@ def random_low(param, *, rank=256): return _low(_random_directions(param, rank=r
 
 @stat(init=_first_directions, needs='matrix', switch='due')
 def svd_projection(projection, grad, due=projection_due, *, rank=128):
-    """P ← the first r singular vectors of g, of its shorter side, every k steps
+    """P ← singular(g, r): the first r singular vectors of its shorter side, every k steps
     (Zhao et al., arXiv:2403.03507, algorithm 2)."""
     return singular_vectors(grad, int(rank))
 

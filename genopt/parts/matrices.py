@@ -70,13 +70,13 @@ def root_due(count, *, every=1):
 
 @stat(init=left_identity, needs='matrix', switch='due', stacked=True)
 def left_root(left_root, left_sum, due=root_due, *, eps=0.1, root_power=0.25):
-    "A ← (L + ε·I)^−p, on every k-th step"
+    "A ← root(L, ε, p): (L + ε·I)^−p, on every k-th step."
     return inverse_root(left_sum, eps, root_power)
 
 
 @stat(init=right_identity, needs='matrix', switch='due', stacked=True)
 def right_root(right_root, right_sum, due=root_due, *, eps=0.1, root_power=0.25):
-    "B ← (R + ε·I)^−p, on every k-th step"
+    "B ← root(R, ε, p): (R + ε·I)^−p, on every k-th step."
     return inverse_root(right_sum, eps, root_power)
 
 
