@@ -43,7 +43,7 @@ class Entries(list[Entry]):
 
 
 def recipes(
-    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, averages ...
+    family: str=''  # Only of this one: friends, memories, sums, adams, signs, layers, matrices ...
 ) -> Entries:
     "genopt's recipes, with family, idea and parts. Raises KeyError if there is no such family."
     families = {f.__name__.rsplit('.', 1)[-1]: f for f in zoo.FAMILIES}
@@ -136,8 +136,7 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.orthogonal, parts.stats, parts.scalars, parts.steps,
-                   *MODIFIERS, parts.interpolation, parts.distances, parts.second):
+    for module in parts.MODULES:
         yield from (o for o in vars(module).values() if _own(o, module))
 
 

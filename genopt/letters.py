@@ -26,11 +26,17 @@ LETTERS = dict(
     row_avg='R', column_avg='C', step_size='Δ', mom_product='Πμ', eta='ηₜ', first_param='θ₀',
     last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped', base_param='z',
     lr_max='η₊', weight_sum='W',
+    left_avg='L', right_avg='R', left_sum='L', right_sum='R', left_root='A', right_root='B',
+    left_basis='Qₗ', right_basis='Qᵣ', left_factor='Q₁', right_factor='Q₂', column_factor='Q',
+    projection='P', low_avg='m', low_sqr_avg='v', limited_norm='n',
+    # tensors that are made once; of several, each has its number
+    projected='l', scaled_low='u', power_turn='F', probe='V', balanced='D', whitened='W',
     # scalars and totals
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
     grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', sync='σ',
-    nonfinite_count='bad', noise_size='σ', warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
+    nonfinite_count='bad', noise_size='σ', update_share='p', learning='σ', balancing='κ',
+    warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
     # of long runs
     grok_avg='h', error='e', may_spike='σ', goes_on='σ', regrown='ω', warm_ema='βₜ', slow_ema='βₜ',
     power_ema='βₜ',
@@ -72,6 +78,19 @@ MEANINGS = dict(
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
     nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',
+    left_avg='average of g·gᵀ', right_avg='average of gᵀ·g', left_sum='sum of g·gᵀ',
+    right_sum='sum of gᵀ·g', left_root='inverse root of L', right_root='inverse root of R',
+    left_basis='eigenvectors of L', right_basis='eigenvectors of R',
+    left_factor='factor that whitens rows', right_factor='factor that whitens columns',
+    column_factor='directions among columns', projection='directions of the shorter side',
+    low_avg='average of gradients, in these directions',
+    low_sqr_avg='average of their squares', limited_norm='norm that may not grow fast',
+    projected='gradient in these directions', scaled_low='step of Adam in these directions',
+    power_turn='factors of average and gradient', probe='random numbers',
+    balanced='both factors, with equal largest elements',
+    whitened='whitened gradient, and what it is compared with',
+    update_share='share of steps in which factors learn', learning='1 where factors learn, else 0',
+    balancing='1 where factors are balanced, else 0', waited='steps since factors learned',
     base_param='base parameters, which take the steps', lr_max='largest learning rate so far',
     weight_sum='sum of weights in the average', warm_lr='learning rate, as it grows',
     weight_of_base='weight of this step in the average',
@@ -99,7 +118,7 @@ MEANINGS = dict(
     climb_size='length of a climb over the norm',
     scaled_climb_size='length of a climb over the norm',
     **{EVALUATED: 'parameters to evaluate'})
-SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚₛₜ', '0123456789+-aeoxhklmnpst'))
+SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚᵣₛₜ', '0123456789+-aeoxhklmnprst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
 POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))

@@ -7,6 +7,7 @@ rounded to float32. Parts see Python's numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ def own_numbers(
     place: int
 ) -> dict[str, int]:
     "The numbers that a parameter has: its sizes, and its place."
-    rows, numel = param.shape[0] if param.dim() else 1, param.numel()
-    known = dict(rows=rows, columns=numel // max(rows, 1), numel=numel, place=place)
+    rows = param.shape[0] if param.dim() else 1
+    known = dict(rows=rows, columns=prod(param.shape[1:]), numel=param.numel(), place=place)
     return {k: known[k] for k in names}
 
 

@@ -14,7 +14,7 @@ from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractErro
 from .hypers import TABLE, did_you_mean
 from .kinds import Evaluation, Made, Number, Stat, Step, Total, Transform
 from .part import Part, with_links
-from .parts import distances, longruns, modifiers, stats
+from .parts import MODULES
 from .words import COMMON
 
 __all__ = ['checked', 'in_order', 'keepers', 'merged_hypers']
@@ -78,8 +78,7 @@ def merged_hypers(ordered: Iterable[Part]) -> tuple[dict[str, Any], dict[str, st
 
 def keepers() -> dict[str, str]:
     "genopt's own stats: their names, and the first part that keeps each."
-    found = [p for m in (stats, modifiers, longruns, distances) for p in vars(m).values()
-             if isinstance(p, Stat)]
+    found = [p for m in MODULES for p in vars(m).values() if isinstance(p, Stat)]
     return {p.out: p.__name__ for p in reversed(found)}
 
 

@@ -151,11 +151,12 @@ class Trial:
 
     def _check_stacks(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
         "Raises PartError if it makes something else of two tensors in a stack than of each alone."
-        tensors = {k: v for k in part.reads if isinstance(v := env[k], Tensor) and v.dim()}
-        other = {k: v.flip(0) for k, v in tensors.items()}
+        read = {k: v for k in part.reads if isinstance(v := env[k], tuple)
+                or isinstance(v, Tensor) and v.dim()}
+        other = {k: _each(v, lambda x: x.flip(0)) for k, v in read.items()}
         with self.watch:
             want = torch.stack([result, part.run({**env, **other})])
-            stacks = {k: torch.stack([v, other[k]]) for k, v in tensors.items()}
+            stacks = {k: _each(v, lambda x: torch.stack([x, x.flip(0)])) for k, v in read.items()}
             try: got = part.run({**env, **stacks})
             except PartError: got = None
         size = want.nan_to_num(0., 0., 0.).abs().max().item() if want.numel() else 0.
@@ -251,6 +252,11 @@ def _uses_global_generator(func: Any, args: Any, kwargs: Any) -> bool:
 
 def _arguments(func: Any) -> list[tuple[str, str]]:
     return [(a.name, str(a.type)) for a in func._schema.arguments if a.name != 'generator']
+
+
+def _each(x: Any, f: Callable[[Tensor], Tensor]) -> Any:
+    "Of a tensor, or of several."
+    return tuple(map(f, x)) if isinstance(x, tuple) else f(x)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -5,10 +5,24 @@ import genopt
 import numpy as np
 import sympy as sp
 import torch
-from genopt.study import expressions, operations
+from genopt.part import Part
+from genopt.study import expressions, matrices, operations
+from genopt.study.matrices import IN_TORCH
 from sympy.printing.numpy import NumPyPrinter
 
-NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
+
+def in_torch(f):
+    "A function of torch's tensors, of arrays."
+    return lambda x, *args: f(torch.as_tensor(x), *args).numpy()
+
+
+NUMPY = dict({k: in_torch(f) for k, f in IN_TORCH.items() if k != 'Turned'},
+             Turned=lambda x, q: IN_TORCH['Turned'](*map(torch.as_tensor, (x, q))).numpy(),
+             SingularVectors=lambda x, r: IN_TORCH['SingularVectors'](torch.as_tensor(x),
+                                                                      int(r)).numpy(),
+             Inverted=np.linalg.inv, Triangle=np.triu,
+             ColumnNorm=lambda x: np.linalg.norm(x, axis=-2, keepdims=True),
+             Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
              Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
              ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
              Smallest=np.min, MatProd=np.matmul, Clip=np.clip,
@@ -29,6 +43,14 @@ class Printer(NumPyPrinter):
         inside = self._print(body.xreplace({x: sp.Symbol('x_')}))
         return f'iterate(lambda x_: {inside}, {self._print(start)}, {self._print(turns)})'
 
+    def _print_Piecewise(self, expr):
+        "Where only sizes decide, products of the other case may not exist."
+        *some, (last, _) = expr.args
+        asked = {s.name for _, c in some for s in c.free_symbols}
+        if not asked or not asked <= {'rows', 'columns'}: return super()._print_Piecewise(expr)
+        cases = ''.join(f'{self._print(x)} if {self._print(c)} else ' for x, c in some)
+        return f'({cases}{self._print(last)})'
+
     def _print_Or(self, expr): return f"({' | '.join(map(self._print, expr.args))})"
 
 
@@ -38,20 +60,24 @@ def iterate(turn, x, turns):
 
 
 def as_it_is(part):
-    "A part without an equation, called on arrays."
+    "A part without an equation, called on arrays. Where it is off, it is not called."
+    names = [n for n in part.reads if not part.is_switched or n != part.switch]
     def run(*args):
-        *tensors, = (torch.as_tensor(a) if isinstance(a, np.ndarray) else a
-                     for a in args[:len(part.reads)])
-        return part.fn(*tensors,
-                       **dict(zip([k for k, _ in part.keywords], args[len(part.reads):]))).numpy()
+        given = {n: torch.as_tensor(a) if isinstance(a, np.ndarray) else a
+                 for n, a in zip(names, args)}
+        out = part.fn(*(given.get(n, 1.) for n in part.reads),
+                      **dict(zip([k for k, _ in part.keywords], args[len(names):])))
+        return out.numpy() if isinstance(out, torch.Tensor) else out
     return run
 
 
 def function(expr):
     "The names that an expression reads, and it as a function of arrays."
-    opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
+    called = {f.func.__name__ for f in expr.atoms(sp.Function)}
     modules = NUMPY | dict(iterate=iterate)
-    modules |= {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
+    found = {name: getattr(genopt.parts, name, None) for name in called - {*modules}}
+    modules |= {name: as_it_is(f) if isinstance(f, Part) else in_torch(f)
+                for name, f in found.items() if f}
     symbols = sorted(expr.free_symbols, key=str)
     return [s.name for s in symbols], sp.lambdify(symbols, expr, [modules, 'numpy'],
                                                   Printer(modules))
@@ -104,13 +130,15 @@ class Interpreter:
 # -- text, read back -------------------------------------------------------------------------------
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
-FUNCTIONS = dict(sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
-                 max=sp.Max, min=sp.Min, clip=expressions.Clip,
+FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp, log=sp.log,
+                 max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs), min=sp.Min, clip=expressions.Clip,
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
                  finite=expressions.Finite,
+                 **{f.written: f for f in vars(matrices).values()
+                    if isinstance(f, type) and f.__module__ == matrices.__name__},
                  norm=expressions.Norm, sum=expressions.Total, mean=expressions.Mean,
                  row_mean=expressions.RowMean, column_mean=expressions.ColumnMean,
-                 row_norm=expressions.RowNorm,
+                 row_norm=expressions.RowNorm, column_norm=expressions.ColumnNorm,
                  RMS=lambda x: sp.sqrt(expressions.Mean(x**2)),
                  rows=operations.SIZES[0], columns=operations.SIZES[1])
 

@@ -20,7 +20,8 @@ SHAPES = dict(row_avg=(4, 1), column_avg=(1, 5))  # whose product is a matrix
 WORDS = {'lazy', 'skip_first_step', 'first_param', 'last_grad', 'past', 'share_of_new',
          'next_nadam_mom', 'rectifier', 'grown_mom', 'orthogonalize', 'add_noise',
          'sqr_grad_norm', 'nonfinite_count', 'skip_count', 'finite_only', 'sync', 'lookahead_step',
-         'clip_by_param_norm'}
+         'clip_by_param_norm', 'left_basis', 'right_basis', 'waited', 'balancing', 'probe',
+         'balanced', 'whitened', 'random_projection', 'power_turn'}
 
 
 def written_out(expr, equations):
@@ -44,8 +45,12 @@ def what_runs(part, equations):
 
 
 def typed(part, letters):
-    "Each reading of the beginning of its documentation as an expression."
+    """Each reading of the beginning of its documentation as an expression.
+
+    Matrices are read as numbers, of which it does not matter how they are turned.
+    """
     said = idea(part.fn)
+    if part.needs == 'matrix': said = said.replace('ᵀ', '')
     name, sign, rest = (re.match(r'(\S+) (?:←|=) ', said) or [''])[0].partition(' ')
     text = said[len(name + sign + rest):]
     for end in sorted({m.start() for m in ENDS.finditer(text)} - {0}, reverse=True):
@@ -56,12 +61,13 @@ def typed(part, letters):
         yield found
 
 
-def at(expr):
+def at(expr, shape=(4, 5)):
     "Its value at some numbers, the same for the same names."
     def value(name):
         own, draw = name.removeprefix('prev_'), np.random.default_rng([*name.encode()])
-        if own in ('count', 'dim', 'sync_every'): return 3 if own == 'count' else 2
-        return draw.uniform(.1, .9, SHAPES.get(own, (4, 5) if own in TENSORS else ()))
+        if own in ('count', 'dim', 'sync_every', 'every', 'rank'): return 3 if own == 'count' else 2
+        is_tensor = own.partition(' ')[0] in TENSORS  # or one of several
+        return draw.uniform(.1, .9, SHAPES.get(own, shape if is_tensor else ()))
     names, f = function(expr)
     with np.errstate(all='ignore'): return f(*[value(n) for n in names])
 
@@ -78,7 +84,8 @@ def test_an_equation_in_the_documentation_of_a_part(part):
     run = [written_out(put(e, last), equations) for e in what_runs(part, equations)]
     for found in typed(part, letters):
         for expr in run:
-            try: a, b = at(written_out(found, equations)), at(expr)
+            shape = (1, 1) if part.needs == 'matrix' else (4, 5)
+            try: a, b = at(written_out(found, equations), shape), at(expr, shape)
             except Exception: continue  # they are not of one kind
             if np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-4, equal_nan=True): return
     assert part.__name__ in WORDS, (idea(part.fn), run)

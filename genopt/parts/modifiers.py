@@ -96,15 +96,19 @@ def noise_size(count, *, noise=0.01, noise_decay=0.55):
     return (noise * count**-noise_decay)**.5
 
 
+def seeded_normal(like, place, count, seed):
+    "Random numbers in the shape of `like`: others for each parameter, step and seed."
+    key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03
+    key += place * 0x8CB92BA72F3D8DD7
+    draw = torch.Generator(like.device).manual_seed(key % 2**63)
+    return torch.empty_like(like, memory_format=torch.contiguous_format).normal_(generator=draw)
+
+
 @transform(whole=True)
 def add_noise(grad, place, count, size=noise_size, *, seed=0):
     """g ← g + noise, drawn by the seed, the step and the parameter: the same in a resumed run, and
     on every replica."""
-    key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03
-    key += place * 0x8CB92BA72F3D8DD7
-    draw = torch.Generator(grad.device).manual_seed(key % 2**63)
-    noise = torch.empty_like(grad, memory_format=torch.contiguous_format)
-    return grad + size * noise.normal_(generator=draw)
+    return grad + size * seeded_normal(grad, place, count, seed)
 
 
 gradient_noise = step_count, add_noise

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import sympy as sp
+from sympy.core.relational import Relational
 
 from ..composition import Composition
 from ..contract import REQUIRED
@@ -176,7 +177,8 @@ class Equations:
     def _hats(self, expr: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         "`expr` with hats, as in `m̂ = m / (1 − β₁ᵗ)`, for stats that only occur with their scalar."
         found = dict[str, Any]()
-        for b in sorted((s for s in expr.free_symbols if s.name in self.scalars), key=str):
+        asked = {s for c in expr.atoms(Relational) for s in c.free_symbols}
+        for b in sorted((s for s in expr.free_symbols - asked if s.name in self.scalars), key=str):
             for s in sorted((s for s in expr.free_symbols if s.name in self.tensors), key=str):
                 if s.name.removeprefix('prev_') not in self.remembered: continue
                 hatted, d = symbol(f'{s.name} hat'), sp.Dummy(positive=True)

@@ -24,7 +24,7 @@ from ..hypers import TABLE
 
 __all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition',
            'truth', 'settled', 'cases', 'unguarded', 'untiny', 'put', 'tidy', 'Function', 'Mean',
-           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'Total',
+           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'ColumnNorm', 'Total',
            'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest', 'Finite', 'Truth']
 
 
@@ -63,6 +63,7 @@ class Norm(_OfZero):
         return cls(x.args[0]) if isinstance(x, Transposed) else super().eval(x)
 
 class RowNorm(_OfZero): written = 'row norm'
+class ColumnNorm(_OfZero): written = 'column norm'
 class Total(_OfZero): written = 'sum'
 class MatProd(_OfZero): "The product of two matrices."
 
@@ -70,6 +71,7 @@ class Transposed(Function):
     "xᵀ"
     @classmethod
     def eval(cls, x: Any) -> Any:
+        if isinstance(x, MatProd): return MatProd(*(cls(a) for a in reversed(x.args)))
         return x.args[0] if isinstance(x, Transposed) else x if x.is_number else None
 
 class Iterate(Function):

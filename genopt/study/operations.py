@@ -11,9 +11,10 @@ from typing import Any
 
 import sympy as sp
 
-from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Nearest,
+from .expressions import (Clip, ColumnMean, ColumnNorm, Finite, Largest, MatProd, Mean, Nearest,
                           Norm, RowMean, RowNorm, Smallest, Total, Transposed, Truth, Unsymbolic,
                           cases, condition, truth)
+from .matrices import MATRIX_OPS
 
 __all__ = ['CONDITIONS', 'LOGIC', 'OPS', 'REDUCE', 'SIZES']
 
@@ -34,7 +35,7 @@ def _reduced(whole: Callable[..., Any], rows: Callable[..., Any] | None=None,
 
 def _norm(x: Any, p: Any=2, *args: Any, **kwargs: Any) -> Any:
     if p not in (2, 'fro', None): raise Unsymbolic(f'it takes a norm of order {p}')
-    return _reduced(Norm, RowNorm)(x, *args, **kwargs)
+    return _reduced(Norm, RowNorm, ColumnNorm)(x, *args, **kwargs)
 
 
 def _extreme(of_two: Any, of_all: Any) -> Callable[..., Any]:
@@ -71,7 +72,7 @@ CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
 LOGIC: dict[str, Callable[..., Any]] = {
     'and': sp.And, 'or': sp.Or, 'xor': lambda a, b: sp.Ne(truth(a), truth(b)), 'not': sp.Not}
 LOGIC |= {f'{prefix}_{name}': op for prefix in ('logical', 'bitwise') for name, op in LOGIC.items()}
-OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
+OPS: dict[str, Callable[..., Any]] = CONDITIONS | MATRIX_OPS | dict(
     add=lambda a, b, alpha=1: a + alpha * b, sub=lambda a, b, alpha=1: a - alpha * b,
     mul=operator.mul, truediv=operator.truediv, div=operator.truediv, pow=operator.pow,
     neg=operator.neg, mod=sp.Mod, remainder=sp.Mod, floordiv=lambda a, b: sp.floor(a / b),

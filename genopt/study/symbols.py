@@ -25,6 +25,7 @@ import torch
 
 from ..kinds import Made
 from ..part import Part
+from ..parts import algebra
 from .expressions import (IS_MATRIX, TOO_ODD, Unsymbolic, cases, condition, is_condition, number,
                           put, settled, symbol, truth, untiny)
 from .loops import Loop
@@ -252,6 +253,7 @@ def _symbolic(fn: Any, memo: dict[int, dict[str, Any]]) -> Any:
             if v is math: new[k] = MATH
             elif isinstance(v, BuiltinFunctionType) and v.__module__ == 'math':
                 new[k] = _lifted(v, v.__name__)
+            elif getattr(v, '__module__', '') == algebra.__name__: new[k] = _lifted(v, k)
             elif is_ours: new[k] = _symbolic(v, memo)
     names = memo[id(fn.__globals__)]
     res = FunctionType(fn.__code__, names, fn.__name__, fn.__defaults__, fn.__closure__)

@@ -1,0 +1,92 @@
+"""What parts for matrices compute: functions of matrices, of which equations know the names.
+
+Each takes stacks of matrices too. A matrix that stands for one side of a parameter may have another
+form where that side is too long: with no elements it is the identity, and as a column it is a
+diagonal.
+"""
+import torch
+
+
+def between(left, x, right):
+    "left·x·right"
+    if left.numel(): x = left @ x
+    return x @ right if right.numel() else x
+
+
+def gram(x, like):
+    "x·xᵀ, or its diagonal, if `like` is one."
+    return x.square().sum(-1, keepdim=True) if like.shape[-1] == 1 else x @ x.mT
+
+
+def times(q, x):
+    "q·x"
+    return q * x if q.shape[-1] == 1 else q @ x
+
+
+def over(q, x):
+    "q⁻ᵀ·x of a triangular q."
+    if q.shape[-1] == 1: return x / q
+    return torch.linalg.solve_triangular(q.mT, x, upper=False)
+
+
+def square_of(q, x):
+    "qᵀ·q·x"
+    return q * q * x if q.shape[-1] == 1 else q.mT @ (q @ x)
+
+
+def eigenvectors(x):
+    "Of a symmetric matrix, as columns."
+    return torch.linalg.eigh(x)[1]
+
+
+def turned(x, basis):
+    """The basis after one turn of power iteration: qr(x·basis), columns of large eigenvalues first.
+
+    Each column is then put where the one was that it comes from.
+    """
+    product = x @ basis
+    order = (basis * product).sum(-2).argsort(-1, descending=True)
+    found = torch.linalg.qr(product.take_along_dim(order.unsqueeze(-2), -1))[0]
+    return found.take_along_dim(order.argsort(-1).unsqueeze(-2), -1)
+
+
+def inverse_root(x, eps, power):
+    "(x + ε·I)^−power of a symmetric matrix without negative eigenvalues."
+    if x.shape[-1] == 1: return (x + eps)**-power
+    values, vectors = torch.linalg.eigh(x)
+    return vectors * (values.clamp(min=0) + eps).unsqueeze(-2)**-power @ vectors.mT
+
+
+def orthonormal(x):
+    "A basis of what its columns span."
+    return torch.linalg.qr(x)[0]
+
+
+def singular_vectors(x, rank):
+    "The first ones of its shorter side, as columns."
+    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    return (v.mT if x.shape[-2] >= x.shape[-1] else u)[..., :rank]
+
+
+def largest(x):
+    "Its largest element, without sign; of no elements, 1."
+    return x.abs().amax((-2, -1), keepdim=True) if x.numel() else x.new_ones((1, 1))
+
+
+def bound(x):
+    "A lower bound of the largest eigenvalue: of two turns of power iteration from a large column."
+    tiny = torch.finfo(x.dtype).tiny
+    size = largest(x).clamp(min=tiny)
+    x = x / size
+    place = x.square().sum(-2, keepdim=True).argmax(-1, keepdim=True)
+    column = x.mT @ x.take_along_dim(place, -1)
+    column = x @ (column / column.norm(dim=-2, keepdim=True).clamp(min=tiny))
+    return size * column.norm(dim=-2, keepdim=True)
+
+
+def learned(q, a, b, rate):
+    "q − rate·triu(a·aᵀ − b·bᵀ)·q, in units of the largest eigenvalue of a·aᵀ + b·bᵀ."
+    if not a.numel(): return q
+    a, b, tiny = gram(a, q), gram(b, q), torch.finfo(q.dtype).tiny
+    if q.shape[-1] == 1: return q - rate * (a - b) * q / largest(a + b).clamp(min=tiny)
+    return q - rate * (a - b).triu() / bound(a + b).clamp(min=tiny) @ q

@@ -1,0 +1,153 @@
+"""Parts that see a matrix from both sides: sums of g·gᵀ and gᵀ·g, their roots and eigenbases.
+
+Where a side is longer than `max_dim`, SOAP leaves it as it is, and Shampoo keeps a diagonal.
+"""
+import torch
+
+from ..kinds import gate, scalar, stat, step, transform
+from .algebra import between, eigenvectors, gram, inverse_root, times, turned
+from .scalars import debias
+from .transforms import SQR_DEBIAS
+
+
+# -- one matrix for each side ----------------------------------------------------------------------
+
+def precise(param, *shape):
+    "Zeros, in float32 at least."
+    return param.new_zeros(shape, dtype=torch.promote_types(param.dtype, torch.float32))
+
+
+def _square(param, n, max_dim): return precise(param, *((n, n) if n <= max_dim else (0, 0)))
+def _left(param, *, max_dim=10000): return _square(param, param.shape[0], max_dim)
+def _right(param, *, max_dim=10000): return _square(param, param.shape[1], max_dim)
+
+
+@stat(init=_left, needs='matrix', stacked=True)
+def average_left(left_avg, grad, *, sqr_mom=0.95):
+    "L ← β₂·L + (1 − β₂)·g·gᵀ (Gupta et al., arXiv:1802.09568, with an average for the sum)."
+    return left_avg.lerp(grad @ grad.mT, 1 - sqr_mom) if left_avg.numel() else left_avg
+
+
+@stat(init=_right, needs='matrix', stacked=True)
+def average_right(right_avg, grad, *, sqr_mom=0.95):
+    "R ← β₂·R + (1 − β₂)·gᵀ·g"
+    return right_avg.lerp(grad.mT @ grad, 1 - sqr_mom) if right_avg.numel() else right_avg
+
+
+def side(param, n, max_dim): return precise(param, n, n if n <= max_dim else 1)
+def _left_side(param, *, max_dim=768): return side(param, param.shape[0], max_dim)
+def _right_side(param, *, max_dim=768): return side(param, param.shape[1], max_dim)
+
+
+@stat(init=_left_side, needs='matrix', stacked=True)
+def sum_left(left_sum, grad):
+    "L ← L + g·gᵀ (Gupta et al., arXiv:1802.09568, algorithm 1; ε is added with the root)."
+    return left_sum + gram(grad, left_sum)
+
+
+@stat(init=_right_side, needs='matrix', stacked=True)
+def sum_right(right_sum, grad):
+    "R ← R + gᵀ·g"
+    return right_sum + gram(grad.mT, right_sum)
+
+
+# -- their roots -----------------------------------------------------------------------------------
+
+def _ones(zeros):
+    "The identity, or a column of ones."
+    return torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(len(zeros)).to(zeros)
+
+
+def left_identity(param, *, max_dim=768): return _ones(_left_side(param, max_dim=max_dim))
+def right_identity(param, *, max_dim=768): return _ones(_right_side(param, max_dim=max_dim))
+
+
+@scalar
+def root_due(count, *, every=1):
+    "1 on every k-th step, else 0."
+    return float(count % every == 0)
+
+
+@stat(init=left_identity, needs='matrix', switch='due', stacked=True)
+def left_root(left_root, left_sum, due=root_due, *, eps=0.1, root_power=0.25):
+    "A ← root(L, ε, p): (L + ε·I)^−p, on every k-th step."
+    return inverse_root(left_sum, eps, root_power)
+
+
+@stat(init=right_identity, needs='matrix', switch='due', stacked=True)
+def right_root(right_root, right_sum, due=root_due, *, eps=0.1, root_power=0.25):
+    "B ← root(R, ε, p): (R + ε·I)^−p, on every k-th step."
+    return inverse_root(right_sum, eps, root_power)
+
+
+@transform(needs='matrix', stacked=True)
+def precondition(grad, left_root, right_root):
+    "g ← A·g·B (Gupta et al., arXiv:1802.09568, algorithm 1)."
+    return times(right_root, times(left_root, grad).mT).mT
+
+
+@transform(needs='matrix')
+def precondition_grafted(grad, left_root, right_root):
+    """g ← ‖g‖·A·g·B/(‖A·g·B‖ + 1e-16): only the direction is Shampoo's
+    (Agarwal et al., arXiv:2002.11803; Anil et al., arXiv:2002.09018)."""
+    turned = times(right_root, times(left_root, grad).mT).mT
+    return grad.norm() * turned / (turned.norm() + 1e-16)
+
+
+# -- their eigenvectors ----------------------------------------------------------------------------
+
+@scalar
+def basis_due(count, *, every=10):
+    "1 on the second step, which has the first one's gradient to learn from, and k steps apart."
+    return float(count > 1 and (count - 2) % every == 0)
+
+
+@stat(init=_left, needs='matrix', switch='due')
+def left_basis(left_basis, prev_left_avg, count, due=basis_due):
+    """Qₗ ← eigenvectors of L; later one turn of power iteration, qr(L·Qₗ)
+    (Vyas et al., arXiv:2409.11321, algorithms 3 and 4). L has no gradient of this step."""
+    return eigenvectors(prev_left_avg) if count == 2 else turned(prev_left_avg, left_basis)
+
+
+@stat(init=_right, needs='matrix', switch='due')
+def right_basis(right_basis, prev_right_avg, count, due=basis_due):
+    "Qᵣ ← eigenvectors of R; later one turn of power iteration, qr(R·Qᵣ)."
+    return eigenvectors(prev_right_avg) if count == 2 else turned(prev_right_avg, right_basis)
+
+
+@gate
+def after_first(count):
+    "t > 1: the first gradient is only for what comes before this."
+    return count > 1
+
+
+@transform(needs='matrix', stacked=True)
+def turn(grad, left_basis, right_basis):
+    "g ← Qₗᵀ·g·Qᵣ: in the eigenbases."
+    return between(left_basis.mT, grad, right_basis)
+
+
+@transform(needs='matrix', stacked=True)
+def turn_back(grad, left_basis, right_basis):
+    "g ← Qₗ·g·Qᵣᵀ: out of the eigenbases."
+    return between(left_basis, grad, right_basis.mT)
+
+
+@transform(whole=True)
+def scale_to_rms(grad):
+    "g ← g / (RMS(g) + 1e-30)"
+    return grad / (grad.square().mean().sqrt() + 1e-30)
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+@step
+def corrected_step(grad, bias=debias, sqr_bias=SQR_DEBIAS, *, lr):
+    "Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased."
+    return -lr * sqr_bias**0.5 / bias * grad
+
+
+@step(switch='wd')
+def late_decay(new_param, *, lr, wd=0.01):
+    "Δθ = −η·λ·θ, of the parameter after the step."
+    return -lr * wd * new_param

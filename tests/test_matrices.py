@@ -1,0 +1,85 @@
+"""Promise: the rules for matrices do what their papers and their authors' code do, for 100 steps in
+float64, with the options that people use.
+"""
+from functools import partial
+from random import Random
+
+import genopt
+import numpy as np
+import pytest
+import references_of_matrices as ref
+import torch
+from genopt.parts.modifiers import seeded_normal
+from helpers import engines, random, verified
+from torch import nn
+from trajectories import assert_trajectories_agree, gradient, trajectory
+
+STEPS = 100
+ANY = [(5, 7), (7, 3), (4, 4), (6, 1), (5, 7)]
+SQUARE = [(6, 6), (4, 4), (1, 1), (6, 6)]  # where one gradient has all directions
+LONG = [(5, 9), (9, 5), (5, 9)]            # with a matrix for one side
+
+
+def random_numbers(i, shape, probability=.01):
+    "Of PSGD, as genopt draws them for parameter `i`."
+    like, steps = torch.zeros(shape, dtype=torch.float64), range(1, STEPS + 1)
+    return dict(noises=[seeded_normal(like, i, t, 0).numpy() for t in steps],
+                balances=[Random(t).random() < probability for t in steps])
+
+
+def first_factor(i, shape, rank=768, seed=0):
+    like = torch.empty(shape[1], min(rank, *shape), dtype=torch.float64)
+    return dict(q=like.normal_(generator=torch.Generator().manual_seed(seed)).numpy())
+
+
+# recipe, formula, shapes, what the formula gets for each parameter; then options, and its own
+CASES = [(name, formula, shapes, each, ours, theirs) for name, formula, each, some in [
+    ('Shampoo', ref.shampoo, None, [
+        (ANY, dict(), dict()),
+        (ANY, dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1), dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1)),
+        (LONG, dict(lr=.1, max_dim=6, root_power=.5), dict(lr=.1, longest=6, power=.5)),
+        (ANY, dict(lr=.1, graft=True, mom=.5), dict(lr=.1, graft=True, mom=.5))]),
+    ('SOAP', ref.soap, None, [
+        (SQUARE, dict(), dict()),
+        (SQUARE, dict(lr=.01, betas=(.9, .99), every=3, wd=.1, eps=1e-6),
+         dict(lr=.01, b1=.9, b2=.99, freq=3, wd=.1, eps=1e-6)),
+        (SQUARE, dict(correct_bias=False, normalize_grads=True), dict(correct=False, normalize=True)),
+        (LONG, dict(max_precond_dim=6, precondition_frequency=1), dict(longest=6, freq=1))]),
+    ('PSGDKron', ref.psgd_kron, random_numbers, [
+        (ANY, dict(), dict()),
+        (ANY, dict(momentum_into_precond_update=False, wd=.1, lr=.01, precond_lr=.3),
+         dict(into=False, wd=.1, lr=.01, rate=.3)),
+        (LONG, dict(max_dim=6, init_scale=.3, max_prob=.5, prob_decay=.1, flat_start=20, mom=.8),
+         dict(longest=6, scale=.3, most=.5, fall=.1, flat=20, b=.8))]),
+    ('PSGDKron', ref.psgd_kron, partial(random_numbers, probability=.3), [
+        (ANY, dict(balance_prob=.3, lr=.01), dict(lr=.01))]),
+    ('Dion', ref.dion, first_factor, [(ANY, dict(), dict())]),
+    ('Dion', ref.dion, partial(first_factor, rank=2, seed=5), [
+        (ANY, dict(rank=2, seed=5, mu=.8, wd=.1), dict(mu=.8, wd=.1))]),
+    ('GaLore', ref.galore, None, [
+        (ANY, dict(), dict()),
+        (ANY, dict(rank=2, update_proj_gap=7, scale=1., betas=(.8, .95), wd=.1, lr=.01),
+         dict(rank=2, gap=7, scale=1., b1=.8, b2=.95, wd=.1, lr=.01))]),
+    ('APOLLO', ref.apollo, lambda i, shape: dict(place=i), [
+        (ANY, dict(), dict()),
+        (ANY, dict(rank=2, update_proj_gap=7, scale=4., wd=.1, lr=.01, limit=False),
+         dict(rank=2, gap=7, scale=4., wd=.1, lr=.01, limit=False)),
+        (ANY, dict(rank=1, scale=128., scale_type='tensor'), dict(rank=1, scale=128., channel=False))]),
+] for shapes, ours, theirs in some]
+IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, *_, ours, _ in CASES]
+
+
+def by_formula(formula, shapes, each, letters):
+    return zip(*[formula(random(i, s, torch.float64).numpy(),
+                         [gradient(i, t, s).numpy() for t in range(STEPS)], **letters,
+                         **(each(i, s) if each else {})) for i, s in enumerate(shapes)])
+
+
+@engines
+@pytest.mark.parametrize('case', CASES, ids=IDS)
+def test_as_in_the_paper(case, compile):
+    name, formula, shapes, each, ours, theirs = case
+    make = partial(genopt.recipe(name), **ours, compile=compile)
+    worst = assert_trajectories_agree(trajectory(make, STEPS, shapes),
+                                      by_formula(formula, shapes, each, theirs), 1e-11)
+    if not compile: verified(name, 'its paper, in NumPy', STEPS, worst)
