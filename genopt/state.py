@@ -10,13 +10,16 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from operator import is_
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .averages import refuse_swapped
 from .contract import MARKS, PartError
 from .engines.work import Work
 from .group import Group
+from .kinds import Stat
 from .numbers import kept
+from .spread import Spread, meta
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -38,11 +41,27 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
             entry[k] = first
     missing = [k for k in stats if k not in entry]
     if not missing: return entry
-    hypers = group.numbers()
-    try: new = {k: stats[k].start(p, hypers) for k in missing}
+    hypers, spread = group.numbers(), group.spreads.get(p)
+    try:
+        if spread: new = _begin_whole([stats[k] for k in missing], p, spread, hypers)
+        else: new = {k: stats[k].start(p, hypers) for k in missing}
     except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
     entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
     return entry
+
+
+def _begin_whole(parts: Sequence[Stat], p: Tensor, spread: Spread, hypers: Mapping[str, Any]
+                 ) -> dict[str, Any]:
+    "The stats of a parameter at its owner. Elsewhere they have a shape, and no memory."
+    whole = spread.whole(p, with_values=any(callable(part.init) for part in parts))
+    def start(part: Stat) -> Any:
+        try: return part.start(whole, hypers)
+        except PartError:
+            if not whole.is_meta: raise
+            return part.start(torch.zeros_like(whole, device='cpu'), hypers)
+    new = {part.out: start(part) for part in parts}
+    if spread.is_mine: return new
+    return {k: meta(v) if isinstance(v, Tensor) else v for k, v in new.items()}
 
 
 def in_order(state: Mapping[Any, Any], params: Sequence[Tensor]) -> list[dict[str, Any]]:

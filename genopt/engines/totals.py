@@ -34,8 +34,16 @@ def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float])
             if name not in w.composition.totals: continue
             readers[w.group if w.composition.totals[name].over == 'group' else None].append(w)
         for some in readers.values():
-            value = total(name, some)
+            parts = defaultdict[Any, list[Work]](list)
+            for w in some: parts[w.across].append(w)
+            value = sum(_over_all(peers, total(name, ws)) for peers, ws in parts.items())
             for w in some: w.hypers = {**w.hypers, name: value}
+
+
+def _over_all(across: Iterable[Any], value: float) -> float:
+    "The sum over all processes that have a part of it."
+    for peers in across: value = peers.sum(value)
+    return value
 
 
 def eager_total(name: str, works: Sequence[Work]) -> float:

@@ -1,0 +1,173 @@
+"""A step of parameters that lie on several processes, as `fully_shard` and DDP leave them.
+
+Parts that treat each element alone run on what each process has. A rule with parts that look at a
+whole tensor is computed by the owner of each parameter: it gathers the parameter and its gradient,
+and all get the new values. Before a step that sends anything, the processes compare their groups.
+"""
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from .engines.work import Work
+from .group import Group
+from .numbers import read_all, store
+from .owners import Owners, cuts, on_several, peers_along
+from .spread import Item, Peers, Spread, gather, local, meta, scatter
+
+__all__ = ['Sharding']
+
+
+class Sharding(Owners):
+    "What one optimizer needs to know of other processes. In one process it does nothing."
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: dict[Tensor, Tensor] = {}  # memory for the whole parameters of this owner
+        self.has_agreed = False
+
+    def prepare(self, groups: Sequence[Group], state: MutableMapping[Any, Any]) -> None:
+        """Finds the owners, and compares the groups of all processes.
+
+        A parameter without a gradient gets one of zeros if it has one in another process. Raises
+        ValueError if processes have different groups.
+        """
+        if not on_several(): return
+        self.settle(groups, state)
+        params = [(g, p) for g in groups for p in g['params']]
+        sends = [(g, p) for g, p in params if p in self.spreads or g.composition.totals]
+        if self.has_agreed and not sends: return
+        self.has_agreed = True
+        for peers in dict.fromkeys(q for _, p in params for q in self._across(p)):
+            if _agree(peers, groups): continue
+            grads = [p.grad is not None for _, p in params]
+            some = map(any, zip(*peers.all(grads, torch.uint8)))
+            for (_, p), has in zip(params, some):
+                if has and p.grad is None: p.grad = torch.zeros_like(p)
+
+    def run(self, works: Sequence[Work], engine: Callable[[Sequence[Work]], None]) -> None:
+        "One step of each parameter. An engine is given whole tensors, or what this process has."
+        if not on_several(): return engine(works)
+        items: dict[str, list[Item]] = {'param': [], 'grad': []}
+        mine = [part for w in works for part in self._split(w, items)]
+        gather([*items['param'], *items['grad']])
+        engine(mine)
+        for w in mine: _count(w)
+        scatter(items['param'])
+        increment_version([p for w in works for p in w.params])
+
+    def _across(self, p: Tensor) -> tuple[Peers, ...]:
+        "The processes of which each has a part of a parameter, or of the work on it."
+        if p in self.spreads: return self.spreads[p].peers,
+        return tuple(peers_along(p, i) for i in cuts(p))
+
+    def _split(self, work: Work, items: dict[str, list[Item]]) -> Iterator[Work]:
+        "The work of this process. It adds what is to be gathered to `items`."
+        kinds: dict[Any, list[int]] = {}
+        for i, p in enumerate(work.params):
+            kinds.setdefault((p in self.spreads, self._across(p)), []).append(i)
+        for (is_owned, across), rows in kinds.items():
+            some = replace(work.subset(rows), across=across)
+            yield self._owned(some, items) if is_owned else _here(some)
+
+    def _owned(self, work: Work, items: dict[str, list[Item]]) -> Work:
+        "The work on whole parameters that are this process's own."
+        rows, names, grads = [], dict[int, Tensor](), []
+        for i, (p, g) in enumerate(zip(work.params, work.grads)):
+            spread = self.spreads[p]
+            whole = self._whole(p, spread)
+            items['param'].append(Item(local(p), whole, spread))
+            if spread.mesh is not None:
+                grad = whole.new_empty(p.shape, dtype=g.dtype) if spread.is_mine else meta(g)
+                items['grad'].append(Item(local(_like(g, p)), grad, spread))
+                g = grad
+            if not spread.is_mine: continue
+            rows.append(i)
+            grads.append(g)
+            names[id(whole)] = p
+        others = [s for i, s in enumerate(work.states) if i not in {*rows}]
+        mine = work.subset(rows)
+        return replace(mine, params=[self.copies.get(p, p) for p in mine.params], grads=grads,
+                       describe=lambda p: work.describe(names.get(id(p), p)), elsewhere=others)
+
+    def _whole(self, p: Tensor, spread: Spread) -> Tensor:
+        "Where the whole parameter is, or will be. It stays there, as kernels know addresses."
+        if spread.mesh is None: return p if spread.is_mine else meta(p)
+        if not spread.is_mine: return meta(p)
+        if p not in self.copies: self.copies[p] = local(p).new_empty(p.shape)
+        return self.copies[p]
+
+
+def _here(work: Work) -> Work:
+    "The work on what this process has of each tensor."
+    if not any(hasattr(p, 'to_local') for p in work.params): return work
+    params = [*map(local, work.params)]
+    names = {id(mine): p for mine, p in zip(params, work.params)}
+    columns = {k: [*map(local, work.columns[k])] for k in work.composition.stats}
+    grads = [local(_like(g, p)) for g, p in zip(work.grads, work.params)]
+    return replace(work, params=params, grads=grads, columns=columns,
+                   describe=lambda p: work.describe(names.get(id(p), p)))
+
+
+def _like(grad: Any, param: Any) -> Tensor:
+    "A gradient that lies as its parameter does."
+    if getattr(grad, 'placements', None) == getattr(param, 'placements', None):
+        return grad  # type: ignore[no-any-return]
+    return grad.redistribute(param.device_mesh, param.placements)  # type: ignore[no-any-return]
+
+
+def _count(work: Work) -> None:
+    "New numbers for the parameters that other processes have stepped."
+    names, alike = work.composition.number_stats, dict[Any, list[dict[str, Any]]]()
+    if not names: return
+    columns = [read_all([s[k] for s in work.elsewhere]) for k in names]
+    for values, s in zip(zip(*columns), work.elsewhere): alike.setdefault(values, []).append(s)
+    for values, states in alike.items():
+        before = dict(zip(names, values)) | work.shared
+        numbers = work.composition.numbers(before, work.hypers)
+        for k in names:
+            if k in numbers: store(states, k, read_all([numbers[k]])[0])
+
+
+# -- agreement -------------------------------------------------------------------------------------
+
+def _agree(peers: Peers, groups: Sequence[Group]) -> bool:
+    "True if the same parameters have gradients in all processes. Raises ValueError."
+    said = [_said(g) for g in groups]
+    has_grad = bytes(p.grad is not None for g in groups for p in g['params'])
+    found = peers.all([zlib.crc32(repr(said).encode()), zlib.crc32(has_grad)], torch.int64)
+    if len({layout for layout, _ in found}) > 1:
+        everyone: list[Any] = [None] * peers.count
+        dist.all_gather_object(everyone, said, peers.group)
+        raise _difference(everyone)
+    return len({pattern for _, pattern in found}) == 1
+
+
+def _said(group: Group) -> dict[str, Any]:
+    "What all processes must have in common."
+    return {'parts': ' → '.join(map(str, group['parts'])), **group.numbers(),
+            'maximize': group['maximize'],
+            'params': [(tuple(p.shape), str(p.dtype)) for p in group['params']]}
+
+
+def _difference(everyone: Sequence[Sequence[dict[str, Any]]]) -> ValueError:
+    remedy = 'make the same optimizer in each process, and change its groups in all of them'
+    for rank, theirs in enumerate(everyone):
+        if len(theirs) != len(everyone[0]):
+            return ValueError(f'process 0 has {len(everyone[0])} parameter groups, and process '
+                              f'{rank} has {len(theirs)}: {remedy}')
+        for i, (first, group) in enumerate(zip(everyone[0], theirs)):
+            for k in dict.fromkeys([*first, *group]):
+                a, b = first.get(k), group.get(k)
+                if a == b: continue
+                if k == 'params': a, b = (f'{len(x)} of the shapes {[s for s, _ in x]}'
+                                          for x in (a, b))
+                return ValueError(f'group {i} has `{k}` = {a} in process 0, and {b} in process '
+                                  f'{rank}: {remedy}')
+    return ValueError(f'processes have different parameter groups: {remedy}')
