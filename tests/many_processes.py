@@ -25,6 +25,8 @@ SHAPES = dict(tall=(9, 4), wide=(3, 8), square=(6, 6), low=(1, 5), late=(5, 3),
               vector=(7,), one=(1,), conv=(3, 2, 2, 2))
 STEPS = 8
 SAMPLE = 'AdamW', 'RMSprop', 'LAMB', 'Adafactor', 'NovoGrad', 'Muon'
+# An exponential of several elements at once may differ in its last place from that of one alone
+BY_EXP = 'DiffGrad',
 RECIPES = [genopt.recipe(name) for name in genopt.zoo.__all__]
 
 
@@ -90,14 +92,15 @@ def is_elementwise(recipe):
 # -- agreement with one process --------------------------------------------------------------------
 
 def try_recipes(recipes, shard, prepare=lambda run: None):
+    wrong = []
     for recipe in recipes:
         try:
-            run = Run(recipe, shard)
+            run, exact = Run(recipe, shard), is_elementwise(recipe)
             prepare(run)
-            exact, compiled = is_elementwise(recipe), is_elementwise(recipe)
-            compare(run.steps(), Run(recipe).steps(), exact)
-            if compiled: assert 'eager' not in str(run.opt), str(run.opt)
-        except Exception as e: raise AssertionError(f'{recipe.__name__}: {e}') from e
+            compare(run.steps(), Run(recipe).steps(), exact and recipe.__name__ not in BY_EXP)
+            if exact: assert 'eager' not in str(run.opt), str(run.opt)
+        except Exception as e: wrong.append(f'{recipe.__name__}: {type(e).__name__}: {e}')
+    assert not wrong, '\n'.join(wrong)
 
 
 def varied():
