@@ -18,6 +18,7 @@ from .contract import SWAPPED
 from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
+from .spread import Item, local, scatter
 
 __all__ = ['Averaging', 'is_swapped', 'put_back', 'refuse_swapped']
 
@@ -50,9 +51,13 @@ class Averaging:
         groups = self.groups()
         with shielded(), torch.no_grad():
             if is_swapped(self.state.values()): return put_back(self.state)
+            owned = list[Item]()
             for p, entry, stat in _averages(groups, self.state, name):
                 entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-                p.copy_(entry[stat])
+                if spread := groups[0].spreads.get(p):
+                    owned.append(Item(local(p), entry[stat], spread))
+                else: p.copy_(entry[stat])
+            scatter(owned)
 
     @contextmanager
     def swapped(self, name: str='') -> Iterator[None]:
