@@ -119,8 +119,7 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
             self.sharding.prepare(self.groups(), self.state)
             works = [*self._work()]
-            for look_at in self.recorders: look_at(works)
-            self.sharding.run(works, self.engine)
+            self.sharding.run(works, self.engine, self.recorders)
         return loss
 
     def _work(self) -> Iterator[Work]:

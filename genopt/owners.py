@@ -5,19 +5,17 @@ Owners are chosen by shapes alone, so that all processes choose alike, and work 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from .contract import STATE_WORDS
 from .group import Group
 from .rehearsal import adds_up
-from .spread import Item, Peers, Spread, local, meta, scatter
+from .spread import Item, Peers, Spread, meta, scatter
 from .state import begin, begun
 
 __all__ = ['Owners', 'cuts', 'on_several', 'peers_along']
@@ -32,7 +30,7 @@ class Owners:
 
     def settle(self, groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
         "Finds an owner for each parameter that needs one, and moves its state there."
-        new: list[tuple[int, Tensor, Spread, Group]] = []
+        new: list[tuple[int, Tensor, Spread, Group]] = []  # the work, and on what
         for group in groups:
             is_whole = _needs_whole(group)
             for p in group['params']:
@@ -40,7 +38,7 @@ class Owners:
                 if lies is None: self.spreads.pop(p, None)
                 elif p not in self.spreads: new.append((_cost(group, p), p, lies, group))
             group.spreads = self.spreads
-        for cost, p, lies, group in sorted(new, key=lambda item: -item[0]):
+        for cost, p, lies, _ in sorted(new, key=lambda item: -item[0]):
             load = self.loads.setdefault(lies.peers, [0] * lies.peers.count)
             owner = load.index(min(load))
             load[owner] += cost
@@ -56,7 +54,7 @@ class Owners:
         self.replicas = Peers(processes or dist.group.WORLD, device)
         self.settle(groups, state)
 
-    def _lies(self, group: Group, p: Tensor) -> Spread | None:
+    def _lies(self, group: Group, p: Any) -> Spread | None:
         "How a parameter lies that needs an owner. None if each process can step it alone."
         if not is_sharded(p): return Spread(self.replicas, 0) if self.replicas else None
         from torch.distributed.tensor import Shard
@@ -80,7 +78,7 @@ class Owners:
         for k in group.composition.tensor_stats:
             if isinstance(v := entry.get(k), Tensor): entry[k] = self._held(v, p)
 
-    def _held(self, v: Tensor, p: Tensor) -> Tensor:
+    def _held(self, v: Any, p: Any) -> Any:
         spread = self.spreads.get(p)
         if spread or not is_sharded(p):
             if is_sharded(v): v = v.full_tensor()
@@ -90,8 +88,7 @@ class Owners:
             if v.shape != p.shape: return v
             return distribute_tensor(v, p.device_mesh, p.placements, src_data_rank=None)
         if v.placements == p.placements: return v
-        moved: Tensor = v.redistribute(p.device_mesh, p.placements)
-        return moved
+        return v.redistribute(p.device_mesh, p.placements)
 
     def take(self, groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
         "Gives the state of a checkpoint the form in which steps need it."
@@ -114,8 +111,8 @@ class Owners:
             entry, stats = begin(group, p, state), group.composition.tensor_stats
             mine = {k: item for k in stats for item in [self._item(entry[k], p)]}
             items += mine.values()
-            res[p] = {k: v for k, v in entry.items() if _is_here(k, v, group)}
-            res[p] |= {k: _as_tensor(item) for k, item in mine.items()}
+            res[p] = {k: _as_tensor(mine[k]) if k in mine else v for k, v in entry.items()
+                      if k in mine or _is_here(k, v, group)}
         scatter(items)
         return res if owned else state
 

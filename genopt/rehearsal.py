@@ -97,7 +97,7 @@ def adds_up(
     composition: Composition,
     hypers: Mapping[str, Any]  # A number for each hyperparameter
 ) -> bool:
-    """True if each total of a tensor is the sum over its pieces, as Σg² is, and the largest |g| not.
+    """True if each total of a tensor is the sum over its pieces, as Σg² is, and max |g| is not.
 
     Tried on random numbers, with some that are not finite; once for hyperparameters of a kind, as
     in `rehearse`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,8 @@ from .owners import Owners, cuts, on_several, peers_along
 from .spread import Item, Peers, Spread, gather, local, meta, scatter
 
 __all__ = ['Sharding']
+
+Run: TypeAlias = Callable[[Sequence[Work]], None]  # an engine, or a recorder
 
 
 class Sharding(Owners):
@@ -51,9 +53,17 @@ class Sharding(Owners):
             for (_, p), has in zip(params, some):
                 if has and p.grad is None: p.grad = torch.zeros_like(p)
 
-    def run(self, works: Sequence[Work], engine: Callable[[Sequence[Work]], None]) -> None:
-        "One step of each parameter. An engine is given whole tensors, or what this process has."
-        if not on_several(): return engine(works)
+    def run(self, works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> None:
+        """One step of each parameter. An engine is given whole tensors, or what this process has.
+
+        Raises RuntimeError if a recorder would see only a part of the tensors.
+        """
+        is_alone = not on_several() or not any(self._across(p) for w in works for p in w.params)
+        if recorders and not is_alone:
+            raise RuntimeError('`watch` looks at whole tensors, and these lie on several processes:'
+                               ' stop watching, or watch a run in one process')
+        for look_at in recorders: look_at(works)
+        if is_alone: return engine(works)
         items: dict[str, list[Item]] = {'param': [], 'grad': []}
         mine = [part for w in works for part in self._split(w, items)]
         gather([*items['param'], *items['grad']])
@@ -167,7 +177,7 @@ def _difference(everyone: Sequence[Sequence[dict[str, Any]]]) -> ValueError:
                 a, b = first.get(k), group.get(k)
                 if a == b: continue
                 if k == 'params': a, b = (f'{len(x)} of the shapes {[s for s, _ in x]}'
-                                          for x in (a, b))
+                                          for x in (first[k], group[k]))
                 return ValueError(f'group {i} has `{k}` = {a} in process 0, and {b} in process '
                                   f'{rank}: {remedy}')
     return ValueError(f'processes have different parameter groups: {remedy}')

@@ -102,7 +102,7 @@ def local(x: Tensor) -> Tensor:
     "What this process has of a tensor, when it has arrived."
     if not hasattr(x, 'to_local'): return x
     with torch.no_grad(): mine: Tensor = x.to_local()
-    return mine.wait() if hasattr(mine, 'wait') else mine  # type: ignore[no-any-return]
+    return mine.wait() if hasattr(mine, 'wait') else mine
 
 
 def gather(items: Sequence[Item]) -> None:
@@ -151,7 +151,7 @@ def _exchange(sent: Sequence[Sequence[Tensor]], rooms: Sequence[Sequence[Tensor]
 def _along(flat: Tensor, tensors: Sequence[Sequence[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     "Views of a flat tensor, each with a tensor of the same shape."
     each = [t for ts in tensors for t in ts]
-    for x, t in zip(flat.split([t.numel() for t in each]), each): yield x.view(t.shape), t
+    for x, t in zip(torch.split(flat, [t.numel() for t in each]), each): yield x.view(t.shape), t
 
 
 def _broadcast(theirs: Sequence[Sequence[Item]], like: Item) -> None:

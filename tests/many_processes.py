@@ -5,7 +5,6 @@ process, which each makes for itself. `recipes` tries a sample, and `all_recipes
 """
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 import genopt
@@ -177,7 +176,7 @@ def pickled(folder):
 
 def shards_of_columns_and_of_replicas(folder):
     "As `shard_placement_fn` makes them; and, on four processes, two meshes' worth."
-    compare(Run(genopt.Adafactor, partial(sharded_along_last)).steps(), Run(genopt.Adafactor).steps())
+    compare(Run(genopt.Adafactor, by_columns).steps(), Run(genopt.Adafactor).steps())
     if dist.get_world_size() % 2 or dist.get_world_size() < 4: return
     mesh = init_device_mesh('cpu', (2, dist.get_world_size() // 2), mesh_dim_names=('r', 's'))
     both = lambda x: distribute_tensor(x, mesh, [Replicate(), Shard(0)], src_data_rank=None)
@@ -190,7 +189,7 @@ def shards_of_columns_and_of_replicas(folder):
     step_of(adam([p]))
 
 
-def sharded_along_last(x): return sharded(x, dim=x.dim() - 1)
+def by_columns(x): return sharded(x, dim=x.dim() - 1)
 
 
 def step_of(opt):
@@ -228,7 +227,7 @@ def gradients_of_some(folder):
     for recipe in (genopt.Muon, genopt.AdamW + genopt.clip_by_global_norm):
         runs = [Run(recipe, shard).steps() for shard in (sharded, nothing)]
         for run in runs:
-            for i, (name, p) in enumerate(run.params.items()):
+            for name, p in run.params.items():
                 grad = run.shard(torch.cat([random(7, p.shape)[:1], 0 * random(8, p.shape)[1:]]))
                 p.grad = None if name == 'wide' or run is runs[0] and dist.get_rank() else grad
             run.opt.step()
@@ -312,7 +311,7 @@ def go(net, opt, numbers):
 def values(net, opt):
     state = opt.state_dict()['state']
     return [*(whole(p.detach()) for p in net.parameters()),
-            *(whole(v) for s in state.values() for v in s.values())]
+            *(whole(s[k]) for s in state.values() for k in sorted(s))]
 
 
 def save(folder):

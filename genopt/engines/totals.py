@@ -64,13 +64,8 @@ def _shares(work: Work, name: str) -> list[Tensor]:
             env = {**numbers, 'place': block.place}
             try: share = c.total(total, used['param'], used['grad'], used, env)
             except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
-            res.append(_whole(share))
+            res.append(share)
     return res
-
-
-def _whole(share: Tensor) -> Tensor:
-    "The sum over all shards of a sharded tensor, or the tensor itself."
-    return share.full_tensor() if hasattr(share, 'full_tensor') else share
 
 
 def _alike(shares: list[Tensor]) -> Iterable[list[Tensor]]:

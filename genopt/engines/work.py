@@ -33,7 +33,7 @@ class Work:
     climb: bool = False               # True to climb instead of descending
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
     group: int = 0            # The number of its group
-    across: tuple[Any, ...] = ()  # The processes that each have a part of it, of which totals are sums
+    across: tuple[Any, ...] = ()  # Processes that each have a part of it: totals are their sums
     elsewhere: Sequence[dict[str, Any]] = ()  # States of parameters that another process steps
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
