@@ -109,7 +109,8 @@ def adds_up(
         trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
         param, grad = (_uniform((20,), draw) - .5 for _ in range(2))
         state = _under_way(trial.init(param, hypers), draw)
-        given = {**hypers, **dict.fromkeys(composition.totals, 1.)}
+        given = {**hypers, **dict.fromkeys(composition.totals, 1.),
+                 **composition.numbers_of(param)}
         with trial.watch:
             adds = all(_adds_up(composition, total, {**state, 'param': param, 'grad': g}, given)
                        for g in (grad, torch.where(param > 0, math.inf, grad))

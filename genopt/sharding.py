@@ -18,7 +18,7 @@ from torch.autograd.graph import increment_version
 
 from .engines.work import Work
 from .group import Group
-from .numbers import read_all, store
+from .numbers import read_all
 from .owners import Owners, cuts, on_several, peers_along
 from .spread import Item, Peers, Spread, gather, local, meta, scatter
 
@@ -101,8 +101,8 @@ class Sharding(Owners):
             rows.append(i)
             grads.append(g)
             names[id(whole)] = p
-        others = [s for i, s in enumerate(work.states) if i not in {*rows}]
         mine = work.subset(rows)
+        others = work.subset([i for i in range(len(work.params)) if i not in {*rows}])
         return replace(mine, params=[self.copies.get(p, p) for p in mine.params], grads=grads,
                        describe=lambda p: work.describe(names.get(id(p), p)), elsewhere=others)
 
@@ -134,15 +134,15 @@ def _like(grad: Any, param: Any) -> Tensor:
 
 def _count(work: Work) -> None:
     "New numbers for the parameters that other processes have stepped."
-    names, alike = work.composition.number_stats, dict[Any, list[dict[str, Any]]]()
-    if not names: return
-    columns = [read_all([s[k] for s in work.elsewhere]) for k in names]
-    for values, s in zip(zip(*columns), work.elsewhere): alike.setdefault(values, []).append(s)
-    for values, states in alike.items():
-        before = dict(zip(names, values)) | work.shared
-        numbers = work.composition.numbers(before, work.hypers)
-        for k in names:
-            if k in numbers: store(states, k, read_all([numbers[k]])[0])
+    others, alike = work.elsewhere, dict[Any, list[int]]()
+    if others is None: return
+    others.hypers = work.hypers  # with the totals
+    columns = [read_all(others.columns[k]) for k in work.composition.number_stats]
+    for i in range(len(others.states)):
+        own = others.own[i].values() if others.own else ()
+        alike.setdefault((*(c[i] for c in columns), *own), []).append(i)
+    for rows in alike.values() if columns else ():
+        others.subset(rows).store(others.numbers(rows[0]))
 
 
 # -- agreement -------------------------------------------------------------------------------------

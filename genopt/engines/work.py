@@ -34,7 +34,7 @@ class Work:
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
     group: int = 0            # The number of its group
     across: tuple[Any, ...] = ()  # Processes that each have a part of it: totals are their sums
-    elsewhere: Sequence[dict[str, Any]] = ()  # States of parameters that another process steps
+    elsewhere: Work | None = None  # On parameters that other processes step: numbers change here
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
