@@ -134,6 +134,20 @@ def totals_that_do_not_add_up(folder):
     compare(Run(recipe, sharded).steps(), Run(recipe).steps())
 
 
+def numbers_of_the_whole(folder):
+    "Sizes, totals of a group, and numbers that all parameters share, are not those of a shard."
+    @genopt.total(over='group')
+    def group_sqr_norm(grad): return grad.square().sum()
+    @genopt.stat(init=0.)
+    def norm_sum(norms, sqr=genopt.sqr_grad_norm): return norms + sqr**.5
+    @genopt.transform
+    def scale_by_sizes(grad, norms, rows, numel, mine=group_sqr_norm):
+        return grad * rows / (numel + norms + mine)
+    for base in (genopt.AdamW, genopt.Muon):
+        recipe = base + (norm_sum, scale_by_sizes)
+        compare(Run(recipe, sharded).steps(), Run(recipe).steps())
+
+
 # -- who has what ----------------------------------------------------------------------------------
 
 def nothing(x): return x
@@ -232,6 +246,12 @@ def gradients_of_some(folder):
                 p.grad = None if name == 'wide' or run is runs[0] and dist.get_rank() else grad
             run.opt.step()
         compare(*runs)
+
+
+def watched(folder):
+    run = Run(genopt.AdamW, sharded)
+    run.opt.watch(every=1)
+    refuses(run.steps, '`watch` looks at whole tensors, and these lie on several processes')
 
 
 # -- training and checkpoints ----------------------------------------------------------------------
