@@ -38,7 +38,7 @@ class Traffic(TorchDispatchMode):
         if any(issubclass(t, DTensor) for t in types): return NotImplemented  # it sends for itself
         name, n = func._schema.name, dist.get_world_size()
         library, _, op = name.partition('::')
-        if 'c10d' in library and not op.startswith('wait') and op != 'barrier':
+        if 'c10d' in library and not op.startswith(('wait', 'barrier', '_wrap')):  # it sends
             self.collectives += 1
             self.received += self.bytes_of(op, args, n)
         return func(*args, **(kwargs or {}))
