@@ -21,6 +21,7 @@ from .group import Group
 from .interop.dynamo import outside_graphs
 from .kinds import Stat
 from .part import Part
+from .spread import Item, local, scatter
 
 __all__ = ['Averaging', 'is_swapped', 'put_back', 'refuse_swapped']
 
@@ -80,11 +81,16 @@ class Averaging:
         groups = self.groups()
         with shielded(), torch.no_grad():
             if is_swapped(self.state.values()): return put_back(self.state)
+            owned = list[Item]()
             try:
                 for p, entry, group, part in _to_evaluate(groups, self.state, name):
-                    weights = _weights(p, entry, group, part)
+                    spread = group.spreads.get(p)
+                    whole = spread.whole(p, not isinstance(part, Stat)) if spread else p
+                    weights = whole if whole.is_meta else _weights(whole, entry, group, part)
                     entry[SWAPPED] = p.detach().clone(memory_format=torch.preserve_format)
-                    p.copy_(weights)
+                    if spread: owned.append(Item(local(p), weights, spread))
+                    else: p.copy_(weights)
+                scatter(owned)
             except Exception:
                 put_back(self.state)  # what came before it
                 raise

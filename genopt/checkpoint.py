@@ -20,6 +20,7 @@ from .packing import keys_in, opened, refusal, refusing
 from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
+from .spread import meta
 from .trial import Trial, apart
 from .twins import torchs_names
 from .words import unknown
@@ -165,6 +166,7 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
 
 def stats_like(group: Group, p: Tensor) -> dict[str, Tensor]:
     "Tensors of the shapes that the stats have here."
+    if p in group.spreads: p = meta(p)
     return {k: p if part.init is None else group.start(k, p)
             for k, part in group.composition.stats.items() if not part.is_number}
 

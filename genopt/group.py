@@ -47,6 +47,7 @@ class Group(dict[str, Any]):
         super().__init__(items)
         self.rule, self.index = rule, index
         self.settled = False            # True once each state has been seen to have these stats
+        self.spreads: dict[Any, Any] = {}  # of parameters that other processes have too: `owners`
 
     @classmethod
     def adopt(cls, items: Mapping[str, Any], rule: Rule, index: int) -> Group:
@@ -183,7 +184,10 @@ class Group(dict[str, Any]):
         del self[key]
         return value
 
-    def copy(self) -> Group: return Group(dict(self), self.rule, self.index)
+    def copy(self) -> Group:
+        res = Group(dict(self), self.rule, self.index)
+        res.spreads = self.spreads
+        return res
 
     def __reduce__(self) -> tuple[Any, ...]: return Group, (dict(self), self.rule, self.index)
 

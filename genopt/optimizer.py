@@ -34,6 +34,7 @@ from .packing import pack, refusal
 from .params import Params, as_groups
 from .part import Part
 from .settings import Settings
+from .sharding import Sharding
 from .state import begin, in_order, work_of
 from .surgery import Surgery
 from .words import unknown
@@ -128,12 +129,10 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
     def _pass(self, *loss: Any) -> bool:
         "One run of the parts. True if a gate asks for another one. `loss` is the closure's."
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
+            self.sharding.prepare(self.groups(), self.state)
             works = [*self._work()]
             again = self._take_fed(works, *loss)
-            for look_at in self.recorders: look_at(works)
-            try: self.engine(works)
-            finally:
-                for put_back in [f for work in works for f in work.put_back]: put_back()
+            self.sharding.run(works, self.engine, self.recorders)
         return again
 
     def _work(self) -> Iterator[Work]:
@@ -146,9 +145,19 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
 
     def init_state(self) -> None:
         "Begins the state of every parameter now, instead of on its first step."
+        self.sharding.prepare(self.groups(), self.state)
         for group in self.groups():
             for p in group['params']:
                 if p.is_floating_point() or p.is_complex(): begin(group, p, self.state)
+
+    def share(self, processes: Any=None) -> None:
+        """Spreads the work of a rule that looks at whole tensors over replicas, as DDP has them.
+
+        Each parameter is stepped by one of them, which alone keeps its state. `processes` is the
+        replicas' process group, by default all. Sharded parameters, as of `fully_shard`, need no
+        call. From then on, each replica must call `step`, `state_dict` and `swap`.
+        """
+        self.sharding.share(processes, self.groups(), self.state)
 
     def explain(self) -> Any:
         "Its equations, hyperparameters, memory and sources, for each kind of group."
@@ -172,7 +181,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
         out; entries under other keys are kept.
         """
         for before in self._optimizer_state_dict_pre_hooks.values(): before(self)
-        saved = pack(self.groups(), self.state)
+        groups = self.groups()
+        saved = pack(groups, self.sharding.shown(groups, self.state))
         for after in self._optimizer_state_dict_post_hooks.values():
             if (changed := after(self, saved)) is not None: saved = changed
         return saved
@@ -208,6 +218,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
         groups, state = checked(saved, self.groups(), self.state)
         with shielded():
             self.param_groups[:], self.state = groups, state
+            self.sharding.take(groups, state)
         self._settings.rules = tuple(g.rule for g in groups)
         for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
         return loaded
@@ -230,9 +241,10 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
         return super().__reduce_ex__(protocol)
 
     def _set_engine(self, compile: bool | None) -> None:
-        "An engine's kernels and addresses belong to this process: they are not pickled or copied."
+        "An engine's kernels, and process groups, belong to this process: they are not pickled."
         self.compile = compile
         self.engine: Engine = engine_for(compile)
+        self.sharding = Sharding()
 
     def __repr__(self) -> str:
         name = getattr(self.recipe, '__name__', type(self).__name__)

@@ -108,17 +108,19 @@ def _of_stat(x: Tensor, own: Sequence[Any], shapes: Sequence[Any], view: View) -
 
 # -- work ------------------------------------------------------------------------------------------
 
-def in_pieces(work: Work, view: View | None) -> Work:
+def in_pieces(work: Work) -> Work:
     """The work on the pieces of its parameters. Parts that see no shape get whole parameters.
 
     Raises TypeError for a sparse gradient, and RuntimeError for one of another shape.
     """
-    c: Composition = work.composition
+    c, view = work.composition, work.view
     if view is None or c.is_flat and not c.own_numbers: return work
     work.check_gradients()
     params, grads, states, places = list[Tensor](), list[Tensor](), list[Any](), list[int]()
     names, put_back = dict[int, tuple[Tensor, str]](), list[Any]()
-    for p, g, state, place in zip(work.params, work.grads, work.states, work.places):
+    fed: dict[str, list[Tensor]] = {k: [] for k in c.fed}
+    for i, (p, g) in enumerate(zip(work.params, work.grads)):
+        state, place = work.states[i], work.places[i]
         if g.layout != torch.strided:
             raise TypeError(f'{work.describe(p)} has a sparse gradient, which cannot be seen '
                             f'through {view}: give it to a group without a view')
@@ -128,13 +130,15 @@ def in_pieces(work: Work, view: View | None) -> Work:
         n = len(mine.tensors)
         params += mine.tensors
         grads += pieces(view, g).tensors
-        states += [{**state, **{k: cut[k].tensors[i] for k in cut}} for i in range(n)]
+        for k in fed: fed[k] += pieces(view, work.fed[k][i]).tensors
+        states += [{**state, **{k: cut[k].tensors[j] for k in cut}} for j in range(n)]
         places += [place + PLACES * i for i in ([0] if n == 1 else range(1, n + 1))]
         put_back += [each.put_back for each in (mine, *cut.values()) if each.copies]
-        names |= {id(m): (p, f', piece {i} of {n}' * (n > 1))
-                  for i, m in enumerate(mine.tensors, 1)}
+        names |= {id(m): (p, f', piece {j} of {n}' * (n > 1))
+                  for j, m in enumerate(mine.tensors, 1)}
     return replace(work, params=params, grads=grads, states=states, places=places, own=(),
-                   describe=partial(_describe, work.describe, names), put_back=put_back).gather()
+                   describe=partial(_describe, work.describe, names), put_back=put_back,
+                   fed=fed).gather()
 
 
 def _describe(describe: Any, names: Mapping[int, tuple[Tensor, str]], piece: Tensor) -> str:

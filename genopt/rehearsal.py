@@ -19,9 +19,10 @@ from torch.nn.parameter import is_lazy
 from .composition import Composition
 from .contract import PartError
 from .hypers import TABLE, Hyper
+from .part import Part
 from .trial import Trial, apart, cast
 
-__all__ = ['rehearse', 'stays_still', 'trial_shape']
+__all__ = ['adds_up', 'rehearse', 'stays_still', 'trial_shape']
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -91,6 +92,42 @@ def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
         if change is not None: still = still and not change.any().item()
     state |= {k: numbers[k] for k in composition.number_stats if k in numbers}
     return still
+
+
+def adds_up(
+    composition: Composition,
+    hypers: Mapping[str, Any]  # A number for each hyperparameter
+) -> bool:
+    """True if each total of a tensor is the sum over its pieces, as Σg² is, and max |g| is not.
+
+    Tried on random numbers, with some that are not finite; once for hyperparameters of a kind, as
+    in `rehearse`.
+    """
+    kinds = _kinds(composition, hypers)
+    for known in (True, False):
+        if (known, 'adds up', kinds) in composition.tried: return known
+    with apart():
+        trial, draw = Trial(composition), torch.Generator('cpu').manual_seed(0)
+        param, grad = (_uniform((20,), draw) - .5 for _ in range(2))
+        state = _under_way(trial.init(param, hypers), draw)
+        given = {**hypers, **dict.fromkeys(composition.totals, 1.),
+                 **composition.numbers_of(param)}
+        with trial.watch:
+            adds = all(_adds_up(composition, total, {**state, 'param': param, 'grad': g}, given)
+                       for g in (grad, torch.where(param > 0, math.inf, grad))
+                       for total in composition.totals.values())
+    _remember(composition, (adds, 'adds up', kinds))
+    return adds
+
+
+def _adds_up(composition: Composition, total: Part, values: Mapping[str, Any],
+             hypers: Mapping[str, Any]) -> bool:
+    numbers = composition.numbers(values, hypers, total)
+    def share(piece: slice) -> Tensor:
+        state = {k: v[piece] if isinstance(v, Tensor) and v.dim() else v for k, v in values.items()}
+        return composition.total(total, state['param'], state['grad'], state, numbers).double()
+    parts = share(slice(7)) + share(slice(7, None))
+    return torch.allclose(share(slice(None)), parts, 1e-6, 1e-12, equal_nan=True)
 
 
 def trial_shape(composition: Composition, params: Sequence[Tensor]) -> Shape:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from operator import is_
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .averages import refuse_swapped
@@ -17,7 +18,7 @@ from .contract import MARKS, PartError
 from .engines.work import Work
 from .group import Group
 from .numbers import kept
-from .pieces import in_pieces
+from .spread import Spread, meta
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -39,10 +40,27 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
             entry[k] = first
     missing = [k for k in stats if k not in entry]
     if not missing: return entry
-    try: new = {k: group.start(k, p) for k in missing}
+    spread = group.spreads.get(p)
+    try:
+        if spread: new = _begin_whole(group, missing, p, spread)
+        else: new = {k: group.start(k, p) for k in missing}
     except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
     entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
     return entry
+
+
+def _begin_whole(group: Group, stats: Sequence[str], p: Tensor, spread: Spread) -> dict[str, Any]:
+    "The stats of a parameter at its owner. Elsewhere they have a shape, and no memory."
+    parts = group.composition.stats
+    whole = spread.whole(p, with_values=any(callable(parts[k].init) for k in stats))
+    def start(name: str) -> Any:
+        try: return group.start(name, whole)
+        except PartError:
+            if not whole.is_meta: raise
+            return group.start(name, torch.zeros_like(whole, device='cpu'))
+    new = {k: start(k) for k in stats}
+    if spread.is_mine: return new
+    return {k: meta(v) if isinstance(v, Tensor) else v for k, v in new.items()}
 
 
 def in_order(state: Mapping[Any, Any], params: Sequence[Tensor]) -> list[dict[str, Any]]:
@@ -62,8 +80,7 @@ def work_of(
 ) -> list[Work]:
     """A group's work: one Work, or two if some parameters are exempt from weight decay.
 
-    With a view it is on the pieces of its parameters. Raises RuntimeError while parameters are
-    swapped with their averages, and what `in_pieces` raises.
+    Raises RuntimeError while parameters are swapped with their averages.
     """
     params: list[Tensor] = group['params']
     places: Sequence[int] = range(place, place + len(params))
@@ -75,15 +92,15 @@ def work_of(
         try: states = [state[p] for p in params]
         except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
-                group['maximize'], places, group=group.index)
+                group['maximize'], places, group=group.index, view=group.view)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
-        try: return [in_pieces(work.gather(), group.view)]
+        try: return [work.gather()]
         except KeyError: pass
     # Some state is not just its stats: it has marks, waits for an option, or has not begun
     for p in params: begin(group, p, state)
     refuse_swapped(states, 'step')
     group.settled = True
-    return [in_pieces(w, group.view) for w in _split_by_decay(work.gather())]
+    return _split_by_decay(work.gather())
 
 
 def _split_by_decay(work: Work) -> list[Work]:

@@ -1,18 +1,32 @@
-"""Promise: replicas stay equal bit for bit, and a distributed checkpoint goes on, bit for bit, in
-other processes."""
+"""Promise: several processes do what one does. Replicas stay equal bit for bit; each recipe agrees
+on shards; and a distributed checkpoint goes on in other processes, of another number.
+
+This tries a sample of the recipes. To try all, and all modifiers, on shards and on replicas:
+
+    torchrun --nproc-per-node 4 tests/many_processes.py /tmp all_recipes all_replicas
+"""
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import genopt
+import many_processes
+import pytest
+import torch.distributed as dist
+from helpers import param
+
+
+def processes(count, script, *words):
+    run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone',
+                          '--nproc-per-node', str(count), Path(__file__).parent / script, *words],
+                         capture_output=True, text=True,
+                         timeout=200, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert run.returncode == 0, run.stdout + run.stderr[:5000]
+
 
 def two_processes(job, folder, recipe, compile):
-    script = Path(__file__).parent / 'two_processes.py'
-    run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone',
-                          '--nproc-per-node', '2', script, job, folder, recipe, str(compile)],
-                         capture_output=True, text=True,
-                         timeout=100, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    assert run.returncode == 0, run.stderr[-5000:]
+    processes(2, 'two_processes.py', job, folder, recipe, str(compile))
 
 
 def test_replicas_stay_equal(tmp_path): two_processes('ddp', tmp_path, 'AdamW', compile=True)
@@ -20,3 +34,24 @@ def test_replicas_stay_equal(tmp_path): two_processes('ddp', tmp_path, 'AdamW', 
 
 def test_a_distributed_checkpoint_goes_on(tmp_path):
     for job in ('save', 'resume'): two_processes(job, tmp_path, 'AdamW', compile=False)
+
+
+JOBS = ('recipes', 'gates_and_bad_gradients', 'totals_that_do_not_add_up', 'numbers_of_the_whole',
+        'state_has_one_owner', 'swapped', 'pickled', 'different_groups', 'gradients_of_some',
+        'watched', 'training')
+
+
+def test_several_processes_do_what_one_does(tmp_path):
+    "Two processes save, and then four and one load."
+    processes(2, 'many_processes.py', tmp_path, *JOBS, 'save')
+    processes(4, 'many_processes.py', tmp_path, 'recipes', 'shards_of_columns_and_of_replicas',
+              'different_groups', 'load')
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    try: many_processes.load(tmp_path)
+    finally: dist.destroy_process_group()
+
+
+def test_nothing_is_shared_in_one_process():
+    opt = genopt.Muon([param(2, 3)])
+    with pytest.raises(RuntimeError, match='there are no replicas to share with: call torch.dis'):
+        opt.share()

@@ -47,10 +47,10 @@ class Compiled:
         self._step(works)
 
     def _step(self, works: Sequence[Work]) -> None:
-        works = [w for w in works if w.params]
+        works = [w for w in works if w.params or w.across and w.composition.totals]
         if not works: return
         if torch._C._len_torch_dispatch_stack(): return eager.run(works)  # a mode watches it
-        key = tuple([(id(w.composition), w.climb, w.places[0], w.places[-1], len(w.params))
+        key = tuple([(id(w.composition), w.climb, *w.places[:1], *w.places[-1:], len(w.params))
                      for w in works])
         plans = self.plans.pop(key, [])
         self.plans[key] = plans  # the last used is the last to go

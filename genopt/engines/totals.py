@@ -34,8 +34,16 @@ def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float])
             if name not in w.composition.totals: continue
             readers[w.group if w.composition.totals[name].over == 'group' else None].append(w)
         for some in readers.values():
-            value = total(name, some)
+            parts = defaultdict[Any, list[Work]](list)
+            for w in some: parts[w.across].append(w)
+            value = sum(_over_all(peers, total(name, ws)) for peers, ws in parts.items())
             for w in some: w.hypers = {**w.hypers, name: value}
+
+
+def _over_all(across: Iterable[Any], value: float) -> float:
+    "The sum over all processes that have a part of it."
+    for peers in across: value = peers.sum(value)
+    return value
 
 
 def eager_total(name: str, works: Sequence[Work]) -> float:
@@ -58,13 +66,8 @@ def _shares(work: Work, name: str) -> list[Tensor]:
             env = {'place': block.place, **numbers, **{k: used[k] for k in c.fed}}
             try: share = happening.total(total, used['param'], used['grad'], used, env)
             except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
-            res.append(_whole(share))
+            res.append(share)
     return res
-
-
-def _whole(share: Tensor) -> Tensor:
-    "The sum over all shards of a sharded tensor, or the tensor itself."
-    return share.full_tensor() if hasattr(share, 'full_tensor') else share
 
 
 def _alike(shares: list[Tensor]) -> Iterable[list[Tensor]]:

@@ -33,10 +33,13 @@ class Work:
     climb: bool = False               # True to climb instead of descending
     places: Sequence[int] = ()        # Each parameter's place among all that the optimizer has
     group: int = 0            # The number of its group
+    across: tuple[Any, ...] = ()  # Processes that each have a part of it: totals are their sums
+    elsewhere: Work | None = None  # On parameters that other processes step: numbers change here
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
+    view: Any = None          # A `view.View`: how parts see each parameter
     put_back: Sequence[Callable[[], None]] = ()  # Run after the step: see `pieces.py`
 
     def gather(self) -> Work:
