@@ -7,11 +7,14 @@ from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_column
                      scale_by_factored_rms, scale_by_layer_rate, scale_by_rms, scale_by_rms_lag,
                      scale_by_shape, scale_by_trust_ratio, sgd_step, step_count, use_average,
                      weight_decay)
+from ..policy import MATRICES, policy
 from ..recipe import recipe
+from .friends import AdamW
 
 
 SHAPES = {None: [scale_by_shape], 'original': [scale_by_shape], 'match_rms_adamw': [match_adam_rms]}
 Shape = Literal['original', 'match_rms_adamw'] | None
+MATCHED = dict(adjust_lr_fn='match_rms_adamw')  # with it, Muon's rate and decay are AdamW's
 
 
 @recipe(lr=0.1, wd=0.)
@@ -51,6 +54,7 @@ def Adafactor():
     return *squares, clip_by_rms, adafactor_step, weight_decay
 
 
+@policy(MATRICES, AdamW.configured(lr=3e-4, betas=(.9, .95)), MATCHED, lr=.02, wd=.01)
 @recipe(lr=1e-3, mom=0.95, wd=0.1, ns_coefficients='ns_a ns_b ns_c')
 def Muon(nesterov=True, adjust_lr_fn: Shape=None):
     """Momentum with all singular values made 1, for matrices

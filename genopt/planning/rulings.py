@@ -1,0 +1,172 @@
+"""Rulings: the rule and the values that a parameter gets, by the policy of a recipe.
+
+    >>> rulings = Rulings('muon', rest=dict(lr=1e-3), hypers=dict(lr=.02))
+    >>> rulings.main.name, rulings.rest.name
+    ('Muon', 'AdamW')
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import zoo
+from ..catalogue import find, rule_of
+from ..policy import MATRICES, Policy, Role
+from ..recipe import Recipe
+from ..rule import Rule
+from ..variants import added
+from .roles import Found
+
+__all__ = ['Ruling', 'Rulings', 'logical_shape']
+
+
+def logical_shape(found: Found) -> dict[str, Any]:
+    """What a group is told of how its tensors are matrices, where they are not two-dimensional.
+
+    `found` knows it: how many `pieces` lie side by side, if it is `transposed`, and its role.
+    """
+    return {}
+
+
+@dataclass(frozen=True)
+class Ruling:
+    "A rule, with a value for each hyperparameter."
+    root: Any  # The recipe without what was added to it; or a composition
+    rule: Rule
+    values: dict[str, Any]
+    logical: Mapping[str, Any]  # See `logical_shape`
+
+    def but(self, given: Mapping[str, Any]) -> Ruling:
+        "With other values. Raises TypeError or ValueError if they are wrong."
+        rule, values = self.rule.bind(given, self.values)
+        return replace(self, rule=rule, values=values)
+
+    @property
+    def name(self) -> str: return str(getattr(self.rule.recipe, '__name__', self.root))
+
+    @property
+    def shown(self) -> str:
+        "The values that a table shows: the rate, the decay, and what is not as usual."
+        rule = self.rule
+        usual = {**rule.defaults, **(rule.recipe.options if rule.recipe else {})}
+        shown = {k: v for k, v in {**rule.options, **self.values}.items()
+                 if k in ('lr', 'wd') or usual[k] != v}
+        return ', '.join(f'{k}={v!r}' if k in rule.options else f'{k}={float(v):g}'
+                         for k, v in shown.items())
+
+    @property
+    def needs_matrix(self) -> bool:
+        return any(p.needs == 'matrix' for p in self.rule.composition.ordered)
+
+    @property
+    def key(self) -> Any:
+        "Equal for parameters that can be in one group."
+        return self.rule.composition, *map(str, (self.rule.options, self.values, self.logical))
+
+    def entries(self) -> dict[str, Any]:
+        "What a group of its parameters has."
+        return dict(parts=self.rule, **self.values, **self.logical)
+
+
+class Rulings:
+    """What the parameters of a model get: the main ruling, that of the rest, and exceptions.
+
+    Raises KeyError, TypeError or ValueError for a recipe or values that are wrong.
+    """
+    def __init__(self, recipe: Any, rest: Any, hypers: Mapping[str, Any]):
+        root, self.extras, given = _split(recipe)
+        self.policy = policy = _policy_of(root)
+        rule = rule_of(self._whole(root))
+        options = {**rule.options, **rule.options_in(given), **rule.options_in(hypers)}
+        one = bool(policy.one_rate) and policy.one_rate.items() <= options.items()
+        values = {} if one else policy.values
+        self.main = Ruling(root, *rule.bind(hypers, {**values, **given}), {})
+        told = {**given, **self.main.rule.words.said(hypers)}
+        of_all = {*self.main.values} - {*rule_of(root).choose(self.main.rule.options).defaults}
+        self.shared = {k: v for k, v in self.main.values.items()  # what all rules take over
+                       if one and k in ('lr', 'wd') or k in told and (k == 'wd' or k in of_all)}
+        self.rest = self.main
+        if policy.rest: self.rest = self._rest(rest)
+        elif rest is not None:
+            raise ValueError(f'{self.main.name} is for all parameters, so nothing is left for '
+                             '`rest`: leave it out, or use `overrule` for some')
+
+    def _rest(self, given: Any) -> Ruling:
+        root, _, values = _split(self.policy.rest)
+        rule = rule_of(self._whole(root))
+        self.rest = Ruling(root, *rule.bind({}, {**values, **self.shared}), {})
+        return self.rest if given is None else self.exception(given, self.rest)
+
+    def _whole(self, root: Any, extras: Any=()) -> Any:
+        "A recipe with all that was added to the main one."
+        for parts in (*self.extras, *extras): root = root + parts
+        return root
+
+    @property
+    def takes(self) -> str:
+        "What the main recipe is for, in words."
+        *some, last = [r.word for r in Role if r in self.policy.takes]
+        return f'{", ".join(some)} and {last}' if some else last
+
+    @property
+    def about(self) -> str:
+        "Two sentences, on what the recipe is for, and on what does not decay."
+        what = f'{self.takes}, and {self.rest.name} for the rest' if self.policy.rest else 'all'
+        *some, last = [r.word for r in Role if not r.decays]
+        return f'{self.main.name} is for {what}. {", ".join(some)} and {last} do not decay.'
+
+    def is_main(self, ruling: Ruling) -> bool: return ruling.root is self.main.root
+
+    # -- one parameter -----------------------------------------------------------------------------
+
+    def of(self, found: Found, key: str, given: Any) -> tuple[Ruling, str]:
+        "What a parameter gets, and why. `key` is what overrules the policy, with what is `given`."
+        ruling, why = self._by_policy(found)
+        if key: ruling, why = self.exception(given, ruling), f'{why}, overruled by `{key}`'
+        is_told = isinstance(given, Mapping) and 'wd' in ruling.rule.words.said(given)
+        no_decay = not found.decays and not is_told and 'wd' in ruling.values
+        return ruling.but(dict(wd=0.)) if no_decay else ruling, why
+
+    def _by_policy(self, found: Found) -> tuple[Ruling, str]:
+        own = self.policy.by_role.get(found.role)
+        if own is not None: return self.exception(own, self.rest), found.why
+        if found.role not in self.policy.takes: return self.rest, found.why
+        if not self.main.needs_matrix: return self.main, found.why
+        logical, shape = logical_shape(found), found.param.shape
+        why = f'{len(shape)} dimensions' if len(shape) != 2 and not logical else ''
+        why = why or 'one row or column' * (min(shape) < 2)
+        if why: return self.rest, f'{found.why}, no matrix: {why}'
+        return replace(self.main, logical=logical), found.why
+
+    def exception(self, given: Any, base: Ruling) -> Ruling:
+        """The ruling of a recipe, or of a dict of values and maybe `parts`.
+
+        Values alone change `base`. A recipe that is there already keeps the values that it has.
+        """
+        if not isinstance(given, Mapping): given = dict(parts=given)
+        values = {k: v for k, v in given.items() if k != 'parts'}
+        if 'parts' not in given: return base.but(values)
+        root, extras, configured = _split(given['parts'])
+        for known in (self.main, self.rest):
+            if root is known.root and not extras: return known.but(configured).but(values)
+        rule = rule_of(self._whole(root, extras))
+        return Ruling(root, *rule.bind(configured, self.shared), {}).but(values)
+
+
+def _split(recipe: Any) -> tuple[Any, list[Any], dict[str, Any]]:
+    "A recipe without what was added to it and its values; what was added; and the values."
+    if isinstance(recipe, str): recipe = find(recipe)
+    if not isinstance(recipe, Recipe): return rule_of(recipe).composition, [], {}
+    given, extras = recipe.given, list[Any]()
+    while recipe.made_of:
+        how, recipe, change = recipe.made_of
+        if how is added: extras = [*change, *extras]
+    return recipe, extras, given
+
+
+def _policy_of(root: Any) -> Policy:
+    "The policy of a recipe: its own, or by what its parts need."
+    if isinstance(root, Recipe) and root.policy is not None: return root.policy
+    is_for_matrices = any(p.needs == 'matrix' for p in rule_of(root).composition.ordered)
+    return Policy(MATRICES, zoo.AdamW) if is_for_matrices else Policy()
