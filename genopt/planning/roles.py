@@ -3,25 +3,25 @@
     >>> for found in roles(model): print(found.name, found.role.one, found.why)
 
 It is told from the types of modules, from shapes, from who shares a tensor, and from what a model
-says of itself: `get_output_embeddings()`, `no_weight_decay()`, sizes in its `config`. Names decide
-only where a module of an unknown type holds a tensor itself.
+says of itself. Names decide only where a module of an unknown type holds a tensor of its own.
 """
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from ..policy import Role
-from .layers import (fused, is_conv, is_embedding, is_layer, is_linear, is_norm, is_turned,
-                     outputs)
+from .layers import fused, is_conv, is_embedding, is_layer, is_linear, is_norm, is_turned
+from .sight import Sight, prefixes
 
 __all__ = ['Found', 'roles']
+
+CONVS = Role.CONV, Role.DEPTHWISE, Role.INPUT, Role.HEAD
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,19 @@ class Found:
     decays: bool = True       # False if it should not, by its role or by its model's word
 
     @property
-    def trains(self) -> bool: return self.param.requires_grad
+    def is_conv(self) -> bool:
+        "True if it has axes for places in a window."
+        return self.param.dim() > 2 and self.role in CONVS
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        "The shape of one of its matrices: outputs, and inputs."
+        first, last = self.param.shape[-2:]
+        if self.is_conv:  # of what is stored first there are groups
+            first, last = len(self.param) // self.pieces, prod(self.param.shape[1:])
+            return (last, first) if self.transposed else (first, last)
+        outputs, inputs = (last, first) if self.transposed else (first, last)
+        return outputs // self.pieces, inputs
 
 
 def roles(model: nn.Module) -> list[Found]:
@@ -48,171 +60,71 @@ def roles(model: nn.Module) -> list[Found]:
     if not isinstance(model, nn.Module):
         raise TypeError('give the model itself, an nn.Module with named parameters, and not a '
                         f'{type(model).__name__}')
-    sight = _Sight(model)
-    found = [sight.of(name, p) for name, p in model.named_parameters()]
+    sight = Sight(model)
+    found = [_of(name, p, sight) for name, p in model.named_parameters()]
     if not found: raise ValueError(f'{type(model).__name__} has no parameters')
     return found
 
 
-# -- the model as a whole --------------------------------------------------------------------------
-
-VOCABULARY, CLASSES = ('vocab_size',), ('vocab_size', 'num_labels', 'num_classes')
-PLACES = 'max_position_embeddings', 'n_positions', 'block_size'
-
-
-class _Sight:
-    "What has to be known of the whole model to say what one parameter is."
-    def __init__(self, model: nn.Module):
-        self.modules = dict(model.named_modules())
-        self.users: dict[int, list[tuple[str, nn.Module]]] = {}  # a shared tensor has several
-        for path, m in self.modules.items():
-            for k, p in m.named_parameters(recurse=False):
-                self.users.setdefault(id(p), []).append((_join(path, k), m))
-        self.layers = {path: m for path, m in self.modules.items() if is_layer(m)}
-        self.first = next(iter(self.layers.values()), None)
-
-    def sizes(self, words: Iterable[str]) -> dict[int, str]:
-        "Numbers that the model, or its config, gives under these words, and the words."
-        holders = [h for m in self.modules.values() for h in (m, getattr(m, 'config', None))]
-        said = [(getattr(h, w, None), w) for h in holders for w in words]
-        return {n: w for n, w in reversed(said) if type(n) is int and n > 0}
-
-    @cached_property
-    def blocks(self) -> set[str]:
-        "Paths of modules that stand in a row of their like."
-        found = set[str]()
-        for path, m in self.modules.items():
-            if not isinstance(m, (nn.ModuleList, nn.Sequential)): continue
-            like = {_join(path, k): _structure(c) for k, c in m.named_children() if [*c.children()]}
-            alone, all_of_them = isinstance(m, nn.ModuleList), [*like.values()]
-            found |= {p for p, s in like.items() if alone or all_of_them.count(s) > 1}
-        return found
-
-    @cached_property
-    def heads(self) -> dict[nn.Module, str]:
-        "The layers whose outputs are the model's, and how one knows."
-        asked = [(k, getattr(m, k)) for m in self.modules.values()
-                 for k in ('get_output_embeddings', 'get_classifier')
-                 if callable(getattr(m, k, None))]
-        found = {layer: f'by {k}()' for k, ask in asked if isinstance(layer := ask(), nn.Module)}
-        outside = {path: m for path, m in self.layers.items()
-                   if not self.blocks & {*_prefixes(path)} and not is_embedding(m)}
-        sizes = self.sizes(CLASSES)
-        for m in outside.values():
-            if word := sizes.get(outputs(m)): found.setdefault(m, f'{word} = {outputs(m)}')
-        last = [*self.layers][-1:]
-        if found or asked or not {*last} & {*outside}: return found
-        return {self.layers[last[0]]: 'the last layer'}
-
-    @cached_property
-    def mixtures(self) -> dict[str, tuple[int, list[nn.Module]]]:
-        "Paths of experts; how many they are, and the siblings that have as many outputs."
-        found = {}
-        for path, m in self.modules.items():
-            for k, child in m.named_children():
-                n = _how_many(child)
-                routers = [c for c in m.children() if c is not child and c not in self.heads
-                           and n > 1 and _rows(c) == n]
-                if routers: found[_join(path, k)] = n, routers
-        return found
-
-    @cached_property
-    def routers(self) -> dict[nn.Module, int]:
-        "The modules that choose among experts, and among how many."
-        return {r: n for n, routers in self.mixtures.values() for r in routers}
-
-    @cached_property
-    def marked(self) -> set[str]:
-        "The names for which the model itself says that they should not decay."
-        said = {path: m.no_weight_decay() for path, m in self.modules.items()
-                if callable(getattr(m, 'no_weight_decay', None))}
-        return {_join(path, name) for path, names in said.items() for name in names}
-
-    # -- one parameter -----------------------------------------------------------------------------
-
-    def of(self, name: str, p: Tensor) -> Found:
-        "What one parameter is. A shared one is what an embedding makes of it, or else the first."
-        if isinstance(p, UninitializedParameter):
-            raise ValueError(f'`{name}` has no shape yet, as its layer is lazy: run the model on '
-                             'one batch first')
-        users = self.users[id(p)]
-        found = self._alone(*next(((n, m) for n, m in users if is_embedding(m)), users[0]), p)
-        others = [n for n, m in users if n != name]
-        heads = [n for n, m in users if m in self.heads and n in others]
-        why = found.why
-        if heads: why += f', also the output head {heads[0]}'
-        elif others: why += f', shared with {others[0]}'
-        decays = found.role.decays
-        if decays and (getattr(p, '_no_weight_decay', False) or name in self.marked):
-            decays, why = False, f'{why}, which its model asks not to decay'
-        return replace(found, name=name, why=why, decays=decays)
-
-    def _alone(self, name: str, m: nn.Module, p: Tensor) -> Found:
-        "What it is to one module that has it."
-        own, kind = name.rsplit('.', 1)[-1], type(m).__name__
-        def is_a(role: Role, why: str) -> Found:
-            return Found(name, p, role, why, transposed=is_turned(m) and p.dim() > 1)
-        if is_norm(m): return is_a(Role.NORM, kind)
-        if is_embedding(m): return is_a(Role.EMBEDDING, self._table(m))
-        if re.search(r'(^|_)bias', own): return is_a(Role.BIAS, kind)
-        if p.dim() < 2: return is_a(Role.OTHER, f'a vector of {kind}')
-        if is_conv(m): return self._conv(name, m, p)
-        if m in self.heads: return is_a(Role.HEAD, self.heads[m])
-        if len(p) == 1 and not is_layer(m): return is_a(Role.POSITION, f'of {kind}, for all inputs')
-        known = is_linear(m) or re.search('weight|proj', own) and p.dim() < 4
-        if not known: return is_a(Role.OTHER, f'{kind} is not a type of layer that is known')
-        turned = is_turned(m)
-        pieces, what = fused(name, m, (p.shape[-1], p.shape[-2]) if turned else p.shape[-2:])
-        why = ', '.join([kind, *[what] * bool(what), *['stored as inputs × outputs'] * turned])
-        n = next((self.mixtures[q][0] for q in _prefixes(name) if q in self.mixtures), 0)
-        if n or p.dim() == 3:
-            return Found(name, p, Role.EXPERTS, f'{why}, one of {n or len(p)}' , pieces, turned)
-        if m in self.routers:
-            return Found(name, p, Role.ROUTER, f'{kind}, to {self.routers[m]} experts', 1, turned)
-        return Found(name, p, Role.MATRIX, why, pieces, turned)
-
-    def _table(self, m: Any) -> str:
-        rows = m.num_embeddings
-        for words, what in (VOCABULARY, 'token'), (PLACES, 'position'):
-            if rows in self.sizes(words): return f'a row for each {what}'
-        return f'{rows} rows'
-
-    def _conv(self, name: str, m: Any, p: Tensor) -> Found:
-        def is_a(role: Role, why: str) -> Found:
-            return Found(name, p, role, why, transposed=bool(getattr(m, 'transposed', False)))
-        kind, n = type(m).__name__, m.in_channels
-        if m.groups > 1 and m.groups == n: return is_a(Role.DEPTHWISE, 'a filter for each channel')
-        if m in self.heads: return is_a(Role.HEAD, self.heads[m])
-        if n <= 4: return is_a(Role.INPUT, f'reads {n} channel{"s" * (n != 1)}')
-        if m is self.first: return is_a(Role.INPUT, 'the first layer')
-        return is_a(Role.CONV, kind + (f', {m.groups} groups' if m.groups > 1 else ''))
+def _of(name: str, p: Tensor, sight: Sight) -> Found:
+    "What one parameter is. A shared one is what an embedding makes of it, or else the first."
+    if isinstance(p, UninitializedParameter):
+        raise ValueError(f'`{name}` has no shape yet, as its layer is lazy: run the model on one '
+                         'batch first')
+    users = sight.users[id(p)]
+    found = _in_module(*next(((n, m) for n, m in users if is_embedding(m)), users[0]), p, sight)
+    others = {n: m for n, m in users if n != name}
+    heads = [n for n, m in others.items() if m in sight.heads]
+    why, decays = found.why, found.role.decays
+    if heads: why += f', also the output head {heads[0]}'
+    elif others: why += f', shared with {[*others][0]}'
+    if decays and (getattr(p, '_no_weight_decay', False) or name in sight.unmoved):
+        decays, why = False, f'{why}, which its model asks not to decay'
+    return replace(found, name=name, why=why, decays=decays)
 
 
-# -- helpers ---------------------------------------------------------------------------------------
-
-def _join(path: str, name: str) -> str: return f'{path}.{name}' if path else name
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    "The path, and those of the modules around it, but for the model's own."
-    while path:
-        yield path
-        path = path.rpartition('.')[0]
-
-
-def _structure(m: nn.Module) -> Any:
-    "What modules in a row have in common: their type, or, of plain containers, what is in them."
-    return repr(m) if type(m) in (nn.Sequential, nn.ModuleList) else type(m)
-
-
-def _rows(m: nn.Module) -> int:
-    "How many outputs a module has, if it has one matrix; or 0."
-    w = getattr(m, 'weight', None)
-    return len(w) if isinstance(w, Tensor) and w.dim() == 2 else 0
+def _in_module(name: str, m: nn.Module, p: Tensor, sight: Sight) -> Found:
+    "What it is to one module that has it."
+    own, kind = name.rsplit('.', 1)[-1], type(m).__name__
+    def is_a(role: Role, why: str) -> Found: return Found(name, p, role, why)
+    if is_norm(m): return is_a(Role.NORM, kind)
+    if is_embedding(m) and sight.blocks & {*prefixes(name)}:
+        return is_a(Role.POSITION, f'{m.num_embeddings} rows, inside a block')
+    if is_embedding(m): return is_a(Role.EMBEDDING, _rows_of(m, sight))
+    if re.search('(^|_)bias', own): return is_a(Role.BIAS, kind)
+    if p.dim() < 2: return is_a(Role.OTHER, f'a vector of {kind}')
+    if is_conv(m): return _conv(name, m, p, sight)
+    if len(p) == 1 and not is_layer(m): return is_a(Role.POSITION, f'of {kind}, for all inputs')
+    if is_linear(m) or re.search('weight|proj', own) and p.dim() < 4:
+        return _linear(name, m, p, sight)
+    return is_a(Role.OTHER, f'{kind} is not a known type of layer')
 
 
-def _how_many(m: nn.Module) -> int:
-    "How many experts a module may be: modules of one type in a list, or matrices in a stack; or 0."
-    if isinstance(m, nn.ModuleList): return len(m) if len({type(c) for c in m}) == 1 else 0
-    stacks = {len(p) for p in m.parameters() if p.dim() == 3}
-    return stacks.pop() if len(stacks) == 1 and not is_layer(m) else 0
+def _rows_of(m: Any, sight: Sight) -> str:
+    rows = m.num_embeddings
+    if rows in sight.sizes(['vocab_size']): return 'a row for each token'
+    places = 'max_position_embeddings', 'n_positions', 'block_size'
+    return 'a row for each position' if rows in sight.sizes(places) else f'{rows} rows'
+
+
+def _conv(name: str, m: Any, p: Tensor, sight: Sight) -> Found:
+    n, groups = m.in_channels, m.groups
+    role, why = Role.CONV, type(m).__name__ + (f', {groups} groups' if groups > 1 else '')
+    if groups > 1 and groups == n: role, why = Role.DEPTHWISE, 'a filter for each channel'
+    elif m in sight.heads: role, why = Role.HEAD, sight.heads[m]
+    elif n <= 4: role, why = Role.INPUT, f'reads {n} channel{"s" * (n != 1)}'
+    elif m is sight.first: role, why = Role.INPUT, 'the first layer'
+    return Found(name, p, role, why, groups, bool(getattr(m, 'transposed', False)))
+
+
+def _linear(name: str, m: nn.Module, p: Tensor, sight: Sight) -> Found:
+    turned = is_turned(m)
+    pieces, what = fused(name, m, p.shape[:-3:-1] if turned else p.shape[-2:])
+    more = [what] * bool(what) + ['stored as inputs × outputs'] * turned
+    role, why = Role.MATRIX, ', '.join([type(m).__name__, *more])
+    many = next((sight.mixtures[q][0] for q in prefixes(name) if q in sight.mixtures), 0)
+    if m in sight.heads: role, why = Role.HEAD, sight.heads[m]
+    elif p.dim() == 3: role, why = Role.EXPERTS, f'{why}, {len(p)} in a stack'
+    elif many: role, why = Role.EXPERTS, f'{why}, of one of {many}'
+    elif m in sight.routers: role, why = Role.ROUTER, f'{why}, to {sight.routers[m]} experts'
+    return Found(name, p, role, why, pieces, turned)

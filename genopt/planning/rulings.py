@@ -6,7 +6,8 @@
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,16 +18,9 @@ from ..recipe import Recipe
 from ..rule import Rule
 from ..variants import added
 from .roles import Found
+from .views import view_as_matrix
 
-__all__ = ['Ruling', 'Rulings', 'logical_shape']
-
-
-def logical_shape(found: Found) -> dict[str, Any]:
-    """What a group is told of how its tensors are matrices, where they are not two-dimensional.
-
-    `found` knows it: how many `pieces` lie side by side, if it is `transposed`, and its role.
-    """
-    return {}
+__all__ = ['Ruling', 'Rulings']
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Ruling:
     root: Any  # The recipe without what was added to it; or a composition
     rule: Rule
     values: dict[str, Any]
-    logical: Mapping[str, Any]  # See `logical_shape`
+    view: str = ''  # How its group sees tensors
 
     def but(self, given: Mapping[str, Any]) -> Ruling:
         "With other values. Raises TypeError or ValueError if they are wrong."
@@ -62,11 +56,11 @@ class Ruling:
     @property
     def key(self) -> Any:
         "Equal for parameters that can be in one group."
-        return self.rule.composition, *map(str, (self.rule.options, self.values, self.logical))
+        return self.rule.composition, *map(str, (self.rule.options, self.values, self.view))
 
     def entries(self) -> dict[str, Any]:
         "What a group of its parameters has."
-        return dict(parts=self.rule, **self.values, **self.logical)
+        return dict(parts=self.rule, **self.values, **(dict(view=self.view) if self.view else {}))
 
 
 class Rulings:
@@ -81,7 +75,7 @@ class Rulings:
         options = {**rule.options, **rule.options_in(given), **rule.options_in(hypers)}
         one = bool(policy.one_rate) and policy.one_rate.items() <= options.items()
         values = {} if one else policy.values
-        self.main = Ruling(root, *rule.bind(hypers, {**values, **given}), {})
+        self.main = Ruling(root, *rule.bind(hypers, {**values, **given}))
         told = {**given, **self.main.rule.words.said(hypers)}
         of_all = {*self.main.values} - {*rule_of(root).choose(self.main.rule.options).defaults}
         self.shared = {k: v for k, v in self.main.values.items()  # what all rules take over
@@ -95,8 +89,8 @@ class Rulings:
     def _rest(self, given: Any) -> Ruling:
         root, _, values = _split(self.policy.rest)
         rule = rule_of(self._whole(root))
-        self.rest = Ruling(root, *rule.bind({}, {**values, **self.shared}), {})
-        return self.rest if given is None else self.exception(given, self.rest)
+        self.rest = Ruling(root, *rule.bind({}, {**values, **self.shared}))
+        with _told_of('rest'): return self.exception({} if given is None else given, self.rest)
 
     def _whole(self, root: Any, extras: Any=()) -> Any:
         "A recipe with all that was added to the main one."
@@ -114,7 +108,8 @@ class Rulings:
         "Two sentences, on what the recipe is for, and on what does not decay."
         what = f'{self.takes}, and {self.rest.name} for the rest' if self.policy.rest else 'all'
         *some, last = [r.word for r in Role if not r.decays]
-        return f'{self.main.name} is for {what}. {", ".join(some)} and {last} do not decay.'
+        still = f'{", ".join(some)} and {last}'.capitalize()
+        return f'{self.main.name} is for {what}. {still} do not decay.'
 
     def is_main(self, ruling: Ruling) -> bool: return ruling.root is self.main.root
 
@@ -123,21 +118,26 @@ class Rulings:
     def of(self, found: Found, key: str, given: Any) -> tuple[Ruling, str]:
         "What a parameter gets, and why. `key` is what overrules the policy, with what is `given`."
         ruling, why = self._by_policy(found)
-        if key: ruling, why = self.exception(given, ruling), f'{why}, overruled by `{key}`'
-        is_told = isinstance(given, Mapping) and 'wd' in ruling.rule.words.said(given)
-        no_decay = not found.decays and not is_told and 'wd' in ruling.values
-        return ruling.but(dict(wd=0.)) if no_decay else ruling, why
+        if key:
+            with _told_of(f'overrule: `{key}`'): ruling = self.exception(given, ruling)
+            why += f', overruled by `{key}`'
+        told = given if isinstance(given, Mapping) else {}
+        keeps_size = not found.decays and 'wd' not in ruling.rule.words.said(told)
+        if keeps_size and ruling.values.get('wd'): ruling = ruling.but(dict(wd=0.))
+        view = told.get('view', view_as_matrix(found) if ruling.needs_matrix else '')
+        return replace(ruling, view=view), f'{why}, view={view!r}' if view else why
 
     def _by_policy(self, found: Found) -> tuple[Ruling, str]:
         own = self.policy.by_role.get(found.role)
         if own is not None: return self.exception(own, self.rest), found.why
         if found.role not in self.policy.takes: return self.rest, found.why
-        if not self.main.needs_matrix: return self.main, found.why
-        logical, shape = logical_shape(found), found.param.shape
-        why = f'{len(shape)} dimensions' if len(shape) != 2 and not logical else ''
-        why = why or 'one row or column' * (min(shape) < 2)
-        if why: return self.rest, f'{found.why}, no matrix: {why}'
-        return replace(self.main, logical=logical), found.why
+        no = self._why_no_matrix(found) if self.main.needs_matrix else ''
+        return (self.rest, f'{found.why}, no matrix: {no}') if no else (self.main, found.why)
+
+    def _why_no_matrix(self, found: Found) -> str:
+        dims = found.param.dim()
+        if dims != 2 and not view_as_matrix(found): return f'{dims} dimensions'
+        return 'one row or column' * (min(found.matrix) < 2)
 
     def exception(self, given: Any, base: Ruling) -> Ruling:
         """The ruling of a recipe, or of a dict of values and maybe `parts`.
@@ -145,13 +145,21 @@ class Rulings:
         Values alone change `base`. A recipe that is there already keeps the values that it has.
         """
         if not isinstance(given, Mapping): given = dict(parts=given)
-        values = {k: v for k, v in given.items() if k != 'parts'}
+        values = {k: v for k, v in given.items() if k not in ('parts', 'view')}
         if 'parts' not in given: return base.but(values)
         root, extras, configured = _split(given['parts'])
         for known in (self.main, self.rest):
             if root is known.root and not extras: return known.but(configured).but(values)
         rule = rule_of(self._whole(root, extras))
-        return Ruling(root, *rule.bind(configured, self.shared), {}).but(values)
+        return Ruling(root, *rule.bind(configured, self.shared)).but(values)
+
+
+@contextmanager
+def _told_of(subject: str) -> Iterator[None]:
+    "Errors say what they are about."
+    try: yield
+    except (KeyError, TypeError, ValueError) as e:
+        raise type(e)(f'{subject}: {e.args[0]}') from None
 
 
 def _split(recipe: Any) -> tuple[Any, list[Any], dict[str, Any]]:
