@@ -193,6 +193,8 @@ def _with_values(group: Group, old: Mapping[str, Any]) -> Group:
     try: given, rule = values_of(old, group)
     except (KeyError, TypeError, ValueError) as e: raise ValueError(e.args[0]) from None
     if old.get('parts') != rule.labels: raise ValueError('it had other parts')
+    if (view := old.get('view')) not in (None, dict.get(group, 'view')):
+        raise ValueError(f'it had view={view!r}')
     target = group.copy()
     target.take_rule({**rule.defaults, **given}, rule)
     return target

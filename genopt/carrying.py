@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .contract import PartError
 from .group import Group
 from .hypers import did_you_mean
 from .kinds import Stat
+from .pieces import like
 from .rows import Rows, tensor_of
 from .twins import torchs_names
 
@@ -50,7 +50,7 @@ class Edit:
             if k in entry: continue
             if k not in stats: raise ValueError(f'`{k}` is not in the state of {self.it}: '
                                                 + did_you_mean(k, [*stats, *entry]))
-            entry[k] = stats[k].start(self.param, self.hypers)  # it has not begun
+            entry[k] = self.group.start(k, self.param)  # it has not begun
         return {k: self._follow(k, v, given) for k, v in entry.items()}
 
     @property
@@ -67,16 +67,16 @@ class Edit:
         if not dims:
             # An average over no elements is NaN, so what a parameter without any has begins anew
             is_void = part and not part.is_number and not self.param.numel() and self.new.numel()
-            return part.start(self.new, self.hypers) if part and is_void else value
+            return self.group.start(name, self.new) if part and is_void else value
         if not len(self.rows.new): new = None
         elif name not in given:
             if part is None:
                 raise ValueError(f'`{name}` in the state of {self.it} is kept by no part, so say '
                                  f'what it begins with in new rows, as in state={{{name!r}: 0}}')
-            new = part.start(self.new, self.hypers)
+            new = self.group.start(name, self.new)
         else: new = self._given(name, value, dims, given[name])
         res = self.rows.take(value, dims, new)
-        if part and res.shape != _like(part, self.new, self.new.shape, self.hypers).shape:
+        if part and res.shape != self._like(part, self.new.shape).shape:
             raise self._cannot(name)
         return res
 
@@ -85,9 +85,11 @@ class Edit:
         part, shape, dim = self.group.composition.stats.get(name), self.param.shape, self.rows.dim
         if not isinstance(value, Tensor) or part is not None and part.is_number: return ()
         if part is None or part.init is None: return (dim,) if value.shape == shape else ()
+        if self.group.view:  # it may not fit another size
+            if self._like(part, shape).shape == value.shape == shape: return (dim,)
+            raise self._cannot(name)
         sizes = shape[dim], shape[dim] + 1, 2 * shape[dim] + 3
-        found = [_like(part, self.param, (*shape[:dim], n, *shape[dim + 1:]), self.hypers).shape
-                 for n in sizes]
+        found = [self._like(part, (*shape[:dim], n, *shape[dim + 1:])).shape for n in sizes]
         if found[0] != value.shape or len({*map(len, found)}) > 1: raise self._cannot(name)
         dims = [d for d, each in enumerate(zip(*found)) if len({*each}) > 1]
         if any(tuple(s[d] for s in found) != sizes for d in dims): raise self._cannot(name)
@@ -108,18 +110,14 @@ class Edit:
                              f'and its new rows have the shape {tuple(wanted)}') from None
         return old.new_empty(shape).index_copy(dims[0], places, value)
 
+    def _like(self, part: Stat, shape: Any) -> Tensor:
+        "A stat as it would begin for this shape."
+        return like(part, shape, self.param.dtype, self.hypers, self.group.view)  # type: ignore[no-any-return]
+
     def _cannot(self, name: str) -> ValueError:
         return ValueError(f'`{name}` of {self.it} does not have one row for each row of the '
                           'parameter, so it cannot follow: '
                           f'del opt.state[param][{name!r}], and it begins anew')
-
-
-def _like(part: Stat, p: Tensor, shape: Any, hypers: Mapping[str, Any]) -> Tensor:
-    "A stat as it would begin for a parameter of this shape: only its shape and dtype are meant."
-    def start(device: str) -> Any:
-        return part.start(torch.empty(shape, dtype=p.dtype, device=device), hypers)
-    try: return start('meta')  # type: ignore[no-any-return]
-    except PartError: return start('cpu')  # type: ignore[no-any-return]
 
 
 def followed(
@@ -140,8 +138,8 @@ def followed(
         if not isinstance(v, Tensor) or (part.is_number if part else not v.dim()): continue
         to = dtype and v.dtype
         if part and dtype:
-            like = torch.empty(0, dtype=dtype.to_complex() if param.is_complex() else dtype)
-            to = _like(part, like, param.shape, group.numbers()).dtype
+            kind = dtype.to_complex() if param.is_complex() else dtype
+            to = like(part, param.shape, kind, group.numbers(), group.view).dtype
         elif dtype and v.is_floating_point(): to = dtype
         if to and v.is_complex() and not to.is_complex:
             raise ValueError(f'`{k}` is complex, and its parameter of shape {tuple(param.shape)} '

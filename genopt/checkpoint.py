@@ -98,8 +98,9 @@ def _group(old: Mapping[str, Any], group: Group, remedy: str) -> Group:
             if not math.isfinite(given[k]) or row and row.whole: check(k, given[k], origin)
         except ValueError as e: raise refusal(f'{it}: {e}') from None
     new.take_rule(given, rule)
-    rehearse(rule.composition, new.numbers(), group['params'])
+    rehearse(rule.composition, new.numbers(), group.seen())
     _check_names(old, group, it, remedy)
+    _check_view(old, group, it)
     taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
     for k, v in old.items():
         if k in taken: continue
@@ -117,6 +118,15 @@ def values_of(old: Mapping[str, Any], group: Group) -> tuple[dict[str, Any], Rul
     rule = group.rule.choose_in_a_run(given)
     more = rule.words.said({k: v for k, v in old.items() if k not in words.means})
     return given | {n: plain(n, v) for n, v in more.items()}, rule
+
+
+def _check_view(old: Mapping[str, Any], group: Group, it: str) -> None:
+    "Raises ValueError if it was saved with another view. torch's optimizers have none."
+    theirs, ours = old.get('view'), dict.get(group, 'view')
+    if theirs is not None and theirs != ours:
+        here = f'view={ours!r}' if ours else 'none'
+        raise refusal(f'{it} was saved with view={theirs!r}, and here it has {here}: make the '
+                      'group with the view that was saved')
 
 
 def _check_names(old: Mapping[str, Any], group: Group, it: str, remedy: str) -> None:
@@ -155,8 +165,7 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
 
 def stats_like(group: Group, p: Tensor) -> dict[str, Tensor]:
     "Tensors of the shapes that the stats have here."
-    hypers = group.hypers()
-    return {k: p if part.init is None else part.start(p, hypers)
+    return {k: p if part.init is None else group.start(k, p)
             for k, part in group.composition.stats.items() if not part.is_number}
 
 

@@ -69,6 +69,9 @@ class Composition:
         self._halves: dict[str, Composition | None] = {}  # by gate: what comes before it
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
+        # True if tensors of one shape may be stacked, and each part still treats each alone
+        self.is_stackable = not self.elementwise and all(
+            p.stacked or not p.whole for p in self.tensor_parts)
         self.needs = any(p.needs for p in self.ordered)
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)

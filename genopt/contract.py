@@ -20,7 +20,7 @@ from .words import COMMON, is_note
 __all__ = ['ContractError', 'PartError', 'REQUIRED', 'RESERVED']
 
 RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
-GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
+GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize', 'view')
 CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimizer and its calls
 MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place

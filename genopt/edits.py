@@ -59,7 +59,10 @@ def edit_by(how: Callable[[Tensor, Any], Any], group: Group, p: Tensor, key: Any
         raise ValueError(f'{it} has no dimension {dim} along which it could be edited')
     try: rows = how(p, key)
     except (ValueError, TypeError) as error: raise type(error)(f'{it}: {error}') from None
-    return edit_of(group, p, dim % p.dim(), rows)
+    edit = edit_of(group, p, dim % p.dim(), rows)
+    if group.view and (why := group.view.why_not(edit.new.shape)):
+        raise ValueError(f'{it} would no longer fit {group.view}: {why}')
+    return edit
 
 
 def edit_of(group: Group, p: Tensor, dim: int, rows: Rows | Tensor) -> Edit:

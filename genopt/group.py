@@ -18,14 +18,17 @@ from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from .composition import Composition
 from .contract import GROUP_KEYS, REQUIRED
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
 from .params import describe, named
+from .pieces import begin, pieces
 from .rehearsal import rehearse
 from .rule import Rule
+from .view import View, view_of
 from .words import COMMON, Words, is_note, unknown
 
 __all__ = ['Group', 'ENGINE_WORDS', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
@@ -36,7 +39,7 @@ ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # 
 class Group(dict[str, Any]):
     """`params`, hyperparameters and options in torch's words, `maximize`, and the names of `parts`.
 
-    Other entries are notes. Values are taken as torch takes them, even out of range; what is not
+    It may have a `view`: see `view.py`. Other entries are notes. Values are taken as torch takes them, even out of range; what is not
     a number raises TypeError. A near miss of one of its names, or another rule's hyperparameter,
     raises KeyError.
     """
@@ -69,6 +72,21 @@ class Group(dict[str, Any]):
 
     @property
     def options(self) -> dict[str, Any]: return self.rule.options
+
+    @property
+    def view(self) -> View | None:
+        "How parts see its parameters. None: as they are."
+        return view_of(dict.get(self, 'view'))
+
+    def seen(self, params: Sequence[Tensor] | None=None) -> Sequence[Tensor]:
+        "Parameters, by default its own, as parts see them, where their shapes are known."
+        view, params = self.view, self['params'] if params is None else params
+        if view is None: return params
+        return [m for p in params if not is_lazy(p) for m in pieces(view, p.detach()).tensors]
+
+    def start(self, name: str, p: Tensor) -> Any:
+        "A stat before a parameter's first step. Raises PartError if its `init` fails."
+        return begin(self.composition.stats[name], p, self.numbers(), self.view)
 
     def hypers(self) -> dict[str, Any]:
         "The hyperparameters under our names."
@@ -104,6 +122,9 @@ class Group(dict[str, Any]):
         if key == 'parts' and super().__contains__(key) and value != self[key]:
             raise KeyError('the `parts` of a group are chosen when it is made: add another group, '
                            'or make a new Optimizer')
+        if key == 'view' and view_of(value) != self.view:
+            raise KeyError('the `view` of a group is chosen when it is made: add another group, or '
+                           'make a new Optimizer')
         if key == 'maximize': check_flag(key, value)
         if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
         super().__setitem__(key, value)
@@ -120,7 +141,7 @@ class Group(dict[str, Any]):
         now = {**rule.defaults, **self.hypers(), **rule.options, **given}
         if rule.composition is not self.composition:
             values = {k: read(now[k]) for k in rule.composition.hypers}
-            rehearse(rule.composition, values, self['params'])
+            rehearse(rule.composition, values, self.seen())
             if new := {*rule.composition.number_stats} - {*self.composition.number_stats}:
                 raise ValueError(f'`{min(new)}` would begin in the middle of a run: give this '
                                  'option when the optimizer is made')
@@ -149,7 +170,7 @@ class Group(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key in self.rule.words.means or key in ('params', 'maximize', 'parts'):
+        if key in self.rule.words.means or key in ('params', 'maximize', 'parts', 'view'):
             raise KeyError(f'`{key}` cannot be removed: the group needs it')
         super().__delitem__(key)
 
@@ -174,6 +195,7 @@ class Group(dict[str, Any]):
         "What a printed optimizer shows of it."
         hypers = [f'{k}={float(v):g}' for k, v in self.hypers().items()]
         if self['maximize']: hypers.append('maximize')
+        if self.view: hypers.append(str(self.view))
         n, elements = len(self['params']), sum(p.numel() for p in self['params'])
         return (f'{n} parameter{"s" * (n != 1)}, {elements:,} elements\n'
                 f'    {self.composition}\n    {", ".join(hypers)}')
@@ -187,7 +209,7 @@ class Group(dict[str, Any]):
 def is_slip(key: Any, words: Words) -> bool:
     "True for another rule's hyperparameter or a near miss of one of these words, False for a note."
     if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *GROUP_KEYS): return False
-    near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
+    near = get_close_matches(key.lower(), [*words.means, 'maximize', 'view'], 1, .7)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from .composition import Composition
 from .contract import GROUP_KEYS, ContractError
@@ -20,6 +21,7 @@ from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
 from .settings import Settings, labels_in
+from .view import view_of
 from .words import unknown
 
 __all__ = ['check_fit', 'new_group', 'restore_groups']
@@ -43,12 +45,13 @@ def new_group(
     check_flag('maximize', maximize)
     base = settings.rule_of_new(given, index)
     own, notes = _sorted_out(given, base)
+    if view := view_of(given.get('view')): notes['view'] = view.text
     rule, values = base.bind(own, settings.values_for(base, defaults))
     group = Group({
         'params': params, **({'param_names': names} if names else {}),
         **rule.entries(values), **notes, 'maximize': maximize, 'parts': rule.labels}, rule, index)
     _check_parts(group, labels_in(given.get('parts')), groups)
-    rehearse(rule.composition, group.numbers(), params)
+    rehearse(rule.composition, group.numbers(), group.seen())
     return group
 
 
@@ -76,22 +79,25 @@ def _check_parts(group: Group, labels: Sequence[str], groups: Sequence[Group]) -
 
 
 def check_fit(group: Group) -> None:
-    "Raises ValueError if its parts do not take its parameters."
-    c = group.composition
-    for part in c.ordered if c.needs else ():
-        for p in group['params']:
-            if why := _unfit(part, p):
-                raise ValueError(f'{group.describe(p)}: `{part.label}` {why}')
+    "Raises ValueError if its view does not fit its parameters, or its parts do not take them."
+    c, view, of = group.composition, group.view, f'group {group.index}: '
+    if 'param_names' not in group: of = ''  # it is in the name
+    for p in group['params'] if view or c.needs else ():
+        if view and not is_lazy(p) and (why := view.why_not(p.shape)):
+            raise ValueError(f'{of}{group.describe(p)} does not fit {view}: {why}: correct it, or '
+                             'give this parameter to another group')
+        for part in c.ordered:
+            if part.needs and (why := _unfit(part, p, 2 if view else p.dim())):
+                raise ValueError(f'{of}{group.describe(p)}: `{part.label}` {why}')
 
 
-def _unfit(part: Part, p: Tensor) -> str:
-    "Why a part cannot take this parameter, or ''."
+def _unfit(part: Part, p: Tensor, dim: int) -> str:
+    "Why a part cannot take this parameter, of which it sees `dim` dimensions, or ''."
     if part.needs and p.is_complex(): return 'takes no complex numbers'
-    if part.needs == 'matrix' and p.dim() != 2:
-        dimensions = f'{p.dim()} dimension{"s" * (p.dim() != 1)}'
-        return (f'takes matrices, and this has {dimensions}: give it to a group with other parts '
-                '(see `route`)')
-    return ''
+    if part.needs != 'matrix' or dim == 2: return ''
+    view = "say how it is one, as in view='o ... -> o (...)' of a convolution, or " * (dim > 2)
+    return (f'takes matrices, and this has {dim} dimension{"s" * (dim != 1)}: {view}give it to a '
+            'group with other parts (see `route`)')
 
 
 def _check_totals(a: Composition, b: Composition) -> None:

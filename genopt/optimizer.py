@@ -59,7 +59,8 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         *,
         maximize: bool=False,  # True to climb instead of descending
         compile: bool | None=None,  # True: an error if a part cannot be compiled; False: no kernel
-        **hypers: Any  # Hyperparameters and options, by our names or torch's: see `set_hyper`
+        **hypers: Any  # Hyperparameters and options, by our names or torch's: see `set_hyper`;
+                       # and the `view` of groups that have none: see `genopt.view`
     ):
         check_flag('maximize', maximize)
         fused = take_engine_words(hypers)
@@ -67,6 +68,9 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         rule = None if parts is None else rule_of(parts)
         self.recipe = rule and (rule.recipe or rule.composition)
         groups = as_groups(params)
+        if 'view' in hypers:
+            view = hypers.pop('view')
+            for g in groups: g.setdefault('view', view)
         self._settings = Settings(rule, hypers)
         self._settings.spread(groups)
         defaults = self._settings.made = {**self._settings.defaults(), 'maximize': maximize}
@@ -87,7 +91,7 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         """
         groups = self.groups()
         group = new_group(param_group, groups, self._settings, self.defaults)
-        check_parts(group.composition, group.numbers(), group['params'], bool(self.compile))
+        check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         groups.append(group)
         self._settings.rules = (*self._settings.rules[:group.index], group.rule)
 
@@ -119,7 +123,9 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
             works = [*self._work()]
             for look_at in self.recorders: look_at(works)
-            self.engine(works)
+            try: self.engine(works)
+            finally:
+                for put_back in [f for work in works for f in work.put_back]: put_back()
         return loss
 
     def _work(self) -> Iterator[Work]:

@@ -1,6 +1,6 @@
 """Policies: which parameters of a model a recipe is for, and what the other ones get.
 
-    >>> @policy(MATRICES, rest=AdamW.configured(lr=3e-4, betas=(.9, .95)), lr=.02, wd=.01)
+    >>> @policy(takes=MATRICES, rest=AdamW.configured(lr=3e-4), values=dict(lr=.02, wd=.01))
     ... @recipe(lr=1e-3, wd=.1)
     ... def Muon(): ...
 
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
-__all__ = ['MATRICES', 'Policy', 'Role', 'policy']
+__all__ = ['ALL', 'MATRICES', 'WEIGHTS', 'Policy', 'Role', 'policy']
 
 
 class Role(Enum):
     """What a parameter is to its model. `word` means all of a role, and `one` is one of them.
 
-    What multiplies features decays. What is added to them, or scales each of them, does not.
+    `multiplies` says that features are multiplied by it, and not only scaled or added to.
     """
     MATRIX = 'hidden matrices', 'hidden matrix', True
     EXPERTS = 'experts', 'experts', True
@@ -35,20 +35,23 @@ class Role(Enum):
     BIAS = 'biases', 'bias', False
     OTHER = 'others', 'other', False
 
-    def __init__(self, word: str, one: str, decays: bool):
-        self.word, self.one, self.decays = word, one, decays
+    def __init__(self, word: str, one: str, multiplies: bool):
+        self.word, self.one, self.multiplies = word, one, multiplies
 
 
+ALL = frozenset(Role)
 MATRICES = frozenset({Role.MATRIX, Role.EXPERTS, Role.ROUTER, Role.CONV})
+WEIGHTS = frozenset(r for r in Role if r.multiplies)
 
 
 @dataclass(frozen=True)
 class Policy:
     "What the authors of a recipe do with a whole model."
-    takes: Collection[Role] = frozenset(Role)  # What the recipe is for
-    rest: Any = None                           # The recipe for everything else
-    one_rate: Mapping[str, Any] = field(default_factory=dict)  # Options that make lr and wd the
-    # same for all, and `values` void
+    takes: Collection[Role] = ALL       # What the recipe is for
+    rest: Any = None                    # The recipe for everything else, with its values
+    decays: Collection[Role] = WEIGHTS  # Others do not, neither with the recipe nor in the rest
+    one_rate: Mapping[str, Any] = field(default_factory=dict)  # Options with which lr and wd are
+    # the same for the rest, and `values` do not hold
     by_role: Mapping[Role, Any] = field(default_factory=dict)  # A recipe or values for some roles
     values: Mapping[str, Any] = field(default_factory=dict)    # The recipe's own, in a whole model
 
@@ -56,16 +59,10 @@ class Policy:
 Made = TypeVar('Made')
 
 
-def policy(
-    takes: Collection[Role]=frozenset(Role),
-    rest: Any=None,
-    one_rate: Mapping[str, Any]={},
-    by_role: Mapping[Role, Any]={},
-    **values: Any
-) -> Callable[[Made], Made]:
-    "A decorator that gives a recipe its policy: see `Policy`."
-    given = Policy(takes, rest, one_rate, by_role, values)
+def policy(**fields: Any) -> Callable[[Made], Made]:
+    "A decorator that gives a recipe its policy, of these fields of `Policy`."
+    made = Policy(**fields)
     def decorate(recipe: Made) -> Made:
-        recipe.policy = given  # type: ignore[attr-defined]
+        recipe.policy = made  # type: ignore[attr-defined]
         return recipe
     return decorate

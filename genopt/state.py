@@ -17,6 +17,7 @@ from .contract import MARKS, PartError
 from .engines.work import Work
 from .group import Group
 from .numbers import kept
+from .pieces import in_pieces
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -38,8 +39,7 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
             entry[k] = first
     missing = [k for k in stats if k not in entry]
     if not missing: return entry
-    hypers = group.numbers()
-    try: new = {k: stats[k].start(p, hypers) for k in missing}
+    try: new = {k: group.start(k, p) for k in missing}
     except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
     entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
     return entry
@@ -62,7 +62,8 @@ def work_of(
 ) -> list[Work]:
     """A group's work: one Work, or two if some parameters are exempt from weight decay.
 
-    Raises RuntimeError while parameters are swapped with their averages.
+    With a view it is on the pieces of its parameters. Raises RuntimeError while parameters are
+    swapped with their averages, and what `in_pieces` raises.
     """
     params: list[Tensor] = group['params']
     places: Sequence[int] = range(place, place + len(params))
@@ -76,13 +77,13 @@ def work_of(
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
                 group['maximize'], places, group=group.index)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
-        try: return [work.gather()]
+        try: return [in_pieces(work.gather(), group.view)]
         except KeyError: pass
     # Some state is not just its stats: it has marks, waits for an option, or has not begun
     for p in params: begin(group, p, state)
     refuse_swapped(states, 'step')
     group.settled = True
-    return _split_by_decay(work.gather())
+    return [in_pieces(w, group.view) for w in _split_by_decay(work.gather())]
 
 
 def _split_by_decay(work: Work) -> list[Work]:

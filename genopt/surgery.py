@@ -112,7 +112,7 @@ class Surgery:
         with torch.no_grad():
             edits = [edit_by(how, g, p, key, dim)
                      for key, (g, p) in found(params, self.groups()).items()]
-            for e in edits: rehearse(e.group.composition, e.hypers, [e.new])
+            for e in edits: rehearse(e.group.composition, e.hypers, e.group.seen([e.new]))
             states = [e.state(self.state.get(e.param, {}), given) for e in edits]
             grads = [grad_of(e) for e in edits]
             with shielded():
@@ -200,8 +200,8 @@ class Surgery:
         dict.update(trial, params=[*params])
         trial.pop('param_names', None)
         check_fit(trial)
-        rehearse(group.composition, group.numbers(), params)
-        check_parts(group.composition, group.numbers(), params, bool(self.compile))
+        rehearse(group.composition, group.numbers(), trial.seen())
+        check_parts(group.composition, group.numbers(), trial.seen(), bool(self.compile))
 
     # -- device and dtype --------------------------------------------------------------------------
 

@@ -169,14 +169,14 @@ def test_engine_words():
 
 def test_a_policy_of_ones_own():
     from genopt.policy import MATRICES, Role, policy
-    @policy(MATRICES, Lion.configured(lr=.5), by_role={Role.HEAD: dict(lr=.25), Role.NORM: AdamW},
-            lr=.125)
+    own = {Role.HEAD: dict(lr=.25, wd=.5), Role.NORM: AdamW}
+    @policy(takes=MATRICES, rest=Lion.configured(lr=.5), by_role=own, values=dict(lr=.125))
     @genopt.recipe(wd=.1, mom=.95)
     def Mine(): return Muon.parts()
     found = {d.name: (d.rule, d.values) for d in plan(tiny(), Mine)}
     assert found == {'0.weight': ('Lion', 'lr=0.5, wd=0'), '1.weight': ('Mine', 'lr=0.125, wd=0.1'),
                      '1.bias': ('Lion', 'lr=0.5, wd=0'), '2.weight': ('AdamW', 'lr=0.001, wd=0'),
-                     '2.bias': ('AdamW', 'lr=0.001, wd=0'), '3.weight': ('Lion', 'lr=0.25, wd=0'),
+                     '2.bias': ('AdamW', 'lr=0.001, wd=0'), '3.weight': ('Lion', 'lr=0.25, wd=0.5'),
                      '3.bias': ('Lion', 'lr=0.5, wd=0')}
 
 

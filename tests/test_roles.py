@@ -134,7 +134,8 @@ def test_what_a_model_asks_not_to_decay():
     model = Holder(body=Holder(lin=nn.Linear(4, 4), other=nn.Linear(4, 4),
                                no_weight_decay=lambda: {'lin.weight'}), out=nn.Linear(4, 2))
     model.body.other.weight._no_weight_decay = True
-    assert [n for n, f in found(model).items() if f.decays] == ['out.weight']
+    assert [n for n, f in found(model).items() if f.marked] == [
+        'body.lin.weight', 'body.other.weight']
     assert found(model)['body.lin.weight'].why == 'Linear, which its model asks not to decay'
 
 

@@ -22,8 +22,9 @@ __all__ = ['run', 'step']
 
 def step(work: Work) -> None:
     "One step of each parameter, with dense gradients, when the totals are known."
-    for cohort in cohorts(work):
-        numbers = cohort.work.numbers()
+    found = cohorts(work)
+    given = [cohort.work.numbers() for cohort in found]  # pieces of one share their counts
+    for cohort, numbers in zip(found, given):
         if happening := work.composition.happening(numbers): _step(cohort.doing(happening), numbers)
         cohort.work.store(numbers)
 

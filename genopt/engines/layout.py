@@ -39,7 +39,8 @@ class Cohort:
     work: Work
     rows: list[int]     # their places in the work that it was cut from
     dtype: torch.dtype  # of the computation: float64 if a parameter or its state is, else float32
-    is_flat: bool       # they are plain tensors, and the states have their shapes
+    is_plain: bool      # they are plain tensors
+    is_flat: bool       # and the states have their shapes
 
     def doing(self, composition: Composition) -> Cohort:
         "The same with other parts."
@@ -88,11 +89,11 @@ def cohorts(work: Work) -> list[Cohort]:
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
                                     for t in (g, *state)])
         dtypes = p.dtype, *[t.dtype for t in state]
-        key = dtypes, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts]
+        key = dtypes, is_plain, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts]
         found.setdefault(key, []).append(i)
     return [Cohort(work.subset(rows), rows,
-                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)
-            for (dtypes, is_flat, *_), rows in found.items()]
+                   torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_plain, is_flat)
+            for (dtypes, is_plain, is_flat, *_), rows in found.items()]
 
 
 def single_blocks(cohort: Cohort) -> Iterator[Block]:
@@ -113,11 +114,13 @@ def single_blocks(cohort: Cohort) -> Iterator[Block]:
 def blocks(cohort: Cohort) -> Iterator[Block]:
     """The cohort's elements in blocks. On the CPU, large tensors are cut.
 
-    Where parts need the whole tensor, each parameter is a block. A tensor that does not flatten
-    without a copy is a block in its own shape.
+    Where parts need the whole tensor, each parameter is a block; or several of one shape, if all
+    parts take stacks. A tensor that does not flatten without a copy is a block in its own shape.
     """
-    if not (cohort.is_flat and cohort.work.composition.elementwise):
-        yield from single_blocks(cohort)
+    c = cohort.work.composition
+    if not (cohort.is_flat and c.elementwise):
+        stacks = cohort.is_plain and c.is_stackable and not cohort.work.params[0].is_complex()
+        yield from _stacked(cohort) if stacks else single_blocks(cohort)
         return
     is_cpu = cohort.work.params[0].device.type == 'cpu'
     size, small = (CUT, GATHER) if is_cpu else (GPU_BLOCK, GPU_GATHER)
@@ -135,6 +138,17 @@ def blocks(cohort: Cohort) -> Iterator[Block]:
             alike = waiting[p.shape]
             alike.append(one)
             if len(alike) * n >= size: yield from _gather(waiting.pop(p.shape))
+    for alike in waiting.values(): yield from _gather(alike)
+
+
+def _stacked(cohort: Cohort) -> Iterator[Block]:
+    "Blocks of parameters of one shape, as many as fit."
+    size = CUT if cohort.work.params[0].device.type == 'cpu' else GPU_BLOCK
+    waiting: dict[Any, list[Block]] = defaultdict(list)
+    for one in single_blocks(cohort):
+        alike = waiting[shape := tuple(t.shape for t in one.tensors.values())]
+        alike.append(one)
+        if (len(alike) + 1) * one.params[0].numel() > size: yield from _gather(waiting.pop(shape))
     for alike in waiting.values(): yield from _gather(alike)
 
 

@@ -27,8 +27,8 @@ def run(works: Sequence[Work]) -> None:
 
 def _step(work: Work) -> None:
     "First plain numbers (a step count, say), then tensors: of one parameter after another."
-    for i, state in enumerate(work.states):
-        numbers = work.numbers(i)
+    given = [work.numbers(i) for i in range(len(work.states))]  # pieces of one share their counts
+    for i, (state, numbers) in enumerate(zip(work.states, given)):
         if happening := work.composition.happening(numbers): _move(work, i, numbers, happening)
         for k in work.composition.number_stats:
             if k in numbers: store([state], k, read(numbers[k]))  # else a gate before it is closed

@@ -95,9 +95,11 @@ class Step:
             for k, ref in unit.program.own.items():
                 for i, value in unit.each(made[ref]):
                     if self.row[i] >= 0: self.own(i, k).copy_(value)
-        if self.values: self._store_counts()
         increment_version(self.work.params)  # state is never part of a graph
-        for _, work in self._rest(): eager.step(work)
+        try:
+            for _, work in self._rest(): eager.step(work)  # pieces of one share their counts
+        finally:
+            if self.values: self._store_counts()
 
     def _store_counts(self) -> None:
         "Writes new counts. Those after a closed gate stay."

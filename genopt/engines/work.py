@@ -35,6 +35,7 @@ class Work:
     group: int = 0            # The number of its group
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
+    put_back: Sequence[Callable[[], None]] = ()  # Run after the step: see `pieces.py`
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."

@@ -7,6 +7,7 @@ parameter last.
 import torch
 
 from ..kinds import gate, scalar, stat, step, total, transform
+from .matrices import in_low_precision, is_tall, norm_of, plus_product
 from .scalars import share_of_mean
 from .stats import step_count
 from .transforms import replace_nan
@@ -72,17 +73,16 @@ def clip_by_rms(grad, *, max_rms=1.):
     return grad / replace_nan(grad.square().mean().sqrt() / max_rms).clamp(min=1.)
 
 
-@transform(needs='matrix')
+@transform(needs='matrix', stacked=True)
 def orthogonalize(grad, *, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, eps=1e-7):
     """g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch
     (Jordan, 2024)."""
-    x = grad.bfloat16()
-    if tall := x.shape[0] > x.shape[1]: x = x.T
-    x = x / x.norm().clamp(min=eps)
+    x = in_low_precision(grad.mT if is_tall(grad) else grad)
+    x = x / norm_of(x).clamp(min=eps)
     for _ in range(int(ns_steps)):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=ns_b, alpha=ns_c), x, beta=ns_a)
-    return (x.T if tall else x).to(grad.dtype)
+        gram = x @ x.mT
+        x = plus_product(x, plus_product(gram, gram, gram, ns_b, ns_c), x, ns_a)
+    return (x.mT if is_tall(grad) else x).to(grad.dtype)
 
 
 @scalar

@@ -131,19 +131,6 @@ def scale_by_rms_lag(update, grad, sqr_avg, sqr_bias=SQR_DEBIAS, *, eps=1e-6):
     return update / ratio.square().mean().sqrt().clamp(min=1.)
 
 
-@transform(needs='matrix')
-def scale_by_shape(grad):
-    "g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024)."
-    return max(1., grad.shape[0] / grad.shape[1])**.5 * grad if grad.numel() else grad
-
-
-@transform(needs='matrix')
-def match_adam_rms(grad):
-    """g ← 0.2·√max(rows, columns)·g: with the root mean square of Adam's steps
-    (Liu et al., arXiv:2502.16982)."""
-    return .2 * max(grad.shape)**.5 * grad
-
-
 # -- sparse gradients ------------------------------------------------------------------------------
 
 @transform(sparse='rows', needs='real')

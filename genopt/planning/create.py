@@ -114,8 +114,8 @@ def _grouped(made: list[Made], rulings: Rulings) -> list[list[Made]]:
     groups: dict[Any, list[Made]] = {}
     for found, ruling, why in made: groups.setdefault(ruling.key, []).append((found, ruling, why))
     def place(members: list[Made]) -> tuple[bool, bool]:
-        found, ruling, _ = members[0]
-        return not rulings.is_main(ruling), not found.decays
+        _, ruling, _ = members[0]
+        return not rulings.is_main(ruling), not ruling.values.get('wd')
     return sorted(groups.values(), key=place)
 
 

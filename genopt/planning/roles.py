@@ -33,7 +33,7 @@ class Found:
     why: str                  # The evidence, in a few words
     pieces: int = 1           # How many matrices of one shape it has, side by side along outputs
     transposed: bool = False  # True if it is stored as inputs × outputs, and not the other way
-    decays: bool = True       # False if it should not, by its role or by its model's word
+    marked: bool = False      # True if its model asks that it does not decay
 
     @property
     def is_conv(self) -> bool:
@@ -75,12 +75,12 @@ def _of(name: str, p: Tensor, sight: Sight) -> Found:
     found = _in_module(*next(((n, m) for n, m in users if is_embedding(m)), users[0]), p, sight)
     others = {n: m for n, m in users if n != name}
     heads = [n for n, m in others.items() if m in sight.heads]
-    why, decays = found.why, found.role.decays
+    why = found.why
     if heads: why += f', also the output head {heads[0]}'
     elif others: why += f', shared with {[*others][0]}'
-    if decays and (getattr(p, '_no_weight_decay', False) or name in sight.unmoved):
-        decays, why = False, f'{why}, which its model asks not to decay'
-    return replace(found, name=name, why=why, decays=decays)
+    marked = bool(getattr(p, '_no_weight_decay', False)) or name in sight.unmoved
+    if marked: why += ', which its model asks not to decay'
+    return replace(found, name=name, why=why, marked=marked)
 
 
 def _in_module(name: str, m: nn.Module, p: Tensor, sight: Sight) -> Found:

@@ -107,9 +107,9 @@ class Rulings:
     def about(self) -> str:
         "Two sentences, on what the recipe is for, and on what does not decay."
         what = f'{self.takes}, and {self.rest.name} for the rest' if self.policy.rest else 'all'
-        *some, last = [r.word for r in Role if not r.decays]
-        still = f'{", ".join(some)} and {last}'.capitalize()
-        return f'{self.main.name} is for {what}. {still} do not decay.'
+        still = [r.word for r in Role if r not in self.policy.decays]
+        end = f' {", ".join(still[:-1])} and {still[-1]} do not decay.' if still else ''
+        return f'{self.main.name} is for {what}.' + end[:2].upper() + end[2:]
 
     def is_main(self, ruling: Ruling) -> bool: return ruling.root is self.main.root
 
@@ -122,8 +122,9 @@ class Rulings:
             with _told_of(f'overrule: `{key}`'): ruling = self.exception(given, ruling)
             why += f', overruled by `{key}`'
         told = given if isinstance(given, Mapping) else {}
-        keeps_size = not found.decays and 'wd' not in ruling.rule.words.said(told)
-        if keeps_size and ruling.values.get('wd'): ruling = ruling.but(dict(wd=0.))
+        decays = found.role in self.policy.decays and not found.marked
+        if not decays and ruling.values.get('wd') and 'wd' not in ruling.rule.words.said(told):
+            ruling = ruling.but(dict(wd=0.))
         view = told.get('view', view_as_matrix(found) if ruling.needs_matrix else '')
         return replace(ruling, view=view), f'{why}, view={view!r}' if view else why
 

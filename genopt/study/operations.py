@@ -21,7 +21,7 @@ def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> 
     "A function of all elements, or along one dimension."
     def reduce(x: Any, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
         dims = (dim,) if isinstance(dim, int) else dim
-        if dims is None: return whole(x)
+        if dims is None or {*dims} in ({-2, -1}, {0, 1}): return whole(x)
         kind = rows if (*dims,) in ((1,), (-1,)) else columns if (*dims,) in ((0,), (-2,)) else None
         if kind is None: raise Unsymbolic(f'it reduces along {dim}')
         if not keepdim: raise Unsymbolic(f'it reduces along {dim} without keepdim')
@@ -51,6 +51,10 @@ def _transposed(x: Any, *dims: Any) -> Any:
     return Transposed(x)
 
 
+def _plus_product(x: Any, a: Any, b: Any, beta: Any=1, alpha: Any=1) -> Any:
+    return beta * x + alpha * MatProd(a, b)
+
+
 def _whole(x: Any) -> Any:
     if isinstance(x, Truth) or x.is_integer: return x
     raise Unsymbolic('it needs the value of a number')
@@ -69,7 +73,7 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     mul=operator.mul, truediv=operator.truediv, div=operator.truediv, pow=operator.pow,
     neg=operator.neg, mod=sp.Mod, remainder=sp.Mod, floordiv=lambda a, b: sp.floor(a / b),
     matmul=MatProd, mm=MatProd, t=Transposed, adjoint=Transposed,
-    addmm=lambda x, a, b, beta=1, alpha=1: beta * x + alpha * MatProd(a, b),
+    addmm=_plus_product, baddbmm=_plus_product,
     transpose=_transposed, swapaxes=_transposed, swapdims=_transposed,
     lerp=lambda a, b, w: (1 - w) * a + w * b, addcmul=lambda a, b, c, value=1: a + value * b * c,
     addcdiv=lambda a, b, c, value=1: a + value * b / c,

@@ -153,6 +153,7 @@ def trace(
     "A part's result for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
     args = [Sym(symbol(n)) for n in part.reads]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
+    if part.needs == 'matrix': values = {'dim': 2, **values}
     return _run(part.fn, args, kwargs, values)
 
 

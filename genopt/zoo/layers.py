@@ -1,20 +1,44 @@
 "Steps that see a whole tensor: its norm, its rows and columns, or its singular values."
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_columns, average_sqr_grad,
-                     average_sqr_norm, average_sqr_rows, blend_average, buffer_step, clip_by_rms,
-                     l2_reg, match_adam_rms, momentum_buffer, momentum_step, orthogonalize,
-                     scale_by_factored_rms, scale_by_layer_rate, scale_by_rms, scale_by_rms_lag,
-                     scale_by_shape, scale_by_trust_ratio, sgd_step, step_count, use_average,
-                     weight_decay)
-from ..policy import MATRICES, policy
+                     average_sqr_neurons, average_sqr_norm, average_sqr_rows, blend_average,
+                     buffer_step, clip_by_rms, gram_newton_schulz, l2_reg, match_adam_rms,
+                     momentum_buffer, momentum_step, normalize_columns, normalize_rms,
+                     normalize_rows, normalize_sign, orthogonalize, polar_express, scale_by_aspect,
+                     scale_by_factored_rms, scale_by_layer_rate, scale_by_neurons, scale_by_rms,
+                     scale_by_rms_lag, scale_by_shape, scale_by_trust_ratio, scale_to_radius,
+                     set_rms, sgd_step, step_count, use_average, weight_decay)
+from ..policy import ALL, MATRICES, WEIGHTS, Role, policy
 from ..recipe import recipe
 from .friends import AdamW
 
 
-SHAPES = {None: [scale_by_shape], 'original': [scale_by_shape], 'match_rms_adamw': [match_adam_rms]}
-Shape = Literal['original', 'match_rms_adamw'] | None
-MATCHED = dict(adjust_lr_fn='match_rms_adamw')  # with it, Muon's rate and decay are AdamW's
+SHAPES = {None: [scale_by_shape], 'original': [scale_by_shape], 'match_rms_adamw': [match_adam_rms],
+          'spectral_unclamped': [scale_by_aspect]}
+Shape = Literal['original', 'match_rms_adamw', 'spectral_unclamped'] | None
+ITERATIONS = {None: [orthogonalize], 'polar_express': [polar_express],
+              'gram': [gram_newton_schulz]}
+Iteration = Literal['polar_express', 'gram'] | None
+Rms = Literal['match_rms_adamw'] | None
+RMS = {None: [scale_by_shape], 'match_rms_adamw': [set_rms]}
+NORMS = {'spectral': [orthogonalize, scale_by_aspect], 'sign': [normalize_sign],
+         'columns': [normalize_columns], 'rows': [normalize_rows], 'rms': [normalize_rms]}
+Ball = Literal['spectral', 'sign', 'columns', 'rows', 'rms']
+
+# Policies. Beside Muon its author has AdamW; with the same size of steps, their rates are the same
+BESIDE = AdamW.configured(lr=3e-4, betas=(.9, .95), eps=1e-10)
+MATCHED = dict(adjust_lr_fn='match_rms_adamw')
+SIGNED = dict.fromkeys([Role.HEAD, Role.EMBEDDING], dict(norm='sign', radius=3000.))
+SMALL = dict.fromkeys(ALL - WEIGHTS, dict(norm='rms'))
+
+
+def choose(table: Mapping[Any, Any], **given: Any) -> Any:
+    "The parts that an option stands for. Raises ValueError for one that it does not have."
+    (name, value), = given.items()
+    if value in table: return table[value]
+    raise ValueError(f'`{name}` = {value!r}: give one of {[*table]}')
 
 
 @recipe(lr=0.1, wd=0.)
@@ -54,12 +78,39 @@ def Adafactor():
     return *squares, clip_by_rms, adafactor_step, weight_decay
 
 
-@policy(MATRICES, AdamW.configured(lr=3e-4, betas=(.9, .95)), MATCHED, lr=.02, wd=.01)
+@policy(takes=MATRICES, rest=BESIDE, one_rate=MATCHED, values=dict(lr=.02, wd=.01))
 @recipe(lr=1e-3, mom=0.95, wd=0.1, ns_coefficients='ns_a ns_b ns_c')
-def Muon(nesterov=True, adjust_lr_fn: Shape=None):
+def Muon(nesterov=True, adjust_lr_fn: Shape=None, iteration: Iteration=None):
     """Momentum with all singular values made 1, for matrices
     (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982)."""
-    if adjust_lr_fn not in SHAPES:
-        raise ValueError(f'`adjust_lr_fn` = {adjust_lr_fn!r}: give one of {[*SHAPES]}')
     along = blend_average.rename(nu='mom') if nesterov else use_average
-    return average_grad, along, orthogonalize, *SHAPES[adjust_lr_fn], sgd_step, weight_decay
+    changes = choose(ITERATIONS, iteration=iteration) + choose(SHAPES, adjust_lr_fn=adjust_lr_fn)
+    return average_grad, along, *changes, sgd_step, weight_decay
+
+
+@policy(takes=MATRICES, rest=BESIDE.configured(wd=0.), one_rate=MATCHED)
+@recipe(lr=0.02, mom=0.95, wd=0., beta2='sqr_mom')
+def NorMuon(nesterov=True, adjust_lr_fn: Rms=None):
+    """Muon with the same size for each row of a step, by its average square
+    (Li et al., arXiv:2510.05491; the step's size as in their code).
+
+    The paper gives all steps a root mean square of 0.2: that is `adjust_lr_fn='match_rms_adamw'`.
+    """
+    along = blend_average.rename(nu='mom') if nesterov else use_average
+    rows = orthogonalize.rename(eps='ns_eps'), average_sqr_neurons, scale_by_neurons
+    sized = choose(RMS, adjust_lr_fn=adjust_lr_fn)
+    return average_grad, along, *rows, *sized, sgd_step, weight_decay
+
+
+@policy(decays=ALL, by_role=SIGNED | SMALL, values=dict(lr=2**-12, radius=50.))
+@recipe(lr=1e-3, mom=0.9, wd=1., scale='radius')
+def Scion(norm: Ball='spectral'):
+    """To the edge of a ball of radius ρ, whose norm fits the kind of layer: `norm`
+    (Pethick et al., arXiv:2502.07529, algorithm 1; without bounds if wd=0).
+
+    Hidden matrices have 'spectral', an output head or a tied embedding 'sign', an embedding
+    'columns' or 'sign', with a larger radius, and biases and norms 'rms'. Their code gives a
+    convolution of k × k a radius of ρ/k, and its `momentum` is 1 − `mom`.
+    """
+    lmo = choose(NORMS, norm=norm)
+    return average_grad, use_average, *lmo, scale_to_radius, sgd_step, weight_decay
