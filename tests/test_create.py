@@ -27,6 +27,11 @@ def tiny():
     return nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 3))
 
 
+def set_grads(model, seed):
+    torch.manual_seed(seed)
+    for p in model.parameters(): p.grad = torch.randn_like(p)
+
+
 def tiny_step(model, *opts):
     "One step of the mean of squares, on numbers that depend on nothing."
     model.zero_grad()
@@ -44,7 +49,7 @@ def expected(name, model):
 
 def by_hand(name, model):
     "Groups as somebody would write them who knows the model."
-    main, rest = dict(parts=Muon, lr=.02), dict(parts=AdamW, lr=3e-4, betas=(.9, .95))
+    main, rest = dict(parts=Muon, lr=.02), dict(parts=AdamW, lr=3e-4, betas=(.9, .95), eps=1e-10)
     groups = {}
     for n, p in model.named_parameters():
         (_, rule, decays), view = expected(name, model)[n], STACKS.get((name, n.split('.')[-1]))
@@ -88,14 +93,13 @@ def test_a_step_is_that_of_groups_made_by_hand(name):
             for o, s, (of_o, of_s) in zip(opts, scheds, saved):
                 o.load_state_dict(of_o); s.load_state_dict(of_s)
         for model, opt, sched in zip((ours, theirs), opts, scheds):
-            torch.manual_seed(i)
-            for p in model.parameters(): p.grad = torch.randn_like(p)
+            set_grads(model, i)
             opt.step(); sched.step()
     for (n, p), q in zip(ours.named_parameters(), theirs.parameters()): assert torch.equal(p, q), n
 
 
 def test_muon_and_adamw_are_torchs():
-    ours, theirs = made('Llama').double(), made('Llama').double()
+    ours, theirs = made('Llama'), made('Llama')
     opt = create(ours, 'muon', lr=.03, wd=.2, rest=dict(lr=1e-3), verbose=False)
     groups = {}
     for n, p in theirs.named_parameters():
@@ -103,13 +107,12 @@ def test_muon_and_adamw_are_torchs():
     matrices = groups.pop(('hidden matrix', 'Muon', True))
     rest = [dict(params=ps, weight_decay=.2 * decays) for (_, _, decays), ps in groups.items()]
     twins = [torch.optim.Muon(matrices, lr=.03, weight_decay=.2),
-             torch.optim.AdamW(rest, lr=1e-3, betas=(.9, .95))]
-    x = torch.arange(12).view(2, 6)
-    for _ in range(3):
+             torch.optim.AdamW(rest, lr=1e-3, betas=(.9, .95), eps=1e-10)]
+    for i in range(3):
         for model, opts in (ours, [opt]), (theirs, twins):
-            model.zero_grad(); model(x, labels=x).loss.backward()
+            set_grads(model, i)
             for o in opts: o.step()
-    assert_close(ours.parameters(), theirs.parameters(), rtol=1e-9, atol=1e-12)
+    assert_close(ours.parameters(), theirs.parameters(), rtol=1e-4, atol=1e-6)
 
 
 @architectures
@@ -261,11 +264,14 @@ Muon is for hidden matrices, experts, routers and convolutions, and AdamW for th
 Positions, norms, biases and others do not decay.
 Muon, lr=0.02, wd=0.01: 1 parameter, 36 elements
   1.weight  6×6   hidden matrix  Linear
-AdamW, lr=0.0003, sqr_mom=0.95, wd=0.01: 2 parameters, 84 elements
+AdamW, lr=0.0003, sqr_mom=0.95, eps=1e-10, wd=0.01: 2 parameters, 84 elements
   0.weight  11×6  embedding      11 rows
   3.weight  3×6   output head    the last layer
-AdamW, lr=0.0003, sqr_mom=0.95, wd=0: 3 parameters, 18 elements
-  *.bias    2 of 6  bias
+AdamW, lr=0.0003, sqr_mom=0.95, eps=1e-10, wd=0: 4 parameters, 21 elements
+  1.bias    6     bias           Linear
+  2.weight  6     norm           LayerNorm
+  2.bias    6     norm           LayerNorm
+  3.bias    3     bias           Linear
 """
 
 
@@ -273,7 +279,7 @@ def test_it_says_what_it_decided(capsys):
     opt = create(tiny(), 'muon')
     printed = capsys.readouterr().out
     assert printed == f'{opt.decisions}\n' == f'{plan(tiny(), "muon")!r}\n'
-    assert printed.splitlines()[:6] == TABLE.splitlines()[:6]
+    assert printed == TABLE
     create(tiny(), 'muon', verbose=False)
     assert not capsys.readouterr().out
 

@@ -33,7 +33,9 @@ class Ruling:
 
     def but(self, given: Mapping[str, Any]) -> Ruling:
         "With other values. Raises TypeError or ValueError if they are wrong."
-        rule, values = self.rule.bind(given, self.values)
+        usual = self.rule.defaults  # an option may bring parts with other ones
+        own = {k: v for k, v in self.values.items() if v != usual[k]}
+        rule, values = self.rule.bind(given, own)
         return replace(self, rule=rule, values=values)
 
     @property
