@@ -13,11 +13,12 @@ from importlib import import_module as _import_module
 from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
-from .kinds import gate, scalar, stat, step, total, transform
+from .kinds import gate, scalar, stat, step, tensor, total, transform
 from .contract import ContractError, PartError
 from .hypers import hyper
 from .part import Part
 from .parts import *  # noqa: F403
+from .pickling import factory
 from .recipe import Recipe
 from .zoo import *  # noqa: F403
 
@@ -44,8 +45,9 @@ LATER = {
     'race': 'racing.race',
     'Task': 'racing.tasks'}
 
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part',
-           'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe',
+           'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers',
+           'recipes', 'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

@@ -132,7 +132,7 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
 
 def every_part() -> Iterator[Part]:
     "Those that genopt has, in the order in which they are explained."
-    for module in (parts.transforms, parts.matrices, parts.stats, parts.scalars, parts.steps,
+    for module in (parts.transforms, parts.orthogonal, parts.stats, parts.scalars, parts.steps,
                    parts.modifiers):
         yield from (o for o in vars(module).values() if _own(o, module))
 

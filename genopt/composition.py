@@ -13,15 +13,16 @@ over all parameters) is given to `numbers`: `total` computes one parameter's sha
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from .kinds import Gate, Stat, Total
-from .numbers import read
+from .contract import OWN_NUMBERS
+from .kinds import Gate, Made, Stat, Total
+from .numbers import own_numbers, read
 from .order import checked, in_order, merged_hypers
 from .part import Part
 
@@ -73,6 +74,9 @@ class Composition:
         self.is_stackable = not self.elementwise and all(
             p.stacked or not p.whole for p in self.tensor_parts)
         self.needs = any(p.needs for p in self.ordered)
+        # The numbers that each parameter has and parts read; whole parts get their place alone
+        self.own_numbers = [k for k in OWN_NUMBERS if any(
+            k in p.reads and (k != 'place' or p.is_number or not p.whole) for p in self.ordered)]
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
         # Totals by name; and for each, the parts before it, those of them on which it depends, and
@@ -85,7 +89,7 @@ class Composition:
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(self.ordered)
-        self.number_args = [*self.hypers, *self.totals]
+        self.number_args = [*self.hypers, *self.totals, *self.own_numbers]
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -131,7 +135,7 @@ class Composition:
 
     def numbers(self,
         state: Mapping[str, Any],   # A parameter's state; only its numbers are read
-        hypers: Mapping[str, Any],  # A value for each of `self.hypers` and `self.totals`
+        hypers: Mapping[str, Any],  # A value for each of `self.number_args`
         until: Part | None=None     # A total: only the parts before it run
     ) -> dict[str, Any]:  # Hyperparameters, scalars, stats that are numbers: `prev_count`, `count`
         """The half of a step that is plain numbers, for all parameters with equal numbers in state.
@@ -142,7 +146,7 @@ class Composition:
         if until:
             before = self.before[until.out]
             parts = [p for p in before if p in parts]
-            need = [*self.hypers, *(k for k, p in self.totals.items() if p in before)]
+            need = [k for k in need if k not in self.totals or self.totals[k] in before]
         try: env = {k: hypers[k] for k in need}
         except KeyError as e:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
@@ -154,6 +158,10 @@ class Composition:
                 raise part.bad_result(out, env)
             if not out and isinstance(part, Gate): break
         return env
+
+    def numbers_of(self, param: Tensor, place: int=0) -> dict[str, int]:
+        "The numbers that a parameter has and `numbers` takes, if parts read them: its sizes."
+        return own_numbers(self.own_numbers, param, place) if self.own_numbers else {}
 
     def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
         "What happens in a step with these numbers: the parts before the first gate that is closed."
@@ -181,7 +189,7 @@ class Composition:
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
         env = Env.of(param, grad, state, numbers)
-        walk(self.sources[total.out], env, run)
+        walk(self.sources[total.out], env, run, total.reads)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise total.bad_result(share, env)
         return share
@@ -213,11 +221,21 @@ class Composition:
 def walk(
     parts: Iterable[Part],  # Some of a composition's `tensor_parts`, in order
     env: Env,               # Their results are added
-    run: Run=Part.run
+    run: Run=Part.run,
+    wanted: Collection[str]=()  # What is read after them
 ) -> None:
     "Runs tensor parts in order: each reads from `env`, and leaves its result there."
-    for part in parts:
-        if part.switch and part.is_off(env): continue
-        out = run(part, env)
-        if getattr(out, 'shape', None) != env[part.template].shape: raise part.bad_result(out, env)
-        part.put(env, out)
+    parts = [*parts]
+    for i, part in enumerate(parts):
+        if part.switch and part.is_off(env): part.stay(env)
+        elif not isinstance(part, Made) or part.out in wanted or _is_read(part, parts[i:], env):
+            out = run(part, env)
+            if not part.fits(out, env): raise part.bad_result(out, env)
+            part.put(env, out)
+
+
+def _is_read(made: Part, later: Sequence[Part], env: Env) -> bool:
+    "True if a part that is not off reads a tensor, or what is made of it."
+    return any(made.out in p.reads and not (p.switch and p.is_off(env))
+               and (not isinstance(p, Made) or _is_read(p, later[i:], env))
+               for i, p in enumerate(later))

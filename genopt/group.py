@@ -39,9 +39,9 @@ ENGINE_WORDS = 'foreach', 'fused', 'capturable', 'differentiable', 'compile'  # 
 class Group(dict[str, Any]):
     """`params`, hyperparameters and options in torch's words, `maximize`, and the names of `parts`.
 
-    It may have a `view`: see `view.py`. Other entries are notes. Values are taken as torch takes them, even out of range; what is not
-    a number raises TypeError. A near miss of one of its names, or another rule's hyperparameter,
-    raises KeyError.
+    It may have a `view` (see `view.py`). Other entries are notes. Values are taken as torch takes
+    them, even out of range; what is not a number raises TypeError. A near miss of one of its names,
+    or another rule's hyperparameter, raises KeyError.
     """
     def __init__(self, items: Mapping[str, Any], rule: Rule, index: int=0):
         super().__init__(items)

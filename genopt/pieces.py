@@ -103,7 +103,7 @@ def _of_stat(x: Tensor, own: Sequence[Any], shapes: Sequence[Any], view: View) -
     "The values of a stat for the pieces of a parameter, of their own shapes."
     if own == shapes: return pieces(view, x)
     if len({*own}) == 1: return Pieces(x.unbind())
-    return Pieces([v.view(s) for v, s in zip(x.split([s.numel() for s in own]), own)])
+    return Pieces([v.view(s) for v, s in zip(torch.split(x, [s.numel() for s in own]), own)])
 
 
 # -- work ------------------------------------------------------------------------------------------
@@ -114,10 +114,10 @@ def in_pieces(work: Work, view: View | None) -> Work:
     Raises TypeError for a sparse gradient, and RuntimeError for one of another shape.
     """
     c: Composition = work.composition
-    if view is None or c.is_flat: return work
+    if view is None or c.is_flat and not c.own_numbers: return work
     work.check_gradients()
     params, grads, states, places = list[Tensor](), list[Tensor](), list[Any](), list[int]()
-    names, put_back = dict[int, str](), list[Any]()
+    names, put_back = dict[int, tuple[Tensor, str]](), list[Any]()
     for p, g, state, place in zip(work.params, work.grads, work.states, work.places):
         if g.layout != torch.strided:
             raise TypeError(f'{work.describe(p)} has a sparse gradient, which cannot be seen '
@@ -133,7 +133,7 @@ def in_pieces(work: Work, view: View | None) -> Work:
         put_back += [each.put_back for each in (mine, *cut.values()) if each.copies]
         names |= {id(m): (p, f', piece {i} of {n}' * (n > 1))
                   for i, m in enumerate(mine.tensors, 1)}
-    return replace(work, params=params, grads=grads, states=states, places=places,
+    return replace(work, params=params, grads=grads, states=states, places=places, own=(),
                    describe=partial(_describe, work.describe, names), put_back=put_back).gather()
 
 

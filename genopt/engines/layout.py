@@ -89,7 +89,8 @@ def cohorts(work: Work) -> list[Cohort]:
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
                                     for t in (g, *state)])
         dtypes = p.dtype, *[t.dtype for t in state]
-        key = dtypes, is_plain, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts]
+        own = work.own[i].values() if work.own else ()
+        key = dtypes, is_plain, is_flat, type(p), g.dtype, p.device, *[n[i] for n in counts], *own
         found.setdefault(key, []).append(i)
     return [Cohort(work.subset(rows), rows,
                    torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_plain, is_flat)
@@ -204,10 +205,27 @@ def _gather(alike: list[Block]) -> Iterator[Block]:
 def are_disjoint(tensors: Iterable[Tensor]) -> bool:
     "True if no two of these tensors share memory."
     end = -1
-    for start, size in sorted((t.data_ptr(), extent(t)) for t in tensors):
+    for start, size in sorted(_extents(tensors)):
         if start < end: return False
         if size: end = start + size
     return True
+
+
+def _extents(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
+    "Where tensors begin, and their bytes. Those between each other's rows, as heads, are one."
+    combs = defaultdict[Any, list[Tensor]](list)
+    for t in tensors:
+        if t.dim() != 2 or t.is_contiguous() or min(t.stride()) != 1:
+            yield t.data_ptr(), extent(t)
+            continue
+        width, step = (n * t.element_size() for n in (t.shape[t.stride().index(1)], max(t.stride())))
+        combs[t.untyped_storage().data_ptr(), width, step].append(t)
+    for (_, width, step), alike in combs.items():
+        at = sorted(t.data_ptr() % step for t in alike)
+        first, last = min(map(Tensor.data_ptr, alike)), max(t.data_ptr() + extent(t) for t in alike)
+        if all(b - a >= width for a, b in zip(at, [*at[1:], at[0] + step])):
+            yield first, last - first
+        else: yield from ((t.data_ptr(), extent(t)) for t in alike)
 
 
 def extent(t: Tensor) -> int:

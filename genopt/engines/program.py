@@ -91,7 +91,7 @@ class Program:
 
 def numbers_of_kernel(composition: Composition) -> list[str]:
     "A kernel's arguments: hyperparameters, totals, scalars, and stats that are numbers."
-    return [*composition.hypers, *composition.totals,
+    return [*composition.number_args,
             *(p.out for p in composition.number_parts if not isinstance(p, Gate)),
             *(f'prev_{k}' for k in composition.number_stats)]
 
@@ -150,7 +150,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         varying = [n for n in names if isinstance(n, Ref) or n in given]
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
-        known |= {r: Column(r.dtype, r, None) for r in made}
+        known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
     return Program(tape, stages, groups, {k: ends[k] for k in own if k in ends}, sized)
 
 

@@ -53,7 +53,7 @@ def _shares(work: Work, name: str) -> list[Tensor]:
         if c.happening(numbers) is not c: continue
         for block in single_blocks(cohort):
             used = cohort.as_computed({k: block.tensors[k] for k in needed})
-            env = {**numbers, 'place': block.place}
+            env = {'place': block.place, **numbers}
             try: share = c.total(total, used['param'], used['grad'], used, env)
             except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
             res.append(_whole(share))

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ..composition import Composition
 from ..contract import REQUIRED, PartError
 from ..hypers import TABLE, Hyper
-from ..kinds import Gate, Scalar, Stat, Step, Total, Transform
+from ..kinds import Gate, Made, Scalar, Stat, Step, Total, Transform
 from ..rehearsal import stays_still
 from ..study.report import Block, Entry, Heading, Table, Text
 from ..study.section import Section
@@ -25,7 +25,7 @@ __all__ = ['File']
 
 Limits: TypeAlias = tuple[float, float, float]  # `low`, `high` and `most` of a Hyper
 
-KINDS = Stat, Transform, Step, Scalar, Total, Gate
+KINDS = Stat, Transform, Step, Scalar, Total, Made, Gate
 DOCSTRING = 92  # columns
 WIDE = '''def wide(x):
     "x in float32, or in float64 as it is: a step is rounded once, when its results are stored."

@@ -1,8 +1,8 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
 All of them read scalars and tensors (most of the parameter's shape) by position, and take
-hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms`, `matrices` and `steps`;
-`modifiers` can be added to any recipe, as in `Adam + cautious`.
+hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms` (those of Muon's family
+are in `orthogonal`) and `steps`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
 
 Their names follow one system. Stats are called after their value: `average_x`, `sum_x`, `max_x`,
 `last_x`, or a noun for a number (`step_count`). Steps are `x_step`, and decays `x_decay`.
@@ -10,8 +10,8 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import matrices, modifiers, scalars, stats, steps, transforms  # noqa: F401
-from .matrices import *    # noqa: F403
+from . import modifiers, orthogonal, scalars, stats, steps, transforms  # noqa: F401
+from .orthogonal import *  # noqa: F403
 from .modifiers import *   # noqa: F403
 from .scalars import *     # noqa: F403
 from .stats import *       # noqa: F403

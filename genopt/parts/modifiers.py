@@ -7,7 +7,7 @@ parameter last.
 import torch
 
 from ..kinds import gate, scalar, stat, step, total, transform
-from .matrices import in_low_precision, is_tall, norm_of, plus_product
+from .orthogonal import in_low_precision, is_tall, norm_of, plus_product
 from .scalars import share_of_mean
 from .stats import step_count
 from .transforms import replace_nan
