@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import warnings
 
-from genopt.contract import GROUP_KEYS
-
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')
     import transformers as T
@@ -37,7 +35,7 @@ MODELS = {
 MATRIX, NORM = ('hidden matrix', 'Muon', True), ('norm', 'AdamW', False)
 BIAS, OTHER = ('bias', 'AdamW', False), ('other', 'AdamW', False)
 EMBEDDING, HEAD = ('embedding', 'AdamW', True), ('output head', 'AdamW', True)
-POSITION, STACK = ('position or token', 'AdamW', False), 'Muon' if 'view' in GROUP_KEYS else 'AdamW'
+POSITION = 'position or token', 'AdamW', False
 
 # From names to the role, the rule beside Muon, and if it decays
 EXPECTED = {
@@ -54,7 +52,7 @@ EXPECTED = {
             '*.attention.?_proj.weight': MATRIX, '*.mlp.fc?.weight': MATRIX},
     'Mixtral': {'*norm.weight': NORM, '*.embed_tokens.weight': EMBEDDING, 'lm_head.weight': HEAD,
                 '*.self_attn.?_proj.weight': MATRIX, '*.mlp.gate.weight': ('router', 'Muon', True),
-                '*.experts.*': ('experts', STACK, True)},
+                '*.experts.*': ('experts', 'Muon', True)},
     'Mamba': {'*norm*.weight': NORM, '*.bias': BIAS, '*.embeddings.weight': EMBEDDING,
               '*.A_log': OTHER, '*.D': OTHER, '*.*_proj.weight': MATRIX,
               '*.conv1d.weight': ('depthwise convolution', 'AdamW', True)},
@@ -62,10 +60,10 @@ EXPECTED = {
            '*Attention.?.weight': MATRIX, '*.w?.weight': MATRIX},
     'ResNet': {'*.normalization.*': NORM, '*.bias': BIAS, 'classifier.1.weight': HEAD,
                'resnet.embedder.*.weight': ('input convolution', 'AdamW', True),
-               '*.convolution.weight': ('convolution', STACK, True)}}
+               '*.convolution.weight': ('convolution', 'Muon', True)}}
 
 # How matrices lie in tensors: by the architecture, and the last parts of a name
 STACKS = {('GPT-2', 'c_attn'): 'i (n=3 o) -> n o i', ('GPT-2', 'c_proj'): 'i o -> o i',
           ('GPT-2', 'c_fc'): 'i o -> o i', ('ResNet', 'convolution'): 'o ... -> o (...)',
           ('Mixtral', 'gate_up_proj'): 'e (n=2 o) i -> e n o i',
-          ('Mixtral', 'down_proj'): 'e o i -> e o i'} if 'view' in GROUP_KEYS else {}
+          ('Mixtral', 'down_proj'): 'e o i -> e o i'}

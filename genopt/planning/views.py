@@ -1,7 +1,6 @@
 "How a group sees its tensors as matrices, where they are not stored as such."
 from __future__ import annotations
 
-from ..contract import GROUP_KEYS
 from .roles import Found
 
 __all__ = ['view_as_matrix']
@@ -9,7 +8,6 @@ __all__ = ['view_as_matrix']
 
 def view_as_matrix(found: Found) -> str:
     "The `view` with which a group sees a row for each output; '' for what is stored like that."
-    if 'view' not in GROUP_KEYS: return ''
     n, stack = found.pieces, 'e ' * (found.param.dim() == 3)
     each = 'n ' * (n > 1)
     def pieces(axis: str) -> str: return f'(n={n} {axis})' if n > 1 else axis
