@@ -82,12 +82,13 @@ def test_convolutions():
 def test_fused_matrices():
     model = Holder(att=nn.MultiheadAttention(4, 2), lstm=nn.LSTM(3, 4), gru=nn.GRU(3, 4),
                    rnn=nn.RNN(3, 4), qkv=nn.Linear(4, 12), gqa_qkv=nn.Linear(4, 8),
-                   gate_up_proj=nn.Linear(4, 10), out=nn.Linear(4, 3))
+                   query_key_value=nn.Linear(4, 12), gate_up_proj=nn.Linear(4, 10), out=nn.Linear(4, 3))
     pieces = {n: f.pieces for n, f in found(model).items() if f.role.word == 'hidden matrices'}
     assert pieces == {
         'att.in_proj_weight': 3, 'att.out_proj.weight': 1, 'lstm.weight_ih_l0': 4,
         'lstm.weight_hh_l0': 4, 'gru.weight_ih_l0': 3, 'gru.weight_hh_l0': 3, 'rnn.weight_ih_l0': 1,
-        'rnn.weight_hh_l0': 1, 'qkv.weight': 3, 'gqa_qkv.weight': 1, 'gate_up_proj.weight': 2}
+        'rnn.weight_hh_l0': 1, 'qkv.weight': 3, 'gqa_qkv.weight': 1, 'query_key_value.weight': 1,
+        'gate_up_proj.weight': 2}
     assert found(model)['lstm.weight_ih_l0'].matrix == (4, 3)
 
 
@@ -107,6 +108,16 @@ def test_experts_in_a_list_and_in_a_stack():
         'out.weight': 'heads', 'out.bias': 'biases'}
     assert f['blocks.0.experts.1.lin.weight'].why == 'Linear, of one of 3'
     assert f['blocks.1.experts.w1_proj'].why == 'Holder, 3 in a stack'
+
+
+def test_experts_that_say_how_they_are_stored():
+    def experts(**notes): return Holder(gate_up_proj=torch.ones(3, 4, 10), **notes)
+    turned = dict(is_transposed=True)
+    model = Holder(a=experts(**turned), b=experts(**turned, is_concatenated=False), c=experts(),
+                   lin=nn.Linear(4, 2))
+    f = [found(model)[f'{k}.gate_up_proj'] for k in 'abc']
+    assert [(x.pieces, x.transposed, x.matrix) for x in f] == [
+        (2, True, (5, 4)), (1, True, (10, 4)), (2, False, (2, 10))]
 
 
 def test_as_many_blocks_as_classes_are_not_experts():

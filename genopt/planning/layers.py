@@ -24,13 +24,18 @@ def is_conv(m: nn.Module) -> bool:
     return hasattr(m, 'kernel_size') and hasattr(m, 'in_channels') and hasattr(m, 'groups')
 
 
-def is_turned(m: nn.Module) -> bool:
-    "True for the linear layer of GPT-2, which is stored as inputs × outputs."
+def is_linear(m: nn.Module) -> bool:
+    return hasattr(m, 'in_features') and hasattr(m, 'out_features') or _is_conv1d(m)
+
+
+def _is_conv1d(m: nn.Module) -> bool:
+    "True for the linear layer of GPT-2 in transformers."
     return type(m).__name__ == 'Conv1D' and hasattr(m, 'nf')
 
 
-def is_linear(m: nn.Module) -> bool:
-    return hasattr(m, 'in_features') and hasattr(m, 'out_features') or is_turned(m)
+def is_turned(m: nn.Module) -> bool:
+    "True if matrices are stored as inputs × outputs, of which transformers' experts have a note."
+    return _is_conv1d(m) or getattr(m, 'is_transposed', None) is True
 
 
 def outputs(m: nn.Module) -> int:
@@ -42,17 +47,17 @@ def outputs(m: nn.Module) -> int:
 def is_layer(m: nn.Module) -> bool: return is_conv(m) or is_linear(m) or is_embedding(m)
 
 
-# Names under which several matrices of one shape are stored as one, and how many
-FUSED = {r'qkv|query_key_value|c_attn|in_proj_weight': (3, 'q·k·v in one'),
-         r'gate_up|up_gate|w13': (2, 'gate and up in one')}
-
-
 def fused(name: str, m: nn.Module, shape: Sequence[int]) -> tuple[int, str]:
-    "How many matrices of one shape there are along the outputs of this shape, and which."
+    """How many matrices of one shape lie one after the other in this shape, and which.
+
+    Rows that take turns, head by head in GPT-NeoX's `query_key_value`, are left as they are.
+    """
     rows, columns = shape
     if isinstance(m, nn.RNNBase) and (gates := rows // m.hidden_size) > 1:
         return gates, f'{gates} gates in one'
-    for pattern, (n, what) in FUSED.items():
-        if re.search(pattern, name) and rows == (n * columns if n == 3 else rows // n * n):
-            return n, what
+    if rows == 3 * columns and re.search('qkv|c_attn|in_proj_weight', name):
+        return 3, 'q·k·v in one'
+    takes_turns = getattr(m, 'is_concatenated', None) is False
+    if rows % 2 == 0 and re.search('gate_up|up_gate|w13', name) and not takes_turns:
+        return 2, 'gate and up in one'
     return 1, ''
