@@ -10,7 +10,7 @@ import torch
 from architectures import EXPECTED, MODELS, STACKS
 from genopt import AdamW, Lion, Muon, Optimizer, create, plan
 from genopt.cli import main
-from helpers import assert_close, copiers, pickled
+from helpers import assert_close, copiers, each_recipe, pickled
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -150,7 +150,7 @@ def groups_of(*args, **kwargs):
      [('Muon', 1e-3, .1), ('AdamW', .5, .1), ('AdamW', .5, 0.)]),
     ('lion(wd=.1)', {}, [('Lion', 1e-4, .1), ('Lion', 1e-4, 0.)]),
     (Muon.parts(), dict(lr=.1, wd=.1, mom=.9),
-     [('Muon', .1, .1), ('AdamW', 1e-3, .1), ('AdamW', 1e-3, 0.)])], ids=str)
+     [('Muon', .1, .1), ('AdamW', 1e-3, .1), ('AdamW', 1e-3, 0.)])], ids=range(11))
 def test_rates_and_decays(recipe, values, groups): assert groups_of(recipe, **values) == groups
 
 
@@ -165,6 +165,32 @@ def test_what_is_added_to_a_recipe_holds_for_the_whole_model():
         nn.utils.clip_grad_norm_(other.parameters(), 1e-3)
         plain.step()
     assert_close(model.parameters(), other.parameters(), rtol=1e-3, atol=1e-6)
+
+
+@each_recipe
+def test_every_recipe_steps_a_whole_model(recipe):
+    model = tiny()
+    opt = create(model, recipe, compile=False, verbose=False)
+    before = [p.clone() for p in model.parameters()]
+    for _ in range(2): tiny_step(model, opt)  # ADOPT's first one only fills
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert sum(torch.equal(p, q) for p, q in zip(model.parameters(), before)) == 0
+
+
+def test_a_list_of_parts_stays_as_it_is():
+    opt = create(tiny(), 'muon + cautious', verbose=False,
+                 overrule={'heads': dict(parts=[genopt.sgd_step], lr=.1)})
+    assert [g['parts'] for g in opt.param_groups if g['param_names'] == ['3.weight']] == [
+        ['sgd_step']]
+
+
+def test_a_view_of_ones_own():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 1))
+    views = {n: g.get('view') for over in (None, {
+        '0.weight': 'muon', '1.weight': dict(view='o i ... -> o (... i)')})
+        for g in create(model, 'muon', overrule=over, verbose=False).param_groups
+        for n in g['param_names'] if 'orthogonalize' in g['parts']}
+    assert views == {'0.weight': 'o ... -> o (...)', '1.weight': 'o i ... -> o (... i)'}
 
 
 def test_engine_words():
@@ -198,7 +224,7 @@ def test_a_policy_of_ones_own():
     ({'embeddings': dict(parts='lion', lr=.5, betas=(.5, .6))}, {'0.weight': ('Lion', .5, 0.)}),
     ({'norms': 'lion(wd=.5)'}, {'2.weight': ('Lion', 1e-4, 0.), '2.bias': ('Lion', 1e-4, 0.)}),
     ({'norms': dict(parts='lion', wd=.5)}, {'2.weight': ('Lion', 1e-4, .5),
-                                            '2.bias': ('Lion', 1e-4, .5)})], ids=str)
+                                            '2.bias': ('Lion', 1e-4, .5)})], ids=range(7))
 def test_overruling(overrule, changed):
     def what(**kwargs):
         opt = create(tiny(), 'muon', verbose=False, **kwargs)

@@ -82,7 +82,8 @@ def test_convolutions():
 def test_fused_matrices():
     model = Holder(att=nn.MultiheadAttention(4, 2), lstm=nn.LSTM(3, 4), gru=nn.GRU(3, 4),
                    rnn=nn.RNN(3, 4), qkv=nn.Linear(4, 12), gqa_qkv=nn.Linear(4, 8),
-                   query_key_value=nn.Linear(4, 12), gate_up_proj=nn.Linear(4, 10), out=nn.Linear(4, 3))
+                   query_key_value=nn.Linear(4, 12), gate_up_proj=nn.Linear(4, 10),
+                   out=nn.Linear(4, 3))
     pieces = {n: f.pieces for n, f in found(model).items() if f.role.word == 'hidden matrices'}
     assert pieces == {
         'att.in_proj_weight': 3, 'att.out_proj.weight': 1, 'lstm.weight_ih_l0': 4,

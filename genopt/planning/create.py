@@ -28,7 +28,7 @@ def create(
     *,
     rest: Any=None,  # For what the recipe is not for: a recipe, or a dict of values and `parts`
     overrule: Mapping[str, Any] | None=None,  # From patterns of names, or words, to such values
-    verbose: bool=True,  # False to print nothing
+    verbose: bool=True,  # False to print nothing, as on all ranks but one
     **hypers: Any    # The recipe's hyperparameters and options; also `maximize` and `compile`
 ) -> Optimizer:
     """An optimizer for a whole model: each parameter gets the rule that it should have.
@@ -48,8 +48,8 @@ def create(
     `clip_by_global_norm`, is added to all rules.
 
     `overrule` has the last word: from a name, a pattern such as '*.gate.weight', or the word for a
-    role ('embeddings', 'heads', 'hidden matrices'), to a recipe or a dict of values. The first key
-    that fits counts. Frozen parameters are left out.
+    role ('embeddings', 'heads', 'hidden matrices'), to a recipe or a dict of values, which may have
+    a `view`. The first key that fits counts. Frozen parameters are left out.
 
     Raises KeyError, TypeError or ValueError for what is not a model, a recipe or one of its
     hyperparameters, if nothing trains, if the recipe is for nothing in the model, if a key fits

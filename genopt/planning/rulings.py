@@ -95,7 +95,8 @@ class Rulings:
         with _told_of('rest'): return self.exception({} if given is None else given, self.rest)
 
     def _whole(self, root: Any, extras: Any=()) -> Any:
-        "A recipe with all that was added to the main one."
+        "A recipe with all that was added to the main one. A list of parts stays as it is."
+        if not isinstance(root, Recipe): return root
         for parts in (*self.extras, *extras): root = root + parts
         return root
 
@@ -110,8 +111,8 @@ class Rulings:
         "Two sentences, on what the recipe is for, and on what does not decay."
         what = f'{self.takes}, and {self.rest.name} for the rest' if self.policy.rest else 'all'
         still = [r.word for r in Role if r not in self.policy.decays]
-        end = f' {", ".join(still[:-1])} and {still[-1]} do not decay.' if still else ''
-        return f'{self.main.name} is for {what}.' + end[:2].upper() + end[2:]
+        end = f'{", ".join(still[:-1])} and {still[-1]} do not decay.' if still else ''
+        return f'{self.main.name} is for {what}. {end.capitalize()}'.rstrip()
 
     def is_main(self, ruling: Ruling) -> bool: return ruling.root is self.main.root
 
@@ -154,7 +155,7 @@ class Rulings:
         for known in (self.main, self.rest):
             if root is known.root and not extras: return known.but(configured).but(values)
         rule = rule_of(self._whole(root, extras))
-        return Ruling(root, *rule.bind(configured, self.shared)).but(values)
+        return Ruling(root, *rule.bind(values, {**self.shared, **configured}))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'NorMuon', 'Scion']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1242,6 +1242,7 @@ class _Muon(Recipe):
         ns_steps: Number = 5,
         nesterov: bool = True,
         adjust_lr_fn: str | None = None,
+        iteration: str | None = None,
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
@@ -1252,7 +1253,7 @@ class _Muon(Recipe):
     ) -> Optimizer:
         """Momentum with all singular values made 1, for matrices (Jordan, 2024; as in torch; Liu et al., arXiv:2502.16982).
 
-        Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, maximize=False, compile=None)
+        Muon(params, lr=0.001, *, mom=0.95, eps=1e-07, wd=0.1, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, nesterov=True, adjust_lr_fn=None, iteration=None, maximize=False, compile=None)
 
             average_grad           m ← β₁·m + (1 − β₁)·g
             blend_average[nu=mom]  g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
@@ -1271,6 +1272,112 @@ class _Muon(Recipe):
             ns_steps=5         steps of Newton–Schulz
             nesterov=True      an option: it chooses parts
             adjust_lr_fn=None
+            iteration=None
         """
 
 Muon: _Muon
+
+class _NorMuon(Recipe):
+    """Muon with the same size for each row of a step, by its average square (Li et al., arXiv:2510.05491; the step's size as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.02, *,
+        mom: Number = 0.95,
+        sqr_mom: Number = 0.95,
+        eps: Number = 1e-10,
+        wd: Number = 0.0,
+        ns_a: Number = 3.4445,
+        ns_b: Number = -4.775,
+        ns_c: Number = 2.0315,
+        ns_steps: Number = 5,
+        ns_eps: Number = 1e-07,
+        nesterov: bool = True,
+        adjust_lr_fn: str | None = None,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        beta2: Number = ...,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Muon with the same size for each row of a step, by its average square (Li et al., arXiv:2510.05491; the step's size as in their code).
+
+        The paper gives all steps a root mean square of 0.2: that is `adjust_lr_fn='match_rms_adamw'`.
+
+        NorMuon(params, lr=0.02, *, mom=0.95, sqr_mom=0.95, eps=1e-10, wd=0.0, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, ns_eps=1e-07, nesterov=True, adjust_lr_fn=None, maximize=False, compile=None)
+
+            average_grad               m ← β₁·m + (1 − β₁)·g
+            blend_average[nu=mom]      g ← (1 − β₁)·g + β₁·m (Ma & Yarats, arXiv:1810.06801).
+            orthogonalize[eps=ns_eps]  g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
+            average_sqr_neurons        R ← β₂·R + (1 − β₂)·row mean(g²) (Li et al., arXiv:2510.05491, algorithm 1).
+            scale_by_neurons           g ← g / (√R + ε), scaled to the norm that g had (Li et al., arXiv:2510.05491, algorithm 1; the norm as in their code).
+            scale_by_shape             g ← √max(1, rows/columns)·g: as large for tall matrices as for square ones (Jordan, 2024).
+            sgd_step                   Δθ = −η·g
+            weight_decay               Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.02            learning rate
+            mom=0.95           decay of the average of gradients (torch: momentum)
+            sqr_mom=0.95       decay of the average of squared gradients (torch: beta2)
+            eps=1e-10          keeps a denominator away from zero
+            wd=0.0             weight decay (torch: weight_decay)
+            ns_a=3.4445        coefficient of X in Newton–Schulz
+            ns_b=-4.775        coefficient of XXᵀX in Newton–Schulz
+            ns_c=2.0315        coefficient of (XXᵀ)²X in Newton–Schulz
+            ns_steps=5         steps of Newton–Schulz
+            ns_eps=1e-07       least norm of a matrix before Newton–Schulz
+            nesterov=True      an option: it chooses parts
+            adjust_lr_fn=None
+        """
+
+NorMuon: _NorMuon
+
+class _Scion(Recipe):
+    """To the edge of a ball of radius ρ, whose norm fits the kind of layer: `norm` (Pethick et al., arXiv:2502.07529, algorithm 1; without bounds if wd=0)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        eps: Number = 1e-07,
+        wd: Number = 1.0,
+        ns_a: Number = 3.4445,
+        ns_b: Number = -4.775,
+        ns_c: Number = 2.0315,
+        ns_steps: Number = 5,
+        radius: Number = 1.0,
+        norm: Number = 'spectral',
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        scale: Number = ...,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """To the edge of a ball of radius ρ, whose norm fits the kind of layer: `norm` (Pethick et al., arXiv:2502.07529, algorithm 1; without bounds if wd=0).
+
+        Hidden matrices have 'spectral', an output head or a tied embedding 'sign', an embedding
+        'columns' or 'sign', with a larger radius, and biases and norms 'rms'. Their code gives a
+        convolution of k × k a radius of ρ/k, and its `momentum` is 1 − `mom`.
+
+        Scion(params, lr=0.001, *, mom=0.9, eps=1e-07, wd=1.0, ns_a=3.4445, ns_b=-4.775, ns_c=2.0315, ns_steps=5, radius=1.0, norm='spectral', maximize=False, compile=None)
+
+            average_grad     m ← β₁·m + (1 − β₁)·g
+            use_average      g ← m: what comes after sees the average in the gradient's place.
+            orthogonalize    g ← nearly UVᵀ of g = UΣVᵀ: X ← aX + bXXᵀX + c(XXᵀ)²X from g/‖g‖, in bfloat16 as in torch (Jordan, 2024).
+            scale_by_aspect  g ← √(rows/columns)·g: no output changes by more than an input of size 1 asks for (Bernstein, 2025).
+            scale_to_radius  g ← ρ·g: to the radius of the ball in which a step goes to the edge (arXiv:2502.07529).
+            sgd_step         Δθ = −η·g
+            weight_decay     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001         learning rate
+            mom=0.9          decay of the average of gradients (torch: momentum)
+            eps=1e-07        keeps a denominator away from zero
+            wd=1.0           weight decay (torch: weight_decay)
+            ns_a=3.4445      coefficient of X in Newton–Schulz
+            ns_b=-4.775      coefficient of XXᵀX in Newton–Schulz
+            ns_c=2.0315      coefficient of (XXᵀ)²X in Newton–Schulz
+            ns_steps=5       steps of Newton–Schulz
+            radius=1.0       radius of the ball in which a step goes to the edge (torch: scale)
+            norm='spectral'  an option: it chooses parts
+        """
+
+Scion: _Scion
