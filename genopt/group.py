@@ -209,7 +209,7 @@ class Group(dict[str, Any]):
 def is_slip(key: Any, words: Words) -> bool:
     "True for another rule's hyperparameter or a near miss of one of these words, False for a note."
     if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *GROUP_KEYS): return False
-    near = get_close_matches(key.lower(), [*words.means, 'maximize', 'view'], 1, .7)
+    near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 

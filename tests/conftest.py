@@ -42,6 +42,20 @@ def pytest_sessionfinish(session, exitstatus):
     file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
+@pytest.fixture(autouse=True)
+def torchs_muon_as_precise_as_ours(monkeypatch):
+    "torch's Muon makes its products in bfloat16 of parameters in float64 too; ours in float64."
+    import torch
+    muon = sys.modules.get('torch.optim._muon')  # older torch has none
+    if muon is None: return
+    orthogonal = muon._zeropower_via_newtonschulz
+    def precise(grad, *numbers):
+        with pytest.MonkeyPatch.context() as m:
+            if grad.dtype == torch.float64: m.setattr(torch.Tensor, 'bfloat16', torch.Tensor.clone)
+            return orthogonal(grad, *numbers)
+    monkeypatch.setattr(muon, '_zeropower_via_newtonschulz', precise)
+
+
 @pytest.fixture
 def no_kernels(monkeypatch):
     "As in a new process: no composition has a kernel yet."

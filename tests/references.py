@@ -231,3 +231,94 @@ def aggmo(x, grads, *, lr=1e-3, betas=(0., .9, .99), l2=0.):
         vs = [b * v - g for b, v in zip(betas, vs)]
         x = x + lr / len(betas) * sum(vs)
         yield x
+
+
+# -- matrices --------------------------------------------------------------------------------------
+
+def newton_schulz(g, steps=5, eps=1e-7, plus=0.):
+    "Jordan's, in the precision of g. His norm is ‖g‖ + 1e-7, and torch's max(‖g‖, 1e-7)."
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / (max(norm(x), eps) + plus)
+    for _ in range(steps):
+        A = x @ x.T
+        B = b * A + c * A @ A
+        x = a * x + B @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+def muon_grads(grads, b, nesterov=True):
+    m = 0.
+    for g in grads:
+        m = m + (1 - b) * (g - m)
+        yield g + b * (m - g) if nesterov else m
+
+
+def muon(x, grads, *, lr=1e-3, b=.95, wd=.1, orthogonal=newton_schulz, size=None):
+    size = size or (lambda m, n: max(1, m / n)**.5)
+    for g in muon_grads(grads, b):
+        x = x * (1 - lr * wd)
+        x = x - lr * size(*x.shape) * orthogonal(g)
+        yield x
+
+
+def polar_express(g, coefficients, steps=5, eps=1e-7):
+    "As in its authors' code: all coefficients but the last one have room of 1.01."
+    safe = [(a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in coefficients[:-1]]
+    hs = [*safe, coefficients[-1]][:steps] + [coefficients[-1]] * (steps - len(coefficients))
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / (norm(x) * 1.01 + eps)
+    for a, b, c in hs:
+        A = x @ x.T
+        x = a * x + (b * A + c * A @ A) @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+def gram_newton_schulz(g, coefficients, resets=(2,), eps=1e-7):
+    "As in its authors' code, with the five coefficients that they have, and room of 1.05."
+    coefficients = [(a / 1.05, b / 1.05**3, c / 1.05**5) for a, b, c in coefficients[:5]]
+    tall = g.shape[0] > g.shape[1]
+    X = g / (norm(g) + eps)
+    R, Q = X.T @ X if tall else X @ X.T, None
+    for i, (a, b, c) in enumerate(coefficients):
+        if i in resets and i != 0:
+            X = X @ Q if tall else Q @ X
+            R, Q = X.T @ X if tall else X @ X.T, None
+        Z = b * R + c * R @ R
+        Q = Z + a * np.eye(len(R)) if i == 0 or i in resets else a * Q + Q @ Z
+        if i < len(coefficients) - 1 and i + 1 not in resets:
+            RZ = a * R + R @ Z
+            R = a * RZ + Z @ RZ
+    return X @ Q if tall else Q @ X
+
+
+def normuon(x, grads, *, lr=.02, b=.95, b2=.95, wd=0., nesterov=True, eps=1e-10, ns_eps=1e-7,
+            plus=0., as_in='code'):
+    "`as_in`: the authors' code, or their paper."
+    v = np.zeros((len(x), 1))
+    for g in muon_grads(grads, b, nesterov):
+        o = newton_schulz(g, eps=ns_eps, plus=plus)
+        v = b2 * v + (1 - b2) * np.mean(o * o, -1, keepdims=True)
+        step = o / (np.sqrt(v) + eps)
+        if as_in == 'code':
+            step = step * (norm(o) / (norm(step) + eps)) * max(1, x.shape[0] / x.shape[1])**.5
+        else: step = step * .2 * np.sqrt(x.size) / norm(step)
+        x = x * (1 - lr * wd) - lr * step
+        yield x
+
+
+def scion(x, grads, *, lr=1e-3, momentum=.1, norm_='spectral', scale=1., unconstrained=False,
+          eps=1e-8):
+    "With the authors' `momentum`, 1 minus everybody's."
+    d_out, d_in = x.shape if x.ndim > 1 else (len(x), 1)
+    lmo = {'spectral': lambda g: newton_schulz(g) * (d_out / d_in)**.5,
+           'sign': lambda g: np.sign(g) / d_in,
+           'columns': lambda g: g / (np.sqrt(np.sum(g**2, 0, keepdims=True) / d_out) + eps),
+           'rows': lambda g: g / (np.sqrt(np.sum(g**2, -1, keepdims=True)) * d_in**.5 + eps),
+           'rms': lambda g: g / (np.sqrt(np.mean(g**2)) + eps)}[norm_]
+    buf = np.zeros_like(x)
+    for g in grads:
+        buf = (1 - momentum) * buf + momentum * g
+        if not unconstrained: x = x * (1 - lr)
+        x = x - lr * scale * lmo(buf)
+        yield x

@@ -14,8 +14,9 @@ import pytest
 import pytorch_optimizer
 import references as ref
 import torch
+from genopt.parts.orthogonal import POLAR_EXPRESS
 from genopt.twins import TWINS
-from helpers import each_recipe, engines, verified
+from helpers import each_recipe, engines, keeps_to_matrices, verified
 from trajectories import assert_trajectories_agree, by_formula, trajectory
 
 STEPS = 100
@@ -109,6 +110,29 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
         (dict(), dict()),
         (dict(lr=.01, betas=(.8, .95), eps=1e-4, wd=.1),
          dict(lr=.01, b1=.8, b2=.95, eps=1e-4, wd=.1))]),
+    ('Muon', ref.muon, [
+        (dict(), dict()),
+        (dict(lr=.02, adjust_lr_fn='match_rms_adamw'),
+         dict(lr=.02, size=lambda m, n: .2 * max(m, n)**.5)),
+        (dict(lr=.02, adjust_lr_fn='spectral_unclamped'),
+         dict(lr=.02, size=lambda m, n: (m / n)**.5)),
+        (dict(lr=.02, iteration='polar_express'),
+         dict(lr=.02, orthogonal=partial(ref.polar_express, coefficients=POLAR_EXPRESS))),
+        (dict(lr=.02, iteration='polar_express', ns_steps=10),
+         dict(lr=.02, orthogonal=partial(ref.polar_express, coefficients=POLAR_EXPRESS, steps=10))),
+        (dict(lr=.02, iteration='gram'),
+         dict(lr=.02, orthogonal=partial(ref.gram_newton_schulz, coefficients=POLAR_EXPRESS)))]),
+    ('NorMuon', ref.normuon, [
+        (dict(), dict()),
+        (dict(mom=.9, sqr_mom=.8, wd=.1, nesterov=False, eps=1e-4),
+         dict(b=.9, b2=.8, wd=.1, nesterov=False, eps=1e-4)),
+        (dict(lr=.01, adjust_lr_fn='match_rms_adamw'), dict(lr=.01, as_in='paper'))]),
+    ('Scion', ref.scion, [
+        (dict(), dict()),
+        (dict(lr=.01, mom=.8, radius=50., wd=0.),
+         dict(lr=.01, momentum=.2, scale=50., unconstrained=True)),
+        *((dict(lr=.01, radius=3., norm=norm), dict(lr=.01, scale=3., norm_=norm))
+          for norm in ('sign', 'columns', 'rows', 'rms'))]),
     ('AggMo', ref.aggmo, [
         (dict(), dict(), pytorch_optimizer.AggMo, dict()),
         (dict(lr=.1, mom=.5, slow_mom=.9, wd=.1), dict(lr=.1, betas=(0., .5, .9), l2=.1))]),
@@ -116,13 +140,37 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
 IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, ours, *_ in CASES]
 
 
+MATRICES = [(5, 7), (7, 5), (4, 4), (3, 8)]
+
+
 @engines
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case, compile):
     name, kwargs, formula, letters, *_ = case
-    ours = trajectory(partial(genopt.recipe(name), **kwargs, compile=compile), STEPS)
-    worst = assert_trajectories_agree(ours, by_formula(formula, STEPS, **letters))
+    recipe = genopt.recipe(name)
+    shapes = dict(shapes=MATRICES) if keeps_to_matrices(recipe) else {}
+    ours = trajectory(partial(recipe, **kwargs, compile=compile), STEPS, **shapes)
+    worst = assert_trajectories_agree(ours, by_formula(formula, STEPS, **shapes, **letters))
     if not compile: verified(name, 'its paper, in NumPy', STEPS, worst)
+
+
+def test_the_constant_that_the_authors_of_normuon_add_to_a_norm():
+    "Without it, and without torch's least norm, it is theirs to the last digits."
+    for shape in MATRICES:
+        ours = trajectory(partial(genopt.NorMuon, ns_eps=0.), STEPS, [shape])
+        theirs = by_formula(ref.normuon, STEPS, [shape], ns_eps=0.)
+        assert_trajectories_agree(ours, theirs)
+        added = by_formula(ref.normuon, STEPS, [shape], ns_eps=0., plus=1e-7)
+        assert_trajectories_agree(trajectory(genopt.NorMuon, STEPS, [shape]), added, tol=1e-5)
+
+
+def test_polar_express_leaves_singular_values_at_1():
+    "Its polynomials are the best for those from 1e-3: five of them leave 1 ± 0.16, and eight 1."
+    sizes = torch.logspace(-3, 0, 1000, dtype=torch.float64)
+    for steps, within in (5, .16), (8, 1e-6):
+        x = sizes
+        for a, b, c in POLAR_EXPRESS[:steps]: x = a * x + b * x**3 + c * x**5
+        assert (x - 1).abs().max() < within
 
 
 PEERS = [c for c in CASES if c[4:]]

@@ -21,13 +21,17 @@ TOLERANCE = 1e-12
 def in_float64() -> Iterator[None]:
     """New tensors are float64 unless they say otherwise, numbers in torch's states too.
 
-    As the tensors are small, there is one thread.
+    Matrix products that Muon and its kin make of `grad.bfloat16()` are as precise as the gradient,
+    since rounding would hide everything else. As the tensors are small, there is one thread.
     """
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
+    rounded = torch.Tensor.bfloat16
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[assignment, method-assign]
     try: yield
     finally:
+        torch.Tensor.bfloat16 = rounded  # type: ignore[method-assign]
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
 

@@ -218,8 +218,8 @@ def _extents(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
         if t.dim() != 2 or t.is_contiguous() or min(t.stride()) != 1:
             yield t.data_ptr(), extent(t)
             continue
-        width, step = (n * t.element_size() for n in (t.shape[t.stride().index(1)], max(t.stride())))
-        combs[t.untyped_storage().data_ptr(), width, step].append(t)
+        width, step = t.shape[t.stride().index(1)], max(t.stride())
+        combs[t.untyped_storage().data_ptr(), width * (n := t.element_size()), step * n].append(t)
     for (_, width, step), alike in combs.items():
         at = sorted(t.data_ptr() % step for t in alike)
         first, last = min(map(Tensor.data_ptr, alike)), max(t.data_ptr() + extent(t) for t in alike)

@@ -67,11 +67,12 @@ class Program:
     def __init__(self,
         tape: Tape,
         stages: list[Stage],
-        groups: list[tuple[int, ...]],  # The parameter's axes that are one axis of the kernels
+        order: Sequence[int],           # The parameter's axes, as they lie in memory
+        groups: list[tuple[int, ...]],  # Those that are one axis of the kernels
         own: dict[str, Ref],            # Stats of shapes of their own, which parts as they are make
         sized: Sequence[float]          # The last of the tape's numbers: sizes make them
     ):
-        self.tape, self.stages, self.groups = tape, stages, groups
+        self.tape, self.stages, self.order, self.groups = tape, stages, order, groups
         self.own, self.sized = own, sized
         self.foreign = {s.then.part: s.then.why for s in stages if s.then}
         # Programs that do the same, for other numbers of dimensions, have the same kernels
@@ -151,7 +152,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
         known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
-    return Program(tape, stages, groups, {k: ends[k] for k in own if k in ends}, sized)
+    return Program(tape, stages, kind.order, groups, {k: ends[k] for k in own if k in ends}, sized)
 
 
 def _unwritten(columns: Mapping[Name, Column]) -> dict[Name, Column]:

@@ -101,8 +101,10 @@ class Unit:
         return [*zip(self.rows.tolist(), (t for stack in stacks for t in stack))]
 
     def _room(self, ref: Ref, axes: Axes) -> Stacks:
-        return [torch.empty((n, *shape_along(axes, shape)), dtype=ref.dtype, device='cpu')
-                for shape, n in self.shapes]
+        order, back = in_memory(axes, self.program.order)
+        sizes = [(n, *shape_along(axes, shape)) for shape, n in self.shapes]
+        return [torch.empty([size[d] for d in order], dtype=ref.dtype, device='cpu').permute(back)
+                for size in sizes]
 
     def _as_it_is(self, foreign: Foreign, made: Mapping[Ref, Stacks], host: Host) -> Stacks:
         "The results of a part."
@@ -111,7 +113,11 @@ class Unit:
             rows = self.rows[begin:begin + n].tolist()
             values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
                       for k, ref in foreign.reads.items()}
-            res.append(_results(foreign, rows, values, shape, host))
+            made_here = _results(foreign, rows, values, shape, host)
+            if isinstance(made_here, Tensor):
+                order, back = in_memory(foreign.axes[foreign.out], self.program.order)
+                made_here = made_here.permute(order).contiguous().permute(back)
+            res.append(made_here)
             begin += n
         return res
 
@@ -119,6 +125,13 @@ class Unit:
 def shape_along(axes: Axes, shape: Sequence[int]) -> tuple[int, ...]:
     "The shape of a tensor that runs along some axes of a parameter of this shape."
     return tuple(prod(shape[a] for a in dimension) for dimension in axes)
+
+
+def in_memory(axes: Axes, order: Sequence[int]) -> tuple[list[int], list[int]]:
+    "The dimensions of a stack of such tensors as parameters' axes lie in memory; and the way back."
+    found = sorted(range(len(axes)), key=lambda d: order.index(axes[d][0]) if axes[d] else -1)
+    dims = [0, *(1 + d for d in found)]
+    return dims, [dims.index(d) for d in range(len(dims))]
 
 
 def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape: Shape,

@@ -1,8 +1,8 @@
 """The parts: pure functions, each of one idea, that every recipe shares.
 
 All of them read scalars and tensors (most of the parameter's shape) by position, and take
-hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms` (those of Muon's family
-are in `orthogonal`) and `steps`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
+hyperparameters by name. Recipes are made of `scalars`, `stats`, `transforms`, `steps` and, for
+Muon's family, `orthogonal`; `modifiers` can be added to any recipe, as in `Adam + cautious`.
 
 Their names follow one system. Stats are called after their value: `average_x`, `sum_x`, `max_x`,
 `last_x`, or a noun for a number (`step_count`). Steps are `x_step`, and decays `x_decay`.

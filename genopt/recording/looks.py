@@ -27,6 +27,7 @@ from ..engines.stepping import Step
 from ..engines.totals import eager_total, totals
 from ..engines.work import Work
 from ..part import Part
+from ..pieces import place_of
 from .quantities import Column, Numbers, Quantity
 
 __all__ = ['Look', 'Watched']
@@ -96,7 +97,7 @@ class Look:
         "Raises PartError if a measure fails, and TypeError for sparse gradients as a step does."
         def rows(work: Work) -> list[int]:
             if not watched[work.composition].columns: return []
-            return [i for i, at in enumerate(work.places) if chosen is None or chosen[at]]
+            return [i for i, at in enumerate(work.places) if chosen is None or chosen[place_of(at)]]
         with undrawn([p for w in works for p in w.params]):
             split = [dense_or_rows(work) for work in works]
             mine = [self._watched(w.subset(rows(w)), watched) for w, _ in split if rows(w)]
@@ -152,7 +153,7 @@ class Look:
 def _others(split: Sequence[tuple[Work, Rows | None]], chosen: Sequence[bool] | None) -> list[Work]:
     "The work on parameters that are not watched, if totals need them."
     if chosen is None or not any(w.composition.totals for w, _ in split): return []
-    return [work.subset([i for i, at in enumerate(work.places) if not chosen[at]])
+    return [work.subset([i for i, at in enumerate(work.places) if not chosen[place_of(at)]])
             for work, _ in split]
 
 

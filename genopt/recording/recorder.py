@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engines.compiled import Compiled
 from ..engines.work import Work
 from ..optimizer import Optimizer
+from ..pieces import number_of, place_of
 from .choice import Choice, names_of, patterns_of
 from .looks import Look
 from .quantities import Numbers
@@ -36,7 +37,8 @@ class Record(NamedTuple):
 
 
 class Recorder:
-    """Rows of an optimizer: one for each step that it looked at and each parameter with a gradient.
+    """Rows of an optimizer: one for each step that it looked at and each parameter with a gradient,
+    or each of its pieces in a group with a `view`.
 
     `rows` are dicts: `step`, `group`, `param` (its name, or its place), and the quantities, which
     `quantities.usual_columns` explains. Steps are counted from 1, and it looks at 1, 1 + k, and so
@@ -66,10 +68,11 @@ class Recorder:
         watched = {w.composition: self.choice.watched(w.composition) for w in works}
         found = self._look(works, watched, self.choice.flags(groups, names),
                            isinstance(self.opt.engine, Compiled))
-        new = [Record(step, [group_of[i] for i in seen.places], [names[i] for i in seen.places],
-                      seen.columns()) for seen in found]
+        new = [Record(step, [group_of[place_of(i)] for i in seen.places],
+                      [names[place_of(i)] + f', piece {number_of(i)}' * bool(number_of(i))
+                       for i in seen.places], seen.columns()) for seen in found]
         self.records += new
-        self.seen.update(n for r in new for n in r.names)
+        self.seen.update(names[place_of(i)] for seen in found for i in seen.places)
         if self.writer and new: self.writer.write([row for r in new for row in r.rows()])
 
     @property
@@ -94,7 +97,8 @@ class Recorder:
         from .picture import draw, usual
         there = dict.fromkeys(k for r in self.rows for k in r if k not in KEYS)
         quantities = quantities or (*usual([*there], [f.__name__ for f in self.choice.own]),)
-        patterns = None if params is None else patterns_of(params, self.opt.groups())
+        patterns = None if params is None else [
+            q for p in patterns_of(params, self.opt.groups()) for q in (p, f'{p}, piece *')]
         return draw(self.rows, quantities, patterns)
 
     def stop(self) -> None:

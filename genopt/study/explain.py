@@ -24,6 +24,7 @@ from ..optimizer import Optimizer
 from ..order import checked
 from ..part import Part
 from ..recipe import Recipe
+from ..view import View
 from .equations import Fragment
 from .members import with_values
 from .report import Block, Entry, Heading, Procedure, Report, aligned
@@ -120,12 +121,13 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         if same: same.append(group)
         else: alike.append([group])
     for groups in alike:
-        composition, values, climbs = _kind(groups[0])
+        composition, values, climbs, view = _kind(groups[0])
         names = ', '.join(str(g.index) for g in groups)
         titles = [f'groups {names}' if len(groups) > 1 else f'group {names}']
         if len(alike) == 1: titles = []
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
-        params = [p for g in groups for p in g['params']]
+        if view: titles.append(str(view))
+        params = [p for g in groups for p in g.seen()]
         section = Section(', '.join(titles), composition, values, params)
         section.engines = _engines(opt, groups)
         yield section
@@ -138,5 +140,5 @@ def _engines(opt: Optimizer, groups: Sequence[Group]) -> list[tuple[str, ...]]:
     return [(f'group {i}', how) for i, how in said.items()]
 
 
-def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool]:
-    return group.composition, group.hypers(), group['maximize']
+def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool, View | None]:
+    return group.composition, group.hypers(), group['maximize'], group.view
