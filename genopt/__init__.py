@@ -31,6 +31,7 @@ LATER = {
     'to_torch': 'interop.torch',
     'Optimizer': 'optimizer',
     **dict.fromkeys(['Groups', 'layer_lrs', 'no_decay', 'route'], 'routing'),
+    **dict.fromkeys(['create', 'plan'], 'planning.create'),
     **dict.fromkeys(['Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine',
                      'linear', 'one_cycle', 'polynomial'], 'schedule'),
     **dict.fromkeys(['compare', 'relatives'], 'study.compare'),

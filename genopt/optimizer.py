@@ -53,6 +53,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
     recipe: Any = None  # What `parts` was: a recipe, or a Composition
     compile: bool | None = None
     recorders: tuple[Any, ...] = ()  # They look at each step before it is made
+    decisions: Any = None  # What `create` decided for each parameter: see `planning`
 
     def __init__(self,
         params: Params,  # Tensors, (name, tensor) pairs, or a dict or a list for each group
@@ -224,7 +225,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
         return loaded
 
     def __getstate__(self) -> dict[str, Any]:
-        mine, own = vars(self), ('recipe', 'compile', 'frozen_idx', '_settings', '_warned')
+        mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',
+                                '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

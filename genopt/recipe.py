@@ -32,6 +32,7 @@ from .manual import equations, meanings, signature
 from .params import Params
 from .part import Part
 from .pickling import where
+from .policy import Policy
 from .rule import Rule, changed
 from .variants import added, configured, merged
 from .words import Words
@@ -47,8 +48,11 @@ class Recipe:
     """An optimizer by name: call it with parameters. Made by `@recipe`.
 
     `options` are the arguments of its function, `defaults` its own default values of
-    hyperparameters, `words` its own words beside our names and torch's common ones.
+    hyperparameters, `words` its own words beside our names and torch's common ones, `policy` what
+    its authors do with a whole model.
     """
+    policy: Policy | None = None  # Without one, `create` goes by what its parts need
+
     def __init__(self,
         fn: Options,                          # From options to parts
         defaults: Mapping[str, float],        # Of hyperparameters, where the parts' own do not hold

@@ -23,7 +23,7 @@ __all__ = ['COMMANDS', 'REFUSED', 'Stop', 'check_suffix', 'main', 'numbers', 'on
            'print_table', 'require', 'write']
 
 COMMANDS = ['list', 'explain', 'compare', 'identities', 'family', 'descend', 'atlas', 'new',
-            'check', 'race', 'export', 'twins', 'bench', 'stubs']
+            'plan', 'check', 'race', 'export', 'twins', 'bench', 'stubs']
 
 
 REFUSED = KeyError, TypeError, ValueError, OverflowError, PartError  # what wrong input raises

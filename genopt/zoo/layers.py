@@ -12,7 +12,9 @@ from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_column
                       scale_by_neurons, scale_by_rms, scale_by_rms_lag, scale_by_shape,
                       scale_by_trust_ratio, scale_to_radius, set_rms, sgd_step, step_count,
                       use_average, weight_decay)
+from ..policy import ALL, MATRICES, WEIGHTS, Role, policy
 from ..recipe import recipe
+from .friends import AdamW
 
 
 SHAPES = {None: [scale_by_shape], 'original': [scale_by_shape], 'match_rms_adamw': [match_adam_rms],
@@ -26,6 +28,12 @@ RMS = {None: [scale_by_shape], 'match_rms_adamw': [set_rms]}
 NORMS = {'spectral': [orthogonalize, scale_by_aspect], 'sign': [normalize_sign],
          'columns': [normalize_columns], 'rows': [normalize_rows], 'rms': [normalize_rms]}
 Ball = Literal['spectral', 'sign', 'columns', 'rows', 'rms']
+
+# Policies. Beside Muon its author has AdamW; with the same size of steps, their rates are the same
+BESIDE = AdamW.configured(lr=3e-4, betas=(.9, .95), eps=1e-10)
+MATCHED = dict(adjust_lr_fn='match_rms_adamw')
+SIGNED = dict.fromkeys([Role.HEAD, Role.EMBEDDING], dict(norm='sign', radius=3000.))
+SMALL = dict.fromkeys(ALL - WEIGHTS, dict(norm='rms'))
 
 
 def choose(table: Mapping[Any, Any], **given: Any) -> Any:
@@ -96,6 +104,7 @@ def Adafactor():
     return *squares, clip_by_rms, adafactor_step, weight_decay
 
 
+@policy(takes=MATRICES, rest=BESIDE, one_rate=MATCHED, values=dict(lr=.02, wd=.01))
 @recipe(lr=1e-3, mom=0.95, wd=0.1, ns_coefficients='ns_a ns_b ns_c')
 def Muon(nesterov=True, adjust_lr_fn: Shape=None, iteration: Iteration=None):
     """Momentum with all singular values made 1, for matrices
@@ -105,6 +114,7 @@ def Muon(nesterov=True, adjust_lr_fn: Shape=None, iteration: Iteration=None):
     return average_grad, along, *changes, sgd_step, weight_decay
 
 
+@policy(takes=MATRICES, rest=BESIDE.configured(wd=0.), one_rate=MATCHED)
 @recipe(lr=0.02, mom=0.95, wd=0., beta2='sqr_mom')
 def NorMuon(nesterov=True, adjust_lr_fn: Rms=None):
     """Muon with the same size for each row of a step, by its average square
@@ -118,6 +128,7 @@ def NorMuon(nesterov=True, adjust_lr_fn: Rms=None):
     return average_grad, along, *rows, *sized, sgd_step, weight_decay
 
 
+@policy(decays=ALL, by_role=SIGNED | SMALL, values=dict(lr=2**-12, radius=50.))
 @recipe(lr=1e-3, mom=0.9, wd=1., scale='radius')
 def Scion(norm: Ball='spectral'):
     """To the edge of a ball of radius ρ, whose norm fits the kind of layer: `norm`
