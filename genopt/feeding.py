@@ -125,7 +125,7 @@ def _take(work: Work, fed: Mapping[str, Fed]) -> bool:
 
 
 def _column(work: Work, name: str, fed: Any, due: Sequence[int]) -> list[Tensor]:
-    "The tensor of each parameter. Where it is not due, the gradient stands in, and nobody reads it."
+    "The tensor of each parameter. Where it is not due, the gradient stands in: no part reads it."
     for i in due:
         if work.params[i] in fed: continue
         raise RuntimeError(f'{work.describe(work.params[i])} was fed no `{name}`, and this step '
