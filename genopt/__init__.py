@@ -14,11 +14,12 @@ from . import parts, zoo
 from .catalogue import modifiers, recipe, recipes, users
 from .composition import Composition
 from .given import given
-from .kinds import gate, scalar, stat, step, total, transform
+from .kinds import gate, scalar, stat, step, tensor, total, transform
 from .contract import ContractError, PartError
 from .hypers import hyper
 from .part import Part
 from .parts import *  # noqa: F403
+from .pickling import factory
 from .recipe import Recipe
 from .zoo import *  # noqa: F403
 
@@ -45,9 +46,9 @@ LATER = {
     'race': 'racing.race',
     'Task': 'racing.tasks'}
 
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'given', 'hyper', 'recipe',
-           'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes',
-           'users']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'given', 'hyper',
+           'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError',
+           'modifiers', 'recipes', 'users']
 __all__ += [*LATER, *zoo.__all__, *parts.__all__]
 
 

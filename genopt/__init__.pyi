@@ -5,9 +5,11 @@ from .kinds import transform as transform
 from .kinds import step as step
 from .kinds import scalar as scalar
 from .kinds import total as total
+from .kinds import tensor as tensor
 from .kinds import gate as gate
 from .hypers import hyper as hyper
 from .catalogue import recipe as recipe
+from .pickling import factory as factory
 from .part import Part as Part
 from .recipe import Recipe as Recipe
 from .composition import Composition as Composition
@@ -119,4 +121,4 @@ from .parts.modifiers import weight_mean as weight_mean
 from .parts.modifiers import lookahead as lookahead
 
 __version__: str
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']

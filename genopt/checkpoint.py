@@ -201,7 +201,7 @@ def _try_step(c: Composition, hypers: Mapping[str, float], numbers: Mapping[str,
         param = torch.ones(2, device='cpu')
         state = {k: v if part.is_number else torch.ones_like(param) for k, part in c.stats.items()
                  for v in [numbers.get(k)]}
-        made = c.numbers(state, {**hypers, **c.stand_ins})
+        made = c.numbers(state, {**hypers, **c.stand_ins, **c.numbers_of(param)})
         happening = c.happening(made)
         made |= dict.fromkeys(c.fed, param)
         if c.elementwise and happening: happening.update(param, param, state, made)

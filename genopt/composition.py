@@ -13,16 +13,17 @@ over all parameters) is given to `numbers`: `total` computes one parameter's sha
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from .contract import OWN_NUMBERS
 from .given import Given
-from .kinds import Gate, Stat, Total
-from .numbers import read
+from .kinds import Gate, Made, Stat, Total
+from .numbers import own_numbers, read
 from .order import checked, in_order, merged_hypers
 from .part import Part
 
@@ -82,6 +83,9 @@ class Composition:
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.returns = any(p.out == 'param' for p in self.tensor_parts)  # to another place
         self.needs = any(p.needs for p in self.ordered)
+        # The numbers that each parameter has and parts read; whole parts get their place alone
+        self.own_numbers = [k for k in OWN_NUMBERS if any(
+            k in p.reads and (k != 'place' or p.is_number or not p.whole) for p in self.ordered)]
         self.reads_place = any('place' in p.reads for p in self.ordered)
         self.reads_new_param = any('new_param' in p.reads for p in self.ordered)
         # Totals by name; and for each, the parts before it, those of them on which it depends, and
@@ -94,10 +98,10 @@ class Composition:
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(self.ordered)
-        self.number_args = [*self.hypers, *self.totals,
-                            *(k for k, p in self.given.items() if p.is_number)]
-        # Numbers for a trial, in the place of those that only a step has
-        self.stand_ins = dict.fromkeys(self.number_args[len(self.hypers):], 1.)
+        # Numbers that only a step has, and for a trial others in their place
+        self.stand_ins = dict.fromkeys(
+            [*self.totals, *(k for k, p in self.given.items() if p.is_number)], 1.)
+        self.number_args = [*self.hypers, *self.stand_ins, *self.own_numbers]
         self.init_hypers = {k: v for p in self.stats.values() for k, v in p.init_hypers.items()}
         # The name that a part's author gave each hyperparameter, by the name that it has now
         self.original_names = {k: k for k in self.init_hypers}
@@ -155,8 +159,7 @@ class Composition:
         if until:
             before = self.before[until.out]
             parts = [p for p in before if p in parts]
-            later = {k for k, p in self.totals.items() if p not in before}
-            need = [k for k in need if k not in later]
+            need = [k for k in need if k not in self.totals or self.totals[k] in before]
         try: env = {k: hypers[k] for k in need}
         except KeyError as e:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
@@ -168,6 +171,10 @@ class Composition:
                 raise part.bad_result(out, env)
             if not out and isinstance(part, Gate): break
         return env
+
+    def numbers_of(self, param: Tensor, place: int=0) -> dict[str, int]:
+        "The numbers that a parameter has and `numbers` takes, if parts read them: its sizes."
+        return own_numbers(self.own_numbers, param, place) if self.own_numbers else {}
 
     def closed(self, numbers: Mapping[str, Any]) -> Part | None:
         "The first gate that is closed in a step with these numbers."
@@ -183,12 +190,15 @@ class Composition:
         if not closed and not self.fed: return self
         before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
         idle = *(k for k in self.fed
-                 if (p := self.given[k]) in before and {*p.reads} <= {*numbers}
-                 and not p.is_due(numbers)),
+                 if (value := self.given[k]) in before and {*value.reads} <= {*numbers}
+                 and not value.is_due(numbers)),
         if not closed and not idle: return self
         key = closed and closed.out, idle
         if key not in self._happenings:
-            runs = [p for p in before if not {*idle} & {*p.reads}]
+            runs, absent = list[Part](), {*idle}
+            for p in before:
+                if not absent & {*p.reads}: runs.append(p)
+                elif isinstance(p, Made): absent.add(p.out)  # nor do those that read it
             self._happenings[key] = self._only(runs, closed)
         return self._happenings[key]
 
@@ -211,7 +221,7 @@ class Composition:
     ) -> Tensor:                     # 0-dim
         "One parameter's share of a sum over all parameters."
         env = Env.of(param, grad, state, numbers)
-        walk(self.sources[total.out], env, run)
+        walk(self.sources[total.out], env, run, total.reads)
         share = run(total, env)
         if not isinstance(share, Tensor) or share.dim(): raise total.bad_result(share, env)
         return share
@@ -245,11 +255,21 @@ class Composition:
 def walk(
     parts: Iterable[Part],  # Some of a composition's `tensor_parts`, in order
     env: Env,               # Their results are added
-    run: Run=Part.run
+    run: Run=Part.run,
+    wanted: Collection[str]=()  # What is read after them
 ) -> None:
     "Runs tensor parts in order: each reads from `env`, and leaves its result there."
-    for part in parts:
-        if part.switch and part.is_off(env): continue
-        out = run(part, env)
-        if getattr(out, 'shape', None) != env[part.template].shape: raise part.bad_result(out, env)
-        part.put(env, out)
+    parts = [*parts]
+    for i, part in enumerate(parts):
+        if part.switch and part.is_off(env): part.stay(env)
+        elif not isinstance(part, Made) or part.out in wanted or _is_read(part, parts[i:], env):
+            out = run(part, env)
+            if not part.fits(out, env): raise part.bad_result(out, env)
+            part.put(env, out)
+
+
+def _is_read(made: Part, later: Sequence[Part], env: Env) -> bool:
+    "True if a part that is not off reads a tensor, or what is made of it."
+    return any(made.out in p.reads and not (p.switch and p.is_off(env))
+               and (not isinstance(p, Made) or _is_read(p, later[i:], env))
+               for i, p in enumerate(later))

@@ -2,9 +2,11 @@
 
 `param`, `grad` and `update` are the parameter, its gradient, and the change so far. `raw_grad` is
 the gradient before any transform, and `new_param` the parameter with the update so far. `prev_x` is
-the stat `x` as it was before this step. `place` is the parameter's number among all of the
-optimizer's, for parts that differ from parameter to parameter, such as noise; a part that reads it
-says `whole=True`.
+the stat `x` as it was before this step.
+
+Four are numbers that each parameter has: `rows` and `columns`, as of the matrix that its first
+dimension and all others make (a vector is one column), `numel`, and `place`, its number among all
+of the optimizer's parameters.
 """
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from .words import COMMON, is_note
 
 __all__ = ['ContractError', 'PartError', 'REQUIRED', 'RESERVED']
 
-RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', 'place')
+OWN_NUMBERS = ('rows', 'columns', 'numel', 'place')
+RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', *OWN_NUMBERS)
 GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize')
 CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimizer and its calls
 MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen

@@ -8,9 +8,11 @@
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
+| `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
-gate reads only numbers. While it says no, only the parts before it in the list take effect.
+gate reads only numbers. While it says no, only the parts before it in the list take effect. A
+`@tensor` is made once in a step in which something reads it.
 """
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ from typing import Any, ClassVar, Protocol, overload
 import torch
 from torch import Tensor
 
-from .contract import RESERVED, PartError, is_reserved
+from .contract import OWN_NUMBERS, RESERVED, PartError, is_reserved
 from .part import Part
 
-__all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Place',
-           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate']
+__all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Made', 'Place',
+           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor']
 
 
 class Place(IntEnum):
@@ -52,11 +54,13 @@ class Stat(Part):
     which makes it a number that runs in plain Python; or the tensor `init(param)`. Behind a `*`,
     `init` may read hyperparameters too; without `param`, as in `lambda *, lr: lr`, it returns a
     number. `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only
-    for such parameters. `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a
-    number that is one for all parameters, as one that is made of a total is in any case.
+    for such parameters. `switch='due'`: while that hyperparameter or scalar is 0 it stays as it is.
+    `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a number that is one for
+    all parameters, as one that is made of a total is in any case.
     """
     kind, remembers = 'stat', True
-    options: ClassVar[tuple[str, ...]] = ('init', 'whole', 'needs', 'sparse', 'stacked', 'shared')
+    options: ClassVar[tuple[str, ...]] = ('init', 'whole', 'needs', 'switch', 'sparse', 'stacked',
+                                          'shared')
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, str]={}, **options: Any):
         super().__init__(fn, names, **options)
@@ -79,6 +83,8 @@ class Stat(Part):
             raise self.broken(f'init={self.init!r}: give a number, or a function of `param` that '
                               'returns a tensor')
         return self.args[0]
+
+    def stay(self, env: MutableMapping[str, Any]) -> None: env[self.out] = env[f'prev_{self.out}']
 
     def _init_args(self) -> list[inspect.Parameter]:
         if not callable(self.init): return []
@@ -120,9 +126,10 @@ class Transform(Part):
     """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
 
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
-    parameters. `switch='wd'`: while that hyperparameter is 0 it does nothing, so engines leave it
-    out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
-    `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
+    parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
+    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it
+    touches. `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it
+    too.
     `stacked=True`: its tensors may have one dimension more in front, and then it treats each alone,
     as a matrix product does: so all matrices of one shape are one call.
     """
@@ -143,7 +150,8 @@ class Transform(Part):
 class Step(Part):
     """A part that returns a change of the parameter. The update is the sum: θ ← θ + Σ steps.
 
-    `switch='wd'`: while that hyperparameter is 0 the change is 0, so engines may leave it out.
+    `switch='wd'`: while that hyperparameter (or scalar) is 0 the change is 0, so engines may leave
+    it out.
     """
     kind, options, template = 'step', ('whole', 'needs', 'switch', 'stacked'), 'param'
 
@@ -155,28 +163,24 @@ class Step(Part):
     def result_name(self) -> str: return 'update'
 
     def is_off(self, env: Mapping[str, Any]) -> bool:
-        return 'update' in env and super().is_off(env)  # the first step makes the update
+        begun = self.is_switched or 'update' in env  # the first step makes the update
+        return begun and super().is_off(env)
+
+    def stay(self, env: MutableMapping[str, Any]) -> None:
+        if 'update' not in env: env['update'] = torch.zeros_like(env['param'])
 
     def put(self, env: MutableMapping[str, Any], out: Any) -> None:
         env['update'] = env['update'] + out if 'update' in env else out
 
-    def nothing(self, out: Tensor, env: Mapping[str, Any]) -> Tensor: return torch.zeros_like(out)
+    def nothing(self, env: Mapping[str, Any]) -> Tensor: return torch.zeros_like(env['param'])
 
     def wanted(self, env: Mapping[str, Any]) -> str:
         return f'the change of `param`, a tensor of shape {tuple(env["param"].shape)}'
 
 
-class Number(Part):
-    "A part that runs in plain Python and reads only numbers."
-    is_number, place = True, Place.NUMBERS
-
-    def result_name(self) -> str:
-        for a in self.args:
-            if a not in RESERVED: continue
-            more = '' if a in ('update', 'new_param') else ': read a @total of it'
-            raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
-                              f'is a tensor{more}')
-        return self.own_name()
+class _Named(Part):
+    "A part whose result is known by the function's own name."
+    def result_name(self) -> str: return self.own_name()
 
     def own_name(self) -> str:
         "The function's name, with its renamed arguments."
@@ -184,6 +188,38 @@ class Number(Part):
         if is_reserved(name := given or self.__name__):
             raise self.broken(f'`{name}` has a meaning of its own: give it another name')
         return given or self.label
+
+
+class Made(_Named):
+    """A part that makes a tensor, or a tuple of tensors, for other parts.
+
+    It is made once, in a step in which a part that is not switched off reads it. `whole=True`: it
+    needs the tensor's own shape, and then its result may have any shape; who reads that says
+    `whole=True` too. `needs='real'`, `needs='matrix'`: only for such parameters. `stacked=True`: as
+    for a transform.
+    """
+    kind, linkable, place, options = 'tensor', True, Place.RULE, ('whole', 'needs', 'stacked')
+
+    def fits(self, out: Any, env: Mapping[str, Any]) -> bool:
+        if not self.whole: return super().fits(out, env)
+        return all(isinstance(x, Tensor) for x in (out if isinstance(out, tuple) else (out,)))
+
+    def wanted(self, env: Mapping[str, Any]) -> str:
+        if self.whole: return 'a tensor or a tuple of tensors'
+        return f'a tensor of shape {tuple(env[self.template].shape)}'
+
+
+class Number(_Named):
+    "A part that runs in plain Python and reads only numbers."
+    is_number, place = True, Place.NUMBERS
+
+    def result_name(self) -> str:
+        for a in self.args:
+            if a not in RESERVED or a in OWN_NUMBERS: continue
+            more = '' if a in ('update', 'new_param') else ': read a @total of it'
+            raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
+                              f'is a tensor{more}')
+        return self.own_name()
 
 
 class Scalar(Number):
@@ -253,4 +289,4 @@ def decorator(kind: type[Part]) -> Decorator:
 
 
 stat, transform, step = decorator(Stat), decorator(Transform), decorator(Step)
-scalar, total, gate = decorator(Scalar), decorator(Total), decorator(Gate)
+scalar, total, gate, tensor = map(decorator, (Scalar, Total, Gate, Made))

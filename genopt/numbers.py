@@ -6,14 +6,25 @@ rounded to float32. Parts see Python's numbers.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-__all__ = ['kept', 'read', 'read_all', 'store']
+__all__ = ['kept', 'own_numbers', 'read', 'read_all', 'store']
+
+
+def own_numbers(
+    names: Iterable[str],  # Of `contract.OWN_NUMBERS`
+    param: Tensor,
+    place: int
+) -> dict[str, int]:
+    "The numbers that a parameter has: its sizes, and its place."
+    rows, numel = param.shape[0] if param.dim() else 1, param.numel()
+    known = dict(rows=rows, columns=numel // max(rows, 1), numel=numel, place=place)
+    return {k: known[k] for k in names}
 
 
 def kept(value: Any) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .contract import REQUIRED, RESERVED, STATE_WORDS, ContractError
+from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
-from .kinds import Number, Stat, Step, Total
+from .kinds import Made, Number, Stat, Step, Total
 from .part import Part
 from .parts import modifiers, stats
 from .words import COMMON
@@ -84,11 +84,12 @@ class _Order:
     def __init__(self, parts: list[Part], stats: Mapping[str, Part]):
         self.parts, self.stats, self.done = parts, stats, list[Part]()
         # The part that made each name last
-        self.makers: dict[str, Part | None] = dict.fromkeys(('param', 'grad', 'raw_grad', 'place'))
+        self.makers: dict[str, Part | None] = dict.fromkeys(
+            ('param', 'grad', 'raw_grad', *OWN_NUMBERS))
 
     def add(self, part: Part, listed: Part) -> None:
         "Adds a part, which is `listed` or one of its scalars, after the scalars that it reads."
-        for link in part.scalars:
+        for link in part.linked:
             if self.makers.get(link.out) != link: self.add(link, listed)
         for name in part.reads: self._check_read(name, part, listed)
         other = self.stats.get(part.out) or self.makers.get(part.out)
@@ -107,11 +108,11 @@ class _Order:
         if name.startswith('prev_') and stat in self.stats: maker: Part | None = self.stats[stat]
         elif name in self.makers: maker = self.makers[name]
         else: raise ContractError(reads + self._why_unread(name, part, listed))
-        if name == 'place' and not part.whole:
-            raise ContractError(f'{reads}, which differs from parameter to parameter: say '
-                                f'@{part.kind}(whole=True)')
+        if isinstance(maker, Made) and maker.whole and not part.whole:
+            raise ContractError(f'{reads}, a tensor of any shape: say @{part.kind}(whole=True)')
+        is_number = name in OWN_NUMBERS or maker and maker.is_number
         runs_plain = (part.is_number or isinstance(part, Number)) and not isinstance(part, Total)
-        if runs_plain and not (maker and maker.is_number):
+        if runs_plain and not is_number:
             instead = (', so begin with a tensor: init=torch.zeros_like' if isinstance(part, Stat)
                        else ': read a @total of it')
             raise ContractError(f'{reads}, a tensor, but a {part.kind} that is a number runs in '
@@ -129,7 +130,7 @@ class _Order:
             return (f' before `{self.stats[name].label}` has updated it: '
                     + ('' if circle else f'{later}, or ')
                     + f'read `prev_{name}`, its value before this step')
-        shared = {q.out: q for p in self.parts for q in (p, *p.scalars) if q.linkable}
+        shared = {q.out: q for p in self.parts for q in (p, *p.linked) if q.linkable}
         hypers = {*TABLE, *COMMON}.union(*(p.hypers for p in (*self.parts, *shared.values())))
         if stat != name and (stat in RESERVED or stat in shared or stat in hypers):
             return f', and only a stat has a value from before this step: keep `{stat}` in one'
@@ -175,7 +176,7 @@ def _both(first: Part, second: Part, verb: str, name: str) -> ContractError:
 
 
 def _not_a_part(x: Any) -> str:
-    kinds = '@stat, @scalar, @transform, @step, @total or @gate'
+    kinds = '@stat, @scalar, @transform, @step, @total, @tensor or @gate'
     if hasattr(x, 'ordered'):
         return 'a Composition is not a part: give its parts, with a `*` before `.parts`'
     if hasattr(x, 'made_of'):

@@ -8,7 +8,7 @@
 Positional arguments name the values that the part reads: stats, scalars, and names with a meaning
 of their own (see `contract.py`). Keyword-only arguments are its hyperparameters; without a default,
 the user must give a value. The decorator gives the result its meaning: see `kinds.py`. A positional
-argument with a default names the scalar (or total) on which the part depends:
+argument with a default names the scalar (or total, or tensor) on which the part depends:
 
     >>> @scalar
     ... def debias(count, *, mom): return 1 - mom**count
@@ -48,7 +48,7 @@ class Part(Reusable):
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
-    switch: str = ''         # a hyperparameter: while it is 0, the part does nothing
+    switch: str = ''         # a hyperparameter or scalar: while it is 0, the part does nothing
     sparse: str = ''         # what a sparse gradient becomes: 'rows' (those it touches) or 'dense'
     stacked: bool = False    # True if it also takes a stack of tensors of one shape
     decay: bool = False      # True if a change of the update applies to weight decay too
@@ -59,7 +59,7 @@ class Part(Reusable):
     linkable: bool = False  # True if it may be the default of another part's argument
     note: str = ''           # beside its equation
     inputs: list[str]        # all names that it reads, but for hyperparameters
-    scalars: list[Part]      # the scalars and totals on which it depends
+    linked: list[Part]       # the scalars, totals and tensors on which it depends
     template: str = ''       # the name of the tensor whose shape its result has
     out: str                 # the name of its result
 
@@ -71,11 +71,10 @@ class Part(Reusable):
     ):
         check_decorated(self.kind, fn, options, self.options)
         self.fn, self.names, self.feeds = fn, dict(names), dict(feeds)
-        self.origin = self  # the part as it was defined
+        self.origin, self.home = self, ()  # the part as it was defined, and how to find it
         self.given = {k: options.get(k, getattr(self, k)) for k in self.options}
         vars(self).update(self.given)
         self.whole |= self.needs == 'matrix'
-        self.switch = self._now(self.switch)
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.__qualname__, self.__wrapped__ = fn.__qualname__, fn
         self._read_signature()
@@ -104,9 +103,15 @@ class Part(Reusable):
         "Enters its result `out` under its name."
         env[self.out] = out
 
-    def nothing(self, out: Any, env: Mapping[str, Any]) -> Any:
-        "The result that changes nothing, which a kernel takes for `out` while the switch is 0."
+    def stay(self, env: MutableMapping[str, Any]) -> None: "Enters what holds while it is off."
+
+    def nothing(self, env: Mapping[str, Any]) -> Any:
+        "The result that changes nothing, for a kernel, while it is off."
         return env[self.template]
+
+    def fits(self, out: Any, env: Mapping[str, Any]) -> bool:
+        "True if it may return `out`, as it is a tensor of the right shape."
+        return isinstance(out, Tensor) and out.shape == env[self.template].shape
 
     def wanted(self, env: Mapping[str, Any]) -> str:
         "The result that it should return, in words."
@@ -130,10 +135,13 @@ class Part(Reusable):
         self._defined = self._defined.union(*(link.known_names for link in linked.values()),
                                             [self.__name__] if self.linkable else [])
         self.links = {name: self._following(link) for name, link in links.items()}
+        link = self.links.get(self.switch)
+        self.is_switched = bool(link and link.is_number)  # by a scalar or a total
+        self.switch = link.out if link else self._now(self.switch)
         self.args = [self._now(a.name) for a in args if a not in keywords and a.name not in links]
         self.reads = self.args + [link.out for link in self.links.values()]
         fed = {name: self._following(scalar) for name, scalar in self.feeds.items()}
-        self.scalars = [*self.links.values(), *fed.values()]
+        self.linked = [*self.links.values(), *fed.values()]
         self.inputs = [*self.reads, *(p.out for p in fed.values())]
         self.keywords = [(a.name, fed[a.name].out if a.name in fed else self._now(a.name))
                          for a in keywords]  # the function's, and now
@@ -155,7 +163,7 @@ class Part(Reusable):
         return {self._now(a.name): REQUIRED if a.default is a.empty else a.default for a in args}
 
     def _link(self, name: str, default: Any) -> Part:
-        "The scalar or total that is the default of an argument."
+        "The scalar, total or tensor that is the default of an argument."
         if isinstance(default, Part) and default.linkable: return default
         if isinstance(default, Real):
             instead = f'; a hyperparameter stands after it: `*, {name}={default!r}`'
@@ -163,12 +171,12 @@ class Part(Reusable):
             instead = f': read what it keeps, `{default.out}`'
         else: instead = ': leave the default out'
         raise self.broken(f'`{name}={default!r}` stands before the `*`, where a default must be a '
-                          f'@scalar part (or a @total){instead}')
+                          f'@scalar part (or a @total or @tensor){instead}')
 
     def _check_names(self) -> None:
         for k, v in self.hypers.items():
             if why := why_no_hyper(k, v): raise self.broken(why)
-        if self.switch and self.switch not in self.hypers:
+        if self.switch and not self.is_switched and self.switch not in self.hypers:
             switch = self.given['switch']
             raise self.broken(f'switch={switch!r}: {did_you_mean(switch, self.hypers)}')
         for a in self.args:
@@ -197,7 +205,7 @@ class Part(Reusable):
         kwargs = {back.get(k, k): v for k, v in kwargs.items()}
         links = [*self.links][max(len(args) - len(self.args), 0):]
         if missing := [k for k in links if k not in kwargs]:
-            raise TypeError(f'`{self.label}`, called alone, needs a number for {code(*missing)}')
+            raise TypeError(f'`{self.label}`, called alone, needs a value for {code(*missing)}')
         return self.fn(*args, **kwargs)
 
     def broken(self, why: str) -> ContractError:
@@ -227,12 +235,13 @@ class Part(Reusable):
     def __copy__(self) -> Part: return self
     def __deepcopy__(self, memo: dict[int, Any]) -> Part: return self
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.origin is self: return find, where(self)
-        return again, (self.origin, self.names, self.feeds, self.given)
+        if self.origin is self: return self.home or (find, where(self))
+        changed = {k: v for k, v in self.given.items() if v is not self.origin.given[k]}
+        return again, (self.origin, self.names, self.feeds, changed)
 
 
 def with_links(parts: Iterable[Part]) -> Iterator[Part]:
-    "The parts, each after the scalars and totals that it depends on."
+    "The parts, each after those on which it depends."
     for p in parts:
-        yield from with_links(p.scalars)
+        yield from with_links(p.linked)
         yield p

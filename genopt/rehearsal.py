@@ -82,7 +82,8 @@ def stays_still(
 def _stays(composition: Composition, hypers: Mapping[str, Any], param: Tensor,
            state: dict[str, Any]) -> bool:
     "True if one step moves nothing. It leaves its numbers in `state`."
-    numbers = composition.numbers(state, {**hypers, **composition.stand_ins})
+    numbers = composition.numbers(state, {**hypers, **composition.stand_ins,
+                                          **composition.numbers_of(param)})
     still = True
     if happening := composition.happening(numbers):
         change, new = happening.update(param, 0 * param, state, numbers)

@@ -9,7 +9,7 @@ Each form is a part like any other: it has a label of its own, and can be pickle
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 from .contract import ContractError, why_no_name
 from .hypers import did_you_mean
@@ -86,7 +86,7 @@ class Reusable:
             if name not in own:
                 raise ContractError(f'`{self.label}` has no hyperparameter `{name}`: '
                                     + did_you_mean(name, own))
-            if not getattr(scalar, 'linkable', False):
+            if not (getattr(scalar, 'linkable', False) and scalar.is_number):
                 raise ContractError(f'`{self.label}` cannot take {scalar!r} for `{name}`: give a '
                                     '@scalar part (or a @total)')
         feeds = self.feeds | {own[name]: scalar for name, scalar in scalars.items()}
@@ -109,6 +109,7 @@ class Reusable:
         return f'`{self.__name__}.rename({", ".join(f"{n}={new[n]}" for n in new)})`'
 
 
-def again(origin: Reusable, *form: Any) -> Any:
+def again(origin: Reusable, names: Mapping[str, str], feeds: Mapping[str, Any],
+          changed: Mapping[str, Any]) -> Any:
     "A form of a part, from its pickle."
-    return cast(Any, origin)._form(*form)
+    return origin._form(names, feeds, {**origin.given, **changed})

@@ -24,7 +24,7 @@ from .composition import Composition
 from .contract import PartError
 from .engines.pointwise import why_not_pointwise
 from .engines.shield import shielded
-from .kinds import Step, Total
+from .kinds import Made, Step, Total
 from .part import Part
 
 __all__ = ['Trial', 'apart', 'cast']
@@ -80,7 +80,8 @@ class Trial:
         hypers: Mapping[str, Any]  # A number for each hyperparameter
     ) -> tuple[dict[str, Any], bool]:
         "The new state, and True if the step happened. If a gate was closed, only numbers are new."
-        composition, given = self.composition, dict(hypers)
+        composition = self.composition
+        given = {**hypers, **composition.numbers_of(param)}
         given |= {k: v for k, v in composition.stand_ins.items() if k not in composition.totals}
         param, grad = param.to(self.dtype), grad.to(self.dtype)
         fed = dict.fromkeys(composition.fed, grad.flip([*range(grad.dim())]))
@@ -114,9 +115,9 @@ class Trial:
                 raise PartError(f'`{part.label}` writes into `{k}`: a part returns a new value and '
                                 'changes nothing it reads')
         if isinstance(part, Total): return result
-        like = env[part.template]
-        if not (isinstance(result, Tensor) and result.shape == like.shape
-                and result.is_floating_point() == like.is_floating_point()):
+        if not part.fits(result, env): raise part.bad_result(result, env)
+        if isinstance(part, Made) and part.whole: return result
+        if result.is_floating_point() != env[part.template].is_floating_point():
             raise part.bad_result(result, env)
         if result.is_floating_point() and result.dtype != self.dtype:
             self.composition.made_in[part] = result.dtype

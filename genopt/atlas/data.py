@@ -60,7 +60,7 @@ def facts() -> dict[str, Any]:
 
 def _part(p: Part) -> Iterator[tuple[str, Any]]:
     yield from dict(fn=p.__name__, kind=p.kind, out=p.out, args=[*javascript.arguments(p).values()],
-                    reads=p.reads, links=[q.label for q in p.scalars], place=p.place,
+                    reads=p.reads, links=[q.label for q in p.linked], place=p.place,
                     hypers={k: None if v is REQUIRED else v for k, v in p.hypers.items()},
                     math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p))).items()
     if p.switch: yield 'switch', p.switch

@@ -137,7 +137,7 @@ class PartPage:
     @property
     def reads(self) -> list[str]: return self.part.reads
     @property
-    def links(self) -> list[str]: return [p.__name__ for p in self.part.scalars]
+    def links(self) -> list[str]: return [p.__name__ for p in self.part.linked]
 
     @property
     def hypers(self) -> Iterator[dict[str, Any]]:
@@ -152,7 +152,7 @@ class PartPage:
     def dependents(self) -> list[str]:
         "The parts that depend on it."
         return [p.__name__ for p in every_part()
-                if any(q.fn is self.part.fn for q in with_links(p.scalars))]
+                if any(q.fn is self.part.fn for q in with_links(p.linked))]
 
     @property
     def modifier(self) -> str:

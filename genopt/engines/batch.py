@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..composition import Composition
+from ..numbers import kept
 from ..part import Part
 from .kernels import kind_of_tensors, program_for
 from .program import Kind, Program, numbers_of_kernel
@@ -51,7 +52,9 @@ class Batch:
         if not self.members: return
         work = self.pick(works)
         self.counts = Counts([work.columns[k] for k in self.composition.number_stats],
-                             [g for g, _ in self.members])
+                             [g for g, _ in self.members],
+                             [[kept(own[k]) for own in work.own] for k in
+                              self.composition.own_numbers])
         self.watch = Watch(work)
         self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb)
                       for i in range(len(self.members))]
@@ -91,7 +94,8 @@ class Batch:
                     works[0].describe, self.climb, picked([w.places for w in works]),
                     columns={k: picked([w.columns[k] for w in works])
                              for k in self.composition.stats},
-                    fed={k: picked([w.fed[k] for w in works]) for k in self.composition.fed})
+                    fed={k: picked([w.fed[k] for w in works]) for k in self.composition.fed},
+                    own=picked([w.own for w in works]) if works[0].own else ())
 
     def look(self, works: Sequence[Work]) -> tuple[Work, Inputs] | None:
         "These parameters and their gradients. None if anything but values has changed."

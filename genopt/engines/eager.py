@@ -69,7 +69,7 @@ def _compute(cohort: Cohort, block: Block, numbers: Values
     "The change, the new state, and the tensors that they were computed from."
     c, old = cohort.work.composition, cohort.as_computed(block.tensors)
     state = {k: old[k] for k in c.tensor_stats}
-    if c.reads_place: numbers = {**numbers, 'place': block.place}
+    if c.reads_place: numbers = {'place': block.place, **numbers}
     if c.fed: numbers = {**numbers, **{k: old[k] for k in c.fed}}
     return *c.update(old['param'], old['grad'], state, numbers), old
 

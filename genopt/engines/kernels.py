@@ -80,7 +80,8 @@ def check_parts(composition: Composition, hypers: Mapping[str, Any], params: Seq
     param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
     with apart(), Trial(composition).watch:  # which draws random numbers of its own
         state = composition.init(param, hypers)
-        numbers = composition.numbers(state, {**hypers, **composition.stand_ins})
+        numbers = composition.numbers(state, {**hypers, **composition.stand_ins,
+                                              **composition.numbers_of(param)})
     tensors = dict(param=param, **{k: state[k] for k in composition.tensor_stats})
     tensors |= dict.fromkeys(composition.read_only, param)
     kind = kind_of_tensors(composition, tensors)

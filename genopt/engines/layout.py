@@ -89,8 +89,8 @@ def cohorts(work: Work) -> list[Cohort]:
         is_flat = is_plain and all([t.shape == p.shape and t.is_complex() == pairs
                                     for t in (*read, *state)])
         dtypes = p.dtype, *[t.dtype for t in state]
-        given = [t.dtype for t in read]
-        key = dtypes, is_flat, type(p), *given, p.device, *[n[i] for n in counts]
+        given, own = [t.dtype for t in read], work.own[i].values() if work.own else ()
+        key = dtypes, is_flat, type(p), *given, p.device, *[n[i] for n in counts], *own
         found.setdefault(key, []).append(i)
     return [Cohort(work.subset(rows), rows,
                    torch.float64 if DOUBLE & {*dtypes} else torch.float32, is_flat)

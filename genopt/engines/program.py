@@ -156,7 +156,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         varying = [n for n in names if isinstance(n, Ref) or n in given]
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
-        known |= {r: Column(r.dtype, r, None) for r in made}
+        known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
     return Program(tape, stages, groups, {k: ends[k] for k in own if k in ends}, sized)
 
 

@@ -58,6 +58,7 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
     rows = replace(work, params=params, grads=[g.values() for g in grads], states=states,
                    places=[work.places[i] for i in sparse],
+                   own=[work.own[i] for i in sparse] if work.own else (),
                    describe=lambda rows: work.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
     return work.subset(dense), Rows(rows.gather(), origins)

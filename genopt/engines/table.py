@@ -105,14 +105,16 @@ class Counts:
     """
     def __init__(self,
         columns: Sequence[Sequence[Tensor]],  # The counts of each name
-        groups: Sequence[int]                 # The group of each parameter
+        groups: Sequence[int],                # The group of each parameter
+        fixed: Sequence[Sequence[Tensor]]=()  # Other numbers that it has, of each name
     ):
         self.formats = ''
         for column in columns:
             [form] = {*map(_format, column)}
             self.formats += form
         self.groups, self.row, self.first = Table(groups), Table(groups), Table(groups)
-        self.addresses = Table([*map(Tensor.data_ptr, (x for column in columns for x in column))])
+        self.fixed = fixed  # which must live as long as their addresses are read
+        self.addresses = Table([x.data_ptr() for column in (*columns, *fixed) for x in column])
         self.size = len(groups), len(self.formats)
         self.library = _functions()
         self.firsts = self._rows()
@@ -122,8 +124,9 @@ class Counts:
         return self._rows() if self.formats else self.firsts
 
     def _rows(self) -> list[int]:
-        found = self.library.rows(*self.size, self.addresses.at, self.groups.at, self.row.at,
-                                  self.first.at)
+        count, counts = self.size
+        found = self.library.rows(count, counts + len(self.fixed), self.addresses.at,
+                                  self.groups.at, self.row.at, self.first.at)
         first: list[int] = self.first.values[:found].tolist()
         return first
 

@@ -14,7 +14,7 @@ a `Foreign` operation. Otherwise the error names the part and its line.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,8 +24,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..composition import Env, walk
 from ..contract import PartError
+from ..kinds import Made
 from ..part import Part
-from .axes import Axes, of_param, of_stat
+from .axes import OWN, Axes, of_param, of_stat
 from .numbers import Crosses, Decides, Numbers, Unrecordable
 from .recorder import Op, Recorder, Reduction, Ref
 from .shield import shielded
@@ -75,16 +76,27 @@ def record(
     shape = next(iter(tensors.values())).shape
     recorder = Recorder(plain, shape, check)
 
+    def is_off(part: Part, env: Mapping[str, Any]) -> bool:
+        "Asks a scalar that is its switch."
+        if not part.is_switched or plain.answers is None: return False
+        if part.switch not in off:
+            with plain: off[part.switch] = bool(env[part.switch] == 0)
+        return off[part.switch]
+
     def run(part: Part, env: Mapping[str, Any]) -> Any:
+        if is_off(part, env): return part.nothing(env)
         begun = len(recorder.ops), len(plain.questions), plain.asked_sizes
         recorder.whole = part.whole
         try:
-            if 'place' in part.reads: raise Decides('it reads its `place`')
+            if 'place' in part.reads and 'place' not in numbers:
+                raise Decides('it reads its `place`')
+            if odd & {*part.reads}: raise Decides('it reads what a part makes that runs as it is')
             with plain:
                 out = part.fn(*[env[n] for n in part.reads],
                               **{k: env[n] for k, n in part.keywords})
             if not isinstance(out, Tensor): raise part.bad_result(out, env)
-            if not is_total(part):
+            recorder.ref(out)
+            if not is_total(part) and not (isinstance(part, Made) and part.whole):
                 like = env[part.template]
                 if recorder.axes(out) != recorder.axes(like) or out.shape != like.shape:
                     raise Unrecordable('its result does not run along the axes of '
@@ -99,8 +111,8 @@ def record(
             del recorder.ops[begun[0]:], plain.questions[begun[1]:]
             plain.asked_sizes = begun[2]
             out = as_it_is(part, env, why)
-        if not part.switch: return out
-        return torch.where(env[part.switch] == 0, part.nothing(out, env), out)
+        if not part.switch or part.is_switched and plain.answers is not None: return out
+        return torch.where(env[part.switch] == 0, part.nothing(env), out)
 
     def as_it_is(part: Part, env: Mapping[str, Any], why: str) -> Tensor:
         reads = {k: env[k] for k in part.reads if k != 'place'}
@@ -108,13 +120,20 @@ def record(
         with _disable_current_modes():
             like = env[part.template]
             out = torch.empty(like.shape, dtype=made_in.get(part, like.dtype), device='meta')
-        ref = recorder.add(out, recorder.axes(like))
+        ref = recorder.add(out, axes_of(part, like))
         tensors = {k: r for k, r in refs.items() if not r.is_number}
         axes = {r: recorder.axes(reads[k]) or () for k, r in tensors.items()}
-        axes[ref] = recorder.axes(like) or ()
+        axes[ref] = axes_of(part, like) or ()
         recorder.ops.append(Foreign(part, tensors, ref, axes, why.partition(', and a kernel')[0]))
         return out
 
+    def axes_of(part: Part, like: Tensor) -> Axes | None:
+        if not isinstance(part, Made) or not part.whole: return recorder.axes(like)
+        odd.add(part.out)
+        return OWN
+
+    off = dict[str, bool]()  # the scalars that are switches, and if they are 0
+    odd = set[str]()  # tensors of any shape, of which only parts that run as they are know more
     with shielded(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         env = Env(tensors)
         env |= {k: torch.tensor(float(v), dtype=torch.float64, device='cpu')
@@ -126,14 +145,29 @@ def record(
         with recorder:
             if climb: env['grad'] = -env['grad']
             if 'grad' in env: env.setdefault('raw_grad', env['grad'])
-            walk([p for p in parts if not is_total(p)], env, run)
+            walk([p for p in parts if not is_total(p)], env, run,
+                 {n for p in filter(is_total, parts) for n in p.reads})
             for p in filter(is_total, parts): env[p.out] = run(p, env)
             made = {k: recorder.ref(env[k]) for k in results}
-    return Tape(recorder.ops, {k: begin[k] for k in tensors}, {k: begin[k] for k in numbers}, made,
+    return Tape(_needed(recorder.ops, made.values()), {k: begin[k] for k in tensors},
+                {k: begin[k] for k in numbers}, made,
                 [(recorder.ref(x), answer) for x, answer in plain.questions], plain.asked_sizes)
 
 
 def is_total(part: Part) -> bool: return part.is_number
+
+
+def _needed(ops: Sequence[Operation], results: Iterable[Ref]) -> list[Operation]:
+    "The operations without parts that run as they are and make a tensor that nothing reads."
+    found, read = list[Operation](), {*results}
+    for op in reversed(ops):
+        if isinstance(op, Foreign):
+            if isinstance(op.part, Made) and op.out not in read: continue
+            read |= {*op.reads.values()}
+        elif isinstance(op, Reduction): read.add(op.of)
+        else: read |= {a for a in op.args if isinstance(a, Ref)}
+        found.insert(0, op)
+    return found
 
 
 def _axes(x: Tensor, shape: Sequence[int]) -> Axes:

@@ -55,7 +55,7 @@ def _shares(work: Work, name: str) -> list[Tensor]:
         if not happening or name not in happening.sources: continue
         for block in single_blocks(cohort):
             used = cohort.as_computed({k: block.tensors[k] for k in needed})
-            env = {**numbers, **{k: used[k] for k in c.fed}, 'place': block.place}
+            env = {'place': block.place, **numbers, **{k: used[k] for k in c.fed}}
             try: share = happening.total(total, used['param'], used['grad'], used, env)
             except PartError as e: raise work.located(e, block.params[0]) from e.__cause__
             res.append(_whole(share))

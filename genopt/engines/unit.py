@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import prod
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..composition import Env
 from ..contract import PartError
+from ..kinds import Made
 from .axes import OWN, Axes
 from .program import Program
 from .recorder import Ref
@@ -26,8 +27,9 @@ from .tape import Foreign
 __all__ = ['Host', 'Stacks', 'Unit']
 
 Shape: TypeAlias = tuple[int, ...]
-Tensors: TypeAlias = Mapping[str, Tensor]
-Stacks: TypeAlias = list[Tensor]  # for each shape, the values of all parameters with that shape
+# For each shape, the values of all parameters of that shape: a stack, or a list of what has a shape
+# of its own, or a tuple of stacks
+Stacks: TypeAlias = list[Any]
 
 
 class Host(Protocol):
@@ -107,14 +109,9 @@ class Unit:
         res, begin = Stacks(), 0
         for i, (shape, n) in enumerate(self.shapes):
             rows = self.rows[begin:begin + n].tolist()
-            values = {k: made[ref][i] for k, ref in foreign.reads.items() if ref in made}
-            wanted = shape_along(foreign.axes[foreign.out], shape)
-            stacked = _stacked(foreign, rows, values, wanted, host)
-            if stacked is None:
-                stacked = torch.stack([
-                    _single(foreign, row, {k: v[at] for k, v in values.items()}, wanted, host)
-                    for at, row in enumerate(rows)])
-            res.append(stacked)
+            values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
+                      for k, ref in foreign.reads.items()}
+            res.append(_results(foreign, rows, values, shape, host))
             begin += n
         return res
 
@@ -124,36 +121,51 @@ def shape_along(axes: Axes, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(prod(shape[a] for a in dimension) for dimension in axes)
 
 
-def _stacked(foreign: Foreign, rows: list[int], values: Tensors, shape: Shape, host: Host
-             ) -> Tensor | None:
-    "The results for all parameters of one shape at once. None if the part does not take stacks."
-    part, row = foreign.part, host.row[rows]
-    if not part.stacked or row[0] < 0 or (row != row[0]).any(): return None
-    env = Env({**host.numbers(rows[0]), **values})
-    if len(values) < len(foreign.reads) or part.switch and part.is_off(env): return None
-    return _result(foreign, env, (len(rows), *shape), rows[0], host)
+def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape: Shape,
+             host: Host) -> Any:
+    "What a part makes for parameters of one shape: at once, if it takes stacks."
+    part, row, axes = foreign.part, host.row[rows], foreign.axes[foreign.out]
+    wanted = () if axes == OWN else shape_along(axes, shape)
+    def env(i: int, values: Mapping[str, Any], more: Shape=()) -> Env:
+        res = Env({**host.numbers(i), **values})
+        if part.template in res: return res
+        res[part.template] = torch.empty((*more, *wanted), device='meta')
+        return res
+    stacks = {k: _stack(v) for k, v in values.items()} if part.stacked else {}
+    if part.stacked and all(v is not None for v in stacks.values()) and (row == row[0]).all():
+        together = env(rows[0], stacks, (len(rows),))
+        if row[0] >= 0 and not (part.switch and part.is_off(together)):
+            return _result(foreign, together, rows[0], host)
+    each = []
+    for at, i in enumerate(rows):
+        one = env(i, {k: _item(v, at) for k, v in values.items()})
+        is_off = host.row[i] < 0 or part.switch and part.is_off(one)
+        each.append(torch.zeros(one[part.template].shape, dtype=foreign.out.dtype, device='cpu')
+                    if is_off else _result(foreign, one, i, host))
+    return each if axes == OWN else torch.stack(each)
 
 
-def _single(foreign: Foreign, i: int, values: Tensors, shape: Shape, host: Host) -> Tensor:
-    "The result for one parameter."
-    part, env = foreign.part, Env({**host.numbers(i), **values})
-    for k in foreign.reads:
-        if k not in values: env[k] = host.own(i, k)
-    if foreign.axes[foreign.out] == OWN: shape = tuple(env[part.template].shape)
-    if host.row[i] < 0 or part.switch and part.is_off(env):
-        return torch.zeros(shape, dtype=foreign.out.dtype, device='cpu')
-    return _result(foreign, env, shape, i, host)
-
-
-def _result(foreign: Foreign, env: Env, shape: Shape, i: int, host: Host) -> Tensor:
+def _result(foreign: Foreign, env: Env, i: int, host: Host) -> Any:
     try:
         out = foreign.part.run(env)
-        if getattr(out, 'shape', None) != shape:
-            like = {foreign.part.template: torch.empty(shape, device='meta')}
-            raise foreign.part.bad_result(out, {**env, **like})
+        if not foreign.part.fits(out, env): raise foreign.part.bad_result(out, env)
     except PartError as e: raise host.located(e, i) from e.__cause__
-    res: Tensor = out.to(foreign.out.dtype).contiguous()
-    return res
+    if isinstance(foreign.part, Made) and foreign.part.whole: return out
+    return out.to(foreign.out.dtype).contiguous()
+
+
+def _stack(values: Any) -> Any:
+    "Values of several parameters as a stack, or a tuple of stacks. None if their shapes differ."
+    if not isinstance(values, list): return values
+    if isinstance(values[0], tuple):
+        stacks = [_stack([*column]) for column in zip(*values)]
+        return None if any(s is None for s in stacks) else (*stacks,)
+    return torch.stack(values) if len({x.shape for x in values}) == 1 else None
+
+
+def _item(values: Any, i: int) -> Any:
+    "The value of one parameter."
+    return tuple(x[i] for x in values) if isinstance(values, tuple) else values[i]
 
 
 def _addresses(stacks: Stacks) -> Integers:

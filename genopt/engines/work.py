@@ -36,10 +36,13 @@ class Work:
     columns: dict[str, list[Any]] = field(default_factory=dict)  # Each stat's values
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
+    own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."
         self.columns = {k: [s[k] for s in self.states] for k in self.composition.stats}
+        if self.composition.own_numbers and not self.own:
+            self.own = [*map(self.composition.numbers_of, self.params, self.places)]
         if self.states: self.shared = {k: read(self.states[0][k]) for k in self.composition.shared}
         return self
 
@@ -48,7 +51,7 @@ class Work:
         if len(rows) == len(self.params): return self
         def pick(xs: Sequence[Any]) -> list[Any]: return [xs[i] for i in rows] if xs else []
         return replace(self, params=pick(self.params), grads=pick(self.grads),
-                       states=pick(self.states), places=pick(self.places),
+                       states=pick(self.states), places=pick(self.places), own=pick(self.own),
                        columns={k: pick(v) for k, v in self.columns.items()},
                        fed={k: pick(v) for k, v in self.fed.items()})
 
@@ -80,7 +83,8 @@ class Work:
 
     def numbers_from(self, state: Values, row: int, until: Part | None) -> dict[str, Any]:
         "As `numbers`, if the numbers in the parameter's state have been read."
-        try: return self.composition.numbers(state, self.hypers, until)
+        hypers = {**self.hypers, **self.own[row]} if self.own else self.hypers
+        try: return self.composition.numbers(state, hypers, until)
         except PartError as e: raise self.located(e, self.params[row]) from e.__cause__
 
     def store(self, numbers: Values) -> None:

@@ -13,7 +13,7 @@ from ..composition import Composition
 from ..contract import REQUIRED, PartError
 from ..given import Given
 from ..hypers import TABLE, Hyper
-from ..kinds import Gate, Scalar, Stat, Step, Total, Transform
+from ..kinds import Gate, Made, Scalar, Stat, Step, Total, Transform
 from ..rehearsal import stays_still
 from ..study.report import Block, Entry, Heading, Table, Text
 from ..study.section import Section
@@ -26,7 +26,7 @@ __all__ = ['File']
 
 Limits: TypeAlias = tuple[float, float, float]  # `low`, `high` and `most` of a Hyper
 
-KINDS = Stat, Transform, Step, Scalar, Total, Gate
+KINDS = Stat, Transform, Step, Scalar, Total, Made, Gate
 DOCSTRING = 92  # columns
 WIDE = '''def wide(x):
     "x in float32, or in float64 as it is: a step is rounded once, when its results are stored."

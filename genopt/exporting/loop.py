@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..composition import Composition
-from ..kinds import Gate, Scalar, Stat, Step, Total
+from ..kinds import Gate, Made, Scalar, Stat, Step, Total
 from ..part import Part
 from .definitions import Definitions
 from .stats import Beginning
@@ -19,6 +19,8 @@ LOCALS = ('self', 'closure', 'loss', 'again', 'group', 'p', 'state', 'param', 'g
           'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total',
           'count_from', 'next', 'tuple')
 INSIDE = ' ' * 16  # of both loops
+OWN = dict(rows='(p.shape[0] if p.dim() else 1)', numel='p.numel()',
+           columns='p.numel() // max(p.shape[0] if p.dim() else 1, 1)')
 
 
 class Loop:
@@ -72,12 +74,12 @@ class Loop:
         c, d = self.composition, self.definitions
         taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
         called = {link.out: name for p in reversed(c.ordered)
-                  for name, link in zip((*p.links, *p.feeds), p.scalars)}
+                  for name, link in zip((*p.links, *p.feeds), p.linked)}
         wanted = {k: (k, f'new_{k}') for k in c.stats}
         wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
         for p in c.ordered:
             name = called.get(p.out, p.__name__)
-            if isinstance(p, (Scalar, Total)): wanted[p.out] = name, f'{name}_now'
+            if isinstance(p, (Scalar, Total, Made)): wanted[p.out] = name, f'{name}_now'
         res = dict[str, str]()
         for key, (name, other) in wanted.items():
             if name in taken: name = other
@@ -89,6 +91,7 @@ class Loop:
     def _value(self, name: str) -> str:
         "The expression of what a part reads."
         stat = name.removeprefix('prev_')
+        if name in OWN: return OWN[name]
         if name == 'new_param': return 'param + update'
         if name == 'raw_grad': return self.raw
         if stat == name or stat not in self.composition.stats: return self.variables.get(name, name)
@@ -140,8 +143,14 @@ class Loop:
     def _statement(self, p: Part, moved: bool, into: str) -> Iterator[str]:
         "A call of one part. `moved`: there is an update that a step adds to."
         indent = INSIDE
+        if p.is_switched and not moved and isinstance(p, Step):
+            yield f'{INSIDE}update = torch.zeros_like(param)'
+            moved = True
         if p.switch and (not isinstance(p, Step) or moved):
-            yield f"{INSIDE}if group['{p.switch}'] != 0:"
+            if isinstance(p, Stat) and p.out in self.variables:
+                yield f'{INSIDE}{self.variables[p.out]} = {self._value(f"prev_{p.out}")}'
+            on = self.variables[p.switch] if p.is_switched else f"group['{p.switch}'] != 0"
+            yield f'{INSIDE}if {on}:'
             indent += ' ' * 4
         if isinstance(p, Gate): yield self._call(p, f'{indent}if not ', '):')
         elif isinstance(p, Step): yield self._call(p, f'{indent}update = {"update + " * moved}')

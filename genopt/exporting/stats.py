@@ -76,7 +76,7 @@ def _sharing(c: Composition, shape: tuple[int, ...], hypers: Mapping[str, Any]) 
     with apart():
         param = torch.rand(shape)
         state = c.init(param, hypers)
-        numbers = c.numbers(state, hypers)
+        numbers = c.numbers(state, {**hypers, **c.numbers_of(param)})
         if c.happening(numbers) is not c: raise ValueError('a gate is closed')
         _, new = c.update(param, torch.rand(shape), state, numbers)
     for k in c.tensor_stats:

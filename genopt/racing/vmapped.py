@@ -108,7 +108,8 @@ def _units(groups: Sequence[Sequence[Any]]) -> Any:
     for alike in zip(*groups):
         c, params = alike[0].composition, [g['params'] for g in alike]
         names = alike[0]['param_names']
-        together = c.is_flat and not c.reads_place and len({p.dtype for p in params[0]}) == 1
+        together = (c.is_flat and not c.reads_place and not c.own_numbers
+                    and len({p.dtype for p in params[0]}) == 1)
         rows = [slice(None)] if together else [slice(i, i + 1) for i in range(len(names))]
         for i, row in enumerate(rows):
             vectors = [torch.cat([p.detach().flatten() for p in ps]) for ps in params]
@@ -120,7 +121,8 @@ def _units(groups: Sequence[Sequence[Any]]) -> Any:
 
 def _unit(groups: Sequence[Any], names: list[str], shapes: list[torch.Size],
           tensors: Sequence[Tensor], place: int) -> Unit:
-    c, hypers = groups[0].composition, [g.numbers() for g in groups]
+    c = groups[0].composition
+    hypers = [{**g.numbers(), **c.numbers_of(t, place)} for g, t in zip(groups, tensors)]
     states = [c.init(t, h) for t, h in zip(tensors, hypers)]
     numbers = [{k: read(s[k]) for k in c.number_stats} for s in states]
     state = {k: torch.stack([s[k] for s in states]) for k in c.tensor_stats}

@@ -199,7 +199,7 @@ def look_at(work: Work) -> Iterator[tuple[int, Env]]:
         numbers = cohort.work.numbers()
         for i, block in zip(cohort.rows, single_blocks(cohort)):
             try: env = _run(work.composition, cohort.as_computed(block.tensors),
-                            {**numbers, 'place': block.place})
+                            {'place': block.place, **numbers})
             except PartError as e: raise work.located(e, work.params[i]) from e.__cause__
             for k in work.composition.written: work.columns[k][i].copy_(_whole(env[k]))
             yield i, env

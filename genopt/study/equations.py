@@ -13,12 +13,12 @@ import sympy as sp
 from ..composition import Composition
 from ..contract import REQUIRED
 from ..given import Given
-from ..kinds import Gate, Scalar, Stat, Step
-from ..letters import LETTERS, hat, letters
+from ..kinds import Gate, Made, Scalar, Stat, Step
+from ..letters import LETTERS, NUMBERS, hat, letters
 from ..part import Part, with_links
 from .expressions import TOO_ODD, Unsymbolic, condition, put, symbol, tidy, unguarded
 from .notation import is_writable
-from .symbols import begin, trace
+from .symbols import begin, item, switched, trace
 
 __all__ = ['Line', 'Equations', 'Fragment']
 
@@ -61,13 +61,14 @@ class Equations:
         self.values = {k: v for k, v in values.items() if v is not REQUIRED}
         self.letters = dict(names or letters(composition.parts))
         self.due = {p.out: self._condition(p) for p in composition.ordered if isinstance(p, Given)}
-        self.traced = [self._line(part, i) for i, part in enumerate(composition.ordered)
-                       if not isinstance(part, Given)]
+        self.traced = [line for i, part in enumerate(composition.ordered)
+                       for line in self._lines(part, i) if not isinstance(part, Given)]
         fed = [p.out for p in composition.ordered if isinstance(p, Given) and not p.is_number]
         stats = [*composition.tensor_stats, *getattr(composition, 'read', ()), *fed]
         self.remembered = {*composition.stats, *stats} - {'grad', 'param', 'update', 'raw_grad'}
         self.tensors = {'param', 'grad', 'raw_grad', 'update', 'new_param', *stats,
-                        *(f'prev_{k}' for k in stats)}
+                        *(f'prev_{k}' for k in stats),
+                        *(q.name for q in self.traced if isinstance(q.part, Made))}
         self.scalars = {q.name: q.expr for q in self.traced if isinstance(q.part, Scalar)}
         self.short = {symbol(line.name): line.expr for line in self.traced
                       if line.name in self.scalars and _is_short(line)}
@@ -101,20 +102,30 @@ class Equations:
         kept = sp.S.Zero if isinstance(part, Step) else symbol(part.reads[0])
         return sp.Piecewise((expr, sp.And(*conditions)), (kept, True)) if conditions else expr
 
-    def _line(self, part: Part, place: int) -> Line:
+    def _lines(self, part: Part, place: int) -> Iterator[Line]:
         try:
-            expr = self._where_due(part, unguarded(trace(part, self.values)))
-            return Line(part.out, _checked(expr), part, place=place)
+            expr = trace(part, self.values)
+            several = isinstance(expr, sp.Tuple)
+            names = [item(part.out, i).name for i in range(len(expr))] if several else [part.out]
+            made = [_checked(self._where_due(part, unguarded(x)))
+                    for x in (expr if several else [expr])]
         except Unsymbolic as e:
-            args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))]
-            return Line(part.out, sp.Function(part.__name__, real=True)(*args), part, str(e), place)
+            args = [symbol(n) for n in (*part.reads, *(n for _, n in part.keywords))
+                    if not part.is_switched or n != part.switch]
+            called = switched(part, sp.Function(part.__name__, real=True)(*args))
+            yield Line(part.out, called, part, str(e), place)
+            return
+        for name, x, number in zip(names, made, NUMBERS):
+            if several: self.letters[name] = self.letters[part.out] + number
+            yield Line(name, x, part, place=place)
 
     def _alone(self) -> Iterator[Line]:
         "Each part's own: a step after the first adds to the update."
         env = dict[str, Any]()
         for line in self.traced:
             assert line.part
-            line.part.put(env, line.expr)
+            if line.name == line.part.out: line.part.put(env, line.expr)
+            else: env[line.name] = line.expr
             yield line._replace(expr=env[line.name])
             env[line.name] = symbol(line.name)
 

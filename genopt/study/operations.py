@@ -17,7 +17,10 @@ from .expressions import (Clip, ColumnMean, Finite, Largest, MatProd, Mean, Near
 
 __all__ = ['CONDITIONS', 'LOGIC', 'OPS', 'REDUCE', 'SIZES']
 
-def _reduced(whole: type, rows: type | None=None, columns: type | None=None) -> Callable[..., Any]:
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
+
+def _reduced(whole: Callable[..., Any], rows: Callable[..., Any] | None=None,
+             columns: Callable[..., Any] | None=None) -> Callable[..., Any]:
     "A function of all elements, or along one dimension."
     def reduce(x: Any, dim: Any=None, keepdim: bool=False, dtype: Any=None) -> Any:
         dims = (dim,) if isinstance(dim, int) else dim
@@ -86,7 +89,8 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | dict(
     item=_same, zeros_like=_full, full_like=_full, ones_like=lambda x, **kw: sp.Integer(1),
     new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
-    norm=_norm, vector_norm=_norm, sum=_reduced(Total), mean=_reduced(Mean, RowMean, ColumnMean),
+    norm=_norm, vector_norm=_norm,
+    sum=_reduced(Total, lambda x: SIZES[1] * RowMean(x), lambda x: SIZES[0] * ColumnMean(x)),
+    mean=_reduced(Mean, RowMean, ColumnMean),
     amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
     min=_extreme(sp.Min, Smallest))
-SIZES = sp.symbols('rows columns', positive=True, integer=True)

@@ -23,13 +23,14 @@ from typing import Any
 import sympy as sp
 import torch
 
+from ..kinds import Made
 from ..part import Part
 from .expressions import (IS_MATRIX, TOO_ODD, Unsymbolic, cases, condition, is_condition, number,
                           put, settled, symbol, truth, untiny)
 from .loops import Loop
 from .operations import CONDITIONS, LOGIC, OPS, REDUCE, SIZES
 
-__all__ = ['Sym', 'trace', 'begin']
+__all__ = ['Sym', 'begin', 'item', 'switched', 'trace']
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -51,6 +52,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
         args = tuple(plain(a) if isinstance(a, (Sym, torch.Tensor)) else a for a in args)
         return Sym(loop.note(op(*args, **kwargs)))
     found = op(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+    if isinstance(found, tuple): return tuple(Sym(x) for x in found)
     return Sym(loop.note(settled(sp.sympify(found))))
 
 
@@ -132,11 +134,11 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
         known, token = len(path.answers), _path.set(path)
         try: out = run()
         finally: _path.reset(token)
-        if not isinstance(out, (Sym, Real)):
-            got = 'nothing' if out is None else f'a {type(out).__name__}'
-            raise Unsymbolic(f'it returned {got}')
-        out = path.loop.folded(out.expr if isinstance(out, Sym) else number(out))
-        out = path.in_view(out)
+        if isinstance(out, tuple):
+            if path.asked or path.loop.turns is not None:
+                raise Unsymbolic('it returned several tensors, and asks questions')
+            return sp.Tuple(*map(_expr, out))
+        out = path.in_view(path.loop.folded(_expr(out)))
         answers = zip(path.asked, path.answers)
         found.append((out, sp.And(*(c if yes else sp.Not(c) for c, yes in answers))))
         if len(found) > 16: raise Unsymbolic('it has too many cases')
@@ -144,16 +146,32 @@ def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
     return cases(found)
 
 
+def _expr(out: Any) -> Any:
+    "The expression that a part returned."
+    if isinstance(out, Sym): return out.expr
+    if isinstance(out, Real): return number(out)
+    got = 'nothing' if out is None else f'a {type(out).__name__}'
+    raise Unsymbolic(f'it returned {got}')
+
+
 # -- running parts ---------------------------------------------------------------------------------
 
 def trace(
     part: Part,
     values: Mapping[str, Any]={}  # Of hyperparameters, as far as known: they answer questions
-) -> Any:                         # A sympy expression of symbols, named as what the part reads
+) -> Any:  # A sympy expression of symbols, named as what the part reads; or a `Tuple` of several
     "A part's result for symbols. Raises Unsymbolic, with the reason, if it cannot run on them."
-    args = [Sym(symbol(n)) for n in part.reads]
+    args = [*map(_read, part.reads[:len(part.args)]),
+            *(_linked(p, values) for p in part.links.values())]
     kwargs = {k: Sym(symbol(n)) for k, n in part.keywords}
-    return _run(part.fn, args, kwargs, values)
+    return switched(part, _run(part.fn, args, kwargs, values))
+
+
+def switched(part: Part, made: Any) -> Any:
+    "What a part makes of it if a scalar may switch it off."
+    if not part.is_switched: return made
+    nothing = 0 if part.out == 'update' else part.nothing(Symbols())
+    return cases([(made, sp.Ne(symbol(part.switch), 0)), (nothing, sp.true)])
 
 
 def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
@@ -190,6 +208,34 @@ def _turns(*args: Any) -> Any:
     return _path.get().loop.run(args[0].expr)
 
 
+def _read(name: str) -> Sym: return Sym(OWN.get(name, symbol(name)))
+
+
+def _linked(part: Part, values: Mapping[str, Any]) -> Any:
+    "What a part reads of a scalar, or of a part that makes one tensor or several."
+    if not isinstance(part, Made): return _read(part.out)
+    try: made = trace(part, values)
+    except Unsymbolic: return Items(symbol(part.out))
+    if not isinstance(made, sp.Tuple): return _read(part.out)
+    return tuple(Items(symbol(part.out))[i] for i in range(len(made)))
+
+
+class Items(Sym):
+    "One tensor, or several."
+    def __getitem__(self, i: int) -> Sym: return Sym(item(self.expr.name, i))
+
+
+def item(name: str, i: int) -> Any:
+    "The symbol of one of several tensors that a part makes."
+    return symbol(f'{name} {i + 1}')
+
+
+class Symbols(dict[str, Any]):
+    "The symbol of each name."
+    def __missing__(self, name: str) -> Any: return symbol(name)
+
+
+OWN = dict(rows=SIZES[0], columns=SIZES[1], numel=SIZES[0] * SIZES[1])
 BUILTINS = {f.__name__: _lifted(f, f.__name__) for f in (float, int, abs, pow)}
 BUILTINS |= dict(min=_lifted(min, 'minimum'), max=_lifted(max, 'maximum'), range=_turns)
 MATH = SimpleNamespace(**{name: _lifted(fn, name) for name, fn in vars(math).items()})
