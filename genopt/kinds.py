@@ -3,7 +3,7 @@
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
 | `@stat`      | the new value of its first argument         | that argument's name     |
-| `@transform` | the new `grad`, or the new `update`         | `grad`, `update`         |
+| `@transform` | the new `grad`, `update` or `param`         | that name                |
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
@@ -12,7 +12,8 @@
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
 gate reads only numbers. While it says no, only the parts before it in the list take effect. A
-`@tensor` is made once in a step in which something reads it.
+`@tensor` is made once in a step in which something reads it. What the training loop provides is a
+`@given`, in `given.py`.
 """
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ from torch import Tensor
 from .contract import OWN_NUMBERS, RESERVED, PartError, is_reserved
 from .part import Part
 
-__all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Made', 'Place',
-           'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor']
+__all__ = ['Stat', 'Transform', 'Step', 'Scalar', 'Total', 'Gate', 'Made', 'Place', 'decorator',
+           'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor']
 
 
 class Place(IntEnum):
@@ -123,8 +124,9 @@ class Stat(Part):
 
 
 class Transform(Part):
-    """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
+    """A part that returns the new `grad`, `update` or `param`: whichever is its first argument.
 
+    A new `param` is what later parts see, and from where the parameter moves.
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
     engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it

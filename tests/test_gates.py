@@ -147,7 +147,7 @@ def test_equations_and_algorithm(parts, values): steps_agree(parts, {'lr': .1, *
 def test_how_it_reads():
     assert '''
     phase ← 1 − phase
-    climb ← rho·phase·g
+    climb ← ρ·phase·g
     Δθ ← climb − climbₜ₋₁
     if phase = 0:
         m ←''' in (text := str(Climbing.explain().box))
