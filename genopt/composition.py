@@ -200,12 +200,15 @@ class Composition:
         if not closed and not self.fed: return self
         before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
         idle = *(k for k in self.fed
-                 if (p := self.given[k]) in before and {*p.reads} <= {*numbers}
-                 and not p.is_due(numbers)),
+                 if (value := self.given[k]) in before and {*value.reads} <= {*numbers}
+                 and not value.is_due(numbers)),
         if not closed and not idle: return self
         key = closed and closed.out, idle
         if key not in self._happenings:
-            runs = [p for p in before if not {*idle} & {*p.reads}]
+            runs, absent = list[Part](), {*idle}
+            for p in before:
+                if not absent & {*p.reads}: runs.append(p)
+                elif isinstance(p, Made): absent.add(p.out)  # nor do those that read it
             self._happenings[key] = self._only(runs, closed)
         return self._happenings[key]
 

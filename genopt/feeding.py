@@ -56,17 +56,18 @@ class Feeding:
         """
         groups = [g for g in self.groups() if name in g.composition.given]
         if not groups: self.feed(**{name: None})
-        return any(name in _ahead(g.composition, state, g.numbers())[0]
-                   for g in groups for state in self._numbers(g))
+        return any(name in _ahead(g.composition, known, g.numbers())[0]
+                   for g in groups for known in self._numbers(g))
 
     def _numbers(self, group: Group) -> list[dict[str, Any]]:
-        "The numbers in the states of a group's parameters, those that have not begun too."
-        stats, values = group.composition.stats, group.numbers()
+        "What is known of a group's parameters before a step, of those that have not begun too."
+        c, stats, values = group.composition, group.composition.stats, group.numbers()
+        places = {p: i for i, p in enumerate(p for g in self.groups() for p in g['params'])}
         found = dict[Any, dict[str, Any]]()
         for p in group['params']:
             known = self.state.get(p, {})
-            numbers = {k: read(known[k]) if k in known else stats[k].start(p, values)
-                       for k in group.composition.number_stats}
+            numbers = {f'prev_{k}': read(known[k]) if k in known else stats[k].start(p, values)
+                       for k in c.number_stats} | c.numbers_of(p, places[p])
             found[tuple(numbers.values())] = numbers
         return [*found.values()]
 
@@ -125,7 +126,7 @@ def _take(work: Work, fed: Mapping[str, Fed]) -> bool:
 
 
 def _column(work: Work, name: str, fed: Any, due: Sequence[int]) -> list[Tensor]:
-    "The tensor of each parameter. Where it is not due, the gradient stands in, and nobody reads it."
+    "The tensor of each parameter. Where it is not due, the gradient stands in: no part reads it."
     for i in due:
         if work.params[i] in fed: continue
         raise RuntimeError(f'{work.describe(work.params[i])} was fed no `{name}`, and this step '
@@ -136,21 +137,25 @@ def _column(work: Work, name: str, fed: Any, due: Sequence[int]) -> list[Tensor]
 
 def _alike(work: Work) -> Iterable[tuple[dict[str, Any], list[int]]]:
     "The numbers in the states, and the rows that have them."
-    names, found = work.composition.number_stats, dict[Any, list[int]]()
-    columns = [read_all(work.columns[k]) for k in names]
+    c, found = work.composition, dict[Any, list[int]]()
+    names = [*(f'prev_{k}' for k in c.number_stats), *c.own_numbers]
+    columns = [read_all(work.columns[k]) for k in c.number_stats]
+    columns += [[own[k] for own in work.own] for k in c.own_numbers]
     for i, key in enumerate(zip(*columns) if names else [()] * len(work.params)):
         found.setdefault(key, []).append(i)
     return [(dict(zip(names, key)), rows) for key, rows in found.items()]
 
 
-def _ahead(c: Composition, state: Mapping[str, Any], hypers: Mapping[str, Any]
-           ) -> tuple[list[str], Part | None]:
+def _ahead(
+    c: Composition,
+    numbers: Mapping[str, Any],  # What parameters have before a step: `prev_count`, sizes
+    hypers: Mapping[str, Any]
+) -> tuple[list[str], Part | None]:
     """What the loop must feed before a step, and the gate that will be closed.
 
     What depends on totals, or on what is fed, is not known yet: such a gate counts as open.
     """
-    known = {**{k: v for k, v in hypers.items() if k in c.hypers},
-             **{f'prev_{k}': v for k, v in state.items() if k in c.number_stats}}
+    known = {**{k: v for k, v in hypers.items() if k in c.hypers}, **numbers}
     due = list[str]()
     for part in c.ordered:
         is_known = {*part.reads, *(p.out for p in part.linked)} <= {*known}

@@ -3,7 +3,7 @@
 | decorator    | returns                                     | known afterwards as      |
 |--------------|---------------------------------------------|--------------------------|
 | `@stat`      | the new value of its first argument         | that argument's name     |
-| `@transform` | the new `grad`, `update` or `prev_x`        | that name                |
+| `@transform` | the new `grad`, `update`, `param`, `prev_x` | that name                |
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
@@ -14,7 +14,7 @@
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
 gate reads only numbers. While it says no, only the parts before it in the list take effect. A
 `@tensor` is made once in a step in which something reads it. No step runs an evaluation: it is made
-when somebody asks for it.
+when somebody asks for it. What the training loop provides is a `@given`, in `given.py`.
 """
 from __future__ import annotations
 
@@ -129,9 +129,10 @@ class Stat(Part):
 
 
 class Transform(Part):
-    """A part that returns the new `grad`, or the new `update`: whichever is its first argument.
+    """A part that returns the new `grad`, `update` or `param`: whichever is its first argument.
 
     With `prev_x` as the first one it changes what the stat `x` remembers, before it is updated.
+    A new `param` is what later parts see, and from where the parameter moves.
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
     engines leave it out; `only_if='wd'`: the same of a hyperparameter that another part takes.

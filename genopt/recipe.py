@@ -30,7 +30,7 @@ from .hypers import check, check_flag
 from .letters import idea
 from .manual import equations, meanings, signature
 from .params import Params
-from .part import Part
+from .part import Part, with_links
 from .pickling import where
 from .policy import Policy
 from .rule import Rule, changed
@@ -208,7 +208,9 @@ class Recipe:
 def _varied(how: Callable[..., Any], base: Recipe, change: Any) -> Recipe:
     "A recipe that was made of another one."
     fn, defaults = how(base, change)
-    res = Recipe(fn, defaults, base.words)
+    new = [*with_links(p for parts in change for p in parts)] if how is added else []
+    taken = {k for p in new for k in p.hypers}  # a name of a hyperparameter comes before a word
+    res = Recipe(fn, defaults, {k: v for k, v in base.words.items() if k not in taken})
     res.made_of = how, base, change
     return res
 

@@ -180,6 +180,13 @@ def test_a_closure_is_called_once_where_no_gate_asks_for_more():
     assert steps(model, Gathering(model.parameters()), 4)[0] == 4
 
 
+@pytest.mark.parametrize('recipe', [genopt.Adadelta, genopt.Sophia], ids=name_of)
+def test_its_rho_comes_before_another_word(recipe):
+    "Where `rho` was a word for something else, that has its own name only."
+    group = (recipe + sam)(new_model().parameters(), rho=.3).param_groups[0]
+    assert group['rho'] == .3 and 'rho' not in recipe.rule().composition.hypers
+
+
 def test_where_param_may_be_changed():
     @genopt.transform
     def half(param): return param / 2

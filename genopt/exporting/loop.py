@@ -16,8 +16,8 @@ from .text import call
 __all__ = ['LOCALS', 'Loop']
 
 LOCALS = ('self', 'closure', 'loss', 'again', 'group', 'p', 'state', 'param', 'grad', 'raw_grad',
-          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total', 'count_from',
-          'next', 'tuple')
+          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total',
+          'count_from', 'next', 'tuple')
 INSIDE = ' ' * 16  # of both loops
 OWN = dict(rows='(p.shape[0] if p.dim() else 1)', numel='p.numel()',
            columns='p.numel() // max(p.shape[0] if p.dim() else 1, 1)')
