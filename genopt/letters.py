@@ -123,7 +123,8 @@ SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
 POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
-NUMBERS, DIGITS = '₁₂₃₄₅₆₇₈₉', '123456789'
+NUMBERS = '₁₂₃₄₅₆₇₈₉'
+LOWERED = str.maketrans('0123456789', '₀' + NUMBERS)
 # Characters after a letter that make it another one
 EXTENSIONS = ''.join(map(re.escape, (*SUBSCRIPTS, *SUPERSCRIPTS, HAT, '′')))
 FIRST = ('diff_mom',)  # keeps its letter: so the decay of Adan's squares is β₃
@@ -156,7 +157,7 @@ def _of_series(name: str) -> str:
     "The letter of one of several averages, or of its decay, by its number: β₄ of `mom_4`."
     base, _, number = name.rpartition('_')
     letter = dict(mom='β', avg='m').get(base, '')
-    return letter + NUMBERS[int(number) - 1] if letter and number in DIGITS else name
+    return letter + number.translate(LOWERED) if letter and number.isdigit() else name
 
 
 def meaning(name: str, part: Part | None=None) -> str:

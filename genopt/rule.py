@@ -30,8 +30,8 @@ class Rule:
     ):
         self.composition, self.recipe, self.options = composition, recipe, dict(options or {})
         self.words = Words([*composition.hypers, *self.options], recipe.words if recipe else None)
-        defaults = {**composition.hypers, **(recipe.defaults if recipe else {}), **self.options}
-        defaults |= dict.fromkeys(self.words.numbered, REQUIRED)  # they have no usual value
+        usual = composition.hypers | dict.fromkeys(self.words.numbered, REQUIRED)
+        defaults = {**usual, **(recipe.defaults if recipe else {}), **self.options}
         self.defaults = {k: defaults[k] for k in composition.hypers}
 
     @property

@@ -140,6 +140,11 @@ def test_buffers_can_change_in_a_run_and_are_saved():
     assert pickled(recipe).parts() == recipe.parts()
 
 
+def test_many_buffers_have_letters():
+    box = str(genopt.AggMo.explain(betas=[1 - .5**i for i in range(12)]).box)
+    assert '    m₁₂ ← β₁₂·m₁₂ + g' in box and 'm₄ ← β₄·m₄ + g' in box
+
+
 @pytest.mark.parametrize('given, why', [
     (dict(buffers=5), '`mom_4` is missing'),
     (dict(betas=(.9,)), '`buffers` = 1: give 2 or more, as one alone is Momentum'),

@@ -25,7 +25,8 @@ def Tiger(relative=False):
 
     The article's η is a step. In the author's code it is relative to the size of the weights:
     `relative=True` multiplies each step, decay too, by RMS(θ). That code leaves biases and gains
-    at η/2 without decay, which is a group of its own: `dict(lr=lr / 2, wd=0., relative=False)`.
+    at η/2 without decay, which is a group of its own: `dict(lr=lr / 2, wd=0., relative=False)`. It
+    takes RMS(θ) of each row of an embedding, which is not here.
     """
     return *Signum.parts(), *[scale_by_param_rms] * relative
 
