@@ -19,8 +19,8 @@ when somebody asks for it. What the training loop provides is a `@given`, in `gi
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from enum import IntEnum, auto
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Protocol, overload
@@ -28,26 +28,14 @@ from typing import Any, ClassVar, Protocol, overload
 import torch
 from torch import Tensor
 
-from .contract import EVALUATED, OWN_NUMBERS, RESERVED, PartError, is_reserved
+from .contract import EVALUATED, PartError, is_reserved
+from .named import Gate, Made, Number, Scalar, Total
 from .part import Part
+from .places import Place
 
 __all__ = ['Stat', 'Transform', 'Step', 'Number', 'Scalar', 'Total', 'Gate', 'Made', 'Evaluation',
            'Place', 'decorator', 'stat', 'transform', 'step', 'scalar', 'total', 'gate', 'tensor',
            'evaluation']
-
-
-class Place(IntEnum):
-    "The places of a list of parts, from its beginning to its end."
-    GATES = auto()         # gates, and the parts on which they depend
-    NUMBERS = auto()       # counts, and numbers made of them
-    GRADIENT = auto()      # changes of the gradient
-    RULE = auto()          # the recipe's own parts; stats and steps that are added
-    UPDATE = auto()        # changes of the update that do not apply to decay
-    DECAY = auto()         # decay that reads nothing but the parameter
-    SEEING_DECAY = auto()  # steps, such as a decay, that read the update
-    DECAYED = auto()       # changes of the update that apply to decay too
-    WEIGHTS = auto()       # steps that read the new parameter, or a stat of it; and these stats
-    AVERAGES = auto()      # stats of the new parameter that no step reads
 
 
 class Stat(Part):
@@ -189,93 +177,6 @@ class Step(Part):
         return f'the change of `param`, a tensor of shape {tuple(env["param"].shape)}'
 
 
-class _Named(Part):
-    "A part whose result is known by the function's own name."
-    def result_name(self) -> str: return self.own_name()
-
-    def own_name(self) -> str:
-        "The function's name, with its renamed arguments."
-        given = self.names.get(self.__name__)
-        if is_reserved(name := given or self.__name__):
-            raise self.broken(f'`{name}` has a meaning of its own: give it another name')
-        return given or self.label
-
-
-class Made(_Named):
-    """A part that makes a tensor, or a tuple of tensors, for other parts.
-
-    It is made once, in a step in which a part that is not switched off reads it. `whole=True`: it
-    needs the tensor's own shape, and then its result may have any shape; who reads that says
-    `whole=True` too. `needs='real'`, `needs='matrix'`: only for such parameters. `stacked=True`: as
-    for a transform.
-    """
-    kind, linkable, place, options = 'tensor', True, Place.RULE, ('whole', 'needs', 'stacked')
-
-    def fits(self, out: Any, env: Mapping[str, Any]) -> bool:
-        if not self.whole: return super().fits(out, env)
-        return all(isinstance(x, Tensor) for x in (out if isinstance(out, tuple) else (out,)))
-
-    def wanted(self, env: Mapping[str, Any]) -> str:
-        if self.whole: return 'a tensor or a tuple of tensors'
-        return f'a tensor of shape {tuple(env[self.template].shape)}'
-
-
-class Number(_Named):
-    "A part that runs in plain Python and reads only numbers."
-    is_number, place = True, Place.NUMBERS
-
-    def result_name(self) -> str:
-        for a in self.args:
-            if a not in RESERVED or a in OWN_NUMBERS: continue
-            more = '' if a in ('update', 'new_param') else ': read a @total of it'
-            raise self.broken(f'a {self.kind} runs on plain numbers and cannot read `{a}`, which '
-                              f'is a tensor{more}')
-        return self.own_name()
-
-
-class Scalar(Number):
-    """A part that returns a number, made of numbers.
-
-    It is computed in plain Python, once for all parameters that share those numbers.
-    """
-    kind, linkable = 'scalar', True
-
-
-class Total(Number):
-    """A part that returns one number (a 0-dim tensor) of a parameter; readers see the sum.
-
-    The sum is over all parameters, of all groups, whose parts read it and that have a gradient;
-    with `over='group'`, over those of the same group. Every parameter's is taken, in its own shape
-    and after the parts before it, before any moves.
-    """
-    kind, linkable, whole, place = 'total', True, True, Place.GRADIENT
-    options, template = ('over',), 'param'
-
-    @property
-    def note(self) -> str:  # type: ignore[override]
-        return f'summed over all parameters{" of a group" * (self.over == "group")}'
-
-    def result_name(self) -> str:
-        if 'update' in self.args or 'new_param' in self.args:
-            raise self.broken('a total is taken before any parameter moves: it cannot read '
-                              '`update` or `new_param`')
-        return self.own_name()
-
-    def wanted(self, env: Mapping[str, Any]) -> str:
-        return 'a tensor of one number, such as grad.sum()'
-
-
-class Gate(Number):
-    """A part that lets a step happen or not: true or false, made of numbers.
-
-    If it is false, only what stands before it happens. `again=True`: `step(closure)` then calls the
-    closure and runs the parts again, until it is open.
-    """
-    kind, note, place, options = 'gate', 'else nothing happens', Place.GATES, ('again',)
-
-    def own_name(self) -> str: return f'gate {self.label}'
-
-
 class Evaluation(Part):
     """A part that returns the weights to evaluate, made of `param` and stats as a step leaves them.
 
@@ -308,7 +209,8 @@ def decorator(kind: type[Part]) -> Decorator:
             for k in kind.options]
     decorate.__signature__ = inspect.Signature([first, *more])  # type: ignore[attr-defined]
     decorate.__name__ = decorate.__qualname__ = kind.kind
-    decorate.__doc__, decorate.__module__ = kind.__doc__, kind.__module__
+    decorate.__doc__ = kind.__doc__
+    decorate.__module__ = sys._getframe(1).f_globals['__name__']  # where it is found by its name
     return decorate
 
 
