@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 from . import parts, zoo
 from .composition import Composition
 from .contract import RESERVED
-from .part import Part, with_links
+from .links import with_links
+from .part import Part
 from .recipe import Options, Recipe, recipe as make
 from .rule import Rule
 from .specs import FORMS, Named, look_up

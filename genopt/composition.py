@@ -14,47 +14,23 @@ step, `evaluate` makes the weights to evaluate, if a part says what they are.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor
 
 from .contract import OWN_NUMBERS
+from .env import Env, Run, walk
 from .given import Given
 from .kinds import Evaluation, Gate, Made, Stat, Total
+from .links import with_links
 from .numbers import own_numbers, read
 from .order import checked, in_order, merged_hypers
-from .part import Part, with_links
+from .part import Part
 
-__all__ = ['Composition', 'Env']
-
-Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
-
-
-class Env(dict[str, Any]):
-    """The values that parts read, by name.
-
-    `new_param` follows from the update, a stat of which no part has run is as it was, and `place`
-    may be 0.
-    """
-    def __missing__(self, name: str) -> Any:
-        if name == 'new_param':
-            return self['param'] + self['update'] if 'update' in self else self['param']
-        if name == 'place': return 0
-        if (last := f'prev_{name}') in self: return self[last]
-        raise KeyError(name)
-
-    @classmethod
-    def of(cls, param: Tensor, grad: Tensor, state: Mapping[str, Any],
-           numbers: Mapping[str, Any]) -> Env:
-        "The values before the first part runs."
-        env = cls()
-        for k, v in state.items(): env[f'prev_{k}'] = v
-        env |= numbers
-        env['param'], env['grad'], env['raw_grad'] = param, grad, grad
-        return env
+__all__ = ['Composition']
 
 
 class Composition:
@@ -105,10 +81,9 @@ class Composition:
         # The stats that are one number for all parameters: told so, or made of a total
         self.shared = self._shared()
         self.hypers, self._clashes = merged_hypers(every)
-        numbers = [*self.totals, *(k for k, p in self.given.items() if p.is_number)]
-        self.number_args = [*self.hypers, *numbers, *self.own_numbers]
         # Numbers for a trial, in the place of those that only a step has
-        self.stand_ins = dict.fromkeys(numbers, 1.)
+        self.stand_ins = {k: 1. for k in (*self.totals, *self.given) if k not in self.fed}
+        self.number_args = [*self.hypers, *self.stand_ins, *self.own_numbers]
         # For each total, the number parts before it, and the names that these need
         self.numbers_before = {k: ([p for p in self.number_parts if p in before],
                                    [n for n in self.number_args if n not in self.totals
@@ -153,10 +128,9 @@ class Composition:
         hypers: Mapping[str, Any]={}  # Values of those in `init_hypers`
     ) -> dict[str, Any]:
         "The state of a parameter before its first step."
-        for k in self.init_hypers:
-            if k not in hypers:
-                raise TypeError(f'`{k}` is missing: state begins with it, so give init(param, '
-                                'hypers)')
+        if missing := [k for k in self.init_hypers if k not in hypers]:
+            raise TypeError(f'`{missing[0]}` is missing: state begins with it, so give '
+                            'init(param, hypers)')
         return {name: part.start(param, hypers) for name, part in self.stats.items()}
 
     def numbers(self,
@@ -274,26 +248,3 @@ class Composition:
     def __hash__(self) -> int: return hash(self.parts)
     def __reduce__(self) -> tuple[Any, ...]: return Composition, (self.parts,)
     def __deepcopy__(self, memo: dict[int, Any]) -> Composition: return self
-
-
-def walk(
-    parts: Iterable[Part],  # Some of a composition's `tensor_parts`, in order
-    env: Env,               # Their results are added
-    run: Run=Part.run,
-    wanted: Collection[str]=()  # What is read after them
-) -> None:
-    "Runs tensor parts in order: each reads from `env`, and leaves its result there."
-    parts = [*parts]
-    for i, part in enumerate(parts):
-        if part.switch and part.is_off(env): part.stay(env)
-        elif not isinstance(part, Made) or part.out in wanted or _is_read(part, parts[i:], env):
-            out = run(part, env)
-            if not part.fits(out, env): raise part.bad_result(out, env)
-            part.put(env, out)
-
-
-def _is_read(made: Part, later: Sequence[Part], env: Env) -> bool:
-    "True if a part that is not off reads a tensor, or what is made of it."
-    return any(made.out in p.reads and not (p.switch and p.is_off(env))
-               and (not isinstance(p, Made) or _is_read(p, later[i:], env))
-               for i, p in enumerate(later))

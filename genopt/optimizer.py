@@ -9,15 +9,13 @@ which runs the parts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
-from .averages import Averaging, refuse_swapped
-from .by_name import Loaded, aligned
+from .averages import Averaging
 from .catalogue import rule_of
-from .checkpoint import checked
 from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
@@ -28,9 +26,8 @@ from .hypers import check_flag
 from .interop.dynamo import outside_graphs
 from .interop.fastai import ForLearner
 from .interop.hooks import with_hooks
-from .interop.torch import from_torch
 from .joining import new_group, restore_groups
-from .packing import pack, refusal
+from .loading import Loading
 from .params import Params, as_groups
 from .part import Part
 from .settings import Settings
@@ -42,7 +39,7 @@ from .words import unknown
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
+class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
@@ -171,58 +168,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, torch.optim.Optimizer):
         from .recording.recorder import watch  # a door up: a recorder can be drawn
         return watch(self, every, to, dict(params=params, quantities=quantities), first)
 
-    # -- checkpoints and copies --------------------------------------------------------------------
-
-    @outside_graphs
-    def state_dict(self) -> dict[str, Any]:
-        """State and groups as torch has them: tensors, numbers, strings, lists and dicts.
-
-        It refers to live state. Each group names its `parts`. If any parameter has a state, each
-        has an entry, so that a file cut short is noticed. State of a tensor in no group is left
-        out; entries under other keys are kept.
-        """
-        for before in self._optimizer_state_dict_pre_hooks.values(): before(self)
-        groups = self.groups()
-        saved = pack(groups, self.sharding.shown(groups, self.state))
-        for after in self._optimizer_state_dict_post_hooks.values():
-            if (changed := after(self, saved)) is not None: saved = changed
-        return saved
-
-    @outside_graphs
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes a copy of a `state_dict`, made here or by the recipe's twin in torch.optim.
-
-        Everything is checked first. Raises ValueError if it has other parts, groups or shapes or
-        is incomplete, and RuntimeError while the parameters are swapped with their averages; then
-        nothing has changed. State keeps the dtype that it was saved in, and goes to its
-        parameter's device.
-        """
-        self._load(state_dict, lambda saved, groups: (saved, None))
-
-    @outside_graphs
-    def load_by_name(self, state_dict: dict[str, Any]) -> Loaded:
-        """As `load_state_dict`, by the names of parameters: what fits is taken, the rest listed.
-
-        Both need names, from `model.named_parameters()`. Raises ValueError if nothing fits.
-        """
-        loaded: Loaded = self._load(state_dict, aligned)
-        return loaded
-
-    def _load(self, state_dict: Any, align: Callable[..., tuple[Any, Any]]) -> Any:
-        if not isinstance(state_dict, Mapping):
-            raise refusal(f'it is a {type(state_dict).__name__}, and not a dict')
-        state_dict = dict(state_dict)
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
-            if (changed := hook(self, state_dict)) is not None: state_dict = changed
-        refuse_swapped(self.state.values(), 'load_state_dict')
-        saved, loaded = align(from_torch(state_dict, self.recipe), self.groups())
-        groups, state = checked(saved, self.groups(), self.state)
-        with shielded():
-            self.param_groups[:], self.state = groups, state
-            self.sharding.take(groups, state)
-        self._settings.rules = tuple(g.rule for g in groups)
-        for done in self._optimizer_load_state_dict_post_hooks.values(): done(self)
-        return loaded
+    # -- copies ------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',

@@ -13,7 +13,8 @@ from torch import Tensor
 from .contract import OWN_NUMBERS, REQUIRED, RESERVED, STATE_WORDS, ContractError
 from .hypers import TABLE, did_you_mean
 from .kinds import Evaluation, Made, Number, Stat, Step, Total, Transform
-from .part import Part, with_links
+from .links import with_links
+from .part import Part
 from .parts import MODULES
 from .words import COMMON
 

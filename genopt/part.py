@@ -24,7 +24,7 @@ A part can still be called as a function: `average_grad(m, g, mom=.9)` is m·0.9
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -38,7 +38,7 @@ from .hypers import did_you_mean
 from .pickling import find, where
 from .reuse import Reusable, again
 
-__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED', 'with_links']
+__all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED']
 
 
 class Part(Reusable):
@@ -244,10 +244,3 @@ class Part(Reusable):
         if self.origin is self: return self.home or (find, where(self))
         changed = {k: v for k, v in self.given.items() if v is not self.origin.given[k]}
         return again, (self.origin, self.names, self.feeds, changed)
-
-
-def with_links(parts: Iterable[Part]) -> Iterator[Part]:
-    "The parts, each after those on which it depends."
-    for p in parts:
-        yield from with_links(p.linked)
-        yield p

@@ -20,8 +20,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, permutations
 
 from .contract import ContractError
-from .kinds import Gate, Place, Stat, Step, Total, Transform
-from .part import Part, with_links
+from .kinds import Place, Stat, Step, Transform
+from .links import Links, totals
+from .part import Part
 
 __all__ = ['placed']
 
@@ -40,22 +41,15 @@ def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
     return _Sum(own, new).in_order() if new else own
 
 
-class _Sum:
-    "A recipe's own parts and new ones. Parts are known by index, as one may be listed twice."
+class _Sum(Links):
+    "A recipe's own parts and new ones."
     def __init__(self, own: Sequence[Part], new: Sequence[Part]):
-        self.parts, self.old = [*own, *new], len(own)
-        self.all = range(len(self.parts))
-        self.reads = [_reads(p) for p in self.parts]
-        self.stats, self.gates = self._of_kind(Stat), self._of_kind(Gate)
-        self.changes = self._of_kind(Transform, Step)
-        self.late, self.needed = self._late(), self._needed()
+        super().__init__([*own, *new])
+        self.old = len(own)
         self.place = [self._own_place(i) for i in self.all]
-        steps = self._of_kind(Step)
+        steps = self.of_kind(Step)
         self.first_step = min(steps, key=self.place.__getitem__, default=-1)
         self.before = [set[int]() for _ in self.all]  # for each part, those that must come first
-
-    def _of_kind(self, *kinds: type[Part]) -> list[int]:
-        return [i for i in self.all if isinstance(self.parts[i], kinds)]
 
     def in_order(self) -> list[Part]:
         "Takes, again and again, the part with the first place of those that need not wait."
@@ -72,21 +66,6 @@ class _Sum:
         return [self.parts[i] for i in order]
 
     # -- places ------------------------------------------------------------------------------------
-
-    def _late(self) -> set[str]:
-        "The new parameter, and the stats of it."
-        late = {'new_param'}
-        while more := {self.parts[i].out for i in self.stats if self.reads[i] & late} - late:
-            late |= more
-        return late
-
-    def _needed(self) -> set[str]:
-        "The names that transforms and steps read, directly or through stats."
-        needed = {name for i in self.changes for name in self.reads[i]}
-        def through() -> set[str]:
-            return {r for p, reads in zip(self.parts, self.reads) if p.out in needed for r in reads}
-        while more := through() - needed: needed |= more
-        return needed
 
     def _own_place(self, i: int) -> int:
         "The place of a part for itself, before others pull it forward."
@@ -138,26 +117,18 @@ class _Sum:
         a, b = self.parts[i], self.parts[j]
         if max(i, j) < self.old:
             stops = i in self.gates and j in self.stats or i in self.stats and j in self.gates
-            return i < j and (self._are_tied(i, j) or stops)
+            return i < j and (self.are_tied(i, j) or stops)
         if i == self.first_step and 'update' in self.reads[j]: return True
-        if i < self.old and _totals(a) & _totals(b): return True  # taken where the recipe takes it
+        if i < self.old and totals(a) & totals(b): return True  # taken where the recipe takes it
         return i not in self.changes and a.out in self.reads[j]
 
     def _was_meant(self, i: int, j: int) -> bool:
         "True if two new parts mean something else in another order than the one given."
-        if not self._are_tied(i, j) or j in self.gates: return False
+        if not self.are_tied(i, j) or j in self.gates: return False
         if self.place[i] >= Place.WEIGHTS: return False
         if i in self.changes: return j not in self.changes or self.place[i] == self.place[j]
-        is_read = bool(self._names(i) & self.reads[j])
+        is_read = bool(self.names(i) & self.reads[j])
         return i in self.gates or is_read or not self._is_used(i, j)
-
-    def _names(self, i: int) -> set[str]:
-        "The names of the result of part i, now and before this step."
-        return {self.parts[i].out, f'prev_{self.parts[i].out}'}
-
-    def _are_tied(self, i: int, j: int) -> bool:
-        "True if one reads the other's result."
-        return self.parts[i].out in self.reads[j] or self.parts[j].out in self.reads[i]
 
     def _is_unstopped(self, i: int, gate: int) -> bool:
         "True for a number that changes even if the gate is closed, as nothing behind it reads it."
@@ -166,7 +137,7 @@ class _Sum:
 
     def _is_gathered(self, i: int, gate: int) -> bool:
         "True for a stat that gathers what the gate waits for: it is only read behind it."
-        readers = [k for k in self.all if k != i and self._names(i) & self.reads[k]]
+        readers = [k for k in self.all if k != i and self.names(i) & self.reads[k]]
         return i in self.stats and bool(readers) and min(readers) > gate and self._is_free(i, gate)
 
     def _is_first_half(self, i: int, gate: int) -> bool:
@@ -188,7 +159,7 @@ class _Sum:
 
         If the second is a gate, so does any part that it stops.
         """
-        readers = [k for k in range(i + 1, until) if self._names(i) & self.reads[k]]
+        readers = [k for k in range(i + 1, until) if self.names(i) & self.reads[k]]
         return any(k in self.changes or until in self.gates and not self.parts[k].is_number
                    or self._is_used(k, until) for k in readers)
 
@@ -213,7 +184,7 @@ class _Sum:
         advice = (f'let one read `prev_{kept[0]}`, its value before this step' if kept
                   else 'leave one out')
         for p, q in combinations(parts[::-1], 2):
-            if shared := _totals(p) & _totals(q): advice = _own_total(p, shared)
+            if shared := totals(p) & totals(q): advice = _own_total(p, shared)
         return ContractError(f'{", ".join(names[:-1])} and {names[-1]} need each other, so none '
                              f'can come first: {advice}')
 
@@ -242,7 +213,7 @@ class _Sum:
         p, q = self.parts[i], self.parts[max(self.before[i], key=order.index)]
         if isinstance(q, Stat) and q.out in self.reads[i]:
             advice = f'read `prev_{q.out}`, its value before this step'
-        elif shared := _totals(p) & _totals(q): advice = _own_total(p, shared)
+        elif shared := totals(p) & totals(q): advice = _own_total(p, shared)
         elif 'update' in self.reads[i]:
             advice = 'keep the update in a stat, and read `prev_` and the name of that'
         else: advice = f'give `{p.label}` before it'
@@ -252,15 +223,3 @@ class _Sum:
 
 def _own_total(p: Part, shared: set[Part]) -> str:
     return f'give one its own total, {p.with_another(min(t.__name__ for t in shared))}'
-
-
-def _reads(p: Part) -> set[str]:
-    "The names that a part reads, directly or through its scalars. `new_param` includes `update`."
-    names = {name for q in with_links([p]) for name in q.reads}
-    return names | {'update'} if 'new_param' in names else names
-
-
-def _totals(p: Part) -> set[Part]:
-    "The totals that a part reads through its scalars, or is."
-    if isinstance(p, Total): return {p}
-    return {t for link in p.linked for t in _totals(link)}

@@ -28,9 +28,10 @@ from .contract import ContractError
 from .declared import check_options, check_words, checked_defaults
 from .hypers import check, check_flag
 from .letters import idea
+from .links import with_links
 from .manual import equations, meanings, signature
 from .params import Params
-from .part import Part, with_links
+from .part import Part
 from .pickling import where
 from .policy import Policy
 from .rule import Rule, changed

@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from .composition import Composition
 from .contract import PartError
 from .hypers import TABLE, Hyper
 from .part import Part
+from .shapes import SHAPE, Shape, shapes
 from .trial import Trial, apart, cast
 
-__all__ = ['adds_up', 'rehearse', 'stays_still', 'trial_shape']
+__all__ = ['adds_up', 'rehearse', 'stays_still']
 
-Shape: TypeAlias = tuple[int, ...]
-
-SHAPE = 5, 4     # no piece of it is its own mirror image
-GATED = 20       # steps to wait for a gate to open
-LARGEST = 2**20  # elements, about, of the largest numbers that parts are tried on
-KEPT = 1000      # how many trials a composition remembers
+GATED = 20   # steps to wait for a gate to open
+KEPT = 1000  # how many trials a composition remembers
 
 
 def rehearse(
@@ -47,7 +43,7 @@ def rehearse(
     double = any(p.dtype in (torch.float64, torch.complex128) for p in params)
     dtype = torch.float64 if double else torch.float32
     kinds = dtype, *_kinds(composition, hypers)
-    for shape, own in _shapes(composition, params).items():
+    for shape, own in shapes(composition, params).items():
         if (shape, kinds) in composition.tried: continue
         more = kinds not in composition.tried
         try: _try(composition, hypers, shape, dtype, more)
@@ -130,39 +126,7 @@ def _adds_up(composition: Composition, total: Part, values: Mapping[str, Any],
     return torch.allclose(share(slice(None)), parts, 1e-6, 1e-12, equal_nan=True)
 
 
-def trial_shape(composition: Composition, params: Sequence[Tensor]) -> Shape:
-    "The shape of a parameter, or one of its kind with fewer elements."
-    return next(iter(_shapes(composition, params).values()), SHAPE)
-
-
-# -- shapes, and kinds of hyperparameters ----------------------------------------------------------
-
-def _shapes(composition: Composition, params: Sequence[Tensor]) -> dict[Shape, Shape]:
-    """Shapes to try, the largest first; and for each, the smallest parameter's shape of that kind.
-
-    Parts see complex numbers as pairs of reals.
-    """
-    if composition.elementwise: return {SHAPE: SHAPE}
-    res: dict[Shape, Shape] = {}
-    for p in params:
-        if is_lazy(p): continue  # its shape is not known yet
-        pair = (2,) if p.is_complex() else ()
-        shape, own = (*_small(p.shape), *pair), (*_not_huge(p.shape), *pair)
-        if shape not in res or math.prod(own) < math.prod(res[shape]): res[shape] = own
-    return dict(sorted(res.items(), key=lambda item: -math.prod(item[0])))
-
-
-def _small(shape: Sequence[int]) -> Shape:
-    "A small shape of the same kind: sizes are equal, larger or 1 where those of `shape` are."
-    sizes = sorted({n for n in shape if n != 1})
-    return tuple(n if n == 1 else 3 + sizes.index(n) for n in shape)
-
-
-def _not_huge(shape: Sequence[int]) -> Shape:
-    "The same shape, or one of its kind with fewer elements."
-    sizes, side = sorted({*shape}), LARGEST**(1 / max(len(shape), 1))
-    return tuple(min(n, int(side) + sizes.index(n)) for n in shape)
-
+# -- kinds of hyperparameters ----------------------------------------------------------------------
 
 def _kinds(composition: Composition, hypers: Mapping[str, Any]) -> tuple[Any, ...]:
     "The kinds of the hyperparameters. A schedule makes other values in every step, but few kinds."

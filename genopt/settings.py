@@ -15,7 +15,8 @@ from typing import Any
 
 from .catalogue import rule_of
 from .contract import REQUIRED
-from .hypers import TABLE, is_per_group, per_group
+from .hypers import TABLE
+from .per_group import is_per_group, per_group
 from .rule import Rule
 from .words import Words
 

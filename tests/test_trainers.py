@@ -181,7 +181,8 @@ class Validated(Module):
     def configure_optimizers(self): return self.make(self.parameters(), lr=.01)
     def validation_step(self, batch, i):
         if not i: self.seen.append([p.detach().clone() for p in self.parameters()])
-    def on_validation_end(self): self.trained.append([p.detach().clone() for p in self.parameters()])
+    def on_validation_end(self):
+        self.trained.append([p.detach().clone() for p in self.parameters()])
 
 
 @AVERAGING

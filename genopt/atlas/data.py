@@ -16,8 +16,9 @@ from ..contract import REQUIRED
 from ..hypers import TABLE
 from ..kinds import Place, Stat
 from ..letters import latex as latex_letter
+from ..links import with_links
 from ..order import keepers
-from ..part import Part, with_links
+from ..part import Part
 from ..recipe import Recipe
 from ..study.expressions import Unsymbolic
 from ..study.family import likeness

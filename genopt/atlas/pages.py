@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from ..catalogue import choices, every_part, find, modifiers, recipes, users
 from ..letters import idea, latex as latex_letter
-from ..part import Part, with_links
+from ..links import with_links
+from ..part import Part
 from ..recipe import Recipe
 from ..study.compare import relatives
 from ..study.identities import identities

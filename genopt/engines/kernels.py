@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..composition import Composition
 from ..part import Part
-from ..rehearsal import trial_shape
+from ..shapes import trial_shape
 from ..trial import Trial, apart
 from .axes import OWN, of_stat
 from .layout import DOUBLE

@@ -95,8 +95,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def axes(self, x: Tensor) -> Axes | None: return self._axes[self.ref(x) and id(x)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any=(), kwargs: Any=None) -> Any:
-        schema, kwargs = func._schema, kwargs or {}
-        name = schema.name.removeprefix('aten::')
+        name, kwargs = func._schema.name.removeprefix('aten::'), kwargs or {}
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         try:
             if name == '_local_scalar_dense':

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ..composition import Composition, Env
+from ..composition import Composition
+from ..env import Env
 from ..contract import PartError
 from ..numbers import read, read_all, store
 from ..part import Part

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ..composition import Env, walk
+from ..env import Env, walk
 from ..contract import PartError
 from ..kinds import Made
 from ..part import Part

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..composition import Env
+from ..env import Env
 from ..contract import PartError
 from ..kinds import Made
 from .axes import OWN, Axes

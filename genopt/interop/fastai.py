@@ -19,7 +19,8 @@ from typing import Any
 from ..averages import refuse_swapped
 from ..contract import MARKS
 from ..group import Group, is_momentum, no_hyper, takes
-from ..hypers import check, per_group
+from ..hypers import check
+from ..per_group import per_group
 from .dynamo import outside_graphs
 
 __all__ = ['ForLearner', 'Values']

@@ -17,7 +17,8 @@ class EvaluateAverage(Callback):
     checkpoints keep the weights that train.
     """
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        for opt in _averaging(trainer) or trainer.optimizers[:1]: opt.eval()  # or it says why not
+        optimizers: list[Any] = _averaging(trainer) or trainer.optimizers[:1]
+        for opt in optimizers: opt.eval()  # or it says why not
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         for opt in _averaging(trainer): opt.train()

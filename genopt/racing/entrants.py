@@ -12,7 +12,7 @@ from torch import nn
 from ..catalogue import named
 from ..contract import REQUIRED
 from ..optimizer import Optimizer
-from ..part import with_links
+from ..links import with_links
 from ..recipe import Recipe
 from ..routing import route
 from ..specs import FORMS

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..composition import Composition, Env, walk
+from ..composition import Composition
 from ..contract import PartError
 from ..engines.layout import cohorts, single_blocks
 from ..engines.plan import Plan
@@ -26,6 +26,7 @@ from ..engines.sparse import Rows, dense_or_rows
 from ..engines.stepping import Step
 from ..engines.totals import eager_total, totals
 from ..engines.work import Work
+from ..env import Env, walk
 from ..part import Part
 from ..pieces import place_of
 from .quantities import Column, Numbers, Quantity

@@ -15,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from ..kinds import Evaluation, Gate, Scalar, Stat, Total
-from ..letters import meaning
+from ..meanings import meaning
 from .branches import Branches
 from .equations import Equations, Fragment, Line
 from .expressions import condition, put, symbol

@@ -16,7 +16,8 @@ from ..contract import REQUIRED
 from ..given import Given
 from ..kinds import Evaluation, Gate, Made, Scalar, Stat, Step
 from ..letters import LETTERS, NUMBERS, hat, letters
-from ..part import Part, with_links
+from ..links import with_links
+from ..part import Part
 from .expressions import TOO_ODD, Unsymbolic, condition, put, symbol, tidy, unguarded
 from .notation import is_writable
 from .symbols import begin, item, switched, trace

@@ -20,7 +20,8 @@ from ..composition import Composition, Env
 from ..contract import PartError
 from ..hypers import TABLE, Hyper
 from ..kinds import Scalar, Stat, Transform
-from ..part import Part, with_links
+from ..links import with_links
+from ..part import Part
 from ..recipe import Recipe
 
 __all__ = ['Point', 'Rule', 'drawn', 'every_rule', 'filled', 'points',
