@@ -13,7 +13,7 @@ from typing import Any
 from ..contract import REQUIRED
 from ..extras import missing
 from ..part import Part
-from ..study.equations import Fragment
+from ..study.lines import Fragment
 from ..study.identities import Identity
 from ..study.report import Code, Html, Math
 from ..study.section import Section

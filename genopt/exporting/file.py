@@ -19,7 +19,8 @@ from ..study.report import Block, Entry, Heading, Table, Text
 from ..study.section import Section
 from .definitions import GIVEN, Definitions
 from .evaluating import REFUSAL, evaluating
-from .loop import LOCALS, Loop
+from .loop import Loop
+from .names import LOCALS
 from .stats import beginnings, not_their_own
 from .text import call
 

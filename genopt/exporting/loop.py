@@ -7,20 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..composition import Composition
-from ..kinds import Gate, Made, Scalar, Stat, Step, Total
+from ..kinds import Gate, Scalar, Stat, Step, Total
 from ..part import Part
 from .definitions import Definitions
+from .names import Names, group_entry, stat_entry, state_entry
 from .stats import Beginning
 from .text import call
 
-__all__ = ['LOCALS', 'Loop']
+__all__ = ['Loop']
 
-LOCALS = ('self', 'closure', 'loss', 'again', 'group', 'p', 'state', 'param', 'grad', 'raw_grad',
-          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total',
-          'count_from', 'next', 'tuple')
 INSIDE = ' ' * 16  # of both loops
-OWN = dict(rows='(p.shape[0] if p.dim() else 1)', numel='p.numel()',
-           columns='p.numel() // max(p.shape[0] if p.dim() else 1, 1)')
 
 
 class Loop:
@@ -42,11 +38,8 @@ class Loop:
                 begins = self.shared_begins if shared else self.begins
                 begins.append(self._begin(p, ' ' * 12 if shared else f'{INSIDE}    '))
             self.functions[p] = definitions.part(p)
-        self.variables = self._variables()
+        self.names = Names(composition, definitions, beginnings, sparse)
         self.has_begun = self.is_checked = False  # True once a loop has done it
-        self.raw = 'grad'        # the variable of the gradient as it came
-        self.kept = set[str]()   # the stats whose last value has a variable
-        self.changed = set[str]()  # the last values that a part has changed
 
     def lines(self) -> Iterator[str]:
         "The lines of all loops."
@@ -69,54 +62,11 @@ class Loop:
         yield '        last = dict(shared)'
         yield ''
 
-    # -- names -------------------------------------------------------------------------------------
-
-    def _variables(self) -> dict[str, str]:
-        "The variable for each stat, scalar and total: a scalar's is what its readers call it."
-        c, d = self.composition, self.definitions
-        taken = {*LOCALS, *d.functions, *d.constants, *d.imports}
-        called = {link.out: name for p in reversed(c.ordered)
-                  for name, link in zip(dict.fromkeys((*p.links, *p.feeds)), p.linked)}
-        wanted = {k: (k, f'new_{k}') for k in c.stats}
-        wanted |= {f'prev_{k}': (f'prev_{k}', f'last_{k}') for k in c.number_stats}
-        for p in c.ordered:
-            name = called.get(p.out, p.__name__)
-            if isinstance(p, (Scalar, Total, Made)): wanted[p.out] = name, f'{name}_now'
-            if p.out.startswith('prev_'): wanted[p.out] = p.out, p.out.replace('prev', 'last', 1)
-        res = dict[str, str]()
-        for key, (name, other) in wanted.items():
-            if name in taken: name = other
-            while name in taken: name += '_'
-            taken.add(name)
-            res[key] = name
-        return res
-
-    def _value(self, name: str) -> str:
-        "The expression of what a part reads."
-        stat = name.removeprefix('prev_')
-        if name in OWN: return OWN[name]
-        if name == 'new_param': return 'param + update'
-        if name == 'raw_grad': return self.raw
-        if stat == name or stat not in self.composition.stats or name in self.changed:
-            return self.variables.get(name, name)
-        if stat in self.composition.number_stats:
-            if stat in self.composition.shared: return f"last['{stat}']"
-            return self.variables[name] if stat in self.kept else _state(stat)
-        return self._wide(self._at(_state(stat)), self.beginnings[stat].is_float)
-
-    def _place(self, stat: str) -> str:
-        return f"shared['{stat}']" if stat in self.composition.shared else _state(stat)
-
-    def _at(self, tensor: str) -> str: return f'{tensor}[rows]' if self.sparse == 'rows' else tensor
-
-    def _wide(self, tensor: str, is_float: bool=True) -> str:
-        return f'wide({tensor})' if is_float else tensor
-
     # -- statements --------------------------------------------------------------------------------
 
     def _call(self, part: Part, before: str='', tail: str=')') -> str:
-        args = [*map(self._value, part.reads)]
-        args += [f'{k}={self.variables.get(n) or _group(n)}' for k, n in part.keywords]
+        args = [*map(self.names.value, part.reads)]
+        args += [f'{k}={self.names.variables.get(n) or group_entry(n)}' for k, n in part.keywords]
         return call(f'{before}{self.functions[part]}(', args, tail)
 
     def _calls(self, parts: list[Part], total: Part | None=None) -> Iterator[str]:
@@ -124,22 +74,23 @@ class Loop:
 
         Numbers are remembered at once, as a gate may end the step; but not before a total.
         """
-        self.kept, self.changed = set[str](), set[str]()
+        names = self.names
+        names.kept, names.changed = set[str](), set[str]()
         moved, end = False, [total] if total else []
         for i, p in enumerate(parts):
             later = {n for q in (*parts[i + 1:], *end) for n in q.inputs}
             stores = isinstance(p, Stat) and p.is_number and not total
             if stores and f'prev_{p.out}' in later and p.out not in self.composition.shared:
-                yield f'{INSIDE}{self.variables[f"prev_{p.out}"]} = {_state(p.out)}'
-                self.kept.add(p.out)
-            if p.out == 'grad' and self.raw == 'grad' and 'raw_grad' in later:
+                yield f'{INSIDE}{names.variables[f"prev_{p.out}"]} = {state_entry(p.out)}'
+                names.kept.add(p.out)
+            if p.out == 'grad' and names.raw == 'grad' and 'raw_grad' in later:
                 yield f'{INSIDE}raw_grad = grad'
-                self.raw = 'raw_grad'
-            into = f'{self._place(p.out)} = ' if stores else ''
-            if p.out in self.variables and (p.out in later or not stores):
-                into = f'{self.variables[p.out]} = {into}'
+                names.raw = 'raw_grad'
+            into = f'{stat_entry(self.composition, p.out)} = ' if stores else ''
+            if p.out in names.variables and (p.out in later or not stores):
+                into = f'{names.variables[p.out]} = {into}'
             yield from self._statement(p, moved, into)
-            if p.out.startswith('prev_'): self.changed.add(p.out)
+            if p.out.startswith('prev_'): names.changed.add(p.out)
             if isinstance(p, Gate):
                 if not total: yield from self._writes(f'{INSIDE}    ', parts[:i])
                 if p.again and not total: yield f'{INSIDE}    again = True'
@@ -153,9 +104,9 @@ class Loop:
             yield f'{INSIDE}update = torch.zeros_like(param)'
             moved = True
         if p.switch and (not isinstance(p, Step) or moved):
-            if isinstance(p, Stat) and p.out in self.variables:
-                yield f'{INSIDE}{self.variables[p.out]} = {self._value(f"prev_{p.out}")}'
-            on = self.variables[p.switch] if p.is_switched else f"group['{p.switch}'] != 0"
+            if isinstance(p, Stat) and p.out in self.names.variables:
+                yield f'{INSIDE}{self.names.variables[p.out]} = {self.names.value(f"prev_{p.out}")}'
+            on = self.names.variables[p.switch] if p.is_switched else f"group['{p.switch}'] != 0"
             yield f'{INSIDE}if {on}:'
             indent += ' ' * 4
         if isinstance(p, Gate): yield self._call(p, f'{indent}if not ', '):')
@@ -169,14 +120,14 @@ class Loop:
         stats = [k for k in self.composition.tensor_stats if k in made]
         pairs = [('p', 'param + update' if 'update' in made else 'param')]
         pairs *= bool(made & {'update', 'param'})
-        pairs += [(_state(k), self.variables[k]) for k in stats]
+        pairs += [(state_entry(k), self.names.variables[k]) for k in stats]
         for old, new in pairs:
-            yield indent + (f'{self._at(old)} = {new}' if self.sparse == 'rows'
+            yield indent + (f'{self.names.at(old)} = {new}' if self.sparse == 'rows'
                             else f'{old}.copy_({new})')
 
     def _head(self, reads: set[str], has_state: bool) -> Iterator[str]:
         "The beginning of a loop, up to the first part."
-        self.raw = 'grad'
+        self.names.raw = 'grad'
         if 'place' in reads: yield '        places = count_from(0)'
         yield '        for group in self.param_groups:'
         yield "            for p in group['params']:"
@@ -192,7 +143,7 @@ class Loop:
                         f'{INSIDE}    grad = grad.coalesce()',
                         f'{INSIDE}    rows, grad = tuple(grad.indices()), grad.values()')
             grad = 'grad'
-        values = {'param': f'wide({self._at("p")})', 'grad': f'wide({grad})'}
+        values = {'param': f'wide({self.names.at("p")})', 'grad': f'wide({grad})'}
         if 'new_param' in reads: reads = reads | {'param'}
         if 'raw_grad' in reads: reads = reads | {'grad'}
         used = {k: v for k, v in values.items() if k in reads}
@@ -218,7 +169,7 @@ class Loop:
 
     def _begin(self, stat: Stat, indent: str) -> str:
         "The statement that makes the value before the first step."
-        into = f'{indent}{self._place(stat.out)} = '
+        into = f'{indent}{stat_entry(self.composition, stat.out)} = '
         first = 'self.param_groups[0]' if stat.out in self.composition.shared else 'group'
         if stat.init is None: return f'{into}torch.zeros_like(p)'
         if not callable(stat.init): return f'{into}{stat.init!r}'
@@ -237,11 +188,11 @@ class Loop:
         reads = {n for p in (*needed, total) for n in p.inputs}
         own = {*self.composition.stats} - {*self.composition.shared}
         has_state = any(n.removeprefix('prev_') in own for n in reads)
-        name = self.variables[total.out]
+        name = self.names.variables[total.out]
         if total.over == 'group':
             begin, into = 'shares: dict[int, list[torch.Tensor]] = {}', '.setdefault(id(group), [])'
             end = f'{name} = {{k: total(some) for k, some in shares.items()}}'
-            self.variables[total.out] = f'{name}[id(group)]'
+            self.names.variables[total.out] = f'{name}[id(group)]'
         else: begin, into, end = 'shares = []', '', f'{name} = total(shares)'
         yield f'        {begin}'
         yield from self._head(reads, has_state)
@@ -270,10 +221,6 @@ def _read(parts: Iterable[Part]) -> list[Part]:
         needed |= {*p.inputs}
         found.insert(0, p)
     return found
-
-
-def _group(name: str) -> str: return f"group['{name}']"
-def _state(name: str) -> str: return f"state['{name}']"
 
 
 def _first_argument(stat: Stat) -> str:

@@ -14,9 +14,9 @@ from ..composition import Composition
 from ..contract import ContractError, is_reserved
 from ..group import Group
 from ..hypers import did_you_mean
-from .looks import Watched
 from .quantities import Column, own_column, usual_columns
 from .writers import KEYS
+from .watched import Watched
 
 __all__ = ['Choice', 'names_of', 'patterns_of']
 

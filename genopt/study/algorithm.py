@@ -17,7 +17,8 @@ import sympy as sp
 from ..kinds import Evaluation, Gate, Scalar, Stat, Total
 from ..meanings import meaning
 from .branches import Branches
-from .equations import Equations, Fragment, Line
+from .equations import Equations
+from .lines import Fragment, Line
 from .expressions import condition, put, symbol
 from .nodes import Statement
 from .sequence import in_order

@@ -6,7 +6,7 @@ Both are lists of assignments, in order: run from the first to the last, they ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy as sp
 from sympy.core.relational import Relational
@@ -14,39 +14,16 @@ from sympy.core.relational import Relational
 from ..composition import Composition
 from ..contract import REQUIRED
 from ..given import Given
-from ..kinds import Evaluation, Gate, Made, Scalar, Stat, Step
+from ..kinds import Made, Scalar, Step
 from ..letters import LETTERS, NUMBERS, hat, letters
-from ..links import with_links
 from ..part import Part
 from .expressions import TOO_ODD, Unsymbolic, condition, put, symbol, tidy, unguarded
+from .lines import Fragment, Line
 from .notation import is_writable
 from .symbols import begin, item, switched, trace
+from .whole import Whole
 
-__all__ = ['Line', 'Equations', 'Fragment']
-
-
-class Fragment:
-    "Parts that need not make an optimizer, with the scalars on which they depend."
-    def __init__(self, parts: Iterable[Part]):
-        self.parts = tuple(parts)
-        every = [*dict.fromkeys(with_links(self.parts))]
-        self.evaluation = [p for p in every if isinstance(p, Evaluation)]
-        self.ordered = [p for p in every if p not in self.evaluation]
-        self.stats = {p.out: p for p in self.parts if isinstance(p, Stat)}
-        self.tensor_stats = [k for k, p in self.stats.items() if not p.is_number]
-        self.hypers = {k: v for p in every for k, v in p.hypers.items()}
-        numbers = {'count', 'place', *(p.out for p in self.ordered if p.is_number)}
-        read = {n.removeprefix('prev_') for p in self.parts if not p.is_number for n in p.reads}
-        self.read = read - numbers  # stats that they read and do not keep, too
-
-
-class Line(NamedTuple):
-    "An assignment."
-    name: str              # What is assigned: a stat, `grad`, `update`, `param`, a scalar ...
-    expr: Any              # A sympy expression; its symbols have the names that the part reads
-    part: Part | None=None # The part that makes it, if it is one part
-    why_not: str=''        # Why the part cannot run on symbols; `expr` is then a function
-    place: int=-1          # Which of the composition's parts it is: one may stand there twice
+__all__ = ['Equations']
 
 
 class Equations:
@@ -87,7 +64,9 @@ class Equations:
         if isinstance(composition, Fragment):
             self.whole = self.parts
             return
-        try: self.whole = self._finish(_Whole(self).lines, self.zeros)
+        try:
+            whole = Whole(self.traced, self.values, self.zeros)
+            self.whole = self._finish(whole.lines, self.zeros)
         except Exception:  # sympy's, of many kinds
             moved = symbol('param') + symbol('update')
             now = {symbol('new_param'): moved}
@@ -210,94 +189,3 @@ def _is_short(line: Line) -> bool:
     if line.expr.is_Symbol: return True
     plain = not line.why_not and not line.expr.has(sp.Piecewise)
     return plain and line.part.__name__ not in LETTERS and line.expr.count_ops() <= 6
-
-
-class _Whole:
-    """The whole update: an expression that is read once stands in its reader's line.
-
-    `grad` and `update` wait for their readers, as expressions of the names that the lines so far
-    have made. Before one of these names changes, an expression that has it gets its line.
-    """
-    def __init__(self, equations: Equations):
-        self.lines = list[Line]()
-        # `grad`, `update` or `prev_x` -> an expression that has no line yet
-        self.waiting = dict[str, Any]()
-        self.later = list[Part]()        # the part at hand, and those after it
-        self.moved = False               # True if `param` has its new value
-        parts = [*_running(equations)]
-        raw = any(line.name == 'grad' for line in parts)
-        for i, line in enumerate(parts):
-            self.later = [p.part for p in parts[i:] if p.part]
-            if isinstance(line.part, Gate) and 'update' in self.waiting:  # which happens anyway
-                self._give('update', self.waiting['update'])
-            expr = line.expr if raw else put(line.expr, {symbol('raw_grad'): symbol('grad')})
-            expr = self._put_in(put(expr, equations.zeros))
-            waits = line.name in ('grad', 'update') or line.name.startswith('prev_')
-            if not waits: self.lines.append(line._replace(expr=expr))
-            else: self._wait(self.later[0], expr)
-        self.later = []
-        names = ['gate' if isinstance(q.part, Gate) else q.name for q in self.lines]
-        if 'gate' in names and 'update' in names[:names.index('gate')]:
-            if self.moved: raise Unsymbolic('what changes before a gate moves the parameter later')
-            if 'update' in self.waiting: self._give('update', self.waiting['update'])
-        if 'update' in self.waiting or not self.moved: self._move()
-
-    def _wait(self, part: Part, expr: Any) -> None:
-        update = self._update()
-        env = {} if update is None else {'update': update}
-        part.put(env, expr)
-        expr = self.waiting[part.out] = env[part.out]
-        if part.out != 'grad' or expr.is_Symbol: return
-        if _readers('grad', self.later[1:]) > 1: self._give('grad', expr)
-
-    def _update(self) -> Any:
-        "The update that has not moved the parameter yet; None if there is none."
-        if 'update' in self.waiting: return self.waiting['update']
-        has_line = any(q.name == 'update' for q in self.lines)
-        return symbol('update') if has_line and not self.moved else None
-
-    def _put_in(self, expr: Any) -> Any:
-        new, update = symbol('new_param'), symbol('update')
-        if new in expr.free_symbols:
-            waits = any({'param', 'update'} & {*p.reads} for p in self.later)
-            if not waits and (not self.moved or 'update' in self.waiting): self._move()
-            expr = put(expr, {new: symbol('param') + update if waits else symbol('param')})
-        for name in ('grad', 'update'):
-            if name not in self.waiting or symbol(name) not in expr.free_symbols: continue
-            once = sum(node == symbol(name) for node in sp.preorder_traversal(expr)) == 1
-            if not (self.waiting[name].is_Atom or once): self._give(name, self.waiting[name])
-        return put(expr, {symbol(name): value for name, value in self.waiting.items()})
-
-    def _move(self) -> None:
-        value = symbol('param') + self._update()
-        self.waiting.pop('update', None)
-        self.moved = True
-        self._give('param', value)
-
-    def _give(self, name: str, value: Any) -> None:
-        "Makes a line, after the lines of what waits with the old value in it."
-        self.waiting.pop(name, None)
-        for other in [k for k, v in self.waiting.items() if symbol(name) in v.free_symbols]:
-            if other == 'grad' and not _readers('grad', self.later): continue
-            if symbol(other) in value.free_symbols:
-                raise Unsymbolic('each of two has the other in it')
-            self._give(other, self.waiting[other])
-        self.lines.append(Line(name, value))
-
-
-def _running(equations: Equations) -> Iterator[Line]:
-    "The lines of the parts that do something, and of the first step."
-    env = {**equations.values}
-    for line in equations.traced:
-        if line.part and line.part.is_off(env): continue
-        if line.name == 'update': env['update'] = line.expr
-        yield line
-
-
-def _readers(name: str, later: list[Part]) -> int:
-    "How many parts read it, up to the one that changes it."
-    res = 0
-    for p in later:
-        res += name in p.reads
-        if p.out == name: break
-    return res

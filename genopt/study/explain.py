@@ -25,7 +25,7 @@ from ..order import checked
 from ..part import Part
 from ..recipe import Recipe
 from ..view import View
-from .equations import Fragment
+from .lines import Fragment
 from .members import with_values
 from .report import Block, Entry, Heading, Procedure, Report, aligned
 from .section import Section

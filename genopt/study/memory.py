@@ -9,7 +9,7 @@ import torch
 from ..composition import Composition
 from ..contract import REQUIRED, PartError
 from ..kinds import Stat
-from .equations import Fragment
+from .lines import Fragment
 
 __all__ = ['MATRIX', 'memory_of']
 

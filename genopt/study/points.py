@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..catalogue import choices, every_part, find, recipes
-from ..composition import Composition, Env
+from ..composition import Composition
+from ..env import Env
 from ..contract import PartError
 from ..hypers import TABLE, Hyper
 from ..kinds import Scalar, Stat, Transform

@@ -12,7 +12,8 @@ from ..composition import Composition
 from ..kinds import Gate, Stat, Total
 from ..part import Part
 from .algorithm import Algorithm, Statement, as_algorithm
-from .equations import Equations, Fragment, Line
+from .equations import Equations
+from .lines import Fragment, Line
 from .expressions import condition, put, symbol
 from .members import meaning, written
 from .memory import MATRIX, memory_of

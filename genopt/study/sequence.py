@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from ..kinds import Gate
-from .equations import Line
+from .lines import Line
 from .expressions import put, symbol
 
 __all__ = ['in_order']

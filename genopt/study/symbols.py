@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -27,9 +26,9 @@ from ..kinds import Made
 from ..part import Part
 from ..parts import algebra
 from .expressions import (IS_MATRIX, TOO_ODD, Unsymbolic, cases, condition, is_condition, number,
-                          put, settled, symbol, truth, untiny)
-from .loops import Loop
+                          settled, symbol, truth)
 from .operations import CONDITIONS, LOGIC, OPS, REDUCE, SIZES
+from .questions import answers, explore
 
 __all__ = ['Sym', 'begin', 'item', 'switched', 'trace']
 
@@ -39,7 +38,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     name = name.removeprefix('linalg_')
     op = (OPS | LOGIC | REDUCE).get(name)
     if op is None: raise Unsymbolic(f'`{name}` is not an operation that equations know')
-    loop = _path.get().loop
+    loop = answers.get().loop
     def plain(x: Any) -> Any:
         if isinstance(x, torch.Tensor):
             if x.dim(): raise Unsymbolic('it reads a tensor that is not one of its arguments')
@@ -74,7 +73,7 @@ class Sym:
 
     dtype = torch.float64
     T = mT = H = mH = property(lambda self: call('t', self))
-    def dim(self) -> int: return 2 if _path.get().decide(IS_MATRIX) else 1
+    def dim(self) -> int: return 2 if answers.get().decide(IS_MATRIX) else 1
     @property
     def ndim(self) -> int: return self.dim()
     @property
@@ -82,7 +81,7 @@ class Sym:
     @property
     def shape(self) -> tuple[Sym, ...]: return Sym(SIZES[0]), Sym(SIZES[1])
     def numel(self) -> Sym: return Sym(SIZES[0] * SIZES[1])
-    def __bool__(self) -> bool: return _path.get().decide(self.expr)
+    def __bool__(self) -> bool: return answers.get().decide(self.expr)
     def __invert__(self) -> Sym:
         return Sym(sp.Not(self.expr) if is_condition(self.expr) else 1 - self.expr)
     def __round__(self, digits: int=0) -> Any: return self._no() if digits else call('round', self)
@@ -95,64 +94,6 @@ _BINARY = 'add', 'sub', 'mul', 'truediv', 'floordiv', 'pow', 'mod', 'matmul', 'a
 for _name in (*_BINARY, *CONDITIONS, 'neg', 'abs'):
     setattr(Sym, f'__{_name}__', lambda *args, name=_name: call(name, *args))
 for _name in _BINARY: setattr(Sym, f'__r{_name}__', lambda a, b, name=_name: call(name, b, a))
-
-
-# -- questions -------------------------------------------------------------------------------------
-
-class _Path:
-    "The answers on one way through a function."
-    def __init__(self, answers: list[bool], values: Mapping[sp.Symbol, Any]):
-        self.answers, self.values, self.asked = answers, values, list[Any]()
-        self.loop = Loop()
-
-    def decide(self, expr: Any) -> bool:
-        "The answer to a question: by values, by earlier answers, or one to be tried."
-        zeros = {k: 0 for k, v in self.values.items() if v == 0}
-        asked = condition(self.loop.written_out(expr))
-        asked = put(asked, self.values if asked.free_symbols <= {*self.values} else zeros)
-        asked = self.in_view(untiny(condition(asked)))
-        if asked in (sp.true, sp.false): return bool(asked)
-        if len(self.asked) > 20:
-            raise Unsymbolic('it asks for the values of numbers, again and again')
-        self.asked.append(asked)
-        if len(self.answers) < len(self.asked): self.answers.append(True)
-        return self.answers[len(self.asked) - 1]
-
-    def in_view(self, expr: Any) -> Any:
-        "`expr`, where the conditions that were asked for have their answers."
-        given = {c: sp.true if a else sp.false for c, a in zip(self.asked, self.answers)}
-        return put(expr, given | {sp.Not(c): sp.Not(a) for c, a in given.items()})
-
-
-_path: ContextVar[_Path] = ContextVar('path')
-
-
-def _explore(run: Callable[[], Any], values: Mapping[sp.Symbol, Any]) -> Any:
-    "The result of a function that asks questions, with a case for each answer."
-    found, todo = [], [list[bool]()]
-    while todo:
-        path = _Path(todo.pop(), values)
-        known, token = len(path.answers), _path.set(path)
-        try: out = run()
-        finally: _path.reset(token)
-        if isinstance(out, tuple):
-            if path.asked or path.loop.turns is not None:
-                raise Unsymbolic('it returned several tensors, and asks questions')
-            return sp.Tuple(*map(_expr, out))
-        out = path.in_view(path.loop.folded(_expr(out)))
-        answers = zip(path.asked, path.answers)
-        found.append((out, sp.And(*(c if yes else sp.Not(c) for c, yes in answers))))
-        if len(found) > 16: raise Unsymbolic('it has too many cases')
-        todo += [path.answers[:i] + [False] for i in range(known, len(path.answers))]
-    return cases(found)
-
-
-def _expr(out: Any) -> Any:
-    "The expression that a part returned."
-    if isinstance(out, Sym): return out.expr
-    if isinstance(out, Real): return number(out)
-    got = 'nothing' if out is None else f'a {type(out).__name__}'
-    raise Unsymbolic(f'it returned {got}')
 
 
 # -- running parts ---------------------------------------------------------------------------------
@@ -185,12 +126,25 @@ def begin(part: Part, values: Mapping[str, Any]={}) -> Any:
 
 def _run(fn: Any, args: list[Any], kwargs: dict[str, Any], values: Mapping[str, Any]) -> Any:
     known = {symbol(k): v for k, v in values.items() if isinstance(v, (int, float))}
-    try: return _explore(lambda: _symbolic(fn, {})(*args, **kwargs), known)
+    try: return explore(lambda: _exprs(_symbolic(fn, {})(*args, **kwargs)), known)
     except Unsymbolic: raise
     except Exception as e:
         raised_in = Path(traceback.extract_tb(e.__traceback__)[-1].filename)
         if 'sympy' in raised_in.parts: raise Unsymbolic(TOO_ODD) from e
         raise Unsymbolic(f'{type(e).__name__}: {e}'.replace("'Sym'", 'a symbol')) from e
+
+
+def _exprs(out: Any) -> Any:
+    "The expression that a part returned, or a tuple of them."
+    return tuple(map(_expr, out)) if isinstance(out, tuple) else _expr(out)
+
+
+def _expr(out: Any) -> Any:
+    "The expression of one value."
+    if isinstance(out, Sym): return out.expr
+    if isinstance(out, Real): return number(out)
+    got = 'nothing' if out is None else f'a {type(out).__name__}'
+    raise Unsymbolic(f'it returned {got}')
 
 
 def _lifted(fn: Any, name: str) -> Any:
@@ -207,7 +161,7 @@ def _turns(*args: Any) -> Any:
     "A range, or the turns of a loop whose number is a symbol."
     if not isinstance(args[-1], Sym): return range(*args)
     if len(args) > 1: raise Unsymbolic('its loop does not begin at 0')
-    return _path.get().loop.run(args[0].expr)
+    return answers.get().loop.run(args[0].expr)
 
 
 def _read(name: str) -> Sym: return Sym(OWN.get(name, symbol(name)))
