@@ -36,7 +36,8 @@ def node(tmp_path_factory):
     paths = [STATIC/'runtime.js', STATIC/'by_hand.js', folder/'parts.js', folder/'facts.js',
              STATIC/'order.js']
     def run(cases):
-        (folder/'cases.json').write_text(json.dumps(cases))
+        text = json.dumps(cases).replace('Infinity', '1e999')  # for which JSON has no word
+        (folder/'cases.json').write_text(text)
         command = ['node', Path(__file__).parent/'javascript.js', folder/'cases.json', *paths]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return json.loads(done.stdout)
@@ -145,6 +146,7 @@ def test_a_part_goes_where_python_puts_it(node):
     cases = []
     for entry in genopt.recipes():
         for ps in genopt.modifiers().values():
+            if still((*entry.parts, *ps)): continue
             try: cases.append((entry.parts, ps, (genopt.recipe(entry.name) + ps).parts()))
             except ContractError: continue
     got = node([dict(do='place', parts=[p.label for p in base], add=[p.label for p in ps])

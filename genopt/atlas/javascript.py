@@ -58,6 +58,7 @@ def why_not(part: Part) -> str:
     if part.out == 'param' or part.out.startswith('prev_'):
         return f'`{part.__name__}` changes `{part.out}`'
     if own := {*part.reads} & {*OWN_NUMBERS} - {'place'}: return f'`{part.__name__}` reads {own}'
+    if of := next(filter(None, map(why_not, part.linked)), ''): return of
     if part.__name__ == 'add_noise': return ''  # which `by_hand.js` has
     try: function(part)
     except (Unsymbolic, PrintMethodNotImplementedError, TypeError):

@@ -154,6 +154,7 @@
   function newPlace(p, others, list) {
     if (readsOf(p).includes('new_param')) return latePlace(p, [...list, ...others]);
     if (p.isNumber && others.some(q => q.kind === 'gate')) return PLACE.GATES;
+    if (others.some(q => q.place === PLACE.GRADIENT && readsOf(q).includes(p.out))) return PLACE.GRADIENT;
     return p.place;
   }
 
