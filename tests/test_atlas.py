@@ -21,7 +21,7 @@ PAGES = ['index', 'optimizers', 'parts', 'compare', 'compose', 'recipes/adam', '
          'recipes/adafactor', 'parts/adam_step', 'parts/orthogonalize', 'learn',
          'nbs/1_adam_and_friends', 'docs/recipes', 'docs/catalogue', 'reference/optimizer',
          'README', 'search']
-LIMIT = 5e6  # bytes
+LIMIT = 8e6  # bytes
 
 
 def built(folder):

@@ -10,9 +10,10 @@ import pytest
 import torch
 from genopt import parts
 from genopt.atlas import javascript
-from genopt.atlas.data import labelled, scripts
+from genopt.atlas.data import labelled, scripts, still
 from genopt.catalogue import choices
 from genopt.contract import REQUIRED, ContractError
+from genopt.links import with_links
 from genopt.study.surfaces import SURFACES
 
 pytestmark = pytest.mark.skipif(not shutil.which('node'), reason='node is not installed')
@@ -22,9 +23,10 @@ NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1
                lambd=.1, t0=2., dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1,
                sync_every=2)
 CHOICES = [(e.name, i, ps) for e in genopt.recipes()
-           for i, (_, ps) in enumerate(choices(genopt.recipe(e.name)))]
+           for i, (_, ps) in enumerate(choices(genopt.recipe(e.name))) if not still(ps)]
 SUMS = [(base, name, (getattr(genopt, base) + ps).parts())
-        for base in ('SGD', 'AdamW', 'Lion') for name, ps in genopt.modifiers().items()]
+        for base in ('SGD', 'AdamW', 'Lion') for name, ps in genopt.modifiers().items()
+        if not still(ps)]
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +37,8 @@ def node(tmp_path_factory):
     paths = [STATIC/'runtime.js', STATIC/'by_hand.js', folder/'parts.js', folder/'facts.js',
              STATIC/'order.js']
     def run(cases):
-        (folder/'cases.json').write_text(json.dumps(cases))
+        text = json.dumps(cases).replace('Infinity', '1e999')  # for which JSON has no word
+        (folder/'cases.json').write_text(text)
         command = ['node', Path(__file__).parent/'javascript.js', folder/'cases.json', *paths]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return json.loads(done.stdout)
@@ -113,7 +116,8 @@ def test_a_list_runs_in_the_same_order(node):
 
 def test_a_wrong_list_has_the_same_error(node):
     "Random lists of parts, most of them wrong: the sentence is Python's."
-    draw, known = random.Random(0), [p for p in labelled().values() if p.kind != 'scalar']
+    draw = random.Random(0)
+    known = [p for p in labelled().values() if p.kind != 'scalar' and not still([p])]
     lists = []
     for _ in range(3000):
         base = list(draw.choice(CHOICES)[2]) if draw.random() < .8 else []
@@ -138,11 +142,15 @@ def error_of(ps):
     return ''
 
 
+def totals_of(ps): return {p for p in with_links(ps) if p.kind == 'total'}
+
+
 def test_a_part_goes_where_python_puts_it(node):
-    "Every modifier, added to every recipe."
+    "Every modifier, added to every recipe; but for one that reads a total of the recipe's own."
     cases = []
     for entry in genopt.recipes():
         for ps in genopt.modifiers().values():
+            if still((*entry.parts, *ps)) or totals_of(entry.parts) & totals_of(ps): continue
             try: cases.append((entry.parts, ps, (genopt.recipe(entry.name) + ps).parts()))
             except ContractError: continue
     got = node([dict(do='place', parts=[p.label for p in base], add=[p.label for p in ps])

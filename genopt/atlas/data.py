@@ -20,7 +20,6 @@ from ..links import with_links
 from ..order import keepers
 from ..part import Part
 from ..recipe import Recipe
-from ..study.expressions import Unsymbolic
 from ..study.family import likeness
 from ..study.identities import Identity, idea_of, identities
 from ..study.members import meaning, member
@@ -28,7 +27,7 @@ from ..study.surfaces import SURFACES
 from . import javascript
 from .formulas import lines, mathml, phrase
 
-__all__ = ['facts', 'labelled', 'scripts']
+__all__ = ['facts', 'labelled', 'scripts', 'still']
 
 
 def labelled() -> dict[str, Part]:
@@ -64,6 +63,7 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
                     reads=p.reads, links=[q.label for q in p.linked], place=p.place,
                     hypers={k: None if v is REQUIRED else v for k, v in p.hypers.items()},
                     math=''.join(f'<div>{mathml(m.latex)}</div>' for m in lines(p))).items()
+    if javascript.why_not(p): yield 'isStill', True
     if p.switch: yield 'switch', p.switch
     if p.is_number: yield 'isNumber', True
     if idea_of(p) != p.__name__: yield 'idea', idea_of(p)
@@ -77,8 +77,15 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
         values = r.rule(options).defaults
         return dict(options=options, parts=[p.label for p in parts],
                     values={k: None if v is REQUIRED else v for k, v in values.items()})
-    return dict(family=family, options=r.options,
-                choices=[choice(*c) for c in choices(r)])
+    made = [*choices(r)]
+    runs = [c for c in made if not still(c[1])]
+    return dict(family=family, options=r.options, choices=[choice(*c) for c in runs or made],
+                **({} if runs else {'isStill': True}))
+
+
+def still(parts: Iterable[Part]) -> str:
+    "Why pages cannot run a list of parts, or ''."
+    return next((why for p in with_links(parts) if (why := javascript.why_not(p))), '')
 
 
 def _likeness() -> dict[str, dict[str, float]]:
@@ -114,8 +121,8 @@ def _functions() -> str:
     lines = ['// Printed from the parts by genopt/atlas/javascript.py.',
              f'(function ({{parts, surfaces, scales, tools}}) {{ const {{{tools}}} = tools;']
     for p in every_part():
-        try: printed = javascript.function(p)
-        except Unsymbolic: continue  # `runtime.js` has it
+        if javascript.why_not(p) or p.__name__ == 'add_noise': continue
+        printed = javascript.function(p)
         lines.append(f'parts.{p.__name__} = {{run: {printed.run}'
                      + (f', begin: {printed.begin}' if printed.begin else '') + '};')
     for s in SURFACES.values():

@@ -13,22 +13,25 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import sympy as sp
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.jscode import JavascriptCodePrinter
 
-from ..contract import RESERVED
-from ..kinds import Stat, Total, scalar
+from ..contract import OWN_NUMBERS, RESERVED
+from ..kinds import Gate, Scalar, Stat, Step, Total, Transform, scalar
 from ..part import Part
 from ..study.expressions import (ColumnMean, Iterate, Largest, MatProd, Mean, Norm, RowMean,
-                                 RowNorm, Smallest, Total as Sum, Transposed, put, symbol)
+                                 RowNorm, Smallest, Total as Sum, Transposed, Unsymbolic, put,
+                                 symbol)
 from ..study.surfaces import Surface
 from ..study.symbols import begin, trace
 
-__all__ = ['Printed', 'REDUCTIONS', 'arguments', 'function', 'scale', 'surface']
+__all__ = ['Printed', 'REDUCTIONS', 'arguments', 'function', 'scale', 'surface', 'why_not']
 
 REDUCTIONS = {Mean: 'mean', RowMean: 'rowMean', ColumnMean: 'columnMean', Largest: 'largest',
               Smallest: 'smallest', Norm: 'norm', RowNorm: 'rowNorm', Sum: 'sum',
               MatProd: 'product', Transposed: 'transposed'}
 SHAPE = {'dim', 'rows', 'columns'}
+KINDS = Stat, Transform, Step, Scalar, Total, Gate
 
 
 class Printed(NamedTuple):
@@ -46,6 +49,21 @@ def function(part: Part) -> Printed:
     run = _function([*args], found, numbers)
     if not isinstance(part, Stat): return Printed(run, '')
     return Printed(run, _function(['param', *part.init_hypers], begin(part), part.init_hypers))
+
+
+def why_not(part: Part) -> str:
+    "Why pages cannot run a part, or ''."
+    if not isinstance(part, KINDS): return f'`{part.__name__}` is a {part.kind}'
+    if part.is_switched or part.only_if: return f'`{part.__name__}` is switched on and off'
+    if part.out == 'param' or part.out.startswith('prev_'):
+        return f'`{part.__name__}` changes `{part.out}`'
+    if own := {*part.reads} & {*OWN_NUMBERS} - {'place'}: return f'`{part.__name__}` reads {own}'
+    if of := next(filter(None, map(why_not, part.linked)), ''): return of
+    if part.__name__ == 'add_noise': return ''  # which `by_hand.js` has
+    try: function(part)
+    except (Unsymbolic, PrintMethodNotImplementedError, TypeError):
+        return f'`{part.__name__}` has no JavaScript'
+    return ''
 
 
 def arguments(part: Part) -> dict[str, str]:

@@ -19,6 +19,7 @@ from ..study.compare import relatives
 from ..study.identities import identities
 from ..study.members import meaning, written
 from ..study.section import CITED
+from .data import still
 from .formulas import Page, lines, mathml, phrase
 
 __all__ = ['PartPage', 'RecipePage', 'file_of', 'part_pages', 'recipe_pages']
@@ -50,6 +51,8 @@ class RecipePage:
 
     @property
     def file(self) -> str: return file_of(self.name)
+    @property
+    def moves(self) -> bool: return not all(still(parts) for _, parts in choices(self.recipe))
     @property
     def idea(self) -> Markup: return cited(self.recipe.idea)
     @property

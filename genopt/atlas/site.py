@@ -20,6 +20,7 @@ from markupsafe import Markup
 from sphinx.application import Sphinx
 
 from .. import kinds, zoo
+from ..given import Given
 from . import data, family, notebooks, reference
 from .pages import file_of, part_pages, recipe_pages
 
@@ -189,7 +190,8 @@ def _families() -> dict[str, str]:
 
 def _kinds() -> dict[str, str]:
     "Each kind of part, and the first paragraph of what it says of itself."
-    classes = (kinds.Stat, kinds.Transform, kinds.Step, kinds.Scalar, kinds.Total, kinds.Gate)
+    classes = (kinds.Stat, kinds.Transform, kinds.Step, kinds.Scalar, kinds.Total, kinds.Gate,
+               kinds.Made, kinds.Evaluation, Given)
     return {k.kind: (k.__doc__ or '').split('\n\n')[0] for k in classes}
 
 

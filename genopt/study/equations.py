@@ -87,7 +87,7 @@ class Equations:
     def _where_due(self, part: Part, expr: Any) -> Any:
         "What a part makes where all is due that it reads. Elsewhere it changes nothing."
         conditions = [c for k in part.reads if (c := self.due.get(k)) is not None]
-        if not conditions: return expr  # a part that reads nothing has no first name
+        if not conditions: return expr
         kept = sp.S.Zero if isinstance(part, Step) else symbol(part.reads[0])
         return sp.Piecewise((expr, sp.And(*conditions)), (kept, True))
 

@@ -20,7 +20,7 @@ from ..composition import Composition
 from ..env import Env
 from ..contract import PartError
 from ..hypers import TABLE, Hyper
-from ..kinds import Scalar, Stat, Transform
+from ..kinds import Gate, Scalar, Stat, Transform
 from ..links import with_links
 from ..part import Part
 from ..recipe import Recipe
@@ -125,8 +125,10 @@ def removable(rule: Rule) -> tuple[str, ...]:
     if rule.kind != 'recipe': return ()
     met = {n for p in rule.parts if not p.is_number for n in p.reads}
     squares = {p.out for p in rule.parts if isinstance(p, Stat) and not p.is_number}
-    for env in steps(Point(rule), values(rule.hypers)):
-        squares = {k for k in squares if (env[k] >= 0).all()}
+    try:
+        for env in steps(Point(rule), values(rule.hypers)):
+            squares = {k for k in squares if (env[k] >= 0).all()}
+    except PartError: return ()  # it takes no numbers but some
     names = [p.__name__ for p in rule.parts if not p.switch and (isinstance(p, Transform) or
              isinstance(p, Scalar) and p.out in met or p.out in squares)]
     return (*dict.fromkeys(names),)
@@ -178,10 +180,13 @@ def steps(point: Point, given: Mapping[str, float], seed: int=0) -> Iterator[Env
 def step(point: Point, env: Env) -> None:
     "Runs the parts, but for those that the point does without."
     for p in point.rule.parts:
-        if p.switch and p.is_off(env): continue
-        if p.__name__ not in point.without: p.put(env, p.run(env))
+        if p.switch and p.is_off(env): p.stay(env)
+        elif p.__name__ not in point.without:
+            p.put(env, out := p.run(env))
+            if isinstance(p, Gate) and point.rule.kind == 'recipe' and not out: break
         elif not isinstance(p, Transform):
             env[p.out] = 1. if p.is_number else torch.ones_like(env[p.template])
+    if point.rule.kind == 'recipe': env.setdefault('update', torch.zeros_like(env['param']))
 
 
 def run(point: Point, given: Mapping[str, float], seed: int=0) -> Tensor | None:

@@ -12,8 +12,8 @@
 
   function start() {
     const hash = decodeURIComponent(location.hash.slice(1));
-    if (hash.startsWith('+')) load('Adam'), hash.slice(1) in facts.parts && put([hash.slice(1)]);
-    else if (hash.includes('=')) restore(hash); else load(hash in facts.recipes ? hash : 'Adam');
+    if (hash.startsWith('+')) load('Adam'), hash.slice(1) in facts.parts && !facts.parts[hash.slice(1)].isStill && put([hash.slice(1)]);
+    else if (hash.includes('=')) restore(hash); else load(genopt.moving().includes(hash) ? hash : 'Adam');
   }
 
   function load(name) {
@@ -26,7 +26,7 @@
   }
 
   function restore(hash) {
-    const labels = hash.slice(hash.indexOf('=') + 1).split('|').filter(label => label in facts.parts);
+    const labels = hash.slice(hash.indexOf('=') + 1).split('|').filter(label => label in facts.parts && !facts.parts[label].isStill);
     load('Adam');
     if (labels.length) change(labels);
   }
@@ -112,14 +112,16 @@
   // -- the page ---------------------------------------------------------------------------------------
 
   function adders() {
-    const of = kind => Object.keys(facts.parts).filter(label => facts.parts[label].kind === kind);
+    const moves = label => !facts.parts[label].isStill;
+    const of = kind => Object.keys(facts.parts).filter(label => facts.parts[label].kind === kind && moves(label));
+    const modifiers = Object.keys(facts.modifiers).filter(name => facts.modifiers[name].every(moves));
     const picked = make('select', {onchange() { if (picked.value) put([picked.value]); picked.value = ''; }},
       make('option', {value: ''}, 'a part …'),
       ...KINDS.map(kind => make('optgroup', {label: `${kind}s`}, ...of(kind).map(label => make('option', {value: label}, label)))));
     return make('div', {class: 'bar'},
-      select('begin with', Object.keys(facts.recipes), base, load, {id: 'base'}),
+      select('begin with', genopt.moving(), base, load, {id: 'base'}),
       make('label', {class: 'field'}, make('span', {}, 'add'), picked),
-      select('modify', [['', 'by …'], ...Object.keys(facts.modifiers)], '', name => name && put(facts.modifiers[name])));
+      select('modify', [['', 'by …'], ...modifiers], '', name => name && put(facts.modifiers[name])));
   }
 
   function build() {

@@ -41,6 +41,9 @@
     return res;
   }
 
+  // The recipes that pages can run. Others read matrices, or more than a gradient.
+  const moving = () => Object.keys(facts.recipes).filter(name => !facts.recipes[name].isStill);
+
   const member = (name, c = facts.recipes[name].choices[0]) => ({name, parts: c.parts, values: c.values});
 
   // The recipe, with the options, that is nearest to a list of parts.
@@ -59,5 +62,5 @@
 
   const python = v => v === true ? 'True' : v === false ? 'False' : v === null ? 'None' : typeof v === 'string' ? `'${v}'` : String(v);
 
-  Object.assign(genopt, {difference, distance, edit, merged, member, nearest, python, listed: names});
+  Object.assign(genopt, {difference, distance, edit, merged, member, moving, nearest, python, listed: names});
 })(globalThis.genopt);

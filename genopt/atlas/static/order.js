@@ -36,12 +36,6 @@
       for (const name of p.reads) this.checkRead(name, p, listed);
       const other = this.stats.get(p.out) || this.makers.get(p.out);
       if (isShared(p) && other && other.label !== p.label) throw this.both(other, p, 'make', p.fn);
-      if (p.kind === 'gate') {
-        for (const q of this.done)
-          if (q.kind === 'stat' && !q.isNumber)
-            throw `\`${p.label}\` is a gate, and \`${q.label}\` before it has already remembered this ` +
-              `step: put the gate before \`${q.label}\`, and what it reads before the gate`;
-      }
       if (p.out === 'update') this.makers.set('new_param', p);
       this.makers.set(p.out, p);
       this.done.push(p);
@@ -160,6 +154,7 @@
   function newPlace(p, others, list) {
     if (readsOf(p).includes('new_param')) return latePlace(p, [...list, ...others]);
     if (p.isNumber && others.some(q => q.kind === 'gate')) return PLACE.GATES;
+    if (others.some(q => q.place === PLACE.GRADIENT && readsOf(q).includes(p.out))) return PLACE.GRADIENT;
     return p.place;
   }
 

@@ -38,7 +38,7 @@
         make('span', {class: 'field'}, make('span', {}, 'start'), ...this.coordinates),
         button('Play', () => this.play()));
       const more = this.fixed ? null : make('p', {class: 'more'},
-        select('add', [['', 'an optimizer …'], ...Object.keys(facts.recipes)], '',
+        select('add', [['', 'an optimizer …'], ...genopt.moving()], '',
           name => name && this.addNamed(name)));
       const left = make('div', {class: 'left'}, bar, this.canvas, this.summary);
       this.right = make('div', {class: 'right'}, this.list, more);

@@ -101,10 +101,10 @@ globalThis.genopt = globalThis.genopt || {};
     for (const part of rule.parts) {
       if (isOff(part, env)) continue;
       const out = part.run(...part.args.map(name => env[name]), env);
-      if (part.kind === 'gate' && !out) return {param, state: kept(rule, state, env)};
+      if (part.kind === 'gate' && !out) break;
       put(env, part, out);
     }
-    return {param: env.new_param, state: kept(rule, state, env)};
+    return {param: env.new_param ?? param, state: kept(rule, state, env)};
   }
 
   function kept(rule, state, env) {
