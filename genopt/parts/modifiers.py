@@ -189,7 +189,7 @@ def _precise(param): return param.to(torch.promote_types(param.dtype, torch.floa
 
 @stat(init=_precise)
 def average_param(param_avg, new_param, *, ema=0.999):
-    """w ← β·w + (1 − β)·θ: an average of the weights, from the first ones on; see `Optimizer.swap`
+    """w ← β·w + (1 − β)·θ: an average of the weights, from the first ones on; see `Optimizer.eval`
     (Polyak, 1992)."""
     return param_avg.lerp(new_param, 1 - ema)
 

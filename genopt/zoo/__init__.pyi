@@ -262,7 +262,7 @@ class _AggMo(Recipe):
 AggMo: _AggMo
 
 class _ASGD(Recipe):
-    """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`."""
+    """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `eval`."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.01, *,
         wd: Number = 0.0,
@@ -276,7 +276,7 @@ class _ASGD(Recipe):
         alpha: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
-        """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `swap`.
+        """SGD at a falling rate, which also averages its parameters (Polyak & Juditsky, 1992; as in torch). See `eval`.
 
         ASGD(params, lr=0.01, *, wd=0.0, lambd=0.0001, power=0.75, t0=1000000.0, maximize=False, compile=None)
 

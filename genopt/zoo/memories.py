@@ -47,5 +47,5 @@ def AggMo(fast_mom=0., buffers=3):
 @recipe(lr=1e-2, lambd=1e-4, t0=1e6, alpha='power')
 def ASGD():
     """SGD at a falling rate, which also averages its parameters
-    (Polyak & Juditsky, 1992; as in torch). See `swap`."""
+    (Polyak & Juditsky, 1992; as in torch). See `eval`."""
     return l2_reg, step_count, asgd_lr, asgd_step, mean_param.rename(count='prev_count')
