@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1274,3 +1274,175 @@ class _Muon(Recipe):
         """
 
 Muon: _Muon
+
+class _Prodigy(Recipe):
+    """AdamW at a rate that grows to the distance from θ₀ to a solution; β₃ is √β₂ by default (Mishchenko & Defazio, arXiv:2306.06101, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        d0: Number = 1e-06,
+        d_coef: Number = 1.0,
+        growth_rate: Number = ...,
+        d_mom: Number = 0.0,
+        decouple_wd: bool = True,
+        use_bias_correction: bool = False,
+        safeguard_warmup: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        beta3: Number = ...,
+        decouple: bool = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW at a rate that grows to the distance from θ₀ to a solution; β₃ is √β₂ by default (Mishchenko & Defazio, arXiv:2306.06101, as in their code).
+
+        Prodigy(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, d_coef=1.0, growth_rate=inf, d_mom=0.0, decouple_wd=True, use_bias_correction=False, safeguard_warmup=False, maximize=False, compile=None)
+
+            first_param                                                                        θ₀: where the parameter began.
+            scale_by_rate[lr=last_d]                                                           g ← η·g, for a rate that is found.
+            average_grad                                                                       m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad                                                                   v ← β₂·v + (1 − β₂)·g²
+            sum_faded_grad[d_mom=root_sqr_mom, rate=rate_of_d]                                 s ← β₃·s + η/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code).
+            sum_faded_progress[d_mom=root_sqr_mom, progress=prodigy_progress[rate=rate_of_d]]  r ← β₃·r + P
+            max_distance                                                                       dₘₐₓ ← max(dₘₐₓ, d̂)
+            prodigy_d                                                                          d ← min(dₘₐₓ, γ·d), where the first d that is found counts in full (as in the authors' code).
+            scaled_step[eps=eps_of_d, lr=rate_of_d]                                            Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
+            weight_decay[lr=rate_of_d]                                                         Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=1.0                     learning rate
+            mom=0.9                    decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999              decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08                  keeps a denominator away from zero
+            wd=0.0                     weight decay (torch: weight_decay)
+            d0=1e-06                   distance to a solution that a run begins with
+            d_coef=1.0                 factor of the distance that is found
+            growth_rate=inf            most by which the distance grows in a step
+            d_mom=0.0                  decay of the sums that find the distance (torch: beta3)
+            decouple_wd=True           an option: it chooses parts (torch: decouple)
+            use_bias_correction=False  an option: it chooses parts
+            safeguard_warmup=False     an option: it chooses parts
+        """
+
+Prodigy: _Prodigy
+
+class _DAdaptAdam(Recipe):
+    """Adam at a rate that grows to the distance from θ₀ to a solution; m has the rate in it (Defazio & Mishchenko, arXiv:2301.07733, algorithm 5, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        d0: Number = 1e-06,
+        growth_rate: Number = ...,
+        decouple_wd: bool = False,
+        use_bias_correction: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        decouple: bool = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam at a rate that grows to the distance from θ₀ to a solution; m has the rate in it (Defazio & Mishchenko, arXiv:2301.07733, algorithm 5, as in their code).
+
+        DAdaptAdam(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, growth_rate=inf, decouple_wd=False, use_bias_correction=False, maximize=False, compile=None)
+
+            l2_reg                                                                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_progress[d_mom=root_sqr_mom, progress=adam_progress[rate=rate_of_d]]  r ← β₃·r + (1 − β₃)·P (arXiv:2301.07733, algorithm 5).
+            average_sqr_grad                                                              v ← β₂·v + (1 − β₂)·g²
+            scale_by_rate[lr=rate_of_d]                                                   g ← η·g, for a rate that is found.
+            average_grad                                                                  m ← β₁·m + (1 − β₁)·g
+            average_grad[grad_avg=faded_sum, mom=d_mom, mom=root_sqr_mom]                 s ← β₁·s + (1 − β₁)·g
+            adapted_d[found=adam_distance[d_mom=root_sqr_mom]]                            d ← max(d, min(d̂, γ·d))
+            use_average                                                                   g ← m: what comes after sees the average in the gradient's place.
+            scale_by_rms                                                                  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            buffer_step[grad_avg=grad]                                                    Δθ = −g, where g has η in it.
+
+            lr=1.0                     learning rate
+            mom=0.9                    decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999              decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08                  keeps a denominator away from zero
+            wd=0.0                     weight decay (torch: weight_decay)
+            d0=1e-06                   distance to a solution that a run begins with
+            growth_rate=inf            most by which the distance grows in a step
+            decouple_wd=False          an option: it chooses parts (torch: decouple)
+            use_bias_correction=False  an option: it chooses parts
+        """
+
+DAdaptAdam: _DAdaptAdam
+
+class _DAdaptSGD(Recipe):
+    """Dual averaging at a rate that grows to the distance to a solution, over ‖g₀‖; L2 decay (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        mom: Number = 0.0,
+        wd: Number = 0.0,
+        d0: Number = 1e-06,
+        growth_rate: Number = ...,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Dual averaging at a rate that grows to the distance to a solution, over ‖g₀‖; L2 decay (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code).
+
+        DAdaptSGD(params, lr=1.0, *, mom=0.0, wd=0.0, d0=1e-06, growth_rate=inf, maximize=False, compile=None)
+
+            first_norm                                 ‖g₀‖ over all parameters: the norm of the first gradient that is not 0.
+            l2_reg                                     g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            first_param                                θ₀: where the parameter began.
+            scale_by_rate[lr=rate_of_d[lr=normed_lr]]  g ← η·g, for a rate that is found.
+            sum_progress                               r ← r + P
+            sum_rated_grad                             s ← s + g
+            adapted_d[found=sgd_distance]              d ← max(d, min(d̂, γ·d))
+            dual_step                                  θ ← β₁·θ + (1 − β₁)·(θ₀ − s): dual averaging, with momentum (arXiv:2301.07733, algorithm 4).
+
+            lr=1.0           learning rate
+            mom=0.0          decay of the average of gradients (torch: momentum)
+            wd=0.0           weight decay (torch: weight_decay)
+            d0=1e-06         distance to a solution that a run begins with
+            growth_rate=inf  most by which the distance grows in a step
+        """
+
+DAdaptSGD: _DAdaptSGD
+
+class _DoG(Recipe):
+    """SGD at the largest distance from θ₀ so far, over the root of the sum of squared norms; L2 (Ivgi et al., arXiv:2302.12022; their code takes each group for itself)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        d_rel: Number = 1e-06,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        reps_rel: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """SGD at the largest distance from θ₀ so far, over the root of the sum of squared norms; L2 (Ivgi et al., arXiv:2302.12022; their code takes each group for itself).
+
+        DoG(params, lr=1.0, *, eps=1e-08, wd=0.0, d_rel=1e-06, maximize=False, compile=None)
+
+            l2_reg               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            first_param          θ₀: where the parameter began.
+            max_moved            d ← max(d, ‖θ − θ₀‖), from ρ·(1 + ‖θ₀‖) on (Ivgi et al., arXiv:2302.12022, section 2).
+            sum_sqr_norm         G ← G + ‖g‖² over all parameters (arXiv:2302.12022, equation 2).
+            sgd_step[lr=dog_lr]  Δθ = −η·g
+
+            lr=1.0       learning rate
+            eps=1e-08    keeps a denominator away from zero
+            wd=0.0       weight decay (torch: weight_decay)
+            d_rel=1e-06  first distance, over 1 and the norm of the parameters (torch: reps_rel)
+        """
+
+DoG: _DoG
