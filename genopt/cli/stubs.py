@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,8 @@ def _stub(r: Recipe) -> Iterator[str]:
     yield '    def __call__(  # type: ignore[override]'
     yield f'        self, params: Params, lr: Number = {lr!r}, *,'
     for a in args:
-        value = '' if a.default is a.empty else f' = {a.default!r}'.replace('inf', '...')
+        shown = '...' if a.default == math.inf else repr(a.default)  # it has no literal
+        value = '' if a.default is a.empty else f' = {shown}'
         kind = FLAG if a.name == 'compile' else _type(a.default)
         yield f'        {a.name}: {kind}{value},'
     yield from (f'        {word}: {FLAG} = None,' for word in ('fused', 'foreach'))  # torch's
