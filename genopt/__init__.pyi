@@ -7,6 +7,7 @@ from .kinds import scalar as scalar
 from .kinds import total as total
 from .kinds import tensor as tensor
 from .kinds import gate as gate
+from .given import given as given
 from .hypers import hyper as hyper
 from .catalogue import recipe as recipe
 from .pickling import factory as factory
@@ -43,6 +44,8 @@ from .study.maps import animate as animate
 from .study.maps import plot_paths as plot_paths
 from .study.paths import descend as descend
 from .exporting.export import export as export
+from .curvature import gauss_newton_bartlett as gauss_newton_bartlett
+from .curvature import hutchinson as hutchinson
 from .study.family import family as family
 from .study.surfaces import SURFACES as SURFACES
 from .racing.race import race as race
@@ -83,6 +86,10 @@ from .zoo import LAMB as LAMB
 from .zoo import StableAdamW as StableAdamW
 from .zoo import Adafactor as Adafactor
 from .zoo import Muon as Muon
+from .zoo import SAM as SAM
+from .zoo import Sophia as Sophia
+from .zoo import SophiaH as SophiaH
+from .zoo import AdaHessian as AdaHessian
 from .parts.stats import step_count as step_count
 from .parts.stats import first_param as first_param
 from .parts.stats import last_grad as last_grad
@@ -119,6 +126,8 @@ from .parts.modifiers import scale_by_trust_ratio as scale_by_trust_ratio
 from .parts.modifiers import average_param as average_param
 from .parts.modifiers import weight_mean as weight_mean
 from .parts.modifiers import lookahead as lookahead
+from .parts.modifiers import sam as sam
+from .parts.modifiers import adaptive_sam as adaptive_sam
 
 __version__: str
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'given', 'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'gauss_newton_bartlett', 'hutchinson', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead', 'sam', 'adaptive_sam']

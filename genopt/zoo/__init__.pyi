@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1274,3 +1274,161 @@ class _Muon(Recipe):
         """
 
 Muon: _Muon
+
+class _SAM(Recipe):
+    """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.1, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        rho: Number = 0.05,
+        adaptive: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η).
+
+        SAM(params, lr=0.1, *, mom=0.9, wd=0.0, rho=0.05, adaptive=False, maximize=False, compile=None)
+
+            climb_phase      1 where the parameters climb, and 0 where they go back and the step is made.
+            keep_start       The parameters from which a climb begins.
+            return_to_start  θ ← θ₀ after a climb, bit for bit.
+            climb_step       Δθ = ρ·g/‖g‖, with the norm of all gradients (Foret et al., arXiv:2010.01412, eq. 2).
+            at_top           The step is made with the gradient from the top.
+            l2_reg           g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).
+            momentum_step    Δθ = −η·m
+
+            lr=0.1          learning rate
+            mom=0.9         decay of the average of gradients (torch: momentum)
+            wd=0.0          weight decay (torch: weight_decay)
+            rho=0.05        length of the climb to where the gradient is taken
+            adaptive=False  an option: it chooses parts
+        """
+
+SAM: _SAM
+
+class _Sophia(Recipe):
+    """Momentum over the Hessian's diagonal, clipped to a sign; fed B·∇L̂², by Gauss–Newton–Bartlett (Liu et al., arXiv:2305.14342, SophiaG with the defaults of their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0001, *,
+        mom: Number = 0.965,
+        eps: Number = 1e-15,
+        wd: Number = 0.1,
+        hess_mom: Number = 0.99,
+        hess_scale: Number = 0.04,
+        hess_every: Number = 10,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        rho: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum over the Hessian's diagonal, clipped to a sign; fed B·∇L̂², by Gauss–Newton–Bartlett (Liu et al., arXiv:2305.14342, SophiaG with the defaults of their code).
+
+        Their code keeps the average of ∇L̂² and multiplies it by ρ·B in the step; here B is in what is
+        fed, as in the paper, so ρ is γ. Their loop first measures before step k, and the paper, as
+        here, before step 1. The paper has γ = 0.05, β₁ = 0.96 and ε = 1e-12.
+
+        Sophia(params, lr=0.0001, *, mom=0.965, eps=1e-15, wd=0.1, hess_mom=0.99, hess_scale=0.04, hess_every=10, maximize=False, compile=None)
+
+            step_count                                                t ← t + 1, for each parameter from its own first step.
+            hess                                                      The Hessian's diagonal, or an estimate of it: on every k-th step, from the first one on (Liu et al., arXiv:2305.14342, algorithm 3).
+            average_grad                                              m ← β₁·m + (1 − β₁)·g
+            average_grad[grad=hess, grad_avg=hess_avg, mom=hess_mom]  h ← β₂·h + (1 − β₂)·ĥ
+            sophia_step                                               Δθ = −η·clip(m / max(γ·h, ε), ±1) (Liu et al., arXiv:2305.14342, algorithm 3; their code divides by γ·max(h, 0) + ε).
+            weight_decay                                              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0001        learning rate
+            mom=0.965        decay of the average of gradients (torch: betas[0])
+            eps=1e-15        keeps a denominator away from zero
+            wd=0.1           weight decay (torch: weight_decay)
+            hess_mom=0.99    decay of the average of the Hessian's diagonal (torch: betas[1])
+            hess_scale=0.04  share of the average Hessian that divides a step (torch: rho)
+            hess_every=10    steps from one estimate of the Hessian to the next
+        """
+
+Sophia: _Sophia
+
+class _SophiaH(Recipe):
+    """Sophia with a diagonal that Hutchinson's method estimates, which may be negative (Liu et al., arXiv:2305.14342, SophiaH)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0001, *,
+        mom: Number = 0.96,
+        eps: Number = 1e-12,
+        wd: Number = 0.1,
+        hess_mom: Number = 0.99,
+        hess_scale: Number = 0.01,
+        hess_every: Number = 10,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        gamma: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Sophia with a diagonal that Hutchinson's method estimates, which may be negative (Liu et al., arXiv:2305.14342, SophiaH).
+
+        SophiaH(params, lr=0.0001, *, mom=0.96, eps=1e-12, wd=0.1, hess_mom=0.99, hess_scale=0.01, hess_every=10, maximize=False, compile=None)
+
+            step_count                                                t ← t + 1, for each parameter from its own first step.
+            hess                                                      The Hessian's diagonal, or an estimate of it: on every k-th step, from the first one on (Liu et al., arXiv:2305.14342, algorithm 3).
+            average_grad                                              m ← β₁·m + (1 − β₁)·g
+            average_grad[grad=hess, grad_avg=hess_avg, mom=hess_mom]  h ← β₂·h + (1 − β₂)·ĥ
+            sophia_step                                               Δθ = −η·clip(m / max(γ·h, ε), ±1) (Liu et al., arXiv:2305.14342, algorithm 3; their code divides by γ·max(h, 0) + ε).
+            weight_decay                                              Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0001        learning rate
+            mom=0.96         decay of the average of gradients (torch: betas[0])
+            eps=1e-12        keeps a denominator away from zero
+            wd=0.1           weight decay (torch: weight_decay)
+            hess_mom=0.99    decay of the average of the Hessian's diagonal (torch: betas[1])
+            hess_scale=0.01  share of the average Hessian that divides a step (torch: gamma)
+            hess_every=10    steps from one estimate of the Hessian to the next
+        """
+
+SophiaH: _SophiaH
+
+class _AdaHessian(Recipe):
+    """Adam over the root mean square of the Hessian's diagonal, by Hutchinson (Yao et al., arXiv:2006.00719; for convolutions, they feed its mean over each kernel)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.15, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 0.0001,
+        wd: Number = 0.0,
+        hess_every: Number = 1,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam over the root mean square of the Hessian's diagonal, by Hutchinson (Yao et al., arXiv:2006.00719; for convolutions, they feed its mean over each kernel).
+
+        AdaHessian(params, lr=0.15, *, mom=0.9, sqr_mom=0.999, eps=0.0001, wd=0.0, hess_every=1, maximize=False, compile=None)
+
+            average_grad                 m ← β₁·m + (1 − β₁)·g
+            step_count                   t ← t + 1, for each parameter from its own first step.
+            hess                         The Hessian's diagonal, or an estimate of it: on every k-th step, from the first one on (Liu et al., arXiv:2305.14342, algorithm 3).
+            average_sqr_grad[grad=hess]  v ← β₂·v + (1 − β₂)·ĥ²
+            adam_step                    Δθ = −η·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) (Kingma & Ba, arXiv:1412.6980, algorithm 1).
+            weight_decay                 Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.15        learning rate
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
+            eps=0.0001     keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+            hess_every=1   steps from one estimate of the Hessian to the next
+        """
+
+AdaHessian: _AdaHessian
