@@ -54,6 +54,10 @@ def _is_hidden(name: str, p: Tensor, module: nn.Module) -> bool:
     return p.dim() == 2 and not at_an_end
 
 
+def _is_convolution(name: str, p: Tensor, module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.conv._ConvNd) and not module.transposed and p.dim() > 2
+
+
 # The words of `route` for some kinds of parameters
 KINDS: dict[str, Test] = {
     'biases': lambda name, p, module: p.dim() < 2,
@@ -62,7 +66,11 @@ KINDS: dict[str, Test] = {
     'heads': lambda name, p, module: bool(HEADS.fullmatch(name)) and p.dim() > 1,
     'matrices': lambda name, p, module: p.dim() == 2,
     'hidden matrices': _is_hidden,
+    'convolutions': _is_convolution,
+    'experts': lambda name, p, module: p.dim() == 3 and not isinstance(
+        module, (nn.modules.conv._ConvNd, *NORMS, *EMBEDDINGS)),
     'rest': lambda name, p, module: True}
+VIEWS = {'convolutions': 'o ... -> o (...)', 'experts': 'e o i -> e o i'}  # as matrices
 
 
 def _owned(model: nn.Module) -> list[tuple[str, Tensor, nn.Module]]:
@@ -142,9 +150,10 @@ def route(
 ) -> Groups:
     """A group for each rule, so that different parameters get different parts in one optimizer.
 
-    A rule selects parameters by a word of `KINDS` ('hidden matrices', 'embeddings', 'heads',
-    'norms', 'biases', 'matrices', 'rest'), a pattern for names such as 'blocks.*.weight', or a
-    function of (name, parameter, its module). Raises ValueError for a rule that catches no
+    A rule selects parameters by a word of `KINDS` ('hidden matrices', 'convolutions', 'experts',
+    'embeddings', 'heads', 'norms', 'biases', 'matrices', 'rest'), a pattern for names such as
+    'blocks.*.weight', or a function of (name, parameter, its module). Convolutions and experts get
+    the `view` that makes matrices of them, if the rule has none. Raises ValueError for a rule that catches no
     parameter, and for a parameter that no rule catches.
     """
     _check_rules(rules)
@@ -161,7 +170,9 @@ def route(
         advice = (f'did you mean `{near[0]}`?' if near else
                   'leave it out, or put it before those that catch its parameters')
         raise ValueError(f'rule `{_name(r)}` catches no parameter: {advice}')
-    return Groups([dict(given, params=caught[r]) for r, given in rules.items()], map(_name, rules))
+    views = {r: {'view': VIEWS[r]} for r in rules if isinstance(r, str) and r in VIEWS}
+    return Groups([{**views.get(r, {}), **given, 'params': caught[r]}
+                   for r, given in rules.items()], map(_name, rules))
 
 
 def _check_rules(rules: Any) -> None:

@@ -148,7 +148,7 @@ def test_shared_and_frozen_parameters(model):
     (lambda m: layer_lrs(m, lr=1., layers=['embed', 'blocks', 'head', 'tail']), ValueError,
      'layer `tail` has no parameters that require'),
     (lambda m: Optimizer(route(m, {'rest': dict(parts=Muon)}), lr=.1), ValueError,
-     '`blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` takes matrices, and '
+     'group 0: `blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` takes matrices, and '
      'this has 1 dimension: give it to a group with other parts (see `route`)')])
 def test_what_is_wrong(model, make, error, why):
     with pytest.raises(error) as e: make(model)

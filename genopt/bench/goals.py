@@ -143,8 +143,11 @@ GOALS = [
          on('resnet50', ours(Adafactor), theirs('Adafactor'))),
     Goal('adafactor-80', "Adafactor / torch's Adafactor, 80 tensors of 32×32", .5,
          on('80x32x32', ours(Adafactor), theirs('Adafactor')), SMALL),
-    Goal('muon', "Muon / torch's Muon, 24 matrices of 512×512 in float32", .7,
-         on('24x512x512', ours(Muon), theirs('Muon'))),
+    *(Goal(name, f"Muon / torch's Muon, {count} matrices of {rows}×{columns} in float32", limit,
+           on(f'{count}x{rows}x{columns}', ours(Muon), theirs('Muon')))
+      for name, count, rows, columns, limit in [
+        ('muon', 24, 512, 512, 1.), ('muon-wide', 12, 256, 1024, 1.),
+        ('muon-small', 48, 128, 128, .5), ('muon-heads', 144, 64, 768, .9)]),
     watching('residual', 'training 150 small tensors', 1.05, partial(training, 'residual')),
     watching('transformer', 'training a transformer of 10 M', 1.05,
              partial(training, 'transformer')),

@@ -32,6 +32,9 @@ Shape: TypeAlias = tuple[int, ...]
 Stacks: TypeAlias = list[Any]
 
 
+STACK = 2**20  # elements of a stack, about: a part's temporaries are as large
+
+
 class Host(Protocol):
     "What parts that run as they are ask of the step that they are part of."
     row: Integers  # of numbers, of each parameter; -1 where nothing happens
@@ -146,9 +149,12 @@ def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape
         return res
     stacks = {k: _stack(v) for k, v in values.items()} if part.stacked else {}
     if part.stacked and all(v is not None for v in stacks.values()) and (row == row[0]).all():
-        together = env(rows[0], stacks, (len(rows),))
-        if row[0] >= 0 and not (part.switch and part.is_off(together)):
-            return _result(foreign, together, rows[0], host)
+        most = len(rows) if isinstance(part, Made) else STACK // max(prod(shape), 1) or 1
+        some = [env(rows[0], {k: _item(v, slice(at, at + most)) for k, v in stacks.items()},
+                    (min(most, len(rows) - at),)) for at in range(0, len(rows), most)]
+        if row[0] >= 0 and not (part.switch and part.is_off(some[0])):
+            found = [_result(foreign, each, rows[0], host) for each in some]
+            return torch.cat(found) if len(found) > 1 else found[0]
     each = []
     for at, i in enumerate(rows):
         one = env(i, {k: _item(v, at) for k, v in values.items()})
@@ -176,8 +182,8 @@ def _stack(values: Any) -> Any:
     return torch.stack(values) if len({x.shape for x in values}) == 1 else None
 
 
-def _item(values: Any, i: int) -> Any:
-    "The value of one parameter."
+def _item(values: Any, i: int | slice) -> Any:
+    "The value of one parameter, or a stack of some."
     return tuple(x[i] for x in values) if isinstance(values, tuple) else values[i]
 
 
