@@ -288,7 +288,7 @@ def test_what_cannot_be(call, error, sentence):
 # -- saying it -------------------------------------------------------------------------------------
 
 TABLE = """\
-Muon is for hidden matrices, experts, routers and convolutions, and AdamW for the rest. \
+Muon is for hidden matrices, experts, routers and convolutions, and AdamW for the rest.
 Positions, norms, biases and others do not decay.
 Muon, lr=0.02, wd=0.01: 1 parameter, 36 elements
   1.weight  6×6   hidden matrix  Linear

@@ -25,7 +25,7 @@ class Decisions(list[Decision]):
 
     What is alike shares a row. If names differ in a number, `*` stands for it.
     """
-    about = ''  # A sentence on what the recipe is for
+    about = ''  # What the recipe is for, and what does not decay
 
     def __str__(self) -> str:
         table = [(_title(ds), [*_rows(ds)]) for ds in self.groups()]

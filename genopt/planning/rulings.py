@@ -108,11 +108,12 @@ class Rulings:
 
     @property
     def about(self) -> str:
-        "Two sentences, on what the recipe is for, and on what does not decay."
-        what = f'{self.takes}, and {self.rest.name} for the rest' if self.policy.rest else 'all'
+        "Two lines, on what the recipe is for, and on what does not decay."
+        what = 'all parameters'
+        if self.policy.rest: what = f'{self.takes}, and {self.rest.name} for the rest'
         still = [r.word for r in Role if r not in self.policy.decays]
         end = f'{", ".join(still[:-1])} and {still[-1]} do not decay.' if still else ''
-        return f'{self.main.name} is for {what}. {end.capitalize()}'.rstrip()
+        return f'{self.main.name} is for {what}.\n{end.capitalize()}'.rstrip()
 
     def is_main(self, ruling: Ruling) -> bool: return ruling.root is self.main.root
 
@@ -136,7 +137,7 @@ class Rulings:
         if own is not None: return self.exception(own, self.rest), found.why
         if found.role not in self.policy.takes: return self.rest, found.why
         no = self._why_no_matrix(found) if self.main.needs_matrix else ''
-        return (self.rest, f'{found.why}, no matrix: {no}') if no else (self.main, found.why)
+        return (self.rest, f'{found.why}, not a matrix: {no}') if no else (self.main, found.why)
 
     def _why_no_matrix(self, found: Found) -> str:
         dims = found.param.dim()
