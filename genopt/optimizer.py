@@ -142,7 +142,8 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
 
         Each parameter is stepped by one of them, which alone keeps its state. `processes` is the
         replicas' process group, by default all. Sharded parameters, as of `fully_shard`, need no
-        call. From then on, each replica must call `step`, `state_dict` and `swap`.
+        call. From then on, each replica must call `step`, `state_dict` and `swap`. A copy or a
+        pickled optimizer is not shared until it is told so. Raises RuntimeError in one process.
         """
         self.sharding.share(processes, self.groups(), self.state)
 
@@ -201,6 +202,7 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         refuse_swapped(self.state.values(), 'load_state_dict')
+        self.sharding.settle(self.groups(), self.state)
         saved, loaded = align(from_torch(state_dict, self.recipe), self.groups())
         groups, state = checked(saved, self.groups(), self.state)
         with shielded():
