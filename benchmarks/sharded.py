@@ -1,6 +1,7 @@
 """The state that each process keeps, and what it receives in a step, sharded and on replicas.
 
     torchrun --nproc-per-node 2 benchmarks/sharded.py        # and with 4
+    torchrun --nproc-per-node 2 benchmarks/sharded.py 'LAMB, FSDP2'
 
 It trains a small transformer with `fully_shard` or DDP on gloo, and prints a table in Markdown: the
 largest numbers of all ranks. *Kept* is state, and the memory for whole parameters that an owner
@@ -151,8 +152,9 @@ def main():
               f'{4 * count / 2**20:.1f} MiB\n\n'
               '| | kept, MiB | received in a step, MiB | collectives | step, ms |\n'
               '|---|---|---|---|---|')
-    for name, case in CASES.items():
-        found = measure(*case)
+    chosen = [name for name in CASES if not sys.argv[1:] or name in sys.argv[1:]]
+    for name in chosen:
+        found = measure(*CASES[name])
         row = '| {} | {:.1f} | {:.1f} | {} | {:.0f} |'
         if is_first: print(row.format(name, *found), flush=True)
     dist.barrier()

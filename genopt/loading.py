@@ -78,6 +78,7 @@ class Loading:
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             if (changed := hook(self, state_dict)) is not None: state_dict = changed
         refuse_swapped(self.state.values(), 'load_state_dict')
+        self.sharding.settle(self.groups(), self.state)
         saved, loaded = align(from_torch(state_dict, self.recipe), self.groups())
         groups, state = checked(saved, self.groups(), self.state)
         with shielded():

@@ -153,7 +153,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
 
         Each parameter is stepped by one of them, which alone keeps its state. `processes` is the
         replicas' process group, by default all. Sharded parameters, as of `fully_shard`, need no
-        call. From then on, each replica must call `step`, `state_dict` and `swap`.
+        call. From then on, each replica must call `step`, `state_dict` and `swap`. A copy or a
+        pickled optimizer is not shared until it is told so. Raises RuntimeError in one process.
         """
         self.sharding.share(processes, self.groups(), self.state)
 

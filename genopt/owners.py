@@ -30,20 +30,24 @@ class Owners:
 
     def settle(self, groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
         "Finds an owner for each parameter that needs one, and moves its state there."
+        if not on_several(): return
         new: list[tuple[int, Tensor, Spread, Group]] = []  # the work, and on what
-        for group in groups:
-            is_whole = _needs_whole(group)
-            for p in group['params']:
-                lies = self._lies(group, p) if is_whole else None
-                if lies is None: self.spreads.pop(p, None)
-                elif p not in self.spreads: new.append((_cost(group, p), p, lies, group))
-            group.spreads = self.spreads
+        whole = [(g, p) for g in groups if _needs_whole(g) for p in g['params']]
+        for p in {*self.spreads} - {p for _, p in whole}: self.forget(p)
+        for group, p in whole:
+            if p in self.spreads or not (lies := self._lies(group, p)): continue
+            new.append((_cost(group, p), p, lies, group))
+        for group in groups: group.spreads = self.spreads
         for cost, p, lies, _ in sorted(new, key=lambda item: -item[0]):
             load = self.loads.setdefault(lies.peers, [0] * lies.peers.count)
             owner = load.index(min(load))
             load[owner] += cost
             self.spreads[p] = replace(lies, owner=owner)
         for *_, p, _, group in new: self.hold(group, p, state.get(p, {}))
+
+    def forget(self, p: Tensor) -> None:
+        "A parameter that has left, or has another rule now."
+        del self.spreads[p]
 
     def share(self, processes: Any, groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
         "Lets replicas of plain parameters own them. Raises RuntimeError in one process."
@@ -82,6 +86,9 @@ class Owners:
         spread = self.spreads.get(p)
         if spread or not is_sharded(p):
             if is_sharded(v): v = v.full_tensor()
+            if spread and spread.is_mine and v.is_meta:
+                raise RuntimeError('the state of a parameter is in another process: load a '
+                                   'checkpoint, or call share() before the copy makes a step')
             return v if not spread or spread.is_mine or v.is_meta else meta(v)
         from torch.distributed.tensor import distribute_tensor
         if not is_sharded(v):

@@ -73,6 +73,10 @@ class Sharding(Owners):
         scatter(params)
         increment_version([p for w in works for p in w.params])
 
+    def forget(self, p: Tensor) -> None:
+        super().forget(p)
+        self.copies.pop(p, None)
+
     def _across(self, p: Tensor) -> tuple[Peers, ...]:
         "The processes of which each has a part of a parameter, or of the work on it."
         if p in self.spreads: return self.spreads[p].peers,

@@ -106,8 +106,8 @@ def local(x: Tensor) -> Tensor:
 
 
 def gather(items: Sequence[Item]) -> None:
-    "Fills the whole tensors of their owners with the shards."
-    for like, some in _alike(items):
+    "Fills the whole tensors of their owners with the shards. Where each has all, it sends nothing."
+    for like, some in _alike([i for i in items if i.spread.dim is not None]):
         ranks = range(like.spread.peers.count)
         cut = [i.spread.pieces(i.whole) for i in some if i.spread.is_mine]
         _exchange([[i.local for i in some if i.spread.owner == r] for r in ranks],

@@ -21,7 +21,7 @@ def processes(count, script, *words):
     run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone',
                           '--nproc-per-node', str(count), Path(__file__).parent / script, *words],
                          capture_output=True, text=True,
-                         timeout=200, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+                         timeout=400, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert run.returncode == 0, run.stdout + run.stderr[:5000]
 
 

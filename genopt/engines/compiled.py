@@ -2,8 +2,8 @@
 
 Tensors stay where they are: a kernel is given their addresses, which a `Plan` remembers. Parts
 that have no place in a kernel run as they are, between two of them. The eager engine steps the
-other parameters: sharded ones, those that share memory or have gaps in it, those on other devices,
-and all of them if there is no compiler.
+other parameters: those that share memory or have gaps in it, those on other devices, and all of
+them if there is no compiler.
 """
 from __future__ import annotations
 
