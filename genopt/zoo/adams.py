@@ -53,12 +53,14 @@ def RAdam(decouple_wd=False):
     return with_decay((*AVERAGES, radam_step), decouple_wd)
 
 
+AHEAD = blend_average.rename(nu='mom'), adam_step.rename(grad_avg='grad')
+
+
 @recipe(lr=1e-3, mom=0.9, wd=1e-2)
 def NAdamW():
     """AdamW one gradient ahead, at a constant β₁
     (Dahl et al., arXiv:2306.07179; Dozat and optax debias m by t + 1)."""
-    ahead = blend_average.rename(nu='mom'), adam_step.rename(grad_avg='grad')
-    return *AVERAGES, *ahead, weight_decay
+    return *AVERAGES, *AHEAD, weight_decay
 
 
 @recipe(lr=1e-3, mom=0.995, wd=0., nus='nu sqr_nu')
@@ -66,6 +68,9 @@ def QHAdam():
     """Adam along a blend of gradient and average, over a blend of squares
     (Ma & Yarats, arXiv:1810.06801)."""
     return *AVERAGES, qhadam_step, weight_decay
+
+
+SURPRISES = average_grad, average_sqr_surprise, step_count
 
 
 @recipe(lr=1e-3, wd=0.)
@@ -76,8 +81,7 @@ def AdaBelief(rectify=False):
     The paper has ε = 1e-8. The authors' package has ε = 1e-16, as the ε in the state adds up, and
     RAdam's rectification: `rectify=True, eps=1e-16`.
     """
-    step = radam_step if rectify else adam_step
-    return average_grad, average_sqr_surprise, step_count, step, weight_decay
+    return *SURPRISES, radam_step if rectify else adam_step, weight_decay
 
 
 @recipe(lr=1e-2)
@@ -124,8 +128,7 @@ def DiffGrad(raw_eps=False):
     In the paper ε is beside the root of v̂, and in the authors' code beside that of the raw v, so
     it is larger at first: `raw_eps=True`.
     """
-    step = adam_hat_step if raw_eps else adam_step
-    return l2_reg, *AVERAGES, step, last_grad, scale_by_friction
+    return l2_reg, *AVERAGES, adam_hat_step if raw_eps else adam_step, last_grad, scale_by_friction
 
 
 @recipe(lr=1e-3, wd=0., gamma='bound_rate')
@@ -144,12 +147,14 @@ def AdEMAMix():
     return *AVERAGES, average_slow_grad, ademamix_step, weight_decay
 
 
+DIFFERENCES = step_count, average_grad, average_diff, average_sqr_ahead, last_grad
+
+
 @recipe(lr=1e-3, mom=0.98, sqr_mom=0.99, wd=0.02, betas='mom diff_mom sqr_mom')
 def Adan():
     """Adam along gradient and its change; β are 1 − the paper's; decay after the step
     (Xie et al., arXiv:2208.06677)."""
-    averages = step_count, average_grad, average_diff, average_sqr_ahead, last_grad
-    return *averages, adan_step, proximal_decay
+    return *DIFFERENCES, adan_step, proximal_decay
 
 
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')

@@ -21,9 +21,11 @@ def ScheduleFreeSGD(decay_at_z=False):
     return step_count, *_schedule_free(sgd_step, decay_at_z)
 
 
+SCALED = step_count, average_sqr_grad, scale_by_debiased_rms
+
+
 @recipe(lr=2.5e-3, wd=0., betas='interp sqr_mom', warmup_steps='warmup')
 def ScheduleFreeAdamW(decay_at_z=False):
     """AdamW whose first average is of iterates, with gradients near it; no schedule is needed
     (Defazio et al., arXiv:2405.15682)."""
-    scaled = step_count, average_sqr_grad, scale_by_debiased_rms
-    return *scaled, *_schedule_free(sgd_step, decay_at_z)
+    return *SCALED, *_schedule_free(sgd_step, decay_at_z)

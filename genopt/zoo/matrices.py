@@ -41,6 +41,7 @@ def SOAP(correct_bias=True, normalize_grads=False):
     return step_count, *BASES, *TURNED, *scaled, step, late_decay
 
 
+PROJECTED = step_count, svd_projection
 ADAM_LOW = average_low, average_sqr_low, lift
 RANDOM_LOW = average_low.begin(random_low), average_sqr_low.begin(random_low)
 SCALES = dict(channel=scale_by_channel, tensor=scale_by_low)
@@ -67,8 +68,7 @@ def Dion():
 def GaLore(correct_bias=True):
     """Adam in the first singular directions of a gradient, new ones every k steps
     (Zhao et al., arXiv:2403.03507; decay after the step, as in their code)."""
-    step = corrected_step if correct_bias else sgd_step
-    return step_count, svd_projection, *ADAM_LOW, step, late_decay
+    return *PROJECTED, *ADAM_LOW, corrected_step if correct_bias else sgd_step, late_decay
 
 
 @recipe(lr=1e-3, wd=0., update_proj_gap='every', scale='low_scale')

@@ -12,12 +12,14 @@ def Adagrad():
     return l2_reg, step_count, sum_sqr_grad, scale_by_rms.rename(sqr_avg='sqr_sum'), annealed_step
 
 
+AVERAGE_DELTA = average_sqr_grad.rename(sqr_avg='delta_avg')
+
+
 @recipe(lr=1., sqr_mom=0.9, rho='sqr_mom')
 def Adadelta():
     """As RMSprop, in units of its own past steps
     (Zeiler, arXiv:1212.5701; ε inside both roots, steps without η)."""
-    average_delta = average_sqr_grad.rename(sqr_avg='delta_avg')
-    return l2_reg, average_sqr_grad, scale_by_rms_ratio, average_delta, sgd_step
+    return l2_reg, average_sqr_grad, scale_by_rms_ratio, AVERAGE_DELTA, sgd_step
 
 
 @recipe(lr=1e-2)
