@@ -134,8 +134,8 @@ class Transform(Part):
 
     @property
     def place(self) -> Place:
-        if self.decay: return Place.DECAYED
-        return Place.UPDATE if self.out == 'update' else Place.GRADIENT
+        if self.out != 'update': return Place.GRADIENT
+        return Place.DECAYED if self.decay else Place.UPDATE
 
     def result_name(self) -> str:
         first = self.args[0] if self.args else ''

@@ -78,11 +78,12 @@ def numbers_in_a_run(composition, hypers, dtype, kind):
     p = torch.tensor([[1., -2., 0.], [.5, 3., -1.]], dtype=dtype)
     state = composition.init(p, hypers)
     for g in gradients(kind, dtype):
-        known = dict(hypers)
+        known = {**hypers, **composition.numbers_of(p)}
+        fed = dict.fromkeys(composition.fed, g.abs())
         for name, part in composition.totals.items():
-            numbers = composition.numbers(state, known, part)
+            numbers = {**composition.numbers(state, known, part), **fed}
             known[name] = composition.total(part, p, g, state, numbers).item()
-        numbers = composition.numbers(state, known)
+        numbers = {**composition.numbers(state, known), **fed}
         if composition.happening(numbers) is not composition: return
         change, state = composition.update(p, g, state, numbers)
         p = p + change

@@ -18,9 +18,9 @@ from .scalars import debias
 
 @scalar
 def update_share(count, *, max_prob=1., min_prob=0.03, prob_decay=1e-3, flat_start=500):
-    """max(min(p₁·exp(−ζ·(t − 1 − T)), p₁), p₀): the share of steps in which factors learn
+    """max(p₁·exp(min(ζ·(T + 1 − t), 0)), p₀): the share of steps in which factors learn
     (Li, kron_torch's schedule)."""
-    return max(min(max_prob * math.exp(-prob_decay * (count - 1 - flat_start)), max_prob), min_prob)
+    return max(max_prob * math.exp(min(prob_decay * (flat_start + 1 - count), 0.)), min_prob)
 
 
 @scalar

@@ -124,7 +124,7 @@ def scale_by_root(grad, *, low_scale=1.):
 
 def random_factor(param, *, rank=768, seed=0):
     rows, columns = param.shape
-    draw = torch.Generator(param.device).manual_seed(int(seed))
+    draw = torch.Generator(param.device).manual_seed(int(seed) % 2**63)
     like = precise(param, columns, min(int(rank), rows, columns))
     return like.normal_(generator=draw)
 
