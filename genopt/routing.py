@@ -153,8 +153,8 @@ def route(
     A rule selects parameters by a word of `KINDS` ('hidden matrices', 'convolutions', 'experts',
     'embeddings', 'heads', 'norms', 'biases', 'matrices', 'rest'), a pattern for names such as
     'blocks.*.weight', or a function of (name, parameter, its module). Convolutions and experts get
-    the `view` that makes matrices of them, if the rule has none. Raises ValueError for a rule that catches no
-    parameter, and for a parameter that no rule catches.
+    the `view` that makes matrices of them, if the rule has none. Raises ValueError for a rule that
+    catches no parameter, and for a parameter that no rule catches.
     """
     _check_rules(rules)
     caught: dict[Selector, list[tuple[str, Tensor]]] = {r: [] for r in rules}
@@ -170,8 +170,8 @@ def route(
         advice = (f'did you mean `{near[0]}`?' if near else
                   'leave it out, or put it before those that catch its parameters')
         raise ValueError(f'rule `{_name(r)}` catches no parameter: {advice}')
-    views = {r: {'view': VIEWS[r]} for r in rules if isinstance(r, str) and r in VIEWS}
-    return Groups([{**views.get(r, {}), **given, 'params': caught[r]}
+    views = {r: {'view': VIEWS[r]} if isinstance(r, str) and r in VIEWS else {} for r in rules}
+    return Groups([{**views[r], **given, 'params': caught[r]}
                    for r, given in rules.items()], map(_name, rules))
 
 

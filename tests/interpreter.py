@@ -15,6 +15,8 @@ NUMPY = dict(Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, k
              Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
              Truth=lambda x: np.where(x, 1., 0.))  # what equations have that sympy lacks
 
+OPAQUE = 'polar_express', 'gram_newton_schulz'  # their loops are over a table
+
 
 class Printer(NumPyPrinter):
     "Where conditions on numbers and on tensors stand together, which sympy's own cannot."
@@ -49,7 +51,7 @@ def as_it_is(part):
 
 def function(expr):
     "The names that an expression reads, and it as a function of arrays."
-    opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise'}
+    opaque = {f.func.__name__ for f in expr.atoms(sp.Function)} & {'add_noise', *OPAQUE}
     modules = NUMPY | dict(iterate=iterate)
     modules |= {name: as_it_is(getattr(genopt.parts, name)) for name in opaque}
     symbols = sorted(expr.free_symbols, key=str)
@@ -127,7 +129,7 @@ def read_back(text, letters):
     text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
     text = re.sub(r'clip\((.*), ±(.*)\)', r'clip(\1, -\2, \2)', text)
     for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
-        text = re.sub(rf'{glyph}(x\d+x|\w+\()',
+        text = re.sub(rf'{glyph}(x\d+x|rows\b|columns\b|\w+\()',
                       lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else
                       f'{name}({m[1]})', text).replace(f'{glyph}(', f'{name}(')
     text = re.sub(r'sqrt(RMS|max|min)\(', r'_sqrt_\1(', text)

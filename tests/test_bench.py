@@ -97,12 +97,15 @@ def test_goals_are_measured_by_name(tmp_path, capsys):
 TRAINING = {'watch-residual', 'watch-transformer'}  # of networks of their own, which takes long
 
 
+def lacks_muon(goal): return goal.name.startswith('muon') and not hasattr(torch.optim, 'Muon')
+
+
 @pytest.mark.parametrize('goal', [g for g in GOALS if g.name not in TRAINING],
                          ids=lambda g: g.name)
 def test_each_goal_can_be_measured(goal):
     small = replace(goal, work={k: (make, '3x4x4') for k, (make, _) in goal.work.items()})
     row = measure(small, torch.device('cpu'), 1)
-    if goal.name.startswith('muon') and not hasattr(torch.optim, 'Muon'): assert 'Muon' in str(row['failed'])
+    if lacks_muon(goal): assert 'Muon' in str(row['failed'])
     else: assert 'failed' not in row and row['value'] > 0
 
 
@@ -119,7 +122,7 @@ OTHER_RULES = {'lamb', 'stableadamw', 'cautious', 'trust-ratio', 'per-tensor', *
 @pytest.mark.parametrize('goal', [g for g in GOALS if g.name not in OTHER_RULES],
                          ids=lambda g: g.name)
 def test_both_of_a_goal_follow_one_rule(goal):
-    if goal.name.startswith('muon') and not hasattr(torch.optim, 'Muon'): pytest.skip('this torch has none')
+    if lacks_muon(goal): pytest.skip('this torch has no Muon')
     draw = torch.Generator().manual_seed(0)
     param, *grads = torch.randn(6, 32, 32, dtype=torch.float64, generator=draw)
     ends = []

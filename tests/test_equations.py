@@ -17,7 +17,7 @@ from genopt.study.explain import Section, explain
 from genopt.study.expressions import Unsymbolic
 from genopt.study.symbols import trace
 from helpers import random
-from interpreter import NUMPY, Interpreter, function, read_back
+from interpreter import NUMPY, OPAQUE, Interpreter, function, read_back
 from latex2mathml.converter import convert
 from sympy.core import relational
 from sympy.logic import boolalg
@@ -155,7 +155,8 @@ def test_only_these_parts_have_no_equation():
     for part in every_part():
         try: trace(part)
         except Unsymbolic as e: opaque.add((part.__name__, str(e)))
-    assert opaque == {('add_noise', 'it asks where a tensor is')}
+    assert opaque == {('add_noise', 'it asks where a tensor is'),
+                      *((name, 'it needs the value of a number') for name in OPAQUE)}
     text = (genopt.SGD + genopt.gradient_noise).explain().text()
     assert 'g ← add_noise(g, place, t, σ, s)   (no equation: it asks where a' in text
 
@@ -477,7 +478,7 @@ FEW = [update_avg, reached, grown, pulled, pushed, back, to_last, genopt.sgd_ste
        genopt.average_grad, genopt.weight_decay, genopt.parts.lookahead_step, genopt.average_param,
        genopt.parts.proximal_decay]
 POOL = [p for p in every_part()
-        if not p.linkable and p.__name__ not in ('orthogonalize', 'add_noise')]
+        if not p.linkable and p.__name__ not in ('orthogonalize', 'add_noise', *OPAQUE)]
 KEEPS = {p.out: p for p in [*POOL, *FEW] if p.kind == 'stat'}
 
 

@@ -28,7 +28,7 @@ def in_float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     rounded = torch.Tensor.bfloat16
-    torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[assignment, method-assign]
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[method-assign]
     try: yield
     finally:
         torch.Tensor.bfloat16 = rounded  # type: ignore[method-assign]

@@ -73,6 +73,7 @@ def _stub(r: Recipe) -> Iterator[str]:
         kind = FLAG if a.name == 'compile' else _type(a.default)
         yield f'        {a.name}: {kind}{value},'
     yield from (f'        {word}: {FLAG} = None,' for word in ('fused', 'foreach'))  # torch's
+    yield '        view: str = ...,'
     words = r.rule().words
     for word, ours in {**words.means, **words.pairs}.items():
         if word in words.names: continue
@@ -87,4 +88,5 @@ def _stub(r: Recipe) -> Iterator[str]:
 
 
 def _type(default: object) -> str:
-    return 'bool' if isinstance(default, bool) else 'str | None' if default is None else 'Number'
+    if isinstance(default, (bool, str)): return type(default).__name__
+    return 'str | None' if default is None else 'Number'

@@ -27,6 +27,7 @@ class _SGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -58,6 +59,7 @@ class _Momentum(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -91,6 +93,7 @@ class _RMSprop(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         alpha: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -128,6 +131,7 @@ class _Adam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -166,6 +170,7 @@ class _AdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -200,6 +205,7 @@ class _QHM(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -231,6 +237,7 @@ class _AggMo(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -263,6 +270,7 @@ class _ASGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         alpha: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -297,6 +305,7 @@ class _Adagrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch).
@@ -329,6 +338,7 @@ class _Adadelta(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -361,6 +371,7 @@ class _MADGRAD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -394,6 +405,7 @@ class _SparseAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
         """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980).
@@ -426,6 +438,7 @@ class _Adamax(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -462,6 +475,7 @@ class _NAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -501,6 +515,7 @@ class _RAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -537,6 +552,7 @@ class _NAdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -574,6 +590,7 @@ class _QHAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         nus: tuple[float | Tensor, float | Tensor] = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -611,6 +628,7 @@ class _AdaBelief(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -645,6 +663,7 @@ class _Yogi(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -678,6 +697,7 @@ class _LaProp(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -713,6 +733,7 @@ class _ADOPT(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -749,6 +770,7 @@ class _DiffGrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -788,6 +810,7 @@ class _AdaBound(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -829,6 +852,7 @@ class _AdEMAMix(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         alpha: Number = ...,
         weight_decay: Number = ...,
@@ -869,6 +893,7 @@ class _Adan(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -908,6 +933,7 @@ class _MARS(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -948,6 +974,7 @@ class _Rprop(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         etas: tuple[float | Tensor, float | Tensor] = ...,
         step_sizes: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
@@ -979,6 +1006,7 @@ class _Signum(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1007,6 +1035,7 @@ class _Tiger(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1036,6 +1065,7 @@ class _Lion(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1067,6 +1097,7 @@ class _LARS(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1098,6 +1129,7 @@ class _NovoGrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1133,6 +1165,7 @@ class _LAMB(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1168,6 +1201,7 @@ class _StableAdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1204,6 +1238,7 @@ class _Adafactor(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         d: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1247,6 +1282,7 @@ class _Muon(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -1296,6 +1332,7 @@ class _NorMuon(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         beta2: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -1343,11 +1380,12 @@ class _Scion(Recipe):
         ns_c: Number = 2.0315,
         ns_steps: Number = 5,
         radius: Number = 1.0,
-        norm: Number = 'spectral',
+        norm: str = 'spectral',
         maximize: bool = False,
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         scale: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
