@@ -22,8 +22,8 @@ def where(obj: Any) -> tuple[str, str]:
     try: found = find(module, name)
     except (AttributeError, ImportError): found = None
     if type(found) is not type(obj) or found.fn is not obj.fn:
-        instead = ('decorate the function that makes it with @factory' if '<locals>' in name
-                   else 'define it at the top of a module, under its own name')
+        instead = 'define it at the top of a module, under its own name'
+        if '<locals>' in name: instead += ', or decorate the function that makes it with @factory'
         raise PicklingError(f'`{obj.__name__}` cannot be found as {module}.{name} by another '
                             f'process: {instead}')
     return module, name

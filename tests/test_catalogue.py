@@ -87,7 +87,8 @@ def test_no_two_parts_do_the_same():
 
 
 # Of one form on purpose: the names that they read tell them apart
-ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}, {'grown_weight', 'warm_lr'}]
+ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}, {'grown_weight', 'warm_lr'},
+         {'scale_by_lr', 'scale_to_radius'}]
 
 
 def test_a_recipes_docstring_has_its_equations():

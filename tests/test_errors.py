@@ -33,7 +33,7 @@ def test_args_and_kwargs():
 def test_hyperparameter_before_the_star():
     with pytest.raises(ContractError,
                        match='`lr=0.1` stands before the `.`, where a default must be a @scalar '
-                             'part .or a @total.; a hyperparameter stands after it: `., lr=0.1`$'):
+                             'part .or a @total or @tensor.; a hyperparameter stands after it: `., lr=0.1`$'):
         @step
         def f(grad, lr=.1): return -lr * grad
 
@@ -46,9 +46,9 @@ def test_hyperparameter_before_the_star():
     (lambda: stat(lambda prev_x, grad: grad), '; `prev_x` has a meaning of its own'),
     (lambda: stat(init='0')(lambda count: count),
      "init='0': give a number, or a function of `param` that returns a tensor"),
-    (lambda: transform(lambda param, grad: grad),
+    (lambda: transform(lambda kept, grad: grad),
      'a transform\'s first argument is `grad` or `update`, or `prev_` and the name of a stat, '
-     'and it returns the new one'),
+     'and it returns the new one; or `param`, and it returns where the parameter is'),
     (lambda: scalar(lambda grad: 1.),
      'a scalar runs on plain numbers and cannot read `grad`, which is a tensor: read a @total of '
      'it'),
@@ -137,15 +137,15 @@ def named_badly(grad, *, grad_avg): return -grad_avg * grad
      'print is not a part, which is a function, made with `def`, under @stat, @scalar, @transform, '
      '@step, @total, @gate or @evaluation'),
     ([l2_reg, p],
-     'p is not a part: decorate it with @stat, @scalar, @transform, @step, @total or @gate'),
+     'p is not a part: decorate it with @stat, @scalar, @transform, @step, @total, @tensor, '
+     '@gate or @evaluation'),
     ([l2_reg, 'sgd_step'], "'sgd_step' is not a part, but a str: give the part itself"),
     (sgd_step, 'the parts of an optimizer are a list: [sgd_step]'),
     (torch.optim.Adam,
      "<class 'torch.optim.adam.Adam'> is not a list of parts, and not a recipe of genopt's"),
     ([odd_step],
      '`odd_step` reads `velocity`, which no part keeps: add a @stat whose first argument is '
-     '`velocity` before it, or correct the name: there are `param`, `grad`, `raw_grad`, `update`, '
-     '`new_param`, '),
+     '`velocity` before it, or correct the name: there are '),
     ([halve, sgd_step],
      '`halve` reads `update`, and there is none before the first step: put it after one'),
     ([average_grad, norm_of, sgd_step],

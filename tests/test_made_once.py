@@ -287,7 +287,7 @@ def test_a_part_of_a_plain_function_says_how_to_pickle_it():
         @step
         def inner(grad, *, lr): return -lr * grad
         return inner
-    with pytest.raises(pickle.PicklingError, match='decorate the function that makes it with '
+    with pytest.raises(pickle.PicklingError, match='or decorate the function that makes it with '
                                                    '@factory'):
         pickle.dumps(make())
 

@@ -75,6 +75,7 @@ def _stub(r: Recipe) -> Iterator[str]:
         kind = FLAG if a.name == 'compile' else _type(a.default)
         yield f'        {a.name}: {kind}{value},'
     yield from (f'        {word}: {FLAG} = None,' for word in ('fused', 'foreach'))  # torch's
+    yield '        view: str = ...,'
     words = r.rule().words
     for word, ours in {**words.means, **words.pairs}.items():
         if word in words.names: continue

@@ -116,7 +116,7 @@ def limit_growth(grad, limited_norm):
 
 @transform
 def scale_by_root(grad, *, low_scale=1.):
-    "g ← √α·g"
+    "g ← √α·g: the scale of the squares is α."
     return low_scale**.5 * grad
 
 
