@@ -1,8 +1,9 @@
 """Estimates of the Hessian's diagonal, to feed an optimizer that reads it.
 
-    >>> logits = model(x)
+    >>> opt = genopt.Sophia(model.parameters())
+    >>> logits = model(torch.ones(3, 4))
     >>> if opt.awaits('hess'): opt.feed(hess=gauss_newton_bartlett(logits, params))
-    >>> cross_entropy(logits, y).backward()
+    >>> torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 1])).backward()
     >>> opt.step()
 
 Both leave the graph of the loss as it is, so that `backward()` may follow, and touch no `.grad`.

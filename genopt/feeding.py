@@ -1,5 +1,7 @@
 """What a loop feeds an optimizer before a step: a second gradient, or a number such as the loss.
 
+    >>> opt = genopt.AdaHessian(model.parameters())
+    >>> loss = model(torch.ones(2, 4)).square().mean()
     >>> opt.feed(hess=genopt.hutchinson(loss, params))
     >>> opt.step()
 """

@@ -7,10 +7,11 @@
     >>> @stat
     ... def average_hess(hess_avg, hess=hess, *, hess_mom=.99):
     ...     return hess_avg.lerp(hess, 1 - hess_mom)
-    >>> opt.feed(hess=genopt.hutchinson(loss, params))    # and then opt.step()
+    >>> average_hess
+    average_hess(hess_avg, hess=hess, *, hess_mom=0.99): a stat
 
-The function says when the value is due, and its name is the name that parts read. What is fed holds
-for one step. In a step in which it is not due, parts that read it do nothing.
+The function says when the value is due, and has the name that parts read. `opt.feed(hess=...)`
+gives it for one step. In a step in which it is not due, parts that read it do nothing.
 """
 from __future__ import annotations
 

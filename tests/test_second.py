@@ -11,7 +11,7 @@ import pytorch_optimizer
 import torch
 from genopt import (SGD, Adam, AdamW, adaptive_sam, cautious, clip_by_global_norm,
                     gauss_newton_bartlett, hutchinson, sam)
-from helpers import SECOND, engines, name_of, through_a_file
+from helpers import SECOND, engines, name_of, through_a_file, verified
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -107,7 +107,8 @@ def test_the_recipe_and_a_library(adaptive):
     steps(model, genopt.SAM(model.parameters(), adaptive=adaptive, rho=.05), STEPS)
     given = dict(lr=.1, momentum=.9)
     in_two_steps(twin, torch.optim.SGD, .05, adaptive, **given)
-    assert gap(model, twin) < 1e-12
+    assert (worst := gap(model, twin)) < 1e-12
+    verified('SAM', 'its paper, around torch.optim.SGD', STEPS, worst)
     sam = pytorch_optimizer.SAM(other.parameters(), torch.optim.SGD, rho=.05, adaptive=adaptive,
                                 **given)
     for t in range(STEPS):
@@ -237,7 +238,8 @@ def test_sophia_as_in_the_paper(compile):
                          compile=compile)
     assert fed(model, opt, STEPS) == [*range(0, STEPS, 7)]
     sophia(twin, lr=.01, b1=.9, b2=.95, gamma=.5, eps=1e-12, wd=.1, k=7)
-    assert gap(model, twin) < 1e-12
+    assert (worst := gap(model, twin)) < 1e-12
+    verified('SophiaH', 'its paper', STEPS, worst)
 
 
 def labels(model, t):
@@ -267,7 +269,8 @@ def test_sophia_as_in_its_authors_code(compile):
                 m.mul_(.965).add_(g, alpha=1 - .965)
                 ratio = (m.abs() / (.3 * batch * h + 1e-15)).clamp(None, 1)
                 p.addcmul_(m.sign(), ratio, value=-.01)
-    assert gap(model, twin) < 1e-9  # their ε is added, and not a floor
+    assert (worst := gap(model, twin)) < 1e-9  # their ε is added, and not a floor
+    verified('Sophia', "its authors' code, written out", STEPS, worst)
 
 
 def test_sophia_as_in_a_library():
@@ -280,7 +283,8 @@ def test_sophia_as_in_a_library():
         loss_of(twin, t).backward()
         if t % 10 == 0: opt.step(hessian=estimate(twin, t))
         else: opt.step()
-    assert gap(model, twin) < 1e-11
+    assert (worst := gap(model, twin)) < 1e-11
+    verified('SophiaH', pytorch_optimizer.SophiaH, STEPS, worst, 'with lr / p')
 
 
 @pytest.mark.parametrize('k', [1, 3])
@@ -296,7 +300,8 @@ def test_adahessian_as_in_a_library(k, compile):
         loss_of(twin, t).backward()
         if t % k == 0: opt.step(hessian=estimate(twin, t))
         else: opt.step()
-    assert gap(model, twin) < 1e-11
+    assert (worst := gap(model, twin)) < 1e-11
+    verified('AdaHessian', pytorch_optimizer.AdaHessian, STEPS, worst)
 
 
 @pytest.mark.parametrize('recipe', SECOND, ids=name_of)

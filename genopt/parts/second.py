@@ -7,6 +7,7 @@ import torch
 
 from ..given import given
 from ..kinds import gate, scalar, stat, step, total, transform
+from .modifiers import sqr_grad_norm
 
 
 # -- what the loop feeds ---------------------------------------------------------------------------
@@ -51,10 +52,8 @@ def return_to_start(param, start_param, climbs):
     return param if climbs else start_param
 
 
-@total
-def sqr_slope(grad):
-    "Σ‖g‖² over all parameters, in double precision."
-    return torch.linalg.vector_norm(grad, dtype=torch.float64).square()
+# Of the gradient as it comes, where a clip may take another total later
+SQR_SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope')
 
 
 @total
@@ -64,7 +63,7 @@ def sqr_scaled_slope(grad, param):
 
 
 @scalar
-def climb_size(sqr_norm=sqr_slope, *, rho=0.05):
+def climb_size(sqr_norm=SQR_SLOPE, *, rho=0.05):
     "ρ / (√S + 1e-12): a climb has the length ρ."
     return rho / (sqr_norm**.5 + 1e-12)
 

@@ -27,6 +27,7 @@ class _SGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -58,6 +59,7 @@ class _Momentum(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -91,6 +93,7 @@ class _RMSprop(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         alpha: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -128,6 +131,7 @@ class _Adam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -166,6 +170,7 @@ class _AdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -200,6 +205,7 @@ class _QHM(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -233,6 +239,7 @@ class _AggMo(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: Sequence[float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -273,6 +280,7 @@ class _ASGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         alpha: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -307,6 +315,7 @@ class _Adagrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Steps along the gradient over the root of the sum of its squares (Duchi et al., JMLR 12, 2011; ε as in torch).
@@ -339,6 +348,7 @@ class _Adadelta(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         rho: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -371,6 +381,7 @@ class _MADGRAD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -404,6 +415,7 @@ class _SparseAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
         """Adam of the rows that a sparse gradient touches (as in torch, ε beside the raw v; Kingma & Ba, arXiv:1412.6980).
@@ -436,6 +448,7 @@ class _Adamax(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -472,6 +485,7 @@ class _NAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -511,6 +525,7 @@ class _RAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
         decoupled_weight_decay: bool = ...,
@@ -547,6 +562,7 @@ class _NAdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -584,6 +600,7 @@ class _QHAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         nus: tuple[float | Tensor, float | Tensor] = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -622,6 +639,7 @@ class _AdaBelief(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -661,6 +679,7 @@ class _Yogi(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -698,6 +717,7 @@ class _LaProp(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -738,6 +758,7 @@ class _ADOPT(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -780,6 +801,7 @@ class _DiffGrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -823,6 +845,7 @@ class _AdaBound(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -864,6 +887,7 @@ class _AdEMAMix(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         alpha: Number = ...,
         weight_decay: Number = ...,
@@ -904,6 +928,7 @@ class _Adan(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -945,6 +970,7 @@ class _MARS(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         gamma: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -991,6 +1017,7 @@ class _Rprop(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         etas: tuple[float | Tensor, float | Tensor] = ...,
         step_sizes: tuple[float | Tensor, float | Tensor] = ...,
     ) -> Optimizer:
@@ -1022,6 +1049,7 @@ class _Signum(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1051,6 +1079,7 @@ class _Tiger(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1086,6 +1115,7 @@ class _Lion(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1120,6 +1150,7 @@ class _LARS(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1160,6 +1191,7 @@ class _NovoGrad(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1201,6 +1233,7 @@ class _LAMB(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1242,6 +1275,7 @@ class _StableAdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1278,6 +1312,7 @@ class _Adafactor(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         d: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1321,6 +1356,7 @@ class _Muon(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         ns_coefficients: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -1370,6 +1406,7 @@ class _NorMuon(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         beta2: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -1422,6 +1459,7 @@ class _Scion(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         scale: Number = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
@@ -1471,6 +1509,7 @@ class _Shampoo(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         svd_interval: Number = ...,
         epsilon: Number = ...,
         max_matrix_size: Number = ...,
@@ -1518,6 +1557,7 @@ class _SOAP(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         precondition_frequency: Number = ...,
         max_precond_dim: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
@@ -1577,6 +1617,7 @@ class _PSGDKron(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         b1: Number = ...,
         max_size_triangular: Number = ...,
         weight_decay: Number = ...,
@@ -1628,6 +1669,7 @@ class _Dion(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         mu: Number = ...,
         epsilon: Number = ...,
         weight_decay: Number = ...,
@@ -1667,6 +1709,7 @@ class _GaLore(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         update_proj_gap: Number = ...,
         scale: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
@@ -1716,6 +1759,7 @@ class _APOLLO(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         update_proj_gap: Number = ...,
         scale: Number = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
@@ -1732,7 +1776,7 @@ class _APOLLO(Recipe):
             scale_by_channel                  g ← g·‖u‖/(‖l‖ + 1e-8), norms over the few directions: one for each row, or column of a wide matrix (Zhu et al., arXiv:2412.05270, algorithm 1).
             limited_norm                      n ← min(‖g‖, γ·(n + 1e-8)), and ‖g‖ on the first step (Chen et al., arXiv:2410.01623).
             limit_growth                      g ← n·g/‖g‖: its norm does not grow by more than a share.
-            scale_by_root                     g ← √α·g
+            scale_by_root                     g ← √α·g: the scale of the squares is α.
             corrected_step                    Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
             late_decay                        Δθ = −η·λ·θ, of the parameter after the step.
 
@@ -1766,6 +1810,7 @@ class _ScheduleFreeSGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         warmup_steps: Number = ...,
         weight_decay: Number = ...,
@@ -1810,6 +1855,7 @@ class _ScheduleFreeAdamW(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         warmup_steps: Number = ...,
         weight_decay: Number = ...,
@@ -1861,6 +1907,7 @@ class _Prodigy(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         beta3: Number = ...,
         decouple: bool = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
@@ -1913,6 +1960,7 @@ class _DAdaptAdam(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         decouple: bool = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
@@ -1957,6 +2005,7 @@ class _DAdaptSGD(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -1993,6 +2042,7 @@ class _DoG(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         reps_rel: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -2026,6 +2076,7 @@ class _SAM(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
@@ -2065,6 +2116,7 @@ class _Sophia(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         rho: Number = ...,
         weight_decay: Number = ...,
@@ -2109,6 +2161,7 @@ class _SophiaH(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         gamma: Number = ...,
         weight_decay: Number = ...,
@@ -2148,6 +2201,7 @@ class _AdaHessian(Recipe):
         compile: bool | None = None,
         fused: bool | None = None,
         foreach: bool | None = None,
+        view: str = ...,
         betas: tuple[float | Tensor, float | Tensor] = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
