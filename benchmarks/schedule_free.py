@@ -1,4 +1,4 @@
-"""The time of a step of Schedule-Free over that of its authors' package, and the bytes of its state.
+"""The time of a step of Schedule-Free over that of its authors' package, and bytes of state.
 
     OMP_NUM_THREADS=2 python benchmarks/schedule_free.py [MODEL ...]
 

@@ -81,7 +81,7 @@ TABLE = {h.name: h for h in (
     Hyper('slow_step', 'α', 0., most=1., doc='how far the slow parameters go'),
     Hyper('interp',    'β', 1e-3, most=1., doc='share of the average in the weights that train'),
     Hyper('r',         'r', 0., most=10., doc='power of t by which a step counts in the average'),
-    Hyper('weight_lr_power', 'p', 0., most=10., doc='power of the learning rate by which it counts'))}
+    Hyper('weight_lr_power', 'p', 0., most=10., doc='power of the rate by which it counts'))}
 
 OURS = {*TABLE}
 PLACES = dict[str, str]()  # the file or module of each that is not genopt's own
