@@ -17,7 +17,8 @@ class EvaluateAverage(Callback):
     checkpoints keep the weights that train.
     """
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        for opt in _averaging(trainer) or trainer.optimizers[:1]: opt.eval()  # or it says why not
+        found: list[Any] = _averaging(trainer) or trainer.optimizers[:1]  # which says why not
+        for opt in found: opt.eval()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         for opt in _averaging(trainer): opt.train()
