@@ -178,11 +178,10 @@ def average_of(opt):
 
 class Validated(Module):
     "Notes the weights that each validation sees."
+    seen = ()
     def configure_optimizers(self): return self.make(self.parameters(), lr=.01)
     def validation_step(self, batch, i):
         if not i: self.seen.append([p.detach().clone() for p in self.parameters()])
-    def on_validation_end(self):
-        self.trained.append([p.detach().clone() for p in self.parameters()])
 
 
 @AVERAGING
@@ -190,7 +189,7 @@ def test_lightning_validates_the_average(recipe, tmp_path):
     from genopt.interop.lightning import EvaluateAverage
     def fit(make, cbs, **kwargs):
         module = Validated(make)
-        module.seen, module.trained = [], []
+        module.seen = []
         trainer = lightning.Trainer(
             max_epochs=2, accelerator='cpu', logger=False, enable_progress_bar=False, callbacks=cbs,
             enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False)
