@@ -116,9 +116,9 @@ class Unit:
             rows = self.rows[begin:begin + n].tolist()
             values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
                       for k, ref in foreign.reads.items()}
-            made_here = _results(foreign, rows, values, shape, host)
-            if isinstance(made_here, Tensor):
-                order, back = in_memory(foreign.axes[foreign.out], self.program.order)
+            made_here, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
+            if axes != OWN:
+                order, back = in_memory(axes, self.program.order)
                 made_here = made_here.permute(order).contiguous().permute(back)
             res.append(made_here)
             begin += n
