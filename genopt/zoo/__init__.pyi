@@ -1833,7 +1833,7 @@ class _ScheduleFreeSGD(Recipe):
             warmup=0             steps of the warm-up (torch: warmup_steps)
             interp=0.9           share of the average in the weights that train (torch: momentum)
             r=0.0                power of t by which a step counts in the average
-            weight_lr_power=2.0  power of the rate by which it counts
+            weight_lr_power=2.0  power of the learning rate by which it counts
             decay_at_z=False     an option: it chooses parts
         """
 
@@ -1882,7 +1882,7 @@ class _ScheduleFreeAdamW(Recipe):
             warmup=0             steps of the warm-up (torch: warmup_steps)
             interp=0.9           share of the average in the weights that train (torch: betas[0])
             r=0.0                power of t by which a step counts in the average
-            weight_lr_power=2.0  power of the rate by which it counts
+            weight_lr_power=2.0  power of the learning rate by which it counts
             decay_at_z=False     an option: it chooses parts
         """
 
