@@ -121,7 +121,8 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
     def values(name: str, default: Any) -> Sequence[Any]:
         if isinstance(default, bool): return False, True
         if isinstance(default, float): return 0., .9
-        return [a for t in get_args(hints[name]) for a in get_args(t) or [None]]
+        return [a for t in get_args(hints[name])
+                for a in get_args(t) or [t if isinstance(t, str) else None]]
     for chosen in product(*[values(k, v) for k, v in recipe.options.items()]):
         options = dict(zip(recipe.options, chosen))
         try: yield options, recipe.parts(**options)

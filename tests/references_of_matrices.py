@@ -9,7 +9,8 @@ from numpy.linalg import eigh, norm, qr, solve
 def rms(x): return np.sqrt(np.mean(x**2))
 
 
-def shampoo(x, grads, *, lr=1., mom=0., every=1, eps=.1, power=.25, longest=768, graft=False, wd=0.):
+def shampoo(x, grads, *, lr=1., mom=0., every=1, eps=.1, power=.25, longest=768, graft=False,
+            wd=0.):
     "As in the authors' code: a side that is too long has a diagonal."
     sides, sums, roots, m = x.shape, [], [], np.zeros_like(x)
     for n in sides:

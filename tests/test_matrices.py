@@ -5,13 +5,11 @@ from functools import partial
 from random import Random
 
 import genopt
-import numpy as np
 import pytest
 import references_of_matrices as ref
 import torch
 from genopt.parts.modifiers import seeded_normal
-from helpers import engines, random, verified
-from torch import nn
+from helpers import fast_engines, random, verified
 from trajectories import assert_trajectories_agree, gradient, trajectory
 
 STEPS = 100
@@ -36,14 +34,16 @@ def first_factor(i, shape, rank=768, seed=0):
 CASES = [(name, formula, shapes, each, ours, theirs) for name, formula, each, some in [
     ('Shampoo', ref.shampoo, None, [
         (ANY, dict(), dict()),
-        (ANY, dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1), dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1)),
+        (ANY, dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1),
+         dict(lr=.1, mom=.9, every=7, eps=1e-3, wd=.1)),
         (LONG, dict(lr=.1, max_dim=6, root_power=.5), dict(lr=.1, longest=6, power=.5)),
         (ANY, dict(lr=.1, graft=True, mom=.5), dict(lr=.1, graft=True, mom=.5))]),
     ('SOAP', ref.soap, None, [
         (SQUARE, dict(), dict()),
         (SQUARE, dict(lr=.01, betas=(.9, .99), every=3, wd=.1, eps=1e-6),
          dict(lr=.01, b1=.9, b2=.99, freq=3, wd=.1, eps=1e-6)),
-        (SQUARE, dict(correct_bias=False, normalize_grads=True), dict(correct=False, normalize=True)),
+        (SQUARE, dict(correct_bias=False, normalize_grads=True),
+         dict(correct=False, normalize=True)),
         (LONG, dict(max_precond_dim=6, precondition_frequency=1), dict(longest=6, freq=1))]),
     ('PSGDKron', ref.psgd_kron, random_numbers, [
         (ANY, dict(), dict()),
@@ -64,22 +64,30 @@ CASES = [(name, formula, shapes, each, ours, theirs) for name, formula, each, so
         (ANY, dict(), dict()),
         (ANY, dict(rank=2, update_proj_gap=7, scale=4., wd=.1, lr=.01, limit=False),
          dict(rank=2, gap=7, scale=4., wd=.1, lr=.01, limit=False)),
-        (ANY, dict(rank=1, scale=128., scale_type='tensor'), dict(rank=1, scale=128., channel=False))]),
+        (ANY, dict(rank=1, scale=128., scale_type='tensor'),
+         dict(rank=1, scale=128., channel=False))]),
 ] for shapes, ours, theirs in some]
 IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, *_, ours, _ in CASES]
 
 
-def by_formula(formula, shapes, each, letters):
+def by_formula(formula, shapes, each, letters, steps):
     return zip(*[formula(random(i, s, torch.float64).numpy(),
-                         [gradient(i, t, s).numpy() for t in range(STEPS)], **letters,
+                         [gradient(i, t, s).numpy() for t in range(steps)], **letters,
                          **(each(i, s) if each else {})) for i, s in enumerate(shapes)])
 
 
-@engines
-@pytest.mark.parametrize('case', CASES, ids=IDS)
-def test_as_in_the_paper(case, compile):
+def agrees(case, steps, compile):
     name, formula, shapes, each, ours, theirs = case
     make = partial(genopt.recipe(name), **ours, compile=compile)
-    worst = assert_trajectories_agree(trajectory(make, STEPS, shapes),
-                                      by_formula(formula, shapes, each, theirs), 1e-11)
-    if not compile: verified(name, 'its paper, in NumPy', STEPS, worst)
+    return assert_trajectories_agree(trajectory(make, steps, shapes),
+                                     by_formula(formula, shapes, each, theirs, steps), 1e-11)
+
+
+@pytest.mark.parametrize('case', CASES, ids=IDS)
+def test_as_in_the_paper(case):
+    verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+@fast_engines
+@pytest.mark.parametrize('case', [c for c in CASES if not c[4]], ids=lambda c: c[0])
+def test_with_every_engine(case, compile): agrees(case, 25, compile)

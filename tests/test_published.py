@@ -13,6 +13,7 @@ import optimi
 import pytest
 import pytorch_optimizer
 import references as ref
+import test_matrices
 import torch
 from genopt.twins import TWINS
 from helpers import each_recipe, engines, verified
@@ -144,4 +145,5 @@ def test_it_has_an_independent_reference(recipe):
     name = recipe.__name__
     if name == 'Muon' and not hasattr(torch.optim, name): pytest.skip('this torch has no Muon')
     by_default = [c for c in CASES if c[0] == name and not c[1] and not c[3]]
+    by_default += [c for c in test_matrices.CASES if c[0] == name and not c[4] and not c[5]]
     assert by_default or name in TWINS, f'add a formula for {name} to references.py, and a case'

@@ -24,7 +24,8 @@ from ..hypers import TABLE
 
 __all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition',
            'truth', 'settled', 'cases', 'unguarded', 'untiny', 'put', 'tidy', 'Function', 'Mean',
-           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm', 'ColumnNorm', 'Total',
+           'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm',
+           'ColumnNorm', 'Total',
            'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest', 'Finite', 'Truth']
 
 

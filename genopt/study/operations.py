@@ -62,6 +62,7 @@ def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
 def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
 
 
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
 CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
 LOGIC: dict[str, Callable[..., Any]] = {
     'and': sp.And, 'or': sp.Or, 'xor': lambda a, b: sp.Ne(truth(a), truth(b)), 'not': sp.Not}
@@ -89,7 +90,7 @@ OPS: dict[str, Callable[..., Any]] = CONDITIONS | MATRIX_OPS | dict(
     new_zeros=lambda x, *args, **kw: sp.Integer(0))
 REDUCE: dict[str, Callable[..., Any]] = dict(
     norm=_norm, vector_norm=_norm,
-    sum=_reduced(Total, lambda x: SIZES[1] * RowMean(x), lambda x: SIZES[0] * ColumnMean(x)), mean=_reduced(Mean, RowMean, ColumnMean),
+    sum=_reduced(Total, lambda x: SIZES[1] * RowMean(x), lambda x: SIZES[0] * ColumnMean(x)),
+    mean=_reduced(Mean, RowMean, ColumnMean),
     amax=_reduced(Largest), amin=_reduced(Smallest), max=_extreme(sp.Max, Largest),
     min=_extreme(sp.Min, Smallest))
-SIZES = sp.symbols('rows columns', positive=True, integer=True)
