@@ -13,19 +13,23 @@ from sympy.printing.numpy import NumPyPrinter
 
 def in_torch(f):
     "A function of torch's tensors, of arrays."
-    return lambda x, *args: f(torch.as_tensor(x), *args).numpy()
+    def run(*args):
+        return f(*(torch.as_tensor(a) if np.ndim(a) else a for a in args)).numpy()
+    return run
 
 
-NUMPY = dict({k: in_torch(f) for k, f in IN_TORCH.items() if k != 'Turned'},
-             Turned=lambda x, q: IN_TORCH['Turned'](*map(torch.as_tensor, (x, q))).numpy(),
-             SingularVectors=lambda x, r: IN_TORCH['SingularVectors'](torch.as_tensor(x),
-                                                                      int(r)).numpy(),
+def product(a, b):
+    "Of two matrices, one of which may be 0 for all of its elements."
+    return a @ b if np.ndim(a) and np.ndim(b) else a * b
+
+
+NUMPY = dict({k: in_torch(f) for k, f in IN_TORCH.items()},
              Inverted=np.linalg.inv, Triangle=np.triu,
              ColumnNorm=lambda x: np.linalg.norm(x, axis=-2, keepdims=True),
              Norm=np.linalg.norm, RowNorm=lambda x: np.linalg.norm(x, axis=-1, keepdims=True),
              Mean=np.mean, RowMean=lambda x: np.mean(x, axis=-1, keepdims=True),
              ColumnMean=lambda x: np.mean(x, axis=-2, keepdims=True), Total=np.sum, Largest=np.max,
-             Smallest=np.min, MatProd=np.matmul, Clip=np.clip,
+             Smallest=np.min, MatProd=product, Clip=np.clip,
              Finite=np.isfinite, Nearest=np.round, Transposed=np.transpose,
              Truth=lambda x: np.where(x, 1., 0.))  # what equations have that sympy lacks
 
@@ -133,8 +137,14 @@ class Interpreter:
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
 FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp,
+<<<<<<< HEAD
                  log=sp.log, min=sp.Min, clip=expressions.Clip,
                  max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs),
+=======
+                 log=sp.log,
+                 max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs),
+                 min=sp.Min, clip=expressions.Clip,
+>>>>>>> matrices
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
                  finite=expressions.Finite,
                  **{f.written: f for f in vars(matrices).values()

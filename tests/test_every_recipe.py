@@ -61,10 +61,15 @@ def test_all_parts_are_in_the_kernel_but_matrix_products(recipe):
     opt = recipe(ps, compile=True)
     go(opt, ps, range(2))
     as_it_is = re.findall('`([^`]*)` runs as it is', str(opt))
+<<<<<<< HEAD
     own = [p.label for p in recipe.parts() if p.__name__ == 'orthogonalize']
     if recipe.fn.__module__ == matrices.__name__:  # of which most parts are products
         own = [p.label for p in recipe.parts() if p.needs == 'matrix' and p.label in as_it_is]
     assert [k for k in as_it_is if k in {p.label for p in recipe.parts()}] == own
+=======
+    products = {p.label for p in recipe.rule().composition.tensor_parts if p.needs == 'matrix'}
+    assert {*as_it_is} <= products and bool(as_it_is) == keeps_to_matrices(recipe)
+>>>>>>> matrices
     assert 'eager' not in str(opt)
 
 
@@ -94,10 +99,12 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
 def test_gradients_of_every_size(recipe, dtype, kind, compile):
     """Nothing but finite numbers; and a gradient of 0 moves nothing, decay apart.
 
-    Except for Adafactor where the square overflows: its twin in torch makes NaN of that.
+    Except where the square of a whole tensor overflows: Adafactor's twin in torch makes NaN of
+    that, and a matrix of infinities has no eigenvectors.
     """
-    if (recipe.__name__, kind) == ('Adafactor', 'huge') and dtype != torch.float64:
-        pytest.skip('NaN, as in torch')
+    overflows = 'Adafactor', 'Shampoo', 'SOAP', 'PSGDKron', 'APOLLO'
+    if recipe.__name__ in overflows and kind == 'huge' and dtype != torch.float64:
+        pytest.skip('as in torch, or their authors\' code')
     ps = parameters(recipe, dtype)
     before = [p.detach().clone() for p in ps]
     opt = recipe(ps, compile=compile, lr=1e-3)

@@ -9,7 +9,11 @@ import pytest
 import references_of_matrices as ref
 import torch
 from genopt.parts.modifiers import seeded_normal
+<<<<<<< HEAD
 from helpers import engines, random, verified
+=======
+from helpers import fast_engines, random, verified
+>>>>>>> matrices
 from trajectories import assert_trajectories_agree, gradient, trajectory
 
 STEPS = 100
@@ -70,17 +74,24 @@ CASES = [(name, formula, shapes, each, ours, theirs) for name, formula, each, so
 IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, *_, ours, _ in CASES]
 
 
-def by_formula(formula, shapes, each, letters):
+def by_formula(formula, shapes, each, letters, steps):
     return zip(*[formula(random(i, s, torch.float64).numpy(),
-                         [gradient(i, t, s).numpy() for t in range(STEPS)], **letters,
+                         [gradient(i, t, s).numpy() for t in range(steps)], **letters,
                          **(each(i, s) if each else {})) for i, s in enumerate(shapes)])
 
 
-@engines
-@pytest.mark.parametrize('case', CASES, ids=IDS)
-def test_as_in_the_paper(case, compile):
+def agrees(case, steps, compile):
     name, formula, shapes, each, ours, theirs = case
     make = partial(genopt.recipe(name), **ours, compile=compile)
-    worst = assert_trajectories_agree(trajectory(make, STEPS, shapes),
-                                      by_formula(formula, shapes, each, theirs), 1e-11)
-    if not compile: verified(name, 'its paper, in NumPy', STEPS, worst)
+    return assert_trajectories_agree(trajectory(make, steps, shapes),
+                                     by_formula(formula, shapes, each, theirs, steps), 1e-11)
+
+
+@pytest.mark.parametrize('case', CASES, ids=IDS)
+def test_as_in_the_paper(case):
+    verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+@fast_engines
+@pytest.mark.parametrize('case', [c for c in CASES if not c[4]], ids=lambda c: c[0])
+def test_with_every_engine(case, compile): agrees(case, 25, compile)

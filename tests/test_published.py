@@ -13,7 +13,11 @@ import optimi
 import pytest
 import pytorch_optimizer
 import references as ref
+<<<<<<< HEAD
 import schedulefree
+=======
+import test_matrices
+>>>>>>> matrices
 import torch
 from genopt.parts.orthogonal import POLAR_EXPRESS
 from genopt.twins import TWINS
@@ -230,5 +234,9 @@ def test_it_has_an_independent_reference(recipe):
     name = recipe.__name__
     if name == 'Muon' and not hasattr(torch.optim, name): pytest.skip('this torch has no Muon')
     by_default = [c for c in CASES if c[0] == name and not c[1] and not c[3]]
+<<<<<<< HEAD
     by_default += [c for c in OF_MATRICES if c[0] == name and not c[4]]
+=======
+    by_default += [c for c in test_matrices.CASES if c[0] == name and not c[4] and not c[5]]
+>>>>>>> matrices
     assert by_default or name in TWINS, f'add a formula for {name} to references.py, and a case'

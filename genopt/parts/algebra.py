@@ -26,7 +26,7 @@ def times(q, x):
 def over(q, x):
     "q⁻ᵀ·x of a triangular q."
     if q.shape[-1] == 1: return x / q
-    return torch.linalg.solve_triangular(q.mT, x, upper=False)
+    return torch.linalg.solve_triangular(q, x.mT, upper=True, left=False).mT  # copies less
 
 
 def square_of(q, x):
@@ -65,7 +65,7 @@ def orthonormal(x):
 def singular_vectors(x, rank):
     "The first ones of its shorter side, as columns."
     u, _, v = torch.linalg.svd(x, full_matrices=False)
-    return (v.mT if x.shape[-2] >= x.shape[-1] else u)[..., :rank]
+    return (v.mT if x.shape[-2] >= x.shape[-1] else u)[..., :int(rank)]
 
 
 def largest(x):

@@ -32,7 +32,7 @@ def random_low(param, *, rank=256): return _low(_random_directions(param, rank=r
 def svd_projection(projection, grad, due=projection_due, *, rank=128):
     """P ← singular(g, r): the first r singular vectors of its shorter side, every k steps
     (Zhao et al., arXiv:2403.03507, algorithm 2)."""
-    return singular_vectors(grad, int(rank))
+    return singular_vectors(grad, rank)
 
 
 def _next_seed(seed):
@@ -70,7 +70,7 @@ def average_low(low_avg, low=projected, *, mom=0.9):
 @stat(init=first_low, needs='matrix', stacked=True)
 def average_sqr_low(low_sqr_avg, low=projected, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·l²"
-    return low_sqr_avg.lerp(low.square(), 1 - sqr_mom)
+    return (sqr_mom * low_sqr_avg).addcmul((1 - sqr_mom) * low, low)
 
 
 @tensor(needs='matrix', stacked=True)

@@ -127,6 +127,17 @@ def turn(grad, left_basis, right_basis):
     return between(left_basis.mT, grad, right_basis)
 
 
+@stat(needs='matrix', stacked=True)
+def average_turned(grad_avg, grad, left_basis, right_basis, prev_left_basis, prev_right_basis,
+                   due=basis_due, *, mom=0.95):
+    """m ← β₁·m + (1 − β₁)·g, in the eigenbases, so that m is turned when these are
+    (Vyas et al., arXiv:2409.11321, as in their code)."""
+    if due:
+        left, right = left_basis.mT @ prev_left_basis, prev_right_basis.mT @ right_basis
+        grad_avg = between(left, grad_avg, right)
+    return grad_avg.lerp(grad, 1 - mom)
+
+
 @transform(needs='matrix', stacked=True)
 def turn_back(grad, left_basis, right_basis):
     "g ← Qₗ·g·Qᵣᵀ: out of the eigenbases."
@@ -145,9 +156,3 @@ def scale_to_rms(grad):
 def corrected_step(grad, bias=debias, sqr_bias=SQR_DEBIAS, *, lr):
     "Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased."
     return -lr * sqr_bias**0.5 / bias * grad
-
-
-@step(switch='wd')
-def late_decay(new_param, *, lr, wd=0.01):
-    "Δθ = −η·λ·θ, of the parameter after the step."
-    return -lr * wd * new_param

@@ -68,6 +68,7 @@ def _same(x: Any, *args: Any, **kwargs: Any) -> Any: return x
 def _full(x: Any, value: Any=0, **kwargs: Any) -> Any: return value
 
 
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
 CONDITIONS = dict(lt=sp.Lt, le=sp.Le, gt=sp.Gt, ge=sp.Ge, eq=sp.Eq, ne=sp.Ne)
 LOGIC: dict[str, Callable[..., Any]] = {
     'and': sp.And, 'or': sp.Or, 'xor': lambda a, b: sp.Ne(truth(a), truth(b)), 'not': sp.Not}

@@ -5,8 +5,8 @@ As Muon, they take matrices alone: give vectors, embeddings and heads another ru
 from typing import Literal
 
 from ..parts import (add_probe, after_first, average_grad, average_left, average_low, average_right,
-                     average_sqr_grad, average_sqr_low, clip_by_rms, column_factor, corrected_step,
-                     feedback_buffer, late_decay, left_basis, left_factor, left_root, lift,
+                     average_sqr_grad, average_sqr_low, average_turned, clip_by_rms, column_factor,
+                     corrected_step, feedback_buffer, left_basis, left_factor, left_root, lift,
                      limit_growth, limited_norm, low_rank_step, momentum_buffer, precondition,
                      precondition_grafted, random_projection, right_basis, right_factor, right_root,
                      scale_by_channel, scale_by_low, scale_by_rms, scale_by_root, scale_to_rms,
@@ -16,8 +16,9 @@ from ..parts.lowrank import random_low
 from ..recipe import recipe
 
 
+LATE_DECAY = weight_decay.rename(param='new_param')  # after the step
 BASES = left_basis, right_basis, average_left, average_right, after_first
-TURNED = average_grad, turn, average_sqr_grad, use_average, turn, scale_by_rms, turn_back
+TURNED = turn, average_turned, average_sqr_grad, use_average, scale_by_rms, turn_back
 UNBIASED = corrected_step.rename(count='prev_count')  # the first gradient is in no average
 
 
@@ -38,7 +39,7 @@ def SOAP(correct_bias=True, normalize_grads=False):
     (Vyas et al., arXiv:2409.11321, decay as in their code)."""
     scaled = (scale_to_rms,) if normalize_grads else ()
     step = UNBIASED if correct_bias else sgd_step
-    return step_count, *BASES, *TURNED, *scaled, step, late_decay
+    return step_count, *BASES, *TURNED, *scaled, step, LATE_DECAY
 
 
 PROJECTED = step_count, svd_projection
@@ -68,7 +69,12 @@ def Dion():
 def GaLore(correct_bias=True):
     """Adam in the first singular directions of a gradient, new ones every k steps
     (Zhao et al., arXiv:2403.03507; decay after the step, as in their code)."""
+<<<<<<< HEAD
     return *PROJECTED, *ADAM_LOW, corrected_step if correct_bias else sgd_step, late_decay
+=======
+    step = corrected_step if correct_bias else sgd_step
+    return step_count, svd_projection, *ADAM_LOW, step, LATE_DECAY
+>>>>>>> matrices
 
 
 @recipe(lr=1e-3, wd=0., update_proj_gap='every', scale='low_scale')
@@ -79,4 +85,4 @@ def APOLLO(scale_type: Literal['channel', 'tensor']='channel', correct_bias=True
         raise ValueError(f'`scale_type` = {scale_type!r}: give one of {[*SCALES]}')
     scaled = SCALES[scale_type], *((limited_norm, limit_growth) if limit else ()), scale_by_root
     step = corrected_step if correct_bias else sgd_step
-    return step_count, random_projection, *RANDOM_LOW, *scaled, step, late_decay
+    return step_count, random_projection, *RANDOM_LOW, *scaled, step, LATE_DECAY
