@@ -11,10 +11,7 @@ import contextlib
 import io
 import random
 import sys
-<<<<<<< HEAD
-=======
 from collections.abc import Sequence
->>>>>>> matrices
 from importlib import import_module
 from statistics import quantiles
 from time import perf_counter
@@ -34,15 +31,6 @@ class Pair(NamedTuple):
     ours: str              # A recipe, as `genopt.recipe` takes it
     theirs: str            # package.module:Class
     options: dict[str, Any] = {}
-<<<<<<< HEAD
-    their_options: dict[str, Any] = {}
-
-
-PAIRS = [
-    Pair('prodigy', 'Prodigy', 'prodigyopt:Prodigy', dict(weight_decay=.01)),
-    Pair('dadaptadam', 'DAdaptAdam', 'dadaptation:DAdaptAdam'),
-    Pair('dadaptsgd', 'DAdaptSGD', 'dadaptation:DAdaptSGD', dict(momentum=.9))]
-=======
     our_options: dict[str, Any] = {}
     their_options: dict[str, Any] = {}
     models: Sequence[str] = MODELS
@@ -55,19 +43,17 @@ PAIRS = [
     Pair('shampoo', 'Shampoo', 'pytorch_optimizer:Shampoo', dict(lr=.1), models=MATRICES),
     Pair('shampoo-20', 'Shampoo', 'pytorch_optimizer:Shampoo', dict(lr=.1), dict(every=20),
          dict(preconditioning_compute_steps=20), models=MATRICES),
-    Pair('psgd', 'PSGDKron', 'kron_torch:Kron', models=MATRICES)]
->>>>>>> matrices
+    Pair('psgd', 'PSGDKron', 'kron_torch:Kron', models=MATRICES),
+    Pair('prodigy', 'Prodigy', 'prodigyopt:Prodigy', their_options=dict(weight_decay=.01)),
+    Pair('dadaptadam', 'DAdaptAdam', 'dadaptation:DAdaptAdam'),
+    Pair('dadaptsgd', 'DAdaptSGD', 'dadaptation:DAdaptSGD', their_options=dict(momentum=.9))]
 
 
 def sides(pair, model):
     "An optimizer of each, on parameters with gradients that stay."
     module, name = pair.theirs.split(':')
     makers = genopt.recipe(pair.ours), getattr(import_module(module), name)
-<<<<<<< HEAD
-    for make, own in zip(makers, ({}, pair.their_options)):
-=======
     for make, own in zip(makers, (pair.our_options, pair.their_options)):
->>>>>>> matrices
         draw = torch.Generator().manual_seed(0)
         ps = [torch.nn.Parameter(torch.randn(s, generator=draw)) for s in shapes(model)]
         for p in ps: p.grad = torch.randn(p.shape, generator=draw)
@@ -76,11 +62,7 @@ def sides(pair, model):
 
 def time_of(opt):
     begin = perf_counter()
-<<<<<<< HEAD
-    opt.step()
-=======
     with contextlib.redirect_stdout(io.StringIO()): opt.step()
->>>>>>> matrices
     return perf_counter() - begin
 
 
@@ -101,11 +83,7 @@ def main(*names):
         except ImportError:
             print(f'{pair.name:12} left out: {pair.theirs.split(":")[0]} is not installed')
             continue
-<<<<<<< HEAD
-        for model in MODELS:
-=======
         for model in pair.models:
->>>>>>> matrices
             low, middle, high = quantiles(ratios(pair, model), n=4)
             print(f'{pair.name:12} {model:12} {middle:5.2f}  ({low:.2f} to {high:.2f})', flush=True)
 

@@ -125,15 +125,10 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
     def values(name: str, default: Any) -> Sequence[Any]:
         if isinstance(default, bool): return default, not default
         if isinstance(default, float): return 0., .9
-<<<<<<< HEAD
         if isinstance(default, int): return default, default - 1
         hint = hints[name]
         kinds = [hint] if get_origin(hint) is Literal else get_args(hint)
         return [a for t in kinds for a in get_args(t) or [None]]
-=======
-        return [a for t in get_args(hints[name])
-                for a in get_args(t) or [t if isinstance(t, str) else None]]
->>>>>>> matrices
     for chosen in product(*[values(k, v) for k, v in recipe.options.items()]):
         options = dict(zip(recipe.options, chosen))
         try: yield options, recipe.parts(**options)

@@ -137,14 +137,8 @@ class Interpreter:
 
 SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
 FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp,
-<<<<<<< HEAD
                  log=sp.log, min=sp.Min, clip=expressions.Clip,
                  max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs),
-=======
-                 log=sp.log,
-                 max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs),
-                 min=sp.Min, clip=expressions.Clip,
->>>>>>> matrices
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
                  finite=expressions.Finite,
                  **{f.written: f for f in vars(matrices).values()

@@ -33,7 +33,8 @@ def test_args_and_kwargs():
 def test_hyperparameter_before_the_star():
     with pytest.raises(ContractError,
                        match='`lr=0.1` stands before the `.`, where a default must be a @scalar '
-                             'part .or a @total or @tensor.; a hyperparameter stands after it: `., lr=0.1`$'):
+                             'part .or a @total or @tensor.; a hyperparameter stands after it: '
+                             '`., lr=0.1`$'):
         @step
         def f(grad, lr=.1): return -lr * grad
 

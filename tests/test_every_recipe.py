@@ -9,7 +9,6 @@ import statistics
 
 import pytest
 import torch
-from genopt.zoo import matrices
 from helpers import (RECIPES, copy_values, difference, dtypes, each_recipe, fast_engines,
                      keeps_to_matrices, param, random)
 from three_engines import run_by
@@ -61,15 +60,8 @@ def test_all_parts_are_in_the_kernel_but_matrix_products(recipe):
     opt = recipe(ps, compile=True)
     go(opt, ps, range(2))
     as_it_is = re.findall('`([^`]*)` runs as it is', str(opt))
-<<<<<<< HEAD
-    own = [p.label for p in recipe.parts() if p.__name__ == 'orthogonalize']
-    if recipe.fn.__module__ == matrices.__name__:  # of which most parts are products
-        own = [p.label for p in recipe.parts() if p.needs == 'matrix' and p.label in as_it_is]
-    assert [k for k in as_it_is if k in {p.label for p in recipe.parts()}] == own
-=======
     products = {p.label for p in recipe.rule().composition.tensor_parts if p.needs == 'matrix'}
     assert {*as_it_is} <= products and bool(as_it_is) == keeps_to_matrices(recipe)
->>>>>>> matrices
     assert 'eager' not in str(opt)
 
 

@@ -9,11 +9,7 @@ import pytest
 import references_of_matrices as ref
 import torch
 from genopt.parts.modifiers import seeded_normal
-<<<<<<< HEAD
-from helpers import engines, random, verified
-=======
 from helpers import fast_engines, random, verified
->>>>>>> matrices
 from trajectories import assert_trajectories_agree, gradient, trajectory
 
 STEPS = 100

@@ -13,16 +13,12 @@ import optimi
 import pytest
 import pytorch_optimizer
 import references as ref
-<<<<<<< HEAD
 import schedulefree
-=======
 import test_matrices
->>>>>>> matrices
 import torch
 from genopt.parts.orthogonal import POLAR_EXPRESS
 from genopt.twins import TWINS
 from helpers import each_recipe, engines, keeps_to_matrices, verified
-from test_matrices import CASES as OF_MATRICES
 from trajectories import (assert_trajectories_agree, by_formula, by_formula_of_all,
                           trajectory)
 
@@ -234,9 +230,5 @@ def test_it_has_an_independent_reference(recipe):
     name = recipe.__name__
     if name == 'Muon' and not hasattr(torch.optim, name): pytest.skip('this torch has no Muon')
     by_default = [c for c in CASES if c[0] == name and not c[1] and not c[3]]
-<<<<<<< HEAD
-    by_default += [c for c in OF_MATRICES if c[0] == name and not c[4]]
-=======
     by_default += [c for c in test_matrices.CASES if c[0] == name and not c[4] and not c[5]]
->>>>>>> matrices
     assert by_default or name in TWINS, f'add a formula for {name} to references.py, and a case'

@@ -25,13 +25,8 @@ from ..hypers import TABLE
 __all__ = ['Unsymbolic', 'TOO_ODD', 'IS_MATRIX', 'symbol', 'number', 'is_condition', 'condition',
            'truth', 'settled', 'cases', 'unguarded', 'untiny', 'put', 'tidy', 'Function', 'Mean',
            'RowMean', 'ColumnMean', 'Largest', 'Smallest', 'Iterate', 'Norm', 'RowNorm',
-<<<<<<< HEAD
            'ColumnNorm', 'Total', 'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest',
            'Finite', 'Truth']
-=======
-           'ColumnNorm', 'Total',
-           'REDUCTIONS', 'MatProd', 'Transposed', 'Clip', 'Nearest', 'Finite', 'Truth']
->>>>>>> matrices
 
 
 class Unsymbolic(TypeError):

@@ -1573,15 +1573,14 @@ class _SOAP(Recipe):
             average_left                      L ← β₂·L + (1 − β₂)·g·gᵀ (Gupta et al., arXiv:1802.09568, with an average for the sum).
             average_right                     R ← β₂·R + (1 − β₂)·gᵀ·g
             after_first                       t > 1: the first gradient is only for what comes before this.
-            average_grad                      m ← β₁·m + (1 − β₁)·g
             turn                              g ← Qₗᵀ·g·Qᵣ: in the eigenbases.
+            average_turned                    m ← β₁·m + (1 − β₁)·g, in the eigenbases, so that m is turned when these are (Vyas et al., arXiv:2409.11321, as in their code).
             average_sqr_grad                  v ← β₂·v + (1 − β₂)·g²
             use_average                       g ← m: what comes after sees the average in the gradient's place.
-            turn                              g ← Qₗᵀ·g·Qᵣ: in the eigenbases.
             scale_by_rms                      g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
             turn_back                         g ← Qₗ·g·Qᵣᵀ: out of the eigenbases.
             corrected_step[count=prev_count]  Δθ = −η·√(1 − β₂^tₜ₋₁)/(1 − β₁^tₜ₋₁)·g, of a g = m / (√v + ε): both averages are debiased.
-            late_decay                        Δθ = −η·λ·θ, of the parameter after the step.
+            weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.003               learning rate
             mom=0.95               decay of the average of gradients (torch: betas[0])
@@ -1719,13 +1718,13 @@ class _GaLore(Recipe):
 
         GaLore(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.0, every=200, rank=128, low_scale=0.25, correct_bias=True, maximize=False, compile=None)
 
-            step_count       t ← t + 1, for each parameter from its own first step.
-            svd_projection   P ← singular(g, r): the first r singular vectors of its shorter side, every k steps (Zhao et al., arXiv:2403.03507, algorithm 2).
-            average_low      m ← β₁·m + (1 − β₁)·l
-            average_sqr_low  v ← β₂·v + (1 − β₂)·l²
-            lift             g ← α·u·Pᵀ, or α·P·u of a wide matrix (Zhao et al., arXiv:2403.03507, algorithm 2).
-            corrected_step   Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
-            late_decay       Δθ = −η·λ·θ, of the parameter after the step.
+            step_count                     t ← t + 1, for each parameter from its own first step.
+            svd_projection                 P ← singular(g, r): the first r singular vectors of its shorter side, every k steps (Zhao et al., arXiv:2403.03507, algorithm 2).
+            average_low                    m ← β₁·m + (1 − β₁)·l
+            average_sqr_low                v ← β₂·v + (1 − β₂)·l²
+            lift                           g ← α·u·Pᵀ, or α·P·u of a wide matrix (Zhao et al., arXiv:2403.03507, algorithm 2).
+            corrected_step                 Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
+            weight_decay[param=new_param]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001           learning rate
             mom=0.9            decay of the average of gradients (torch: betas[0])
@@ -1778,7 +1777,7 @@ class _APOLLO(Recipe):
             limit_growth                      g ← n·g/‖g‖: its norm does not grow by more than a share.
             scale_by_root                     g ← √α·g: the scale of the squares is α.
             corrected_step                    Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
-            late_decay                        Δθ = −η·λ·θ, of the parameter after the step.
+            weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001              learning rate
             mom=0.9               decay of the average of gradients (torch: betas[0])

@@ -69,12 +69,7 @@ def Dion():
 def GaLore(correct_bias=True):
     """Adam in the first singular directions of a gradient, new ones every k steps
     (Zhao et al., arXiv:2403.03507; decay after the step, as in their code)."""
-<<<<<<< HEAD
-    return *PROJECTED, *ADAM_LOW, corrected_step if correct_bias else sgd_step, late_decay
-=======
-    step = corrected_step if correct_bias else sgd_step
-    return step_count, svd_projection, *ADAM_LOW, step, LATE_DECAY
->>>>>>> matrices
+    return *PROJECTED, *ADAM_LOW, corrected_step if correct_bias else sgd_step, LATE_DECAY
 
 
 @recipe(lr=1e-3, wd=0., update_proj_gap='every', scale='low_scale')
