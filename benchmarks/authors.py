@@ -44,9 +44,9 @@ PAIRS = [
     Pair('shampoo-20', 'Shampoo', 'pytorch_optimizer:Shampoo', dict(lr=.1), dict(every=20),
          dict(preconditioning_compute_steps=20), models=MATRICES),
     Pair('psgd', 'PSGDKron', 'kron_torch:Kron', models=MATRICES),
-    Pair('prodigy', 'Prodigy', 'prodigyopt:Prodigy', their_options=dict(weight_decay=.01)),
+    Pair('prodigy', 'Prodigy', 'prodigyopt:Prodigy', dict(weight_decay=.01)),
     Pair('dadaptadam', 'DAdaptAdam', 'dadaptation:DAdaptAdam'),
-    Pair('dadaptsgd', 'DAdaptSGD', 'dadaptation:DAdaptSGD', their_options=dict(momentum=.9))]
+    Pair('dadaptsgd', 'DAdaptSGD', 'dadaptation:DAdaptSGD', dict(momentum=.9))]
 
 
 def sides(pair, model):

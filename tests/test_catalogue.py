@@ -62,7 +62,9 @@ def test_what_is_no_name():
 
 
 def test_every_part_is_documented_and_used():
-    modifying = {p for ps in genopt.modifiers().values() for p in ps}
+    several = [o for m in genopt.parts.MODULES for o in vars(m).values() if type(o) is tuple]
+    modifying = {p for ps in (*genopt.modifiers().values(), *several) for p in ps
+                 if isinstance(p, genopt.Part)}
     inner = reach(p for m in modifying for p in m.links.values())
     for p in every_part():
         assert len(p.__doc__) > 8, p
@@ -89,7 +91,8 @@ def test_no_two_parts_do_the_same():
 
 # Of one form on purpose: the names that they read tell them apart
 ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}, {'grown_weight', 'warm_lr'},
-         {'scale_by_lr', 'scale_to_radius'}, {'weight_decay', 'late_decay'}]
+         {'scale_by_lr', 'scale_to_radius'}, {'weight_decay', 'late_decay'},
+         {'sync', 'root_due'}]
 
 
 def test_a_recipes_docstring_has_its_equations():

@@ -136,7 +136,7 @@ def named_badly(grad, *, grad_avg): return -grad_avg * grad
     ([], '[] has no step, so no parameter would move: add one, such as `sgd_step`'),
     ([l2_reg, print],
      'print is not a part, which is a function, made with `def`, under @stat, @scalar, @transform, '
-     '@step, @total, @gate or @evaluation'),
+     '@step, @total, @tensor, @gate or @evaluation'),
     ([l2_reg, p],
      'p is not a part: decorate it with @stat, @scalar, @transform, @step, @total, @tensor, '
      '@gate or @evaluation'),
