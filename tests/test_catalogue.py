@@ -65,7 +65,7 @@ def test_every_part_is_documented_and_used():
     several = [o for m in genopt.parts.MODULES for o in vars(m).values() if type(o) is tuple]
     modifying = {p for ps in (*genopt.modifiers().values(), *several) for p in ps
                  if isinstance(p, genopt.Part)}
-    inner = reach(p for m in modifying for p in m.links.values())
+    inner = reach(p for m in modifying for p in m.linked)
     for p in every_part():
         assert len(p.__doc__) > 8, p
         if p.kind == 'given': continue  # it is for parts of your own too
@@ -92,7 +92,9 @@ def test_no_two_parts_do_the_same():
 # Of one form on purpose: the names that they read tell them apart
 ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}, {'grown_weight', 'warm_lr'},
          {'scale_by_lr', 'scale_to_radius'}, {'weight_decay', 'late_decay'},
-         {'sync', 'root_due'}]
+         {'sync', 'root_due'}, {'share_of_new', 'share_of_slow'},
+         {'rate_of_d', 'eps_of_d'}, {'scale_by_lr', 'scale_by_rate'},
+         {'sqr_sum_norm', 'sqr_param_norm'}]
 
 
 def test_a_recipes_docstring_has_its_equations():
