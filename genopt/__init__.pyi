@@ -113,22 +113,22 @@ from .parts.modifiers import clip_by_global_norm as clip_by_global_norm
 from .parts.modifiers import clip_by_param_norm as clip_by_param_norm
 from .parts.modifiers import clip_by_rms as clip_by_rms
 from .parts.modifiers import orthogonalize as orthogonalize
-from .parts.modifiers import gradient_noise as gradient_noise
-from .parts.modifiers import skip_nonfinite as skip_nonfinite
+from .parts import gradient_noise as gradient_noise
+from .parts import skip_nonfinite as skip_nonfinite
 from .parts.modifiers import cautious as cautious
 from .parts.modifiers import clip_update_by_rms as clip_update_by_rms
 from .parts.modifiers import scale_by_trust_ratio as scale_by_trust_ratio
 from .parts.modifiers import average_param as average_param
-from .parts.modifiers import weight_mean as weight_mean
-from .parts.modifiers import lookahead as lookahead
+from .parts import weight_mean as weight_mean
+from .parts import lookahead as lookahead
 from .parts.longruns import clip_spikes as clip_spikes
-from .parts.modifiers import resets as resets
-from .parts.modifiers import spam as spam
-from .parts.modifiers import grokfast as grokfast
-from .parts.modifiers import error_feedback as error_feedback
-from .parts.modifiers import warm_average as warm_average
-from .parts.modifiers import slow_average as slow_average
-from .parts.modifiers import power_average as power_average
+from .parts import resets as resets
+from .parts import spam as spam
+from .parts import grokfast as grokfast
+from .parts import error_feedback as error_feedback
+from .parts import warm_average as warm_average
+from .parts import slow_average as slow_average
+from .parts import power_average as power_average
 
 __version__: str
 __all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'gate', 'hyper', 'recipe', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead', 'clip_spikes', 'resets', 'spam', 'grokfast', 'error_feedback', 'warm_average', 'slow_average', 'power_average']

@@ -49,7 +49,7 @@ def texts() -> dict[Path, str]:
 def _top() -> str:
     modules: dict[str, str] = vars(genopt)['LATER'] | dict.fromkeys(zoo.__all__, 'zoo')
     for n in {*genopt.__all__} - {*modules}:
-        home = getattr(getattr(genopt, n), '__module__', 'genopt.parts.modifiers')  # of a tuple
+        home = getattr(getattr(genopt, n), '__module__', 'genopt.parts')  # of a tuple
         modules[n] = home.removeprefix('genopt.')
     return '\n'.join(['# Written by `python -m genopt stubs` from the code that runs.',
                       'from . import parts as parts, zoo as zoo',
