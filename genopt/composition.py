@@ -100,8 +100,10 @@ class Composition:
 
     def _shared(self) -> list[str]:
         made, found = {*self.totals}, list[str]()
+        own = {k for k, p in self.totals.items() if p.over == 'group'}  # a number for each group
         for p in self.number_parts:
-            if not p.shared and not made & {*p.inputs}: continue
+            if own & {*p.inputs}: own |= {p.out, f'prev_{p.out}'}
+            if not p.shared and (own & {*p.inputs} or not made & {*p.inputs}): continue
             made |= {p.out, f'prev_{p.out}'}
             if isinstance(p, Stat): found.append(p.out)
         return found

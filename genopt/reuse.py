@@ -95,6 +95,8 @@ class Reusable:
                 raise ContractError(f'`{self.label}` cannot take {scalar!r} for `{name}`: give a '
                                     '@scalar part (or a @total)')
         feeds = self.feeds | {own[name]: scalar for name, scalar in scalars.items()}
+        usual = self.origin.links  # of its arguments, as it was defined
+        feeds = {k: scalar for k, scalar in feeds.items() if usual.get(k) != scalar}
         return self._form(self.names, feeds, self.given)
 
     def on(self: Self, hyper: str) -> Self:

@@ -48,7 +48,7 @@ def node(tmp_path_factory):
 def values_of(name, composition, nonzero):
     recipe = getattr(genopt, name)
     values = {k: recipe.defaults.get(k, v) for k, v in composition.hypers.items()}
-    values = {k: .9 if v is REQUIRED else v for k, v in values.items()}
+    values = {k: .9 if v is REQUIRED else min(v, 1e300) for k, v in values.items()}  # JSON's
     return values | {k: v for k, v in NONZERO.items() if nonzero and k in values} | {'lr': .01}
 
 

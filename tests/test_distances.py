@@ -121,6 +121,26 @@ def test_a_learning_rate_of_zero_moves_nothing_and_ends_nothing(name, compile):
     assert all(p.isfinite().all() for p in ps) and not torch.equal(ps[0], before[0])
 
 
+@genopt.total(over='group')
+def slope(grad): return grad.sum()
+@genopt.stat(init=0.)
+def sum_slope(slope_sum, slope=slope): return slope_sum + slope
+
+
+@engines
+def test_a_number_made_of_a_groups_total_is_the_groups_own(compile):
+    ps = [random_param() for _ in 'abc']
+    opt = genopt.Optimizer([dict(params=ps[:2]), dict(params=ps[2:])],
+                           [sum_slope, genopt.sgd_step], lr=.1, compile=compile)
+    for _ in range(2):
+        for i, p in enumerate(ps): p.grad = torch.full_like(p, i + 1.)
+        opt.step()
+    assert [opt.state[p]['slope_sum'].item() for p in ps] == [18, 18, 18]
+    ps[2].grad = torch.ones_like(p)
+    opt.step()
+    assert [opt.state[p]['slope_sum'].item() for p in ps] == [27, 27, 21]
+
+
 def test_growth_may_have_no_limit_and_nothing_else_may():
     p = random_param()
     assert genopt.Prodigy([p], growth_rate=float('inf')).param_groups[0]['growth_rate'] > 1e308

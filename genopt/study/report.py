@@ -17,6 +17,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 from ..extras import missing
 from .blocks import (Block, Cell, Code, Entry, Heading, Math, Note, Procedure, Sentences, Table)
@@ -97,14 +98,14 @@ class Text(Form):
         return all(_width(line) <= self.width for line in _columns(rows).split('\n'))
 
     def columns(self, rows: Sequence[Sequence[str]]) -> str:
-        "In columns, of which the last one is wrapped if it must be."
+        "In columns, wrapped if they must be: the last one, and others over half the width."
         if self.fits(rows): return _columns(rows)
-        left = 4 + sum(max(map(_width, c)) + 2 for c in [*zip(*rows)][:-1])
-        wrapped = list[Sequence[str]]()
-        for *row, last in rows:
-            room = max(self.width - left, 20)
-            first, *more = (line for part in last.split('\n') for line in _wrapped(part, room))
-            wrapped += [[*row, first], *([*[''] * len(row), line] for line in more)]
+        table = [[_broken(cell, self.width // 2) for cell in row] for *row, _ in rows]
+        left = 4 + sum(max(_width(line) for cell in c for line in cell) + 2 for c in zip(*table))
+        room, wrapped = max(self.width - left, 20), list[Sequence[str]]()
+        for cells, (*_, last) in zip(table, rows):
+            lines = [line for part in last.split('\n') for line in _wrapped(part, room)]
+            wrapped += zip_longest(*cells, lines, fillvalue='')
         return _columns(wrapped)
 
 
@@ -224,6 +225,16 @@ def _wrapped(text: str, width: int) -> list[str]:
     indent = text[:len(text) - len(text.lstrip(' '))] + '  '
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False,
                          break_on_hyphens=False)
+
+
+def _broken(label: str, width: int) -> list[str]:
+    "A part's label in lines, broken at spaces and brackets. Later lines stand deeper by 2."
+    if _width(label) <= width: return [label]
+    lines = ['']
+    for piece in re.split(r'(?<=[\[ ])', label):
+        if len(lines[-1] + piece.rstrip()) > width: lines.append('  ')
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
 
 
 def _width(text: str) -> int:

@@ -15,7 +15,7 @@ from ..recipe import recipe
 
 
 # D-Adaptation's average of rated gradients
-AVERAGE_S = average_grad.rename(grad_avg='faded_sum', mom='d_mom').fed(d_mom=root_sqr_mom)
+AVERAGE_S = average_grad.rename(grad_avg='faded_sum').fed(mom=root_sqr_mom)
 DOWN = buffer_step.rename(grad_avg='grad')
 BY_ROOT = adam_distance.fed(d_mom=root_sqr_mom)
 
