@@ -6,7 +6,7 @@ from functools import cache
 from inspect import isfunction
 from itertools import product
 from types import ModuleType
-from typing import Any, NamedTuple, get_args, get_type_hints, overload
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints, overload
 
 from . import parts, zoo
 from .composition import Composition
@@ -121,8 +121,9 @@ def choices(recipe: Recipe) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]
     def values(name: str, default: Any) -> Sequence[Any]:
         if isinstance(default, bool): return False, True
         if isinstance(default, float): return 0., .9
-        return [a for t in get_args(hints[name])
-                for a in get_args(t) or [t if isinstance(t, str) else None]]
+        hint = hints[name]
+        kinds = [hint] if get_origin(hint) is Literal else get_args(hint)
+        return [a for t in kinds for a in get_args(t) or [None]]
     for chosen in product(*[values(k, v) for k, v in recipe.options.items()]):
         options = dict(zip(recipe.options, chosen))
         try: yield options, recipe.parts(**options)
