@@ -14,7 +14,7 @@ from sympy.printing.numpy import NumPyPrinter
 def in_torch(f):
     "A function of torch's tensors, of arrays."
     def run(*args):
-        return f(*(torch.as_tensor(a) if np.ndim(a) else a for a in args)).numpy()
+        return f(*(torch.as_tensor(a) if np.ndim(a) else float(a) for a in args)).numpy()
     return run
 
 

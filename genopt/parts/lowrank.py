@@ -42,15 +42,15 @@ def _next_seed(seed):
 
 @stat(init=_random_directions, needs='matrix', switch='due')
 def random_projection(projection, grad, place, count, rows, columns, due=projection_due, *,
-                      every=200):
+                      every=200, rank=256):
     """P ← random numbers of variance 1/r, every k steps: the same as the authors' code draws
     (Zhu et al., arXiv:2412.05270, algorithm 1)."""
-    seed, rank = int(place) + 1, projection.shape[1]
+    seed, rank = int(place) + 1, int(rank)
     for _ in range(int((count - 1) // every)): seed = _next_seed(seed)
     draw = torch.Generator(grad.device).manual_seed(seed)
     shape = (rank, int(columns)) if rows >= columns else (int(rows), rank)
     drawn = torch.randn(shape, generator=draw, device=grad.device) / rank**.5
-    return (drawn.T if rows >= columns else drawn).to(projection.dtype)
+    return (drawn.T if rows >= columns else drawn).to(grad.dtype)
 
 
 @tensor(needs='matrix', stacked=True)
@@ -116,7 +116,7 @@ def limit_growth(grad, limited_norm):
 
 @transform
 def scale_by_root(grad, *, low_scale=1.):
-    "g ← √α·g: the scale of the squares is α."
+    "g ← √α·g: the root, as in the authors' code (Zhu et al., arXiv:2412.05270)."
     return low_scale**.5 * grad
 
 

@@ -6,6 +6,7 @@ import torch
 
 from ..kinds import gate, scalar, stat, step, transform
 from .algebra import between, eigenvectors, gram, inverse_root, times, turned
+from .modifiers import sync
 from .scalars import debias
 from .transforms import SQR_DEBIAS
 
@@ -62,10 +63,7 @@ def left_identity(param, *, max_dim=768): return _ones(_left_side(param, max_dim
 def right_identity(param, *, max_dim=768): return _ones(_right_side(param, max_dim=max_dim))
 
 
-@scalar
-def root_due(count, *, every=1):
-    "1 on every k-th step, else 0."
-    return float(count % every == 0)
+root_due = sync.rename(sync='root_due', sync_every='every')  # 1 on every k-th step
 
 
 @stat(init=left_identity, needs='matrix', switch='due', stacked=True)

@@ -1775,7 +1775,7 @@ class _APOLLO(Recipe):
             scale_by_channel                  g ← g·‖u‖/(‖l‖ + 1e-8), norms over the few directions: one for each row, or column of a wide matrix (Zhu et al., arXiv:2412.05270, algorithm 1).
             limited_norm                      n ← min(‖g‖, γ·(n + 1e-8)), and ‖g‖ on the first step (Chen et al., arXiv:2410.01623).
             limit_growth                      g ← n·g/‖g‖: its norm does not grow by more than a share.
-            scale_by_root                     g ← √α·g: the scale of the squares is α.
+            scale_by_root                     g ← √α·g: the root, as in the authors' code (Zhu et al., arXiv:2412.05270).
             corrected_step                    Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
             weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 

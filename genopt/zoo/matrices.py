@@ -22,7 +22,7 @@ TURNED = turn, average_turned, average_sqr_grad, use_average, scale_by_rms, turn
 UNBIASED = corrected_step.rename(count='prev_count')  # the first gradient is in no average
 
 
-@recipe(lr=1., wd=0., svd_interval='every', epsilon='eps', max_matrix_size='max_dim')
+@recipe(lr=1., wd=0., every=1, svd_interval='every', epsilon='eps', max_matrix_size='max_dim')
 def Shampoo(mom=0., graft=False):
     """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4)
     (Gupta et al., arXiv:1802.09568; ε, rate and roots as in their code)."""
