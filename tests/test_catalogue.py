@@ -62,8 +62,8 @@ def test_what_is_no_name():
 
 
 def test_every_part_is_documented_and_used():
-    modifying = {p for ps in genopt.modifiers().values() for p in ps}
-    inner = reach(p for m in modifying for p in m.links.values())
+    modifying = {p for ps in (*genopt.modifiers().values(), genopt.spam) for p in ps}
+    inner = reach(p for m in modifying for p in m.scalars)
     for p in every_part():
         assert len(p.__doc__) > 8, p
         assert genopt.users(p) or p in modifying or p.fn in inner, f'{p.label} is used by nothing'
@@ -86,8 +86,10 @@ def test_no_two_parts_do_the_same():
         assert other is p or {other.label, p.label} in ALIKE, f'{p.label} is {other.label}'
 
 
-# Of one form on purpose: the names that they read tell them apart
-ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'}]
+# Of one form on purpose: the names that they read, or a default, tell them apart
+ALIKE = [{'sgd_step', 'momentum_step'}, {'annealed_step', 'asgd_step'},
+         {'share_of_new', 'share_of_slow'}, {'eps_of_d', 'rate_of_d'},
+         {'sqr_param_norm', 'sqr_sum_norm'}]
 
 
 def test_a_recipes_docstring_has_its_equations():
@@ -121,7 +123,7 @@ def test_the_command(capsys, monkeypatch):
                      capsys.readouterr().out, re.M)
     assert cli.main(['list', '--family', 'adam']) == 1
     why = ('list: there is no family `adam`: there are friends, memories, sums, adams, signs, '
-           'layers\n')
+           'layers, rates\n')
     assert capsys.readouterr().err == why
 
 

@@ -14,7 +14,7 @@ from . import Stop, one_of
 
 
 def list(  # noqa: A001
-    family: str='',  # One of friends, memories, sums, adams, signs or layers
+    family: str='',  # One of friends, memories, sums, adams, signs, layers, rates
     parts: bool=False,  # List the parts, and which recipes use each
     markdown: bool=False  # Print all of it, as docs/catalogue.md has it
 ) -> int:

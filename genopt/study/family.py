@@ -33,7 +33,7 @@ ROLE = .6
 class Node:
     "A recipe."
     name: str
-    family: str             # friends, memories, sums, adams, signs or layers
+    family: str             # friends, memories, sums, adams, signs, layers or rates
     idea: str               # in one line
     parts: tuple[str, ...]  # their names
 

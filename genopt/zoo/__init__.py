@@ -4,15 +4,15 @@ LBFGS is not here: it searches along lines through all parameters at once, so it
 parts that see one parameter. torch.optim has it.
 """
 from ..recipe import Recipe
-from . import adams, distances, friends, layers, memories, signs, sums
-from .adams import *      # noqa: F403
-from .distances import *  # noqa: F403
-from .friends import *    # noqa: F403
-from .layers import *     # noqa: F403
-from .memories import *   # noqa: F403
-from .signs import *      # noqa: F403
-from .sums import *       # noqa: F403
+from . import adams, friends, layers, memories, rates, signs, sums
+from .adams import *     # noqa: F403
+from .friends import *   # noqa: F403
+from .layers import *    # noqa: F403
+from .memories import *  # noqa: F403
+from .rates import *     # noqa: F403
+from .signs import *     # noqa: F403
+from .sums import *      # noqa: F403
 
-FAMILIES = friends, memories, sums, adams, signs, layers, distances
+FAMILIES = friends, memories, sums, adams, signs, layers, rates
 __all__ = [name for family in FAMILIES for name, obj in vars(family).items()
            if isinstance(obj, Recipe) and obj.__module__ == family.__name__]

@@ -160,7 +160,8 @@
   function newPlace(p, others, list) {
     if (readsOf(p).includes('new_param')) return latePlace(p, [...list, ...others]);
     if (p.isNumber && others.some(q => q.kind === 'gate')) return PLACE.GATES;
-    return p.place;
+    const readers = others.filter(q => q.kind === 'transform' && q.reads.includes(p.out));
+    return Math.min(p.place, ...(p.kind === 'stat' ? readers.map(q => q.place) : []));
   }
 
   const latePlace = (p, list) => p.kind === 'stat' &&
