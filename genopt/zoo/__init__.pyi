@@ -1303,16 +1303,16 @@ class _Prodigy(Recipe):
 
         Prodigy(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, d_coef=1.0, growth_rate=inf, d_mom=0.0, decouple_wd=True, use_bias_correction=False, safeguard_warmup=False, maximize=False, compile=None)
 
-            first_param                                                                        θ₀: where the parameter began.
-            scale_by_rate[lr=last_d]                                                           g ← η·g, for a rate that is found.
-            average_grad                                                                       m ← β₁·m + (1 − β₁)·g
-            average_sqr_grad                                                                   v ← β₂·v + (1 − β₂)·g²
-            sum_faded_grad[d_mom=root_sqr_mom, rate=rate_of_d]                                 s ← β₃·s + η/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code).
-            sum_faded_progress[d_mom=root_sqr_mom, progress=prodigy_progress[rate=rate_of_d]]  r ← β₃·r + P
-            max_distance                                                                       dₘₐₓ ← max(dₘₐₓ, d̂)
-            prodigy_d                                                                          d ← min(dₘₐₓ, γ·d), where the first d that is found counts in full (as in the authors' code).
-            scaled_step[eps=eps_of_d, lr=rate_of_d]                                            Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
-            weight_decay[lr=rate_of_d]                                                         Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            first_param                              θ₀: where the parameter began.
+            scale_by_rate[lr=last_d]                 g ← η·g, for a rate that is found.
+            average_grad                             m ← β₁·m + (1 − β₁)·g
+            average_sqr_grad                         v ← β₂·v + (1 − β₂)·g²
+            sum_faded_grad[d_mom=root_sqr_mom]       s ← β₃·s + η/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code).
+            sum_faded_progress[d_mom=root_sqr_mom]   r ← β₃·r + P
+            max_distance                             dₘₐₓ ← max(dₘₐₓ, d̂)
+            prodigy_d                                d ← min(dₘₐₓ, γ·d), where the first d that is found counts in full (as in the authors' code).
+            scaled_step[eps=eps_of_d, lr=rate_of_d]  Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
+            weight_decay[lr=rate_of_d]               Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=1.0                     learning rate
             mom=0.9                    decay of the average of gradients (torch: betas[0])
@@ -1354,16 +1354,16 @@ class _DAdaptAdam(Recipe):
 
         DAdaptAdam(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, growth_rate=inf, decouple_wd=False, use_bias_correction=False, maximize=False, compile=None)
 
-            l2_reg                                                                        g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            average_progress[d_mom=root_sqr_mom, progress=adam_progress[rate=rate_of_d]]  r ← β₃·r + (1 − β₃)·P (arXiv:2301.07733, algorithm 5).
-            average_sqr_grad                                                              v ← β₂·v + (1 − β₂)·g²
-            scale_by_rate[lr=rate_of_d]                                                   g ← η·g, for a rate that is found.
-            average_grad                                                                  m ← β₁·m + (1 − β₁)·g
-            average_grad[grad_avg=faded_sum, mom=d_mom, mom=root_sqr_mom]                 s ← β₁·s + (1 − β₁)·g
-            adapted_d[found=adam_distance[d_mom=root_sqr_mom]]                            d ← max(d, min(d̂, γ·d))
-            use_average                                                                   g ← m: what comes after sees the average in the gradient's place.
-            scale_by_rms                                                                  g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
-            buffer_step[grad_avg=grad]                                                    Δθ = −g, where g has η in it.
+            l2_reg                                              g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
+            average_progress[d_mom=root_sqr_mom]                r ← β₃·r + (1 − β₃)·P (arXiv:2301.07733, algorithm 5).
+            average_sqr_grad                                    v ← β₂·v + (1 − β₂)·g²
+            scale_by_rate[lr=rate_of_d]                         g ← η·g, for a rate that is found.
+            average_grad                                        m ← β₁·m + (1 − β₁)·g
+            average_grad[grad_avg=faded_sum, mom=root_sqr_mom]  s ← β₁·s + (1 − β₁)·g
+            adapted_d[found=adam_distance[d_mom=root_sqr_mom]]  d ← max(d, min(d̂, γ·d))
+            use_average                                         g ← m: what comes after sees the average in the gradient's place.
+            scale_by_rms                                        g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            buffer_step[grad_avg=grad]                          Δθ = −g, where g has η in it.
 
             lr=1.0                     learning rate
             mom=0.9                    decay of the average of gradients (torch: betas[0])
