@@ -42,7 +42,7 @@ LETTERS = dict(
     # of long runs
     grok_avg='h', error='e', may_spike='σ', goes_on='σ', regrown='ω', warm_ema='βₜ', slow_ema='βₜ',
     power_ema='βₜ',
-    # of distances
+    # of rates
     d='d', prodigy_distance='d̂', adam_distance='d̂', sgd_distance='d̂', d_max='dₘₐₓ',
     faded_sum='s', gain='r', first_norm='G₀', sqr_norm_sum='G', rate_of_d='ρ', debiased_lr='η′',
     eps_of_d='ε′', prodigy_progress='P', adam_progress='P', sgd_progress='P',

@@ -149,3 +149,20 @@ def test_growth_may_have_no_limit_and_nothing_else_may():
     with pytest.raises(ValueError, match='`d_coef` = inf: give a finite number'):
         genopt.Prodigy([p], d_coef=float('inf'))
     with pytest.raises(ValueError, match='`d0` = 0 is out of range'): genopt.Prodigy([p], d0=0.)
+
+
+@engines
+@pytest.mark.parametrize('name', ['DoG', 'DAdaptSGD', 'Prodigy', 'DAdaptAdam'])
+def test_it_is_found_from_gradients_that_were_clipped_before(name, compile):
+    "As with torch's clip_grad_norm_ before a step."
+    ps, qs = ([random_param(i, s, DOUBLE) for i, s in enumerate(SHAPES)] for _ in 'ab')
+    recipe = genopt.recipe(name)
+    opt = (recipe + genopt.clip_by_global_norm)(ps, max_norm=.5, compile=compile)
+    other = recipe(qs, compile=compile)
+    for t in range(30):
+        for i, (p, q) in enumerate(zip(ps, qs)):
+            p.grad = gradient(i, t, p)
+            q.grad = p.grad.clone()
+        torch.nn.utils.clip_grad_norm_(qs, .5)
+        opt.step(); other.step()
+        for p, q in zip(ps, qs): torch.testing.assert_close(p, q, rtol=1e-11, atol=1e-12)

@@ -15,6 +15,10 @@ from .scalars import debias
 from .transforms import SQR_DEBIAS
 
 
+# Under its own name, so that a global clip before these rules has another one
+SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope_norm')
+
+
 # -- the rate --------------------------------------------------------------------------------------
 
 @scalar
@@ -129,7 +133,7 @@ def adapted_d(d, found=adam_distance, *, growth_rate=math.inf):
 
 
 @stat(init=0.)
-def first_norm(first_norm, square=sqr_grad_norm):
+def first_norm(first_norm, square=SLOPE):
     "‖g₀‖ over all parameters: the norm of the first gradient that is not 0."
     return first_norm or square**.5
 
@@ -197,7 +201,7 @@ def max_moved(d, moved=sqr_distance, size=sqr_param_norm, *, d_rel=1e-6):
 
 
 @stat(init=0.)
-def sum_sqr_norm(sqr_norm_sum, square=sqr_grad_norm):
+def sum_sqr_norm(sqr_norm_sum, square=SLOPE):
     "G ← G + ‖g‖² over all parameters (arXiv:2302.12022, equation 2)."
     return sqr_norm_sum + square
 

@@ -119,7 +119,7 @@ class _Step:
         "The scalars that are more than 0 in every step."
         names = {p.out for p in self.point.rule.parts if isinstance(p, Scalar)}
         for env in steps(self.point, values(self.point.rule.hypers)):
-            names = {k for k in names if env[k] > 0}
+            names = {k for k in names if torch.as_tensor(env[k] > 0).all()}
         return names
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..catalogue import find
 from ..contract import PartError
-from ..kinds import Scalar
+from ..kinds import Scalar, Total
+from ..part import Part
 from .points import Point, Rule, drawn, every_rule, points, run, steps, values, walk
 from .proofs import factor
 
@@ -43,11 +44,18 @@ def search(
     rules: Sequence[Rule],
     most: int=3  # Special values at a time
 ) -> list[Found]:
-    "What one rule is of another at special values, without what follows from the rest."
+    """What one rule is of another at special values, without what follows from the rest.
+
+    Recipes with sums over the whole model are left out: one tensor does not show what they do.
+    """
+    rules = [r for r in rules if r.kind != 'recipe' or not any(map(is_total, r.parts))]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small
     try: return [*_worth_telling(_alike(rules, most), rules)]
     finally: torch.set_num_threads(threads)
+
+
+def is_total(p: Part) -> bool: return isinstance(p, Total)
 
 
 def _alike(rules: Sequence[Rule], most: int) -> list[Found]:

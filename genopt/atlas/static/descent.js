@@ -112,7 +112,7 @@
     if (high === 1) return decay;
     if (most !== undefined) return linear(Number.isFinite(low) ? low : Math.min(-1, 1.5 * standard), most);
     if (low === 0) return power(d ? d / 1e3 : 1e-4, d ? d * 1e3 : 10, true);
-    if (low === 1) return linear(1, Math.max(2, 2 * d));
+    if (low === 1) return linear(1, Number.isFinite(d) ? Math.max(2, 2 * d) : 2);
     return d ? linear(Math.min(0, 2 * standard), Math.max(0, 2 * standard)) : linear(-1, 1);
   }
 
