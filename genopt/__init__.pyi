@@ -83,6 +83,12 @@ from .zoo import LAMB as LAMB
 from .zoo import StableAdamW as StableAdamW
 from .zoo import Adafactor as Adafactor
 from .zoo import Muon as Muon
+from .zoo import Shampoo as Shampoo
+from .zoo import SOAP as SOAP
+from .zoo import PSGDKron as PSGDKron
+from .zoo import Dion as Dion
+from .zoo import GaLore as GaLore
+from .zoo import APOLLO as APOLLO
 from .parts.stats import step_count as step_count
 from .parts.stats import first_param as first_param
 from .parts.stats import last_grad as last_grad
@@ -121,4 +127,4 @@ from .parts.modifiers import weight_mean as weight_mean
 from .parts.modifiers import lookahead as lookahead
 
 __version__: str
-__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']
+__all__ = ['stat', 'transform', 'step', 'scalar', 'total', 'tensor', 'gate', 'hyper', 'recipe', 'factory', 'Part', 'Recipe', 'Composition', 'ContractError', 'PartError', 'modifiers', 'recipes', 'users', 'to_torch', 'Optimizer', 'Groups', 'layer_lrs', 'no_decay', 'route', 'Schedule', 'combined', 'constant', 'cosine', 'exponential', 'flat_cosine', 'linear', 'one_cycle', 'polynomial', 'compare', 'relatives', 'assert_agrees', 'check', 'explain', 'identities', 'animate', 'plot_paths', 'descend', 'export', 'family', 'SURFACES', 'race', 'Task', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO', 'step_count', 'first_param', 'last_grad', 'average_grad', 'momentum_buffer', 'average_sqr_grad', 'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy', 'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay', 'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm', 'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead']

@@ -59,7 +59,7 @@ def run(make, dtype, matrices=False, bad=False):
     return {k: p.detach() for k, p in params.items()}, state
 
 
-NUMBERS = {'count', 'eta', 'mom_product', 'skipped', 'seen'}
+NUMBERS = {'count', 'waited', 'eta', 'mom_product', 'skipped', 'seen'}
 
 
 class Blocked:

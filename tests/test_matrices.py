@@ -88,6 +88,17 @@ def test_as_in_the_paper(case):
     verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
 
 
+@pytest.mark.parametrize('name', dict.fromkeys(c[0] for c in CASES))
+def test_vectors_are_refused(name):
+    with pytest.raises(ValueError, match='takes matrices, and'):
+        genopt.recipe(name)([torch.nn.Parameter(torch.zeros(3))])
+
+
+def test_what_apollo_scales():
+    with pytest.raises(ValueError, match=r"`scale_type` = 'row': give one of \['channel', 'tensor'\]"):
+        genopt.APOLLO([torch.nn.Parameter(torch.zeros(3, 3))], scale_type='row')
+
+
 @fast_engines
 @pytest.mark.parametrize('case', [c for c in CASES if not c[4]], ids=lambda c: c[0])
 def test_with_every_engine(case, compile): agrees(case, 25, compile)

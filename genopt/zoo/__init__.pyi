@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1274,3 +1274,298 @@ class _Muon(Recipe):
         """
 
 Muon: _Muon
+
+class _Shampoo(Recipe):
+    """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4) (Gupta et al., arXiv:1802.09568; ε, rate and roots as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 1.0, *,
+        eps: Number = 0.1,
+        wd: Number = 0.0,
+        every: Number = 1,
+        max_dim: Number = 768,
+        root_power: Number = 0.25,
+        mom: Number = 0.0,
+        graft: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        svd_interval: Number = ...,
+        epsilon: Number = ...,
+        max_matrix_size: Number = ...,
+        momentum: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4) (Gupta et al., arXiv:1802.09568; ε, rate and roots as in their code).
+
+        Shampoo(params, lr=1.0, *, eps=0.1, wd=0.0, every=1, max_dim=768, root_power=0.25, mom=0.0, graft=False, maximize=False, compile=None)
+
+            step_count    t ← t + 1, for each parameter from its own first step.
+            sum_left      L ← L + g·gᵀ (Gupta et al., arXiv:1802.09568, algorithm 1; ε is added with the root).
+            sum_right     R ← R + gᵀ·g
+            left_root     A ← root(L, ε, p): (L + ε·I)^−p, on every k-th step.
+            right_root    B ← root(R, ε, p): (R + ε·I)^−p, on every k-th step.
+            precondition  g ← A·g·B (Gupta et al., arXiv:1802.09568, algorithm 1).
+            sgd_step      Δθ = −η·g
+            weight_decay  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=1.0           learning rate
+            eps=0.1          keeps a denominator away from zero (torch: epsilon)
+            wd=0.0           weight decay (torch: weight_decay)
+            every=1          steps from one new basis, root or projection to the next (torch: svd_interval)
+            max_dim=768      longest side that gets a full matrix (torch: max_matrix_size)
+            root_power=0.25  power of the inverse root of a matrix
+            mom=0.0          decay of the average of gradients (torch: momentum)
+            graft=False      an option: it chooses parts
+        """
+
+Shampoo: _Shampoo
+
+class _SOAP(Recipe):
+    """Adam in the eigenbases of Shampoo's matrices; the first step only fills these (Vyas et al., arXiv:2409.11321, decay as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.003, *,
+        mom: Number = 0.95,
+        sqr_mom: Number = 0.95,
+        eps: Number = 1e-08,
+        wd: Number = 0.01,
+        every: Number = 10,
+        max_dim: Number = 10000,
+        correct_bias: bool = True,
+        normalize_grads: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        precondition_frequency: Number = ...,
+        max_precond_dim: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam in the eigenbases of Shampoo's matrices; the first step only fills these (Vyas et al., arXiv:2409.11321, decay as in their code).
+
+        SOAP(params, lr=0.003, *, mom=0.95, sqr_mom=0.95, eps=1e-08, wd=0.01, every=10, max_dim=10000, correct_bias=True, normalize_grads=False, maximize=False, compile=None)
+
+            step_count                        t ← t + 1, for each parameter from its own first step.
+            left_basis                        Qₗ ← eigenvectors of L; later one turn of power iteration, qr(L·Qₗ) (Vyas et al., arXiv:2409.11321, algorithms 3 and 4).
+            right_basis                       Qᵣ ← eigenvectors of R; later one turn of power iteration, qr(R·Qᵣ).
+            average_left                      L ← β₂·L + (1 − β₂)·g·gᵀ (Gupta et al., arXiv:1802.09568, with an average for the sum).
+            average_right                     R ← β₂·R + (1 − β₂)·gᵀ·g
+            after_first                       t > 1: the first gradient is only for what comes before this.
+            turn                              g ← Qₗᵀ·g·Qᵣ: in the eigenbases.
+            average_turned                    m ← β₁·m + (1 − β₁)·g, in the eigenbases, so that m is turned when these are (Vyas et al., arXiv:2409.11321, as in their code).
+            average_sqr_grad                  v ← β₂·v + (1 − β₂)·g²
+            use_average                       g ← m: what comes after sees the average in the gradient's place.
+            scale_by_rms                      g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
+            turn_back                         g ← Qₗ·g·Qᵣᵀ: out of the eigenbases.
+            corrected_step[count=prev_count]  Δθ = −η·√(1 − β₂^tₜ₋₁)/(1 − β₁^tₜ₋₁)·g, of a g = m / (√v + ε): both averages are debiased.
+            weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.003               learning rate
+            mom=0.95               decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.95           decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08              keeps a denominator away from zero
+            wd=0.01                weight decay (torch: weight_decay)
+            every=10               steps from one new basis, root or projection to the next (torch: precondition_frequency)
+            max_dim=10000          longest side that gets a full matrix (torch: max_precond_dim)
+            correct_bias=True      an option: it chooses parts
+            normalize_grads=False  an option: it chooses parts
+        """
+
+SOAP: _SOAP
+
+class _PSGDKron(Recipe):
+    """Momentum, whitened by a triangular factor for each side that learns as it goes (Li, arXiv:1512.04202; as in kron_torch)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0003, *,
+        mom: Number = 0.9,
+        wd: Number = 0.0,
+        max_rms: Number = 1.1,
+        max_dim: Number = 8192,
+        precond_lr: Number = 0.1,
+        init_scale: Number = 1.0,
+        max_prob: Number = 1.0,
+        min_prob: Number = 0.03,
+        prob_decay: Number = 0.001,
+        flat_start: Number = 500,
+        balance_prob: Number = 0.01,
+        seed: Number = 0,
+        momentum_into_precond_update: bool = True,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        b1: Number = ...,
+        max_size_triangular: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum, whitened by a triangular factor for each side that learns as it goes (Li, arXiv:1512.04202; as in kron_torch).
+
+        PSGDKron(params, lr=0.0003, *, mom=0.9, wd=0.0, max_rms=1.1, max_dim=8192, precond_lr=0.1, init_scale=1.0, max_prob=1.0, min_prob=0.03, prob_decay=0.001, flat_start=500, balance_prob=0.01, seed=0, momentum_into_precond_update=True, maximize=False, compile=None)
+
+            step_count            t ← t + 1, for each parameter from its own first step.
+            waited                How many steps in a row the factors have not learned.
+            average_grad          m ← β₁·m + (1 − β₁)·g
+            use_debiased_average  g ← m / (1 − β₁ᵗ)
+            add_probe             g ← g + 3.45e-4·mean(|g|)·V: no direction is empty.
+            left_factor           Q₁ ← D₁ − μ·triu(W₁·W₁ᵀ − W₂·W₂ᵀ)·D₁/bound(W₁·W₁ᵀ + W₂·W₂ᵀ) (Li, arXiv:1512.04202; as in kron_torch).
+            right_factor          Q₂ ← D₂ − μ·triu(W₁ᵀ·W₁ − W₂ᵀ·W₂)·D₂/bound(W₁ᵀ·W₁ + W₂ᵀ·W₂)
+            whiten                g ← Q₁ᵀ·Q₁·g·Q₂ᵀ·Q₂ (Li, arXiv:1512.04202).
+            clip_by_rms           g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
+            sgd_step              Δθ = −η·g
+            weight_decay          Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0003                          learning rate
+            mom=0.9                            decay of the average of gradients (torch: b1)
+            wd=0.0                             weight decay (torch: weight_decay)
+            max_rms=1.1                        root mean square above which a step is scaled down
+            max_dim=8192                       longest side that gets a full matrix (torch: max_size_triangular)
+            precond_lr=0.1                     learning rate of the factors
+            init_scale=1.0                     what the product of both factors begins with
+            max_prob=1.0                       share of steps in which factors learn, at first
+            min_prob=0.03                      share of steps in which factors learn, in the end
+            prob_decay=0.001                   how fast that share falls
+            flat_start=500                     steps before that share falls
+            balance_prob=0.01                  share of steps in which factors are balanced
+            seed=0                             seed of the noise
+            momentum_into_precond_update=True  an option: it chooses parts
+        """
+
+PSGDKron: _PSGDKron
+
+class _Dion(Recipe):
+    """Momentum with all singular values of its first directions made 1, the rest kept for later (Ahn et al., arXiv:2504.05295)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.01, *,
+        mom: Number = 0.95,
+        eps: Number = 1e-08,
+        wd: Number = 0.01,
+        rank: Number = 768,
+        seed: Number = 0,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        mu: Number = ...,
+        epsilon: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Momentum with all singular values of its first directions made 1, the rest kept for later (Ahn et al., arXiv:2504.05295).
+
+        Dion(params, lr=0.01, *, mom=0.95, eps=1e-08, wd=0.01, rank=768, seed=0, maximize=False, compile=None)
+
+            feedback_buffer  m ← m + g − (1 − β₁)·F₁·F₂ᵀ: what the step does not take stays.
+            column_factor    Q ← F₂ / (column norm(F₂) + ε)
+            low_rank_step    Δθ = −η·√(rows/columns)·F₁·Qᵀ (Ahn et al., arXiv:2504.05295, algorithm 1).
+            weight_decay     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.01    learning rate
+            mom=0.95   decay of the average of gradients (torch: mu)
+            eps=1e-08  keeps a denominator away from zero (torch: epsilon)
+            wd=0.01    weight decay (torch: weight_decay)
+            rank=768   number of directions
+            seed=0     seed of the noise
+        """
+
+Dion: _Dion
+
+class _GaLore(Recipe):
+    """Adam in the first singular directions of a gradient, new ones every k steps (Zhao et al., arXiv:2403.03507; decay after the step, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-06,
+        wd: Number = 0.0,
+        every: Number = 200,
+        rank: Number = 128,
+        low_scale: Number = 0.25,
+        correct_bias: bool = True,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        update_proj_gap: Number = ...,
+        scale: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adam in the first singular directions of a gradient, new ones every k steps (Zhao et al., arXiv:2403.03507; decay after the step, as in their code).
+
+        GaLore(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.0, every=200, rank=128, low_scale=0.25, correct_bias=True, maximize=False, compile=None)
+
+            step_count                     t ← t + 1, for each parameter from its own first step.
+            svd_projection                 P ← singular(g, r): the first r singular vectors of its shorter side, every k steps (Zhao et al., arXiv:2403.03507, algorithm 2).
+            average_low                    m ← β₁·m + (1 − β₁)·l
+            average_sqr_low                v ← β₂·v + (1 − β₂)·l²
+            lift                           g ← α·u·Pᵀ, or α·P·u of a wide matrix (Zhao et al., arXiv:2403.03507, algorithm 2).
+            corrected_step                 Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
+            weight_decay[param=new_param]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001           learning rate
+            mom=0.9            decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999      decay of the average of squared gradients (torch: betas[1])
+            eps=1e-06          keeps a denominator away from zero
+            wd=0.0             weight decay (torch: weight_decay)
+            every=200          steps from one new basis, root or projection to the next (torch: update_proj_gap)
+            rank=128           number of directions
+            low_scale=0.25     scale of a step that is made in few directions (torch: scale)
+            correct_bias=True  an option: it chooses parts
+        """
+
+GaLore: _GaLore
+
+class _APOLLO(Recipe):
+    """SGD whose rows are scaled as Adam scales them in random directions (Zhu et al., arXiv:2412.05270). Mini: rank=1, scale=128, scale_type='tensor'."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-06,
+        wd: Number = 0.0,
+        every: Number = 200,
+        rank: Number = 256,
+        low_scale: Number = 1.0,
+        growth: Number = 1.01,
+        scale_type: Number = 'channel',
+        correct_bias: bool = True,
+        limit: bool = True,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        update_proj_gap: Number = ...,
+        scale: Number = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """SGD whose rows are scaled as Adam scales them in random directions (Zhu et al., arXiv:2412.05270). Mini: rank=1, scale=128, scale_type='tensor'.
+
+        APOLLO(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-06, wd=0.0, every=200, rank=256, low_scale=1.0, growth=1.01, scale_type='channel', correct_bias=True, limit=True, maximize=False, compile=None)
+
+            step_count                        t ← t + 1, for each parameter from its own first step.
+            random_projection                 P ← random numbers of variance 1/r, every k steps: the same as the authors' code draws (Zhu et al., arXiv:2412.05270, algorithm 1).
+            average_low[init=random_low]      m ← β₁·m + (1 − β₁)·l
+            average_sqr_low[init=random_low]  v ← β₂·v + (1 − β₂)·l²
+            scale_by_channel                  g ← g·‖u‖/(‖l‖ + 1e-8), norms over the few directions: one for each row, or column of a wide matrix (Zhu et al., arXiv:2412.05270, algorithm 1).
+            limited_norm                      n ← min(‖g‖, γ·(n + 1e-8)), and ‖g‖ on the first step (Chen et al., arXiv:2410.01623).
+            limit_growth                      g ← n·g/‖g‖: its norm does not grow by more than a share.
+            scale_by_root                     g ← √α·g: the root, as in the authors' code (Zhu et al., arXiv:2412.05270).
+            corrected_step                    Δθ = −η·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·g, of a g = m / (√v + ε): both averages are debiased.
+            weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001              learning rate
+            mom=0.9               decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999         decay of the average of squared gradients (torch: betas[1])
+            eps=1e-06             keeps a denominator away from zero
+            wd=0.0                weight decay (torch: weight_decay)
+            every=200             steps from one new basis, root or projection to the next (torch: update_proj_gap)
+            rank=256              number of directions
+            low_scale=1.0         scale of a step that is made in few directions (torch: scale)
+            growth=1.01           how much a norm may grow in a step
+            scale_type='channel'  an option: it chooses parts
+            correct_bias=True     an option: it chooses parts
+            limit=True            an option: it chooses parts
+        """
+
+APOLLO: _APOLLO
