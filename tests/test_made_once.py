@@ -294,7 +294,7 @@ def test_a_part_of_a_plain_function_says_how_to_pickle_it():
 def test_how_it_reads():
     text = str(Turned.explain().box)
     assert '''
-    if (t − 1) mod every = 0:
+    if (t − 1) mod k = 0:
         basis ← basis(basis, left)
     turned₁ ← basisᵀ·g
     turned₂ ← basis

@@ -52,13 +52,13 @@ def use_debiased_average(grad, grad_avg, bias=debias):
 
 @tensor(needs='matrix')
 def probe(grad, place, count, *, seed=0):
-    "V: random numbers, drawn by the seed, the step and the parameter."
+    "Random numbers, drawn by the seed, the step and the parameter."
     return seeded_normal(grad, place, count, seed)
 
 
 @transform(needs='matrix', switch='learning')
 def add_probe(grad, learning=learning, probe=probe):
-    "g ← g + 3.45e-4·mean(|g|)·V: no direction is empty. As in their code, the step sees it too."
+    "g ← g + 3.45e-4·mean(|g|)·Z: no direction is empty. As in their code, the step sees it too."
     return grad + torch.finfo(torch.float32).eps**.5 * grad.abs().mean() * probe
 
 
@@ -71,7 +71,7 @@ def balanced(prev_left_factor, prev_right_factor, balancing=balancing):
 
 @tensor(needs='matrix', stacked=True)
 def whitened(grad, q=balanced, v=probe):
-    "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·V·Q₂⁻¹, alike in size once g is white."
+    "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·Z·Q₂⁻¹, alike in size once g is white."
     return times(q[1], times(q[0], grad).mT).mT, over(q[1], over(q[0], v).mT).mT
 
 
