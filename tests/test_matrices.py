@@ -95,7 +95,7 @@ def test_vectors_are_refused(name):
 
 
 def test_what_apollo_scales():
-    with pytest.raises(ValueError, match=r"`scale_type` = 'row': give one of \['channel', 'tensor'\]"):
+    with pytest.raises(ValueError, match="`scale_type` = 'row': give one of"):
         genopt.APOLLO([torch.nn.Parameter(torch.zeros(3, 3))], scale_type='row')
 
 

@@ -8,7 +8,7 @@ from random import Random
 import torch
 
 from ..kinds import scalar, stat, tensor, transform
-from .algebra import largest, learned, over, square_of, times
+from .algebra import after, after_square, largest, learned, over, square_times, times
 from .matrices import side
 from .modifiers import seeded_normal
 from .scalars import debias
@@ -72,7 +72,7 @@ def balanced(prev_left_factor, prev_right_factor, balancing=balancing):
 @tensor(needs='matrix', stacked=True)
 def whitened(grad, q=balanced, v=probe):
     "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·Z·Q₂⁻¹, alike in size once g is white."
-    return times(q[1], times(q[0], grad).mT).mT, over(q[1], over(q[0], v).mT).mT
+    return after(times(q[0], grad), q[1]), over(over(v.mT, q[0]).mT, q[1])
 
 
 # -- the factors -----------------------------------------------------------------------------------
@@ -105,4 +105,4 @@ def right_factor(right_factor, learning=learning, q=balanced, ab=whitened, *, pr
 @transform(needs='matrix', stacked=True)
 def whiten(grad, left_factor, right_factor):
     "g ← Q₁ᵀ·Q₁·g·Q₂ᵀ·Q₂ (Li, arXiv:1512.04202)."
-    return square_of(right_factor, square_of(left_factor, grad).mT).mT
+    return after_square(square_times(left_factor, grad), right_factor)

@@ -5,7 +5,7 @@ Where a side is longer than `max_dim`, SOAP leaves it as it is, and Shampoo keep
 import torch
 
 from ..kinds import gate, scalar, stat, step, transform
-from .algebra import between, eigenvectors, gram, inverse_root, times, turned
+from .algebra import after, between, eigenvectors, gram, inverse_root, times, turned
 from .modifiers import sync
 from .scalars import debias
 from .transforms import SQR_DEBIAS
@@ -81,14 +81,14 @@ def right_root(right_root, right_sum, due=root_due, *, eps=0.1, root_power=0.25)
 @transform(needs='matrix', stacked=True)
 def precondition(grad, left_root, right_root):
     "g ← A·g·B (Gupta et al., arXiv:1802.09568, algorithm 1)."
-    return times(right_root, times(left_root, grad).mT).mT
+    return after(times(left_root, grad), right_root)
 
 
 @transform(needs='matrix')
 def precondition_grafted(grad, left_root, right_root):
     """g ← ‖g‖·A·g·B/‖A·g·B‖: only the direction is Shampoo's
     (Agarwal et al., arXiv:2002.11803; Anil et al., arXiv:2002.09018)."""
-    turned = times(right_root, times(left_root, grad).mT).mT
+    turned = after(times(left_root, grad), right_root)
     return grad.norm() * turned / turned.norm().clamp(min=1e-30)
 
 
