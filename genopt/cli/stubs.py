@@ -87,4 +87,5 @@ def _stub(r: Recipe) -> Iterator[str]:
 
 
 def _type(default: object) -> str:
-    return 'bool' if isinstance(default, bool) else 'str | None' if default is None else 'Number'
+    if isinstance(default, (bool, str)): return type(default).__name__
+    return 'str | None' if default is None else 'Number'

@@ -1,7 +1,7 @@
 """A unit: parameters that one program updates, by the addresses of their tensors.
 
-A part that runs as it is gets all tensors of one shape as a stack, if it takes stacks. So the
-products of many small matrices are one call.
+A part that runs as it is gets all small tensors of one shape as a stack, if it takes stacks. So the
+products of many small matrices are one call. Large ones would only be copied.
 """
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ Shape: TypeAlias = tuple[int, ...]
 # For each shape, the values of all parameters of that shape: a stack, or a list of what has a shape
 # of its own, or a tuple of stacks
 Stacks: TypeAlias = list[Any]
+
+
+SMALL = 2**14  # elements of a tensor that is stacked with others
 
 
 class Host(Protocol):
@@ -109,7 +112,8 @@ class Unit:
         res, begin = Stacks(), 0
         for i, (shape, n) in enumerate(self.shapes):
             rows = self.rows[begin:begin + n].tolist()
-            values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
+            names = {k: self.program.in_state.get(ref, k) for k, ref in foreign.reads.items()}
+            values = {k: made[ref][i] if ref in made else [host.own(r, names[k]) for r in rows]
                       for k, ref in foreign.reads.items()}
             res.append(_results(foreign, rows, values, shape, host))
             begin += n
@@ -131,8 +135,9 @@ def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape
         if part.template in res: return res
         res[part.template] = torch.empty((*more, *wanted), device='meta')
         return res
-    stacks = {k: _stack(v) for k, v in values.items()} if part.stacked else {}
-    if part.stacked and all(v is not None for v in stacks.values()) and (row == row[0]).all():
+    stacks_them = part.stacked and prod(shape) <= SMALL
+    stacks = {k: _stack(v) for k, v in values.items()} if stacks_them else {}
+    if stacks_them and all(v is not None for v in stacks.values()) and (row == row[0]).all():
         together = env(rows[0], stacks, (len(rows),))
         if row[0] >= 0 and not (part.switch and part.is_off(together)):
             return _result(foreign, together, rows[0], host)

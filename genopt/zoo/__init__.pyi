@@ -1527,7 +1527,7 @@ class _APOLLO(Recipe):
         rank: Number = 256,
         low_scale: Number = 1.0,
         growth: Number = 1.01,
-        scale_type: Number = 'channel',
+        scale_type: str = 'channel',
         correct_bias: bool = True,
         limit: bool = True,
         maximize: bool = False,
