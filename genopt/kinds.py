@@ -7,8 +7,8 @@
 | `@step`      | a change of the parameter, which is added   | `update`, the sum so far |
 | `@scalar`    | a number, once for many parameters          | the function's own name  |
 | `@total`     | a number, summed over all parameters        | the function's own name  |
-| `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
 | `@gate`      | True if this step may happen                | (only the engine asks)   |
+| `@tensor`    | a tensor, or several, that nobody keeps     | the function's own name  |
 
 A total is taken of every parameter before any of them moves: a global norm is the root of one. A
 gate reads only numbers. While it says no, only the parts before it in the list take effect. A
@@ -127,8 +127,9 @@ class Transform(Part):
 
     `whole=True`: it needs the tensor's own shape. `needs='real'`, `needs='matrix'`: only for such
     parameters. `switch='wd'`: while that hyperparameter (or scalar) is 0 it does nothing, so
-    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it touches.
-    `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it too.
+    engines leave it out. `sparse='rows'`: of a sparse gradient, all parts see only the rows that it
+    touches. `decay=True`: as a modifier of a recipe, it comes after weight decay, and so changes it
+    too.
     `stacked=True`: its tensors may have one dimension more in front, and then it treats each alone,
     as a matrix product does: so all matrices of one shape are one call.
     """

@@ -110,7 +110,7 @@ class Part(Reusable):
 
     def fits(self, out: Any, env: Mapping[str, Any]) -> bool:
         "True if it may return `out`, as it is a tensor of the right shape."
-        return bool(getattr(out, 'shape', None) == env[self.template].shape)
+        return isinstance(out, Tensor) and out.shape == env[self.template].shape
 
     def wanted(self, env: Mapping[str, Any]) -> str:
         "The result that it should return, in words."

@@ -28,11 +28,11 @@ __all__ = ['placed']
 def placed(parts: Sequence[Part], extra: Iterable[Part]) -> list[Part]:
     """A recipe's parts and those that are added, in order. Raises ContractError if no order works.
 
-    Parts that the recipe has already are left out. A part with a `switch` replaces those with the
-    same one.
+    Parts that the recipe has already are left out. A part with a hyperparameter for a `switch`
+    replaces those with the same one.
     """
     extra = tuple(extra)
-    switches = {p.switch: p for p in extra if p.switch}
+    switches = {p.switch: p for p in extra if p.switch in p.hypers}
     own = [p for p in parts if switches.get(p.switch, p) == p]
     new = [p for p in dict.fromkeys(extra) if p not in parts and switches.get(p.switch, p) == p]
     return _Sum(own, new).in_order() if new else own

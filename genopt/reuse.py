@@ -9,7 +9,7 @@ Each form is a part like any other: it has a label of its own, and can be pickle
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 from .contract import ContractError, why_no_name
 from .hypers import did_you_mean

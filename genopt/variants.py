@@ -28,8 +28,8 @@ def added(base: Any, extra: tuple[tuple[Part, ...], ...]) -> Variant:
     # Where defaults differ, the recipe's hold, except for a decay that is added to one not given
     hypers = base.rule().composition.hypers
     own = {k: v for k, v in hypers.items() if v is not REQUIRED} | base.defaults
-    own |= {p.switch: v for p in parts if p.switch and p.switch not in base.given
-            and (v := p.hypers[p.switch]) is not REQUIRED}
+    own |= {p.switch: v for p in parts if p.switch not in base.given
+            and (v := p.hypers.get(p.switch, REQUIRED)) is not REQUIRED}
     return fn, own
 
 

@@ -105,7 +105,7 @@ def by_hand(c, hypers, ps, states):
         waiting.remove(k)
         shares = []
         for i, param, grad, cast in rows:
-            numbers = c.numbers(cast, given, c.totals[k])
+            numbers = c.numbers(cast, {**given, **c.numbers_of(param, i)}, c.totals[k])
             if c.happening(numbers) is c:
                 shares.append(c.total(c.totals[k], param, grad, cast, {**numbers, 'place': i}))
         given[k] = torch.stack(shares).double().sum().item() if shares else 0

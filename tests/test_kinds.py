@@ -9,18 +9,18 @@ from genopt import Composition, Optimizer, kinds, sgd_step, weight_decay
 from genopt.part import Part
 from three_engines import each_engine, run_by
 
-SIX = [getattr(kinds, name) for name in kinds.__all__ if inspect.isclass(getattr(kinds, name))
+SEVEN = [getattr(kinds, name) for name in kinds.__all__ if inspect.isclass(getattr(kinds, name))
        and issubclass(getattr(kinds, name), Part)]
 
 
 def test_the_table_is_the_classes():
     "A line for each, in order; and each has its decorator, which the package exports."
     listed = re.findall(r'^\| `@(\w+)`', kinds.__doc__, re.M)
-    assert listed == [kind.kind for kind in SIX] and len(listed) == 6
-    for kind in SIX: assert getattr(genopt, kind.kind) is getattr(kinds, kind.kind)
+    assert listed == [kind.kind for kind in SEVEN] and len(listed) == 7
+    for kind in SEVEN: assert getattr(genopt, kind.kind) is getattr(kinds, kind.kind)
 
 
-@pytest.mark.parametrize('kind', SIX, ids=lambda k: k.kind)
+@pytest.mark.parametrize('kind', SEVEN, ids=lambda k: k.kind)
 def test_a_decorator_takes_the_options_of_its_class(kind):
     decorate = getattr(kinds, kind.kind)
     assert decorate.__doc__ == kind.__doc__
@@ -30,12 +30,12 @@ def test_a_decorator_takes_the_options_of_its_class(kind):
 
 
 class Factor(Part):
-    "A seventh kind: what the update is multiplied by."
+    "An eighth kind: what the update is multiplied by."
     kind, options, template, place = 'factor', ('switch',), 'param', kinds.Place.UPDATE
 
     def result_name(self): return 'update'
     def put(self, env, out): env['update'] = env['update'] * out
-    def nothing(self, out, env): return torch.ones_like(out)
+    def nothing(self, env): return torch.ones_like(env['param'])
     def wanted(self, env): return 'what the update is multiplied by'
 
 
@@ -50,7 +50,7 @@ def shortened(update, *, cut=.5): return torch.full_like(update, 1 - cut)
 
 @pytest.mark.parametrize('cut', [0., .25])
 @each_engine
-def test_a_seventh_kind_works_in_every_engine(engine, cut):
+def test_an_eighth_kind_works_in_every_engine(engine, cut):
     parts = [genopt.average_grad, genopt.momentum_step, down_the_gradient, shortened]
     p, m = torch.nn.Parameter(torch.arange(1., 5.)), torch.zeros(4)
     opt = run_by(engine, Optimizer, [p], parts=parts, lr=.1, mom=.9, cut=cut)
@@ -62,7 +62,7 @@ def test_a_seventh_kind_works_in_every_engine(engine, cut):
         assert torch.allclose(p, want, rtol=1e-6, atol=0)
 
 
-def test_a_seventh_kind_is_placed_checked_explained_and_renamed():
+def test_an_eighth_kind_is_placed_checked_explained_and_renamed():
     recipe = genopt.AdamW + shortened
     assert [q.label for q in recipe.parts()][-2:] == ['shortened', 'weight_decay']
     assert 'shortened' in str(recipe.explain()) and ' factor ' in str(recipe.explain())

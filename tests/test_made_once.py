@@ -1,5 +1,5 @@
-"""Promise: a `@tensor` is made once in a step that reads it, a scalar may switch parts off, sizes are
-numbers, and parts that a function makes are parts: with every engine, explained, and in files.
+"""Promise: a `@tensor` is made once in a step that reads it, a scalar may switch parts off, sizes
+are numbers, and parts that a function makes are parts: with every engine, explained, and in files.
 """
 import math
 import pickle
@@ -7,8 +7,8 @@ import pickle
 import genopt
 import pytest
 import torch
-from genopt import (Adam, ContractError, Optimizer, PartError, factory, recipe, scalar, sgd_step, stat,
-                    step, step_count, tensor, total, transform)
+from genopt import (Adam, ContractError, Optimizer, PartError, factory, recipe, scalar, sgd_step,
+                    stat, step, step_count, tensor, total, transform)
 from helpers import random, through_a_file
 from test_equations import steps_agree
 from three_engines import each_engine, run_by
@@ -54,7 +54,8 @@ def by_hand(params, steps, every=3, lr=.1, b=.9):
     return params
 
 
-def begin(shapes=SHAPES): return [torch.nn.Parameter(random(50 + i, s, DOUBLE)) for i, s in enumerate(shapes)]
+def begin(shapes=SHAPES):
+    return [torch.nn.Parameter(random(50 + i, s, DOUBLE)) for i, s in enumerate(shapes)]
 
 
 def move(opt, params, steps, first=0):
@@ -171,8 +172,8 @@ def test_a_total_of_one(engine):
 def test_what_is_refused():
     @step
     def elementwise(low=turned, *, lr): return -lr * low[0]
-    with pytest.raises(ContractError, match='`elementwise` reads `turned`, a tensor of any shape: say '
-                                            r'@step\(whole=True\)'):
+    with pytest.raises(ContractError, match='`elementwise` reads `turned`, a tensor of any shape: '
+                                            r'say @step\(whole=True\)'):
         Optimizer(begin(), [step_count, left, basis, elementwise], lr=.1)
     @scalar
     def number(low=twice): return low.sum()
@@ -182,7 +183,8 @@ def test_what_is_refused():
     def nothing(grad): return None
     @step(whole=True)
     def nothing_step(made=nothing, *, lr): return -lr
-    with pytest.raises(PartError, match='`nothing` returned None: a tensor returns a tensor or a tuple'):
+    with pytest.raises(PartError,
+                       match='`nothing` returned None: a tensor returns a tensor or a tuple'):
         Optimizer(begin(), [nothing_step], lr=.1)
     @tensor
     def short(grad): return grad[:1]
@@ -285,7 +287,8 @@ def test_a_part_of_a_plain_function_says_how_to_pickle_it():
         @step
         def inner(grad, *, lr): return -lr * grad
         return inner
-    with pytest.raises(pickle.PicklingError, match='decorate the function that makes it with @factory'):
+    with pytest.raises(pickle.PicklingError, match='decorate the function that makes it with '
+                                                   '@factory'):
         pickle.dumps(make())
 
 
@@ -326,3 +329,21 @@ def test_watched(engine):
     move(Turned(plain, compile=False), plain, 4)
     assert all(torch.allclose(p, q, 1e-11) for p, q in zip(params, plain))
     assert all(math.isfinite(r['update_norm']) and r['update_norm'] > 0 for r in rec.rows)
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+def test_parts_with_one_scalar_for_a_switch_do_not_replace_each_other():
+    @stat(switch='due')
+    def old_grad(old, grad, due=due): return grad
+    @transform(switch='due')
+    def raised(grad, old, due=due): return grad + old
+    made = Adam + (step_count, old_grad, raised)
+    assert {old_grad, raised, *Adam.parts()} == {*made.parts()}
+    params, (q,) = begin(SHAPES[:1]), begin(SHAPES[:1])
+    move(made(params, lr=.1, every=2), params, 4)
+    other = torch.optim.Adam([q], lr=.1)
+    for t in range(4):
+        q.grad = random(10 * t, q.shape, DOUBLE) * (1 + (t % 2 == 0))
+        other.step()
+    assert torch.allclose(params[0], q, 1e-12)

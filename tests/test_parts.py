@@ -32,7 +32,7 @@ def test_a_renamed_part_is_called_by_its_new_names():
 
 def test_a_scalar_must_be_given_when_a_part_is_called_alone():
     with pytest.raises(TypeError,
-                       match='`adam_step`, called alone, needs a number for `bias` and `sqr_bias`'):
+                       match='`adam_step`, called alone, needs a value for `bias` and `sqr_bias`'):
         adam_step(t(1.), t(1.), lr=.1)
 
 

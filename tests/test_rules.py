@@ -148,12 +148,12 @@ def test_pairs_of_elements_are_all_pairs(compile):
 
 def test_a_total_that_is_no_number():
     @total
-    def rows(grad): return grad.sum(0)
+    def row_sums(grad): return grad.sum(0)
     @step
-    def by_rows(grad, rows=rows, *, lr): return -lr * rows * grad
+    def by_rows(grad, rows=row_sums, *, lr): return -lr * rows * grad
     with pytest.raises(PartError,
-                       match=r'`rows` returned a tensor of shape \(4,\): a total returns a tensor '
-                             r'of one number'):
+                       match=r'`row_sums` returned a tensor of shape \(4,\): a total returns a '
+                             r'tensor of one number'):
         Optimizer([param(1., 2.)], [by_rows], lr=.1)
 
 

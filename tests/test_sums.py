@@ -5,7 +5,10 @@ import genopt
 import pytest
 import torch
 from genopt import AdamW, ContractError, Optimizer, average_grad, momentum_step
-from helpers import each_recipe, param, pickled, random_step
+from genopt.catalogue import choices
+from genopt.placing import placed
+from helpers import RECIPES, each_recipe, param, pickled, random_step
+from test_gates import GATHER
 
 
 @each_recipe
@@ -34,6 +37,18 @@ def test_order():
     guarded = AdamW + genopt.gradient_noise + genopt.skip_nonfinite
     first = [p.__name__ for p in guarded.parts()][:4]
     assert first == ['skip_count', 'finite_only', 'step_count', 'add_noise']
+
+
+@pytest.mark.parametrize('name', [*genopt.modifiers(), 'gathered'])
+def test_a_recipe_keeps_the_order_that_it_wrote(name):
+    "Of its tensors, and of its numbers, which run before these."
+    extra = genopt.modifiers().get(name, GATHER)
+    for parts in (parts for recipe in RECIPES for _, parts in choices(recipe)):
+        try: made = placed(parts, extra)
+        except genopt.ContractError: continue  # a test above says which
+        for numbers in (True, False):
+            kept = [p for p in parts if p in made and p.is_number == numbers]
+            assert kept == [p for p in made if p in parts and p.is_number == numbers]
 
 
 def test_a_sum_is_a_recipe():

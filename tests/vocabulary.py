@@ -2,7 +2,7 @@
 each element, on whole tensors, on numbers, and those that have no place in a kernel.
 """
 import torch
-from genopt import gate, scalar, stat, step, total, transform
+from genopt import gate, scalar, stat, step, tensor, total, transform
 from genopt.catalogue import every_part, modifiers
 from genopt.part import Part
 from helpers import RECIPES
@@ -133,6 +133,52 @@ def now_and_then(now_and_then, grad, ticks): return grad if ticks % 2 else now_a
 @transform(whole=True)
 def normed_if_fast(update, *, lr): return update / (1 + update.norm()) if lr > .1 else update
 
+# -- that a scalar switches off, and those that differ from parameter to parameter -----------------
+
+@scalar
+def by_turns(ticks): return ticks % 3 == 1
+@stat(switch='now')
+def held(held, grad, now=by_turns): return held + grad
+@transform(switch='now')
+def halved_by_turns(grad, now=by_turns): return grad / 2
+@step(switch='now')
+def held_step(held, now=by_turns, *, lr): return -lr * held
+@stat(whole=True, switch='now')
+def flipped_now(flipped_now, grad, now=by_turns): return grad.flip(0)
+@step(whole=True)
+def flipped_step(flipped_now, *, lr): return -lr * flipped_now
+@scalar
+def by_size_and_place(rows, columns, place): return rows / columns + place
+@step
+def sized_step(grad, rows, size=by_size_and_place, *, lr): return -lr * grad * size / rows
+@transform
+def rooted(grad, numel): return grad / numel**.5
+
+# -- that make tensors for others ------------------------------------------------------------------
+
+@tensor
+def signs(grad): return grad.sign()
+@step
+def by_signs(grad, signs=signs, *, lr): return -lr * (grad + signs)
+@transform
+def with_signs(grad, signs=signs): return grad + signs
+@tensor(whole=True)
+def row_norms(grad): return grad.norm(dim=-1, keepdim=True)
+@transform(whole=True)
+def by_row_norms(grad, norms=row_norms): return grad / (1 + norms)
+@tensor(whole=True)
+def two_ways(grad): return grad.flip(0), grad.flatten().sort().values
+@transform(whole=True)
+def both_ways_at_once(grad, ways=two_ways): return grad + ways[0] / (1 + ways[1].abs().max())
+@tensor(whole=True)
+def once_more(ways=two_ways): return ways[0] * 2
+@stat(whole=True, switch='now')
+def remade(remade, again=once_more, now=by_turns): return remade + again
+@total
+def signs_total(signs=signs): return signs.sum()
+@transform
+def by_signs_total(update, total=signs_total): return update / (1 + abs(total))
+
 # -- that run as they are --------------------------------------------------------------------------
 
 @transform
@@ -169,7 +215,7 @@ def composed(rng):
             for name in p.reads:
                 name = name.removeprefix('prev_')
                 makers = [q for q in POOL if q.out == name
-                          and q.kind in ('stat', 'scalar', 'total') and q != part]
+                          and q.kind in ('stat', 'scalar', 'total', 'tensor') and q != part]
                 if name not in made and makers and depth < 4: add(rng.choice(makers), depth + 1)
         if part.kind == 'stat':
             if made.get(part.out, part) != part:

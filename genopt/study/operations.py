@@ -18,6 +18,8 @@ from .matrices import MATRIX_OPS
 
 __all__ = ['CONDITIONS', 'LOGIC', 'OPS', 'REDUCE', 'SIZES']
 
+SIZES = sp.symbols('rows columns', positive=True, integer=True)
+
 def _reduced(whole: Callable[..., Any], rows: Callable[..., Any] | None=None,
              columns: Callable[..., Any] | None=None) -> Callable[..., Any]:
     "A function of all elements, or along one dimension."

@@ -110,8 +110,10 @@ def removable(rule: Rule) -> tuple[str, ...]:
     if rule.kind != 'recipe': return ()
     met = {n for p in rule.parts if not p.is_number for n in p.reads}
     squares = {p.out for p in rule.parts if isinstance(p, Stat) and not p.is_number}
-    for env in steps(Point(rule), values(rule.hypers)):
-        squares = {k for k in squares if (env[k] >= 0).all()}
+    try:
+        for env in steps(Point(rule), values(rule.hypers)):
+            squares = {k for k in squares if (env[k] >= 0).all()}
+    except PartError: return ()  # it reads sizes, or waits for a gate
     names = [p.__name__ for p in rule.parts if not p.switch and (isinstance(p, Transform) or
              isinstance(p, Scalar) and p.out in met or p.out in squares)]
     return (*dict.fromkeys(names),)
@@ -163,8 +165,8 @@ def steps(point: Point, given: Mapping[str, float], seed: int=0) -> Iterator[Env
 def step(point: Point, env: Env) -> None:
     "Runs the parts, but for those that the point does without."
     for p in point.rule.parts:
-        if p.switch and p.is_off(env): continue
-        if p.__name__ not in point.without: p.put(env, p.run(env))
+        if p.switch and p.is_off(env): p.stay(env)
+        elif p.__name__ not in point.without: p.put(env, p.run(env))
         elif not isinstance(p, Transform):
             env[p.out] = 1. if p.is_number else torch.ones_like(env[p.template])
 
