@@ -3,7 +3,6 @@
 A factor of a side that is longer than `max_dim` is a diagonal, kept as a column.
 """
 import math
-from random import Random
 
 import torch
 
@@ -36,10 +35,10 @@ def waited(waited, learning=learning):
 
 
 @scalar
-def balancing(count, learning=learning, *, balance_prob=0.01, seed=0):
-    "1 in a few of the steps in which factors learn, drawn by the seed, else 0."
-    draw = Random(int(seed) * 0x9E3779B97F4A7C15 + int(count))
-    return float(draw.random() < balance_prob and learning)
+def balancing(count, learning=learning, *, balance_prob=0.01):
+    """σ·[0.618034·t mod 1 < p₂]: 1 in a few of the steps in which factors learn, spread evenly
+    (in kron_torch, drawn)."""
+    return learning * float(0.618034 * count % 1 < balance_prob)
 
 
 # -- what they learn from --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..catalogue import choices, every_part, find, recipes
 from ..composition import Composition, Env
 from ..contract import PartError
 from ..hypers import TABLE, Hyper
-from ..kinds import Scalar, Stat, Transform
+from ..kinds import Gate, Scalar, Stat, Transform
 from ..part import Part, with_links
 from ..recipe import Recipe
 
@@ -121,6 +121,7 @@ def removable(rule: Rule) -> tuple[str, ...]:
 
 def points(rule: Rule, size: int) -> Iterator[Point]:
     "Its points with so many special values, where it does without two parts at most."
+    if any(isinstance(p, Gate) for p in rule.parts): return  # it is not a rule for every step
     for n in range(min(size, 2) + 1):
         for without in combinations(removable(rule), n):
             for where in combinations(settings(rule), size - n):
