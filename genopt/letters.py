@@ -28,10 +28,10 @@ LETTERS = dict(
     last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped', base_param='z',
     lr_max='η₊', weight_sum='W',
     left_avg='L', right_avg='R', left_sum='L', right_sum='R', left_root='A', right_root='B',
-    left_basis='Qₗ', right_basis='Qᵣ', left_factor='Q₁', right_factor='Q₂', column_factor='Q',
+    left_basis='U', right_basis='V', left_factor='Q₁', right_factor='Q₂', column_factor='Q',
     projection='P', low_avg='m', low_sqr_avg='v', limited_norm='n',
     # tensors that are made once; of several, each has its number
-    projected='l', scaled_low='u', power_turn='F', probe='V', balanced='D', whitened='W',
+    projected='l', scaled_low='u', power_turn='F', probe='Z', balanced='D', whitened='W',
     # scalars and totals
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',

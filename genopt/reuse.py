@@ -2,7 +2,7 @@
 
     >>> average_grad.rename(grad_avg='slow_avg', mom='slow_mom')
     >>> average_grad.begin(lambda param: torch.zeros_like(param, dtype=torch.float64))
-    >>> average_param.fed(ema=genopt.parts.warm_ema)  # a scalar part, in the place of a hyperparameter
+    >>> average_param.fed(ema=genopt.parts.warm_ema)  # a scalar part for a hyperparameter
     >>> scale_by_trust_ratio.on('wd')          # only where there is decay
 
 Each form is a part like any other: it has a label of its own, and can be pickled.

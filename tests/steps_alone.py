@@ -59,8 +59,8 @@ def run(make, dtype, matrices=False, bad=False):
     return {k: p.detach() for k, p in params.items()}, state
 
 
-NUMBERS = {'count', 'eta', 'mom_product', 'skipped', 'seen', 'lr_max', 'weight_sum', 'gain', 'd',
-           'd_max', 'first_norm', 'sqr_norm_sum'}
+NUMBERS = {'count', 'waited', 'eta', 'mom_product', 'skipped', 'seen', 'lr_max', 'weight_sum',
+           'gain', 'd', 'd_max', 'first_norm', 'sqr_norm_sum'}
 
 
 class Blocked:

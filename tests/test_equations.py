@@ -161,8 +161,9 @@ def test_only_these_parts_have_no_equation():
     for part in every_part():
         try: trace(part)
         except Unsymbolic as e: opaque.add((part.__name__, str(e)))
-    assert opaque == {('add_noise', 'it asks where a tensor is'),
-                      *((name, 'it needs the value of a number') for name in OPAQUE)}
+    where, whole = 'it asks where a tensor is', 'it needs the value of a number'
+    assert opaque == {('add_noise', where), ('probe', where),
+                      *((name, whole) for name in (*OPAQUE, 'random_projection'))}
     text = (genopt.SGD + genopt.gradient_noise).explain().text()
     assert 'g ← add_noise(g, place, t, σ, s)   (no equation: it asks where a' in text
 

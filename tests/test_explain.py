@@ -14,6 +14,7 @@ from genopt.cli import main
 from genopt.catalogue import every_part
 from genopt.study.explain import explain
 from genopt.letters import LETTERS, hat, latex, letters
+from genopt.links import with_links
 from torch import nn
 
 RECIPES = [genopt.recipe(e.name) for e in genopt.recipes()]
@@ -257,6 +258,8 @@ def test_help_has_the_letters_of_explain_and_none_means_two_things(name):
         try: made = sum(added, recipe)
         except genopt.ContractError: continue
         known = assert_told_apart(made.parts())
+        several = (p for p in with_links(made.parts()) if p.kind == 'tensor')
+        known |= {f'{p.out} {n}': known[p.out] + n for p in several for n in '₁₂'}
         for line in made.__doc__.split('\n\n')[-2].splitlines():
             assert letters_in(line.strip().split('  ', 1)[1]) <= {*known.values()}, line
 

@@ -2,7 +2,6 @@
 float64, with the options that people use.
 """
 from functools import partial
-from random import Random
 
 import genopt
 import pytest
@@ -22,7 +21,7 @@ def random_numbers(i, shape, probability=.01):
     "Of PSGD, as genopt draws them for parameter `i`."
     like, steps = torch.zeros(shape, dtype=torch.float64), range(1, STEPS + 1)
     return dict(noises=[seeded_normal(like, i, t, 0).numpy() for t in steps],
-                balances=[Random(t).random() < probability for t in steps])
+                balances=[.618034 * t % 1 < probability for t in steps])
 
 
 def first_factor(i, shape, rank=768, seed=0):
@@ -86,6 +85,17 @@ def agrees(case, steps, compile):
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case):
     verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+@pytest.mark.parametrize('name', dict.fromkeys(c[0] for c in CASES))
+def test_vectors_are_refused(name):
+    with pytest.raises(ValueError, match='takes matrices, and'):
+        genopt.recipe(name)([torch.nn.Parameter(torch.zeros(3))])
+
+
+def test_what_apollo_scales():
+    with pytest.raises(ValueError, match="`scale_type` = 'row': give one of"):
+        genopt.APOLLO([torch.nn.Parameter(torch.zeros(3, 3))], scale_type='row')
 
 
 @fast_engines

@@ -324,7 +324,8 @@ def test_before_the_first_step_and_down_to_nothing(recipe):
     assert w.shape == (2,) and w.isfinite().all()
 
 
-@pytest.mark.parametrize('recipe', RECIPES, ids=name_of)
+@pytest.mark.parametrize('recipe', [r for r in RECIPES if r.__name__ not in
+                                    ('Dion', 'GaLore', 'APOLLO')], ids=name_of)  # of few directions
 @pytest.mark.parametrize('dim', [0, 1])
 def test_a_matrix_down_to_nothing(recipe, dim):
     "Averages over no elements are NaN: none of them is left when there are elements again."

@@ -41,7 +41,11 @@ def assert_same_for_all_threads(recipe):
         assert_same(one, stepped(recipe, n)[0])
 
 
-@pytest.mark.parametrize('recipe', RECIPES, ids=name_of)
+# torch's products of large matrices, and decompositions, depend on it; Muon's are rounded
+OURS = [r for r in RECIPES if r is genopt.Muon or not keeps_to_matrices(r)]
+
+
+@pytest.mark.parametrize('recipe', OURS, ids=name_of)
 def test_a_recipe(recipe): assert_same_for_all_threads(recipe)
 
 

@@ -70,10 +70,11 @@ class Program:
         order: Sequence[int],           # The parameter's axes, as they lie in memory
         groups: list[tuple[int, ...]],  # Those that are one axis of the kernels
         own: dict[str, Ref],            # Stats of shapes of their own, which parts as they are make
+        in_state: dict[Ref, str],       # Stats that parts as they are read where they lie
         sized: Sequence[float]          # The last of the tape's numbers: sizes make them
     ):
         self.tape, self.stages, self.order, self.groups = tape, stages, order, groups
-        self.own, self.sized = own, sized
+        self.own, self.in_state, self.sized = own, in_state, sized
         self.foreign = {s.then.part: s.then.why for s in stages if s.then}
         # Programs that do the same, for other numbers of dimensions, have the same kernels
         self.key = id(self) if self.foreign else (stages[0].kernel.code, *stages[0].names)
@@ -146,9 +147,11 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
     groups = _groups(tape, kind)
     few = {i: size for i, g in enumerate(groups) if i and (size := _size(shape, g)) in kind.few}
     stages, known = list[Stage](), dict[Name, Column]()
+    in_state = {begins[k]: k for k, dtype in stored.items()  # parts as they are read it there
+                if k not in ('param', 'grad') and (k in own or begins[k].dtype == dtype)}
     for foreign in [*(op for op in tape.ops if isinstance(op, Foreign)), None]:
         makes = {r: foreign.axes[r] for r in foreign.reads.values()
-                 if r not in known and r.space != (-1,)} if foreign else {}
+                 if r not in in_state and r not in known and r.space != (-1,)} if foreign else {}
         now = _unwritten(columns) if foreign else dict(columns)
         now |= known | {r: Column(r.dtype, None, r) for r in makes}
         code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()], few)
@@ -158,7 +161,8 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
         known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
-    return Program(tape, stages, kind.order, groups, {k: ends[k] for k in own if k in ends}, sized)
+    own_ends = {k: ends[k] for k in own if k in ends}
+    return Program(tape, stages, kind.order, groups, own_ends, in_state, sized)
 
 
 def _unwritten(columns: Mapping[Name, Column]) -> dict[Name, Column]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
@@ -137,9 +138,9 @@ class Step:
         return Env(self.values[self.rows[i]], place=self.work.places[i])
 
     def own(self, i: int, name: str) -> Tensor:
-        "A stat that has a shape of its own."
+        "A stat that is in the state, as parts see it."
         found: Tensor = self.work.columns[name.removeprefix('prev_')][i]
-        return found
+        return torch.view_as_real(found) if found.is_complex() else found
 
     def located(self, e: PartError, i: int) -> PartError:
         g, _ = self.batch.members[i]

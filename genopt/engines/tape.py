@@ -94,6 +94,7 @@ def record(
             with plain:
                 out = part.fn(*[env[n] for n in part.reads],
                               **{k: env[n] for k, n in part.keywords})
+            if isinstance(out, tuple): raise Unrecordable('it makes several tensors')
             if not isinstance(out, Tensor): raise part.bad_result(out, env)
             recorder.ref(out)
             if not is_total(part) and not (isinstance(part, Made) and part.whole):

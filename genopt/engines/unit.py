@@ -1,7 +1,7 @@
 """A unit: parameters that one program updates, by the addresses of their tensors.
 
-A part that runs as it is gets all tensors of one shape as a stack, if it takes stacks. So the
-products of many small matrices are one call.
+A part that runs as it is gets all small tensors of one shape as a stack, if it takes stacks. So the
+products of many small matrices are one call. Large ones would only be copied.
 """
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ Shape: TypeAlias = tuple[int, ...]
 Stacks: TypeAlias = list[Any]
 
 
+SMALL = 2**14  # elements of a tensor that is stacked with others
 STACK = 2**20  # elements of a stack, about: a part's temporaries are as large
 
 
@@ -114,7 +115,8 @@ class Unit:
         res, begin = Stacks(), 0
         for i, (shape, n) in enumerate(self.shapes):
             rows = self.rows[begin:begin + n].tolist()
-            values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
+            names = {k: self.program.in_state.get(ref, k) for k, ref in foreign.reads.items()}
+            values = {k: made[ref][i] if ref in made else [host.own(r, names[k]) for r in rows]
                       for k, ref in foreign.reads.items()}
             result, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
             if axes != OWN:
@@ -147,8 +149,9 @@ def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape
         if part.template in res: return res
         res[part.template] = torch.empty((*more, *wanted), device='meta')
         return res
-    stacks = {k: _stack(v) for k, v in values.items()} if part.stacked else {}
-    if part.stacked and all(v is not None for v in stacks.values()) and (row == row[0]).all():
+    stacks_them = part.stacked and (prod(shape) <= SMALL or isinstance(part, Made))
+    stacks = {k: _stack(v) for k, v in values.items()} if stacks_them else {}
+    if stacks_them and all(v is not None for v in stacks.values()) and (row == row[0]).all():
         most = len(rows) if isinstance(part, Made) else STACK // max(prod(shape), 1) or 1
         some = [env(rows[0], {k: _item(v, slice(at, at + most)) for k, v in stacks.items()},
                     (min(most, len(rows) - at),)) for at in range(0, len(rows), most)]

@@ -23,15 +23,25 @@ def times(q, x):
     return q * x if q.shape[-1] == 1 else q @ x
 
 
-def over(q, x):
-    "q⁻ᵀ·x of a triangular q."
-    if q.shape[-1] == 1: return x / q
-    return torch.linalg.solve_triangular(q, x.mT, upper=True, left=False).mT  # copies less
+def after(x, q):
+    "x·qᵀ"
+    return x * q.mT if q.shape[-1] == 1 else x @ q.mT
 
 
-def square_of(q, x):
+def over(x, q):
+    "x·q⁻¹ of a triangular q."
+    if q.shape[-1] == 1: return x / q.mT
+    return torch.linalg.solve_triangular(q, x, upper=True, left=False)
+
+
+def square_times(q, x):
     "qᵀ·q·x"
     return q * q * x if q.shape[-1] == 1 else q.mT @ (q @ x)
+
+
+def after_square(x, q):
+    "x·qᵀ·q"
+    return x * (q * q).mT if q.shape[-1] == 1 else x @ q.mT @ q
 
 
 def eigenvectors(x):

@@ -3,12 +3,11 @@
 A factor of a side that is longer than `max_dim` is a diagonal, kept as a column.
 """
 import math
-from random import Random
 
 import torch
 
 from ..kinds import scalar, stat, tensor, transform
-from .algebra import largest, learned, over, square_of, times
+from .algebra import after, after_square, largest, learned, over, square_times, times
 from .matrices import side
 from .modifiers import seeded_normal
 from .scalars import debias
@@ -36,10 +35,10 @@ def waited(waited, learning=learning):
 
 
 @scalar
-def balancing(count, learning=learning, *, balance_prob=0.01, seed=0):
-    "1 in a few of the steps in which factors learn, drawn by the seed, else 0."
-    draw = Random(int(seed) * 0x9E3779B97F4A7C15 + int(count))
-    return float(draw.random() < balance_prob and learning)
+def balancing(count, learning=learning, *, balance_prob=0.01):
+    """σ·[0.618034·t mod 1 < p₂]: 1 in a few of the steps in which factors learn, spread evenly
+    (in kron_torch, drawn)."""
+    return learning * float(0.618034 * count % 1 < balance_prob)
 
 
 # -- what they learn from --------------------------------------------------------------------------
@@ -52,13 +51,13 @@ def use_debiased_average(grad, grad_avg, bias=debias):
 
 @tensor(needs='matrix')
 def probe(grad, place, count, *, seed=0):
-    "V: random numbers, drawn by the seed, the step and the parameter."
+    "Random numbers, drawn by the seed, the step and the parameter."
     return seeded_normal(grad, place, count, seed)
 
 
 @transform(needs='matrix', switch='learning')
 def add_probe(grad, learning=learning, probe=probe):
-    "g ← g + 3.45e-4·mean(|g|)·V: no direction is empty. As in their code, the step sees it too."
+    "g ← g + 3.45e-4·mean(|g|)·Z: no direction is empty. As in their code, the step sees it too."
     return grad + torch.finfo(torch.float32).eps**.5 * grad.abs().mean() * probe
 
 
@@ -71,8 +70,8 @@ def balanced(prev_left_factor, prev_right_factor, balancing=balancing):
 
 @tensor(needs='matrix', stacked=True)
 def whitened(grad, q=balanced, v=probe):
-    "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·V·Q₂⁻¹, alike in size once g is white."
-    return times(q[1], times(q[0], grad).mT).mT, over(q[1], over(q[0], v).mT).mT
+    "W₁ = Q₁·g·Q₂ᵀ and W₂ = Q₁⁻ᵀ·Z·Q₂⁻¹, alike in size once g is white."
+    return after(times(q[0], grad), q[1]), over(over(v.mT, q[0]).mT, q[1])
 
 
 # -- the factors -----------------------------------------------------------------------------------
@@ -105,4 +104,4 @@ def right_factor(right_factor, learning=learning, q=balanced, ab=whitened, *, pr
 @transform(needs='matrix', stacked=True)
 def whiten(grad, left_factor, right_factor):
     "g ← Q₁ᵀ·Q₁·g·Q₂ᵀ·Q₂ (Li, arXiv:1512.04202)."
-    return square_of(right_factor, square_of(left_factor, grad).mT).mT
+    return after_square(square_times(left_factor, grad), right_factor)

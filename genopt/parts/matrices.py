@@ -5,7 +5,7 @@ Where a side is longer than `max_dim`, SOAP leaves it as it is, and Shampoo keep
 import torch
 
 from ..kinds import gate, scalar, stat, step, transform
-from .algebra import between, eigenvectors, gram, inverse_root, times, turned
+from .algebra import after, between, eigenvectors, gram, inverse_root, times, turned
 from .modifiers import sync
 from .scalars import debias
 from .transforms import SQR_DEBIAS
@@ -68,28 +68,28 @@ root_due = sync.rename(sync='root_due', sync_every='every')  # 1 on every k-th s
 
 @stat(init=left_identity, needs='matrix', switch='due', stacked=True)
 def left_root(left_root, left_sum, due=root_due, *, eps=0.1, root_power=0.25):
-    "A ← root(L, ε, p): (L + ε·I)^−p, on every k-th step."
+    "A ← root(L, ε, p), on every k-th step: the power −p of L with ε on its diagonal."
     return inverse_root(left_sum, eps, root_power)
 
 
 @stat(init=right_identity, needs='matrix', switch='due', stacked=True)
 def right_root(right_root, right_sum, due=root_due, *, eps=0.1, root_power=0.25):
-    "B ← root(R, ε, p): (R + ε·I)^−p, on every k-th step."
+    "B ← root(R, ε, p), on every k-th step."
     return inverse_root(right_sum, eps, root_power)
 
 
 @transform(needs='matrix', stacked=True)
 def precondition(grad, left_root, right_root):
     "g ← A·g·B (Gupta et al., arXiv:1802.09568, algorithm 1)."
-    return times(right_root, times(left_root, grad).mT).mT
+    return after(times(left_root, grad), right_root)
 
 
 @transform(needs='matrix')
 def precondition_grafted(grad, left_root, right_root):
-    """g ← ‖g‖·A·g·B/(‖A·g·B‖ + 1e-16): only the direction is Shampoo's
+    """g ← ‖g‖·A·g·B/‖A·g·B‖: only the direction is Shampoo's
     (Agarwal et al., arXiv:2002.11803; Anil et al., arXiv:2002.09018)."""
-    turned = times(right_root, times(left_root, grad).mT).mT
-    return grad.norm() * turned / (turned.norm() + 1e-16)
+    turned = after(times(left_root, grad), right_root)
+    return grad.norm() * turned / turned.norm().clamp(min=1e-30)
 
 
 # -- their eigenvectors ----------------------------------------------------------------------------
@@ -102,14 +102,14 @@ def basis_due(count, *, every=10):
 
 @stat(init=_left, needs='matrix', switch='due')
 def left_basis(left_basis, prev_left_avg, count, due=basis_due):
-    """Qₗ ← eigenvectors of L; later one turn of power iteration, qr(L·Qₗ)
+    """U ← eigenvectors of L; later turned, by one turn of power iteration
     (Vyas et al., arXiv:2409.11321, algorithms 3 and 4). L has no gradient of this step."""
     return eigenvectors(prev_left_avg) if count == 2 else turned(prev_left_avg, left_basis)
 
 
 @stat(init=_right, needs='matrix', switch='due')
 def right_basis(right_basis, prev_right_avg, count, due=basis_due):
-    "Qᵣ ← eigenvectors of R; later one turn of power iteration, qr(R·Qᵣ)."
+    "V ← eigenvectors of R; later turned, by one turn of power iteration."
     return eigenvectors(prev_right_avg) if count == 2 else turned(prev_right_avg, right_basis)
 
 
@@ -121,7 +121,7 @@ def after_first(count):
 
 @transform(needs='matrix', stacked=True)
 def turn(grad, left_basis, right_basis):
-    "g ← Qₗᵀ·g·Qᵣ: in the eigenbases."
+    "g ← Uᵀ·g·V: in the eigenbases."
     return between(left_basis.mT, grad, right_basis)
 
 
@@ -138,14 +138,14 @@ def average_turned(grad_avg, grad, left_basis, right_basis, prev_left_basis, pre
 
 @transform(needs='matrix', stacked=True)
 def turn_back(grad, left_basis, right_basis):
-    "g ← Qₗ·g·Qᵣᵀ: out of the eigenbases."
+    "g ← U·g·Vᵀ: out of the eigenbases."
     return between(left_basis, grad, right_basis.mT)
 
 
 @transform(whole=True)
 def scale_to_rms(grad):
-    "g ← g / (RMS(g) + 1e-30)"
-    return grad / (grad.square().mean().sqrt() + 1e-30)
+    "g ← g / RMS(g)"
+    return grad / grad.square().mean().sqrt().clamp(min=1e-30)
 
 
 # -- steps -----------------------------------------------------------------------------------------

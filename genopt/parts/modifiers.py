@@ -98,9 +98,9 @@ def noise_size(count, *, noise=0.01, noise_decay=0.55):
 
 def seeded_normal(like, place, count, seed):
     "Random numbers in the shape of `like`: others for each parameter, step and seed."
+    draw = torch.Generator(like.device)
     key = int(seed) * 0x9E3779B97F4A7C15 + int(count) * 0xD1B54A32D192ED03
-    key += place * 0x8CB92BA72F3D8DD7
-    draw = torch.Generator(like.device).manual_seed(key % 2**63)
+    draw.manual_seed((key + place * 0x8CB92BA72F3D8DD7) % 2**63)
     return torch.empty_like(like, memory_format=torch.contiguous_format).normal_(generator=draw)
 
 

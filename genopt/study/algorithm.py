@@ -60,7 +60,8 @@ class Algorithm:
         if is_whole:
             lets, step = _hoisted(step, equations)
             begin, step = [*lets, *begin], [Statement('grad', 'grad'), *keep, *step]
-        elif not step: step = [Statement(*_assignment(q)) for q in lines]  # g ← g
+        elif not step:  # g ← g
+            step = [Statement(*_assignment(q)) for q in lines if not isinstance(q.part, Gate)]
         res = cls(begin, step, counts,
                   {'raw_grad': '∇f', **equations.letters, **MATRICES},
                   equations.tensors | {*MATRICES}, {}, as_algorithm(equations, equations.after))

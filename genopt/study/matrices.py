@@ -30,8 +30,9 @@ def _learned(q: Any, a: Any, b: Any, rate: Any) -> Any:
 
 MATRIX_OPS: dict[str, Callable[..., Any]] = dict(
     between=lambda a, x, b: MatProd(MatProd(a, x), b), gram=_gram, times=MatProd,
-    over=lambda q, x: MatProd(Inverted(Transposed(q)), x),
-    square_of=lambda q, x: MatProd(MatProd(Transposed(q), q), x), learned=_learned,
+    after=lambda x, q: MatProd(x, Transposed(q)), over=lambda x, q: MatProd(x, Inverted(q)),
+    square_times=lambda q, x: MatProd(MatProd(Transposed(q), q), x), learned=_learned,
+    after_square=lambda x, q: MatProd(MatProd(x, Transposed(q)), q),
     largest=lambda x: Largest(abs(x)), eigenvectors=Eigenvectors, turned=Turned,
     inverse_root=InverseRoot, orthonormal=Orthonormal, singular_vectors=SingularVectors,
     bound=Bound)

@@ -128,7 +128,7 @@ def removable(rule: Rule) -> tuple[str, ...]:
     try:
         for env in steps(Point(rule), values(rule.hypers)):
             squares = {k for k in squares if (env[k] >= 0).all()}
-    except PartError: return ()  # it takes no numbers but some
+    except PartError: return ()  # it reads sizes, or takes no numbers but some
     names = [p.__name__ for p in rule.parts if not p.switch and (isinstance(p, Transform) or
              isinstance(p, Scalar) and p.out in met or p.out in squares)]
     return (*dict.fromkeys(names),)
@@ -136,6 +136,7 @@ def removable(rule: Rule) -> tuple[str, ...]:
 
 def points(rule: Rule, size: int) -> Iterator[Point]:
     "Its points with so many special values, where it does without two parts at most."
+    if any(isinstance(p, Gate) for p in rule.parts): return  # it is not a rule for every step
     for n in range(min(size, 2) + 1):
         for without in combinations(removable(rule), n):
             for where in combinations(settings(rule), size - n):

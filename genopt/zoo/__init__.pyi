@@ -1523,8 +1523,8 @@ class _Shampoo(Recipe):
             step_count    t ← t + 1, for each parameter from its own first step.
             sum_left      L ← L + g·gᵀ (Gupta et al., arXiv:1802.09568, algorithm 1; ε is added with the root).
             sum_right     R ← R + gᵀ·g
-            left_root     A ← root(L, ε, p): (L + ε·I)^−p, on every k-th step.
-            right_root    B ← root(R, ε, p): (R + ε·I)^−p, on every k-th step.
+            left_root     A ← root(L, ε, p), on every k-th step: the power −p of L with ε on its diagonal.
+            right_root    B ← root(R, ε, p), on every k-th step.
             precondition  g ← A·g·B (Gupta et al., arXiv:1802.09568, algorithm 1).
             sgd_step      Δθ = −η·g
             weight_decay  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
@@ -1568,17 +1568,17 @@ class _SOAP(Recipe):
         SOAP(params, lr=0.003, *, mom=0.95, sqr_mom=0.95, eps=1e-08, wd=0.01, every=10, max_dim=10000, correct_bias=True, normalize_grads=False, maximize=False, compile=None)
 
             step_count                        t ← t + 1, for each parameter from its own first step.
-            left_basis                        Qₗ ← eigenvectors of L; later one turn of power iteration, qr(L·Qₗ) (Vyas et al., arXiv:2409.11321, algorithms 3 and 4).
-            right_basis                       Qᵣ ← eigenvectors of R; later one turn of power iteration, qr(R·Qᵣ).
+            left_basis                        U ← eigenvectors of L; later turned, by one turn of power iteration (Vyas et al., arXiv:2409.11321, algorithms 3 and 4).
+            right_basis                       V ← eigenvectors of R; later turned, by one turn of power iteration.
             average_left                      L ← β₂·L + (1 − β₂)·g·gᵀ (Gupta et al., arXiv:1802.09568, with an average for the sum).
             average_right                     R ← β₂·R + (1 − β₂)·gᵀ·g
             after_first                       t > 1: the first gradient is only for what comes before this.
-            turn                              g ← Qₗᵀ·g·Qᵣ: in the eigenbases.
+            turn                              g ← Uᵀ·g·V: in the eigenbases.
             average_turned                    m ← β₁·m + (1 − β₁)·g, in the eigenbases, so that m is turned when these are (Vyas et al., arXiv:2409.11321, as in their code).
             average_sqr_grad                  v ← β₂·v + (1 − β₂)·g²
             use_average                       g ← m: what comes after sees the average in the gradient's place.
             scale_by_rms                      g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
-            turn_back                         g ← Qₗ·g·Qᵣᵀ: out of the eigenbases.
+            turn_back                         g ← U·g·Vᵀ: out of the eigenbases.
             corrected_step[count=prev_count]  Δθ = −η·√(1 − β₂^tₜ₋₁)/(1 − β₁^tₜ₋₁)·g, of a g = m / (√v + ε): both averages are debiased.
             weight_decay[param=new_param]     Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
@@ -1629,7 +1629,7 @@ class _PSGDKron(Recipe):
             waited                How many steps in a row the factors have not learned.
             average_grad          m ← β₁·m + (1 − β₁)·g
             use_debiased_average  g ← m / (1 − β₁ᵗ)
-            add_probe             g ← g + 3.45e-4·mean(|g|)·V: no direction is empty.
+            add_probe             g ← g + 3.45e-4·mean(|g|)·Z: no direction is empty.
             left_factor           Q₁ ← D₁ − μ·triu(W₁·W₁ᵀ − W₂·W₂ᵀ)·D₁/bound(W₁·W₁ᵀ + W₂·W₂ᵀ) (Li, arXiv:1512.04202; as in kron_torch).
             right_factor          Q₂ ← D₂ − μ·triu(W₁ᵀ·W₁ − W₂ᵀ·W₂)·D₂/bound(W₁ᵀ·W₁ + W₂ᵀ·W₂)
             whiten                g ← Q₁ᵀ·Q₁·g·Q₂ᵀ·Q₂ (Li, arXiv:1512.04202).

@@ -48,8 +48,7 @@ RANDOM_LOW = average_low.begin(random_low), average_sqr_low.begin(random_low)
 SCALES = dict(channel=scale_by_channel, tensor=scale_by_low)
 
 
-@recipe(lr=3e-4, wd=0., max_rms=1.1, b1='mom',
-        max_size_triangular='max_dim')
+@recipe(lr=3e-4, wd=0., max_rms=1.1, b1='mom', max_size_triangular='max_dim')
 def PSGDKron(momentum_into_precond_update=True):
     """Momentum, whitened by a triangular factor for each side that learns as it goes
     (Li, arXiv:1512.04202; as in kron_torch)."""
