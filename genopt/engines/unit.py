@@ -116,11 +116,11 @@ class Unit:
             rows = self.rows[begin:begin + n].tolist()
             values = {k: made[ref][i] if ref in made else [host.own(row, k) for row in rows]
                       for k, ref in foreign.reads.items()}
-            made_here, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
+            found, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
             if axes != OWN:
                 order, back = in_memory(axes, self.program.order)
-                made_here = made_here.permute(order).contiguous().permute(back)
-            res.append(made_here)
+                found = found.permute(order).contiguous().permute(back)
+            res.append(found)
             begin += n
         return res
 
