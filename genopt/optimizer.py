@@ -32,6 +32,7 @@ from .joining import new_group, restore_groups
 from .packing import pack, refusal
 from .params import Params, as_groups
 from .part import Part
+from .pieces import in_pieces
 from .settings import Settings
 from .state import begin, in_order, work_of
 from .surgery import Surgery
@@ -120,7 +121,7 @@ class Optimizer(ForLearner, Surgery, Averaging, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(): loss = closure()
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
-            works = [*self._work()]
+            works = [*map(in_pieces, self._work())]
             for look_at in self.recorders: look_at(works)
             try: self.engine(works)
             finally:

@@ -108,12 +108,12 @@ def _of_stat(x: Tensor, own: Sequence[Any], shapes: Sequence[Any], view: View) -
 
 # -- work ------------------------------------------------------------------------------------------
 
-def in_pieces(work: Work, view: View | None) -> Work:
+def in_pieces(work: Work) -> Work:
     """The work on the pieces of its parameters. Parts that see no shape get whole parameters.
 
     Raises TypeError for a sparse gradient, and RuntimeError for one of another shape.
     """
-    c: Composition = work.composition
+    c, view = work.composition, work.view
     if view is None or c.is_flat and not c.own_numbers: return work
     work.check_gradients()
     params, grads, states, places = list[Tensor](), list[Tensor](), list[Any](), list[int]()
@@ -134,7 +134,8 @@ def in_pieces(work: Work, view: View | None) -> Work:
         names |= {id(m): (p, f', piece {i} of {n}' * (n > 1))
                   for i, m in enumerate(mine.tensors, 1)}
     return replace(work, params=params, grads=grads, states=states, places=places, own=(),
-                   describe=partial(_describe, work.describe, names), put_back=put_back).gather()
+                   view=None, put_back=put_back,
+                   describe=partial(_describe, work.describe, names)).gather()
 
 
 def _describe(describe: Any, names: Mapping[int, tuple[Tensor, str]], piece: Tensor) -> str:

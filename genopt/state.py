@@ -17,7 +17,6 @@ from .contract import MARKS, PartError
 from .engines.work import Work
 from .group import Group
 from .numbers import kept
-from .pieces import in_pieces
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -62,8 +61,7 @@ def work_of(
 ) -> list[Work]:
     """A group's work: one Work, or two if some parameters are exempt from weight decay.
 
-    With a view it is on the pieces of its parameters. Raises RuntimeError while parameters are
-    swapped with their averages, and what `in_pieces` raises.
+    Raises RuntimeError while parameters are swapped with their averages.
     """
     params: list[Tensor] = group['params']
     places: Sequence[int] = range(place, place + len(params))
@@ -75,15 +73,15 @@ def work_of(
         try: states = [state[p] for p in params]
         except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
-                group['maximize'], places, group=group.index)
+                group['maximize'], places, group=group.index, view=group.view)
     if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
-        try: return [in_pieces(work.gather(), group.view)]
+        try: return [work.gather()]
         except KeyError: pass
     # Some state is not just its stats: it has marks, waits for an option, or has not begun
     for p in params: begin(group, p, state)
     refuse_swapped(states, 'step')
     group.settled = True
-    return [in_pieces(w, group.view) for w in _split_by_decay(work.gather())]
+    return _split_by_decay(work.gather())
 
 
 def _split_by_decay(work: Work) -> list[Work]:
