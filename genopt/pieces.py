@@ -137,8 +137,8 @@ def in_pieces(work: Work) -> Work:
         names |= {id(m): (p, f', piece {j} of {n}' * (n > 1))
                   for j, m in enumerate(mine.tensors, 1)}
     return replace(work, params=params, grads=grads, states=states, places=places, own=(),
-                   describe=partial(_describe, work.describe, names), put_back=put_back,
-                   fed=fed).gather()
+                   view=None, put_back=put_back, fed=fed,
+                   describe=partial(_describe, work.describe, names)).gather()
 
 
 def _describe(describe: Any, names: Mapping[int, tuple[Tensor, str]], piece: Tensor) -> str:

@@ -105,7 +105,8 @@ def without_a_number(label, given, dtype):
     that rounds below 0, centered RMSprop's of one gradient. Muon's polynomial diverges with other
     coefficients; and with large rates or decays, a parameter grows beyond all numbers.
     """
-    if given.get('eps', 1.)**2 < torch.finfo(dtype).tiny and label.split('-')[0] not in GUARDED:
+    least = min(given.get('eps', 1.), given.get('ns_eps', 1.))
+    if least**2 < torch.finfo(dtype).tiny and label.split('-')[0] not in GUARDED:
         return True
     if given.get('sqr_mom', 1.) < 1e-16 and label.startswith('RMSprop'): return True
     if {'ns_a', 'ns_b', 'ns_c'} & {*given}: return True

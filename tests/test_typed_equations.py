@@ -20,8 +20,9 @@ SHAPES = dict(row_avg=(4, 1), column_avg=(1, 5))  # whose product is a matrix
 WORDS = {'lazy', 'skip_first_step', 'first_param', 'last_grad', 'past', 'share_of_new',
          'next_nadam_mom', 'rectifier', 'grown_mom', 'orthogonalize', 'add_noise',
          'sqr_grad_norm', 'nonfinite_count', 'skip_count', 'finite_only', 'sync', 'lookahead_step',
-         'clip_by_param_norm', 'left_basis', 'right_basis', 'waited', 'probe',
-         'balanced', 'whitened', 'random_projection', 'power_turn'}
+         'clip_by_param_norm', 'polar_express', 'gram_newton_schulz', 'scale_by_neurons',
+         'left_basis', 'right_basis', 'waited', 'probe', 'balanced', 'whitened',
+         'random_projection', 'power_turn'}
 
 
 def written_out(expr, equations):

@@ -118,11 +118,11 @@ class Unit:
             names = {k: self.program.in_state.get(ref, k) for k, ref in foreign.reads.items()}
             values = {k: made[ref][i] if ref in made else [host.own(r, names[k]) for r in rows]
                       for k, ref in foreign.reads.items()}
-            result, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
+            found, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]
             if axes != OWN:
                 order, back = in_memory(axes, self.program.order)
-                result = result.permute(order).contiguous().permute(back)
-            res.append(result)
+                found = found.permute(order).contiguous().permute(back)
+            res.append(found)
             begin += n
         return res
 

@@ -11,6 +11,7 @@ from ..composition import Composition
 from ..contract import PartError
 from ..numbers import read, store
 from ..part import Part
+from ..view import View
 
 __all__ = ['Tensors', 'Values', 'Work']
 
@@ -39,8 +40,8 @@ class Work:
     shared: dict[str, Any] = field(default_factory=dict)  # The numbers for all, before this step
     own: Sequence[dict[str, int]] = ()  # `Composition.numbers_of` each parameter, if it has any
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
-    view: Any = None          # A `view.View`: how parts see each parameter
-    put_back: Sequence[Callable[[], None]] = ()  # Run after the step: see `pieces.py`
+    view: View | None = None  # How parts see parameters; None once they are cut, see `pieces.py`
+    put_back: Sequence[Callable[[], None]] = ()  # Run after the step
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."

@@ -134,13 +134,13 @@ def normalize_sign(grad):
 
 @transform(needs='matrix', stacked=True)
 def normalize_columns(grad, *, eps=1e-8):
-    "g ← g / (√column mean(g²) + ε) (Pethick et al., arXiv:2502.07529, table 2)."
+    "g ← g / (√(column mean(g²)) + ε) (Pethick et al., arXiv:2502.07529, table 2)."
     return grad / (grad.square().mean(-2, keepdim=True).sqrt() + eps)
 
 
 @transform(needs='matrix', stacked=True)
 def normalize_rows(grad, *, eps=1e-8):
-    "g ← g / (columns·√row mean(g²) + ε) (Pethick et al., arXiv:2502.07529, table 2)."
+    "g ← g / (columns·√(row mean(g²)) + ε) (Pethick et al., arXiv:2502.07529, table 2)."
     return grad / (grad.shape[-1] * grad.square().mean(-1, keepdim=True).sqrt() + eps)
 
 
