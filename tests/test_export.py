@@ -243,8 +243,9 @@ def results(folder):
         name = class_name((folder/f'{file}.py').read_text(encoding='utf-8'))
         cases[file, dtype] = file, name, options.get('maximize', False), *how(r, dtype)
     torch.save(cases, folder/'cases.pt')
-    subprocess.run([sys.executable, '-W', 'error', steps_alone.__file__, folder], check=True,
-                   cwd=folder)
+    threads = str(torch.get_num_threads())  # products are summed in another order with more
+    subprocess.run([sys.executable, '-W', 'error', steps_alone.__file__, folder, threads],
+                   check=True, cwd=folder)
     return torch.load(folder/'results.pt')
 
 
