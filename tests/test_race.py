@@ -139,8 +139,9 @@ def test_side_by_side_is_one_after_another(spec):
     drawn = 'vmap: RuntimeError: vmap: called random operation'
     alone = {'gradient_noise': drawn, 'PSGDKron': drawn, 'APOLLO': drawn,
              'skip_nonfinite': 'a gate', 'SOAP': 'a gate', 'SAM': 'a gate', 'sam': 'a gate',
-             'Sophia': 'fed values', 'AdaHessian': 'fed values', 'clip_update_by_rms': 'data-dependent control flow',
-             'ScheduleFree': OTHERS, 'schedule_free': OTHERS}
+             'Sophia': 'fed values', 'AdaHessian': 'fed values',
+             'ScheduleFree': OTHERS, 'schedule_free': OTHERS,
+             'clip_update_by_rms': 'data-dependent control flow'}
     reason, found = next((why for part, why in alone.items() if part in spec), ''), why_not(job)
     if spec in ('Muon', 'adamw + orthogonalize'):  # many products in bfloat16 may be rounded
         reason = found                             # otherwise than one, which is then seen
