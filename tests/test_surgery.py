@@ -11,8 +11,8 @@ import genopt
 import pytest
 import torch
 from genopt import Optimizer, SparseAdam, stat
-from helpers import (RECIPES, assert_close, by_engines, each_recipe, engines, fast_engines, keeps_to_matrices,
-                     name_of, param, random)
+from helpers import (RECIPES, assert_close, by_engines, each_recipe, engines, fast_engines,
+                     keeps_to_matrices, name_of, param, random)
 from torch import nn
 
 F64 = torch.float64
