@@ -24,17 +24,9 @@ from torch import nn
 BELOW_1 = {torch.float64: math.nextafter(1, 0), torch.float32: 1 - 2**-24}
 LARGE = {torch.float64: 1e30, torch.float32: 1e4}  # what stays a number when multiplied a few times
 SMALL = {torch.float64: 1e-300, torch.float32: 1e-30}
+pytestmark = pytest.mark.usefixtures('one_thread')  # six numbers gain nothing by more
 GRADS = {'zeros': [0.] * 6, 'ones': [1.] * 6, 'mixed': [1., 0., -1., 0., 2., -3.],
          'tiny': [1e-30] * 6, 'large': [1e15] * 6}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Tensors of six numbers gain nothing by more."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def gradients(kind, dtype):
