@@ -1,7 +1,7 @@
 """A few steps of an optimizer on given gradients, for test_export.py.
 
-Run as a script, it is given a folder with exported files and `cases.pt`, and a number of
-threads, and writes `results.pt`. Then nothing of genopt can be imported.
+Run as a script, it is given a folder with exported files and `cases.pt`, and writes `results.pt`.
+Then nothing of genopt can be imported.
 """
 import copy
 import importlib
@@ -69,8 +69,8 @@ class Blocked:
         if name.split('.')[0] == 'genopt': raise ImportError(f'{name} is blocked')
 
 
-def main(folder, threads):
-    torch.set_num_threads(threads)
+def main(folder):
+    torch.set_num_threads(1)
     results = {}
     for key, (file, cls, maximize, *how) in torch.load(folder/'cases.pt').items():
         made = partial(getattr(importlib.import_module(file), cls), maximize=maximize)
@@ -82,4 +82,4 @@ def main(folder, threads):
 if __name__ == '__main__':
     sys.meta_path.insert(0, Blocked())
     sys.path.insert(0, sys.argv[1])
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

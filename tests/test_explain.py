@@ -114,7 +114,9 @@ def test_an_optimizer_with_its_groups():
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_memory_is_what_the_state_takes(name):
     p = nn.Parameter(torch.zeros(8, 5)); opt = genopt.recipe(name)([p])
-    p.grad = torch.ones_like(p); opt.step()
+    p.grad = torch.ones_like(p)
+    for k in opt.param_groups[0].composition.fed: opt.feed(**{k: [p.grad]})
+    opt.step()
     stats = genopt.Composition(opt.recipe.parts()).tensor_stats  # without numbers
     kept = [opt.state[p][k] for k in stats]
     taken = sum(v.numel() * v.element_size() for v in kept)

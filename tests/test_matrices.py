@@ -2,6 +2,7 @@
 float64, with the options that people use.
 """
 from functools import partial
+from random import Random
 
 import genopt
 import pytest
@@ -85,6 +86,22 @@ def agrees(case, steps, compile):
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case):
     verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+def test_psgd_balances_at_steps_that_are_drawn():
+    "As its docstring says."
+    p, steps, draw = torch.nn.Parameter(random(0, (5, 7), torch.float64)), 30, Random(0)
+    drawn = [draw.random() < .3 for _ in range(steps)]
+    letters = random_numbers(0, (5, 7)) | dict(balances=drawn)
+    formula = ref.psgd_kron(p.detach().numpy().copy(), [gradient(0, t, (5, 7)).numpy()
+                                                        for t in range(steps)], **letters)
+    opt = genopt.PSGDKron([p])
+    for t, (now, wanted) in enumerate(zip(drawn, formula)):
+        opt.param_groups[0]['balance_prob'] = float(now)
+        p.grad = gradient(0, t, (5, 7))
+        opt.step()
+        torch.testing.assert_close(p.detach(), torch.from_numpy(wanted), rtol=1e-11, atol=1e-11)
+    assert 0 < sum(drawn) < steps
 
 
 @pytest.mark.parametrize('name', dict.fromkeys(c[0] for c in CASES))

@@ -1623,6 +1623,10 @@ class _PSGDKron(Recipe):
     ) -> Optimizer:
         """Momentum, whitened by a triangular factor for each side that learns as it goes (Li, arXiv:1512.04202; as in kron_torch).
 
+        The steps that balance both factors, 1 in 100 of those in which they learn, are spread evenly
+        here, and drawn in kron_torch: to draw them, set `group['balance_prob']` to
+        `float(random.random() < 0.01)` before each step.
+
         PSGDKron(params, lr=0.0003, *, mom=0.9, wd=0.0, max_rms=1.1, max_dim=8192, precond_lr=0.1, init_scale=1.0, max_prob=1.0, min_prob=0.03, prob_decay=0.001, flat_start=500, balance_prob=0.01, seed=0, momentum_into_precond_update=True, maximize=False, compile=None)
 
             step_count            t ← t + 1, for each parameter from its own first step.
@@ -2009,6 +2013,9 @@ class _DAdaptSGD(Recipe):
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Dual averaging at a rate that grows to the distance to a solution, over ‖g₀‖; L2 decay (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code).
+
+        As there, ‖g₀‖ is that of gradients without decay. So decay is large where the first gradients
+        are tiny: give none there.
 
         DAdaptSGD(params, lr=1.0, *, mom=0.0, wd=0.0, d0=1e-06, growth_rate=inf, maximize=False, compile=None)
 

@@ -51,7 +51,12 @@ SCALES = dict(channel=scale_by_channel, tensor=scale_by_low)
 @recipe(lr=3e-4, wd=0., max_rms=1.1, b1='mom', max_size_triangular='max_dim')
 def PSGDKron(momentum_into_precond_update=True):
     """Momentum, whitened by a triangular factor for each side that learns as it goes
-    (Li, arXiv:1512.04202; as in kron_torch)."""
+    (Li, arXiv:1512.04202; as in kron_torch).
+
+    The steps that balance both factors, 1 in 100 of those in which they learn, are spread evenly
+    here, and drawn in kron_torch: to draw them, set `group['balance_prob']` to
+    `float(random.random() < 0.01)` before each step.
+    """
     learned, along = (add_probe, left_factor, right_factor), (use_debiased_average,)
     parts = (*along, *learned) if momentum_into_precond_update else (*learned, *along)
     return step_count, waited, average_grad, *parts, whiten, clip_by_rms, sgd_step, weight_decay
