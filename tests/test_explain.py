@@ -239,7 +239,7 @@ def test_a_users_names_keep_the_letters_of_the_gradient_and_the_count():
     assert (found['m'], found['g'], found['t'], found['a']) == ('m′', 'g′', 't′', 'a′')
 
 
-MATH = r"(?<![A-Za-z_'’-])(?:[a-zA-Z](?![A-Za-z_'’])|Δθ|Πμ|∇f|[α-ωΔ])[₀-₉₊₋ₐₘₓₜ⁺⁻*∞′]*"
+MATH = r"(?<![A-Za-z_'’-])(?:[a-zA-Z](?![A-Za-z_'’])|Δθ|Πμ|∇f|[α-ωΔ])[₀-₉₊₋ₐₘₓₜₛ⁺⁻*∞′]*"
 PROSE = {'A', 'a', 'e', 'U', 'V', 'X', 'Σ'}  # articles, 1e-3, and matrices inside of one part
 
 
