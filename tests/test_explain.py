@@ -114,8 +114,10 @@ def test_an_optimizer_with_its_groups():
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_memory_is_what_the_state_takes(name):
     p = nn.Parameter(torch.zeros(8, 5)); opt = genopt.recipe(name)([p])
+    composition = genopt.Composition(opt.recipe.parts())
+    opt.feed(**{k: [torch.ones_like(p)] for k in composition.fed})
     p.grad = torch.ones_like(p); opt.step()
-    stats = genopt.Composition(opt.recipe.parts()).tensor_stats  # without numbers
+    stats = composition.tensor_stats  # without numbers
     kept = [opt.state[p][k] for k in stats]
     taken = sum(v.numel() * v.element_size() for v in kept)
     assert sum(opt.explain().sections[0].memory.values()) == pytest.approx(taken / p.numel())
