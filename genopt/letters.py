@@ -35,7 +35,7 @@ LETTERS = dict(
     # scalars and totals
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
-    grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', share_of_slow='α',
+    grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', share_of_slow='κ',
     sync='σ',
     nonfinite_count='bad', noise_size='σ', update_share='p', learning='σ', balancing='κ',
     warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
@@ -53,7 +53,7 @@ LETTERS = dict(
 SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₒₓₕₖₗₘₙₚᵣₛₜ', '0123456789+-aeoxhklmnprst'))
 SUBSCRIPTS['∞'] = r'\infty'
 SUPERSCRIPTS = dict(zip('⁺⁻*', '+-*'))
-POWERS = dict(zip('tcαγ', 'ᵗᶜᵅᵞ'))
+POWERS = dict(zip('tcαγrp', 'ᵗᶜᵅᵞʳᵖ'))
 HAT = '\N{COMBINING CIRCUMFLEX ACCENT}'
 NUMBERS = '₁₂₃₄₅₆₇₈₉'
 LOWERED = str.maketrans('0123456789', '₀' + NUMBERS)
@@ -117,12 +117,13 @@ def idea(fn: Callable[..., Any]) -> str:
 def retyped(part: Part, names: Mapping[str, str]) -> str:
     "The first sentence of a part's documentation, in the letters `names` of the list it is in."
     line = re.split(r'(?<=\.) (?=[A-ZΑ-Ωα-ω])', idea(part.fn))[0]
-    new = dict[str, str]()
+    new, several = dict[str, str](), {p.out for p in with_links([part]) if p.kind == 'tensor'}
     for letter, name in _typed(part):
         now = names[name]
         new |= {letter: now, hat(letter): hat(now)}
         if letter in POWERS and now != letter: new[POWERS[letter]] = f'^{now}'
         if letter[-1:] == '₁': new.setdefault(letter[:-1], now)  # ν, where there is no other
+        for n in NUMBERS if name in several else '': new[letter + n] = now + n
     found = '|'.join(map(_pattern, sorted(new, key=len, reverse=True)))
     return re.sub(rf'(?:{found})(?![{EXTENSIONS}])', lambda m: new[m[0]], line)
 
@@ -136,12 +137,19 @@ def _pattern(letter: str) -> str:
 
 def _typed(part: Part) -> Iterator[tuple[str, str]]:
     "The letters in a part's documentation, and the names for which they now stand."
-    plain = part.under({})
-    own = letters([plain])
-    for old, new in zip(with_links([plain]), with_links([part])):
-        for a, b in zip((*old.hypers, *old.reads, old.out), (*new.hypers, *new.reads, new.out)):
-            yield own[a], b
-            if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]
+    own = letters([part.origin])
+    for a, b in _renamed(part.origin, part):
+        yield own[a], b
+        if a.startswith('prev_') and b.startswith('prev_'): yield own[a[5:]], b[5:]
+
+
+def _renamed(old: Part, new: Part) -> Iterator[tuple[str, str]]:
+    "The names that a part was defined with, and what stands in their place in one of its forms."
+    yield from ((a, b) for (_, a), (_, b) in zip(old.keywords, new.keywords))
+    yield from zip((*old.init_hypers, *old.args, old.out), (*new.init_hypers, *new.args, new.out))
+    for a, b in zip(old.links.values(), new.links.values()):
+        yield a.out, b.out
+        if a.fn is b.fn: yield from _renamed(a, b)
 
 
 # -- how a letter is written -----------------------------------------------------------------------
@@ -157,7 +165,7 @@ def latex(letter: str) -> str:
     if letter.startswith(('Δ', 'Π')) and letter[1:2] not in ('', *SUBSCRIPTS):
         return {'Δ': r'\Delta ', 'Π': r'\Pi '}[letter[0]] + latex(letter[1:])
     body, sub, sup, accent = '', '', '', False
-    for c in letter:
+    for c in unicodedata.normalize('NFD', letter):
         if c in SUBSCRIPTS: sub += SUBSCRIPTS[c]
         elif c in SUPERSCRIPTS: sup += SUPERSCRIPTS[c]
         elif c == '′': sup += r'\prime'

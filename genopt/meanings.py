@@ -47,6 +47,10 @@ MEANINGS = dict(
     power_turn='factors of average and gradient', probe='random numbers',
     balanced='both factors, with equal largest elements',
     whitened='whitened gradient, and what it is compared with',
+    **{'balanced 1': 'factor that whitens rows, balanced',
+       'balanced 2': 'factor that whitens columns, balanced',
+       'whitened 1': 'whitened gradient', 'whitened 2': 'what that is compared with',
+       'power_turn 1': 'directions among rows', 'power_turn 2': 'what lies along them'},
     update_share='share of steps in which factors learn', learning='1 where factors learn, else 0',
     balancing='1 where factors are balanced, else 0', waited='steps since factors learned',
     base_param='base parameters, which take the steps', lr_max='largest learning rate so far',
@@ -82,4 +86,7 @@ def meaning(name: str, part: Part | None=None) -> str:
     "What a name stands for, which `part` makes; '' if only the part's author can say."
     if name.startswith('matrix '): return 'a matrix'
     by = part.__name__ if part else name
+    base, _, number = name.rpartition(' ')
+    if number.isdigit():  # one of several tensors
+        return MEANINGS.get(f'{by} {number}') or f'{meaning(base, part)}, number {number}'
     return MEANINGS.get(by) or MEANINGS.get(name) or (by.replace('_', ' ') if part else '')

@@ -2,7 +2,7 @@
 
     >>> @policy(takes=MATRICES, rest=AdamW.configured(lr=3e-4), values=dict(lr=.02, wd=.01))
     ... @recipe(lr=1e-3, wd=.1)
-    ... def Muon(): ...
+    ... def Muon(): return average_grad, orthogonalize, sgd_step, weight_decay
 
 A policy is what the authors of a recipe do with a whole model, and `create` reads it. A recipe
 without one is for all parameters; or for matrices, beside AdamW, if one of its parts needs them.

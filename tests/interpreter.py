@@ -5,6 +5,7 @@ import genopt
 import numpy as np
 import sympy as sp
 import torch
+from genopt.letters import POWERS
 from genopt.part import Part
 from genopt.study import expressions, matrices, operations
 from genopt.study.matrices import IN_TORCH
@@ -135,9 +136,11 @@ class Interpreter:
 
 # -- text, read back -------------------------------------------------------------------------------
 
-SIGNS = {'−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
+SIGNS = {', ±': ', within=', '−': '-', '·': '*', '≤': '<=', '≥': '>=', '^': '**', ' mod ': ' % '}
 FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, exp=sp.exp,
-                 log=sp.log, min=sp.Min, clip=expressions.Clip,
+                 log=sp.log, cos=sp.cos, π=sp.pi, min=sp.Min,
+                 clip=lambda x, low=None, high=None, within=None: expressions.Clip(
+                     x, *((low, high) if within is None else (-within, within))),
                  max=lambda *xs: sp.Max(*xs) if xs[1:] else expressions.Largest(*xs),
                  eq=sp.Eq, ne=sp.Ne, truth=expressions.Truth,
                  finite=expressions.Finite,
@@ -152,7 +155,7 @@ FUNCTIONS = dict(e=sp.E, sqrt=sp.sqrt, cbrt=sp.cbrt, abs=sp.Abs, sign=sp.sign, e
 
 def read_back(text, letters):
     "A right-hand side as it is printed, as an expression of sympy's."
-    for a, b in zip('²ᵗᶜᵅ', '2tcα'): text = text.replace(a, '^' + b)
+    for b, a in {'2': '²', **POWERS}.items(): text = text.replace(a, '^' + b)
     names = {f'x{i}x': expressions.symbol(name) for i, name in enumerate(letters)}
     for letter, x in sorted(zip(letters.values(), names), key=lambda pair: -len(pair[0])):
         if letter.isascii(): text = re.sub(rf'(?<!\w){letter}(?![\w(])', x, text)
@@ -160,7 +163,6 @@ def read_back(text, letters):
     for kind in 'mean', 'norm': text = re.sub(f'(row|column) {kind}', rf'\1_{kind}', text)
     for a, b in SIGNS.items(): text = text.replace(a, b)
     text = re.sub(r'‖([^‖]+)‖', r'norm(\1)', re.sub(r'\|([^|]+)\|', r'abs(\1)', text))
-    text = re.sub(r'clip\((.*), ±([^()]*)\)', r'clip(\1, -\2, \2)', text)
     for glyph, name in (('√', 'sqrt'), ('∛', 'cbrt')):
         text = re.sub(rf'{glyph}(x\d+x|rows\b|columns\b|\w+\()',
                       lambda m, name=name: f'{name}{m[1]}' if m[1][-1] == '(' else

@@ -11,6 +11,7 @@ import pytest
 import torch
 from browser import CHROMIUM, DESKTOP, PHONE, chromium, faults, opened
 from genopt.atlas.links import broken
+from genopt.atlas.pages import recipe_pages
 from genopt.catalogue import every_part
 from genopt.cli import main
 
@@ -83,6 +84,15 @@ def test_it_is_small(site):
 def test_every_recipe_and_part_has_a_page(site):
     for name in genopt.zoo.__all__: assert (site/f'recipes/{name.lower()}.html').is_file()
     for part in every_part(): assert (site/f'parts/{part.__name__}.html').is_file()
+
+
+def test_a_page_without_a_playground_says_why(site):
+    for page in recipe_pages():
+        text = (site/f'recipes/{page.file}.html').read_text()
+        assert ('class="playground"' in text) == page.moves
+        why = re.findall(r'<p class="still">There is no playground here, as the part <code>.+?</p>',
+                         text)
+        assert len(why) == (not page.moves), page.name
 
 
 def test_two_builds_are_the_same(site, tmp_path):

@@ -435,6 +435,17 @@ def test_why_a_loop_has_no_equation(body, why):
 
 # -- parts in any order ----------------------------------------------------------------------------
 
+def test_a_number_that_is_written_out_reads_what_it_read():
+    "Though what it reads has changed in between."
+    @scalar
+    def due(prev_waits, *, every=3): return float(prev_waits + 1 >= every)
+    @stat(init=0.)
+    def count_waits(waits, turn=due): return 0. if turn else waits + 1
+    @transform
+    def double(grad, turn=due): return 2 * grad if turn else grad
+    steps_agree([count_waits, double, genopt.sgd_step], dict(lr=.05))
+
+
 def test_what_is_off_makes_an_update_of_zero():
     for parts in [genopt.weight_decay], [genopt.weight_decay, genopt.cautious_decay,
                                          genopt.cautious], \

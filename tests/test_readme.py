@@ -1,6 +1,7 @@
 "Promise: what README shows is what happens. Its code runs and prints what it says."
 import re
 
+import genopt
 from pages import README, ROOT
 
 
@@ -8,6 +9,11 @@ def test_the_code_in_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = README.run({})
     assert len(README.blocks) >= 6 and 'MyLion' in names
+
+
+def test_how_many_recipes_there_are():
+    least = re.search(r'more than (\d+) recipes', README.text)[1]
+    assert int(least) < len(genopt.recipes()) <= int(least) + 20
 
 
 def test_the_two_commands():

@@ -22,7 +22,7 @@ WORDS = {'lazy', 'skip_first_step', 'first_param', 'last_grad', 'past', 'share_o
          'sqr_grad_norm', 'nonfinite_count', 'skip_count', 'finite_only', 'sync', 'lookahead_step',
          'clip_by_param_norm', 'polar_express', 'gram_newton_schulz', 'scale_by_neurons',
          'left_basis', 'right_basis', 'waited', 'probe', 'balanced', 'whitened',
-         'random_projection', 'power_turn'}
+         'random_projection', 'power_turn', 'hess', 'loss', 'climb_phase', 'keep_start', 'at_top'}
 
 
 def written_out(expr, equations):
@@ -37,12 +37,15 @@ def written_out(expr, equations):
 
 def what_runs(part, equations):
     "The part's result, and its result in each of its cases."
-    lines = [q for q in equations.whole if q.part == part or q.name.endswith(' hat')]
-    scalars = [q for q in equations.whole if q.name in equations.scalars]
-    yield lines[-1].expr
+    whole = [*equations.whole, *equations.after]
+    lines = [q for q in whole if q.part == part or q.name.endswith(' hat')]
+    scalars = [q for q in whole if q.name in equations.scalars]
+    yield from (q.expr for q in lines[-1:])
     for put_in in (True, False):
         for s in as_algorithm(equations, dict.fromkeys([*scalars, *lines]), put_in):
-            if s.name == part.out: yield s.expr
+            if s.name != part.out: continue
+            yield s.expr
+            if isinstance(s.expr, sp.Piecewise): yield from (x for x, _ in s.expr.args)
 
 
 def typed(part, letters):
@@ -50,7 +53,7 @@ def typed(part, letters):
 
     Matrices are read as numbers, of which it does not matter how they are turned.
     """
-    said = idea(part.fn)
+    said = idea(part.fn).removeprefix('Σ ')  # of all parameters
     if part.needs == 'matrix': said = said.replace('ᵀ', '')
     name, sign, rest = (re.match(r'(\S+) (?:←|=) ', said) or [''])[0].partition(' ')
     text = said[len(name + sign + rest):]

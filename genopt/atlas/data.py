@@ -85,7 +85,8 @@ def _recipe(r: Recipe, family: str) -> dict[str, Any]:
 
 def still(parts: Iterable[Part]) -> str:
     "Why pages cannot run a list of parts, or ''."
-    return next((why for p in with_links(parts) if (why := javascript.why_not(p))), '')
+    found = ((p.__name__, javascript.why_not(p)) for p in with_links(parts))
+    return next((f'`{name}` {why}' for name, why in found if why), '')
 
 
 def _likeness() -> dict[str, dict[str, float]]:

@@ -32,6 +32,8 @@ REDUCTIONS = {Mean: 'mean', RowMean: 'rowMean', ColumnMean: 'columnMean', Larges
               MatProd: 'product', Transposed: 'transposed'}
 SHAPE = {'dim', 'rows', 'columns'}
 KINDS = Stat, Transform, Step, Scalar, Total, Gate
+CANNOT = dict(tensor='makes a tensor for other parts', given='is fed by the training loop',
+              evaluation='makes other weights to evaluate')
 
 
 class Printed(NamedTuple):
@@ -52,17 +54,17 @@ def function(part: Part) -> Printed:
 
 
 def why_not(part: Part) -> str:
-    "Why pages cannot run a part, or ''."
-    if not isinstance(part, KINDS): return f'`{part.__name__}` is a {part.kind}'
-    if part.is_switched or part.only_if: return f'`{part.__name__}` is switched on and off'
-    if part.out == 'param' or part.out.startswith('prev_'):
-        return f'`{part.__name__}` changes `{part.out}`'
-    if own := {*part.reads} & {*OWN_NUMBERS} - {'place'}: return f'`{part.__name__}` reads {own}'
+    "Why pages cannot run a part, in words that go on after its name; or ''."
+    if not isinstance(part, KINDS): return CANNOT[part.kind]
+    if part.is_switched or part.only_if: return 'does nothing in some of the steps'
+    if part.out == 'param': return 'puts other weights in the place of the parameter'
+    if part.out.startswith('prev_'): return 'changes what was kept of the last step'
+    if {*part.reads} & {*OWN_NUMBERS} - {'place'}: return 'depends on the size of a matrix'
     if of := next(filter(None, map(why_not, part.linked)), ''): return of
     if part.__name__ == 'add_noise': return ''  # which `by_hand.js` has
     try: function(part)
     except (Unsymbolic, PrintMethodNotImplementedError, TypeError):
-        return f'`{part.__name__}` has no JavaScript'
+        return 'has no equation that a script can run'
     return ''
 
 

@@ -25,6 +25,7 @@ from .formulas import Page, lines, mathml, phrase
 __all__ = ['PartPage', 'RecipePage', 'file_of', 'part_pages', 'recipe_pages']
 
 ARXIV = re.compile(r'(?:arXiv:|(?<![\w.:/]))(\d{4}\.\d{4,5})')
+CODE = re.compile('`([^`]+)`')
 DOI = re.compile(r'doi:(10\.\S+?)(?=[,;.)]*(?:\s|$))')
 
 
@@ -52,7 +53,12 @@ class RecipePage:
     @property
     def file(self) -> str: return file_of(self.name)
     @property
-    def moves(self) -> bool: return not all(still(parts) for _, parts in choices(self.recipe))
+    def moves(self) -> bool: return not self.why_still
+    @property
+    def why_still(self) -> Markup:
+        "Why it has no playground, or ''."
+        found = [still(parts) for _, parts in choices(self.recipe)]
+        return Markup(CODE.sub(r'<code>\1</code>', found[0]) if all(found) else '')
     @property
     def idea(self) -> Markup: return cited(self.recipe.idea)
     @property

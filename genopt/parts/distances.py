@@ -23,13 +23,13 @@ SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope_norm')
 
 @scalar
 def last_d(prev_d):
-    "d, as it was before this step."
+    "dₜ₋₁: d as it was before this step."
     return prev_d
 
 
 @scalar
 def rate_of_d(prev_d, *, lr):
-    "d·η, with the d of before this step."
+    "η·dₜ₋₁, with the d of before this step."
     return prev_d * lr
 
 
@@ -61,20 +61,20 @@ def scale_by_rate(grad, *, lr):
 
 @total
 def prodigy_progress(grad, param, first_param, rate=rate_of_d, *, d0=1e-6):
-    """Σ η/d₀·⟨g, θ₀ − θ⟩: how far the gradients still lead away from the beginning
+    """Σ ρ/d₀·sum(g·(θ₀ − θ)): how far the gradients still lead away from the beginning
     (Mishchenko & Defazio, arXiv:2306.06101, algorithm 4)."""
     return rate / d0 * torch.sum((grad * (first_param - param)).double())
 
 
 @stat
 def sum_faded_grad(faded_sum, grad, rate=rate_of_d, *, d_mom, d0=1e-6):
-    "s ← β₃·s + η/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code)."
+    "s ← β₃·s + ρ/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code)."
     return d_mom * faded_sum + rate / d0 * grad
 
 
 @total
 def absolute_sum(faded_sum):
-    "‖s‖₁ over all parameters."
+    "Σ sum(|s|): the sum of all |s|."
     return torch.sum(faded_sum.abs().double())
 
 
@@ -86,7 +86,7 @@ def sum_faded_progress(gain, progress=prodigy_progress, *, d_mom):
 
 @scalar
 def prodigy_distance(gain, size=absolute_sum, *, d_coef=1.):
-    "d̂ = c·r/‖s‖₁ (arXiv:2306.06101, algorithm 4)."
+    "d̂ = c·r/S₁ (arXiv:2306.06101, algorithm 4)."
     return d_coef * gain / max(size, 1e-300)
 
 
@@ -109,7 +109,7 @@ def prodigy_d(d, d_max, found=prodigy_distance, *, d0=1e-6, growth_rate=math.inf
 
 @total
 def adam_progress(grad, prev_faded_sum, prev_sqr_avg, rate=rate_of_d, *, eps=1e-8):
-    """Σ η·⟨g, s / (√v + ε)⟩, with s and v of before this step
+    """Σ ρ·sum(g·sₜ₋₁ / (√vₜ₋₁ + ε)), with s and v of before this step
     (Defazio & Mishchenko, arXiv:2301.07733, algorithm 5)."""
     return rate * torch.sum((grad * (prev_faded_sum / (prev_sqr_avg.sqrt() + eps))).double())
 
@@ -122,7 +122,7 @@ def average_progress(gain, progress=adam_progress, *, d_mom):
 
 @scalar
 def adam_distance(gain, size=absolute_sum, *, d_mom):
-    "d̂ = r / ((1 − β₃)·‖s‖₁) (arXiv:2301.07733, algorithm 5)."
+    "d̂ = r / ((1 − β₃)·S₁) (arXiv:2301.07733, algorithm 5)."
     return gain / max((1 - d_mom) * size, 1e-300)
 
 
@@ -134,19 +134,19 @@ def adapted_d(d, found=adam_distance, *, growth_rate=math.inf):
 
 @stat(init=0.)
 def first_norm(first_norm, square=SLOPE):
-    "‖g₀‖ over all parameters: the norm of the first gradient that is not 0."
+    "G₀ ← √S, the norm of the first gradient that is not 0."
     return first_norm or square**.5
 
 
 @scalar
 def normed_lr(first_norm, *, lr):
-    "η/‖g₀‖, and 0 before any gradient (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4)."
+    "η/G₀, and 0 before any gradient (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4)."
     return lr / first_norm if first_norm else 0.
 
 
 @total
 def sgd_progress(grad, prev_grad_sum):
-    "Σ ⟨g, s⟩, with the s of before this step (arXiv:2301.07733, algorithm 4)."
+    "Σ sum(g·sₜ₋₁), with the s of before this step (arXiv:2301.07733, algorithm 4)."
     return torch.sum((grad * prev_grad_sum).double())
 
 
@@ -170,7 +170,7 @@ def sum_progress(gain, progress=sgd_progress):
 
 @scalar
 def sgd_distance(gain, square=sqr_sum_norm):
-    "d̂ = 2·r/‖s‖ (arXiv:2301.07733, algorithm 4, as in the authors' code)."
+    "d̂ = 2·r/√S₂ (arXiv:2301.07733, algorithm 4, as in the authors' code)."
     return 2 * gain / max(square**.5, 1e-300)
 
 
@@ -196,13 +196,13 @@ def sqr_param_norm(param):
 
 @stat(init=0.)
 def max_moved(d, moved=sqr_distance, size=sqr_param_norm, *, d_rel=1e-6):
-    "d ← max(d, ‖θ − θ₀‖), from ρ·(1 + ‖θ₀‖) on (Ivgi et al., arXiv:2302.12022, section 2)."
+    "d ← max(d, √D), from ρ·(1 + √N) on (Ivgi et al., arXiv:2302.12022, section 2)."
     return max(d, moved**.5) if d else d_rel * (1 + size**.5)
 
 
 @stat(init=0.)
 def sum_sqr_norm(sqr_norm_sum, square=SLOPE):
-    "G ← G + ‖g‖² over all parameters (arXiv:2302.12022, equation 2)."
+    "G ← G + S, with the norm of all gradients (arXiv:2302.12022, equation 2)."
     return sqr_norm_sum + square
 
 

@@ -23,7 +23,7 @@ def may_spike(count, *, spike_delay=20, reset_every=500):
 
 @transform
 def clip_spikes(grad, prev_sqr_avg, clips=may_spike, *, spike_ratio=5000.):
-    """g ← sign(g)·√(θ·v) where g² > θ·v, with the v of before this step
+    """g ← sign(g)·√(θₛ·vₜ₋₁) where g² > θₛ·vₜ₋₁, with the v of before this step
     (Huang et al., arXiv:2501.06842, section 3; in their code not right after a reset)."""
     if not clips: return grad
     limit = spike_ratio * prev_sqr_avg
@@ -44,7 +44,7 @@ def reset_average(prev_grad_avg, kept=goes_on):
 
 @scalar
 def regrown(count, *, reset_every=500, reset_warmup=50):
-    """1 − 0.99·(1 + cos(π·n/(N + 1)))/2 on the first N steps after a reset, n of them done, else 1
+    """1 − 0.99·(1 + cos(π·(t mod k)/(N + 1)))/2 on the first N steps after a reset, else 1
     (arXiv:2501.06842 has N = 150, their code 50)."""
     done = count % reset_every
     if count < reset_every or done >= reset_warmup: return 1.
@@ -53,7 +53,7 @@ def regrown(count, *, reset_every=500, reset_warmup=50):
 
 @transform
 def warm_up_after_reset(update, warmth=regrown):
-    "Δθ ← Δθ·w, with a w that grows from 0.01 to 1 after each reset (arXiv:2501.06842)."
+    "Δθ ← ω·Δθ, with an ω that grows from 0.01 to 1 after each reset (arXiv:2501.06842)."
     return warmth * update
 
 
@@ -66,19 +66,19 @@ spam = *resets[:3], clip_spikes, warm_up_after_reset
 
 @scalar
 def share_of_slow(count, *, grok_mom=0.98):
-    "1 on a parameter's first step, so that the slow part begins as the gradient, and 1 − α later."
+    "1 on a parameter's first step, so that the slow part begins as the gradient, and 1 − αₛ later."
     return 1. if count == 1 else 1 - grok_mom
 
 
 @stat
 def average_grok_grad(grok_avg, grad, share=share_of_slow):
-    "h ← α·h + (1 − α)·g, from the first g on (Lee et al., arXiv:2405.20233, as in their code)."
+    "h ← αₛ·h + (1 − αₛ)·g, from the first g on (Lee et al., arXiv:2405.20233, as in their code)."
     return grok_avg.lerp(grad, share)
 
 
 @transform
 def amplify_slow(grad, grok_avg, *, grok_weight=2.):
-    "g ← g + λ·h: more of what changes slowly (Lee et al., arXiv:2405.20233)."
+    "g ← g + λₛ·h: more of what changes slowly (Lee et al., arXiv:2405.20233)."
     return grad + grok_weight * grok_avg
 
 
@@ -89,7 +89,7 @@ grokfast = step_count, average_grok_grad, amplify_slow
 
 @stat(whole=True)
 def sign_error(error, update):
-    """e ← p − mean(|p|)·sign(p), with p = Δθ + e: what a step along signs leaves out
+    """e ← Δθ + e − mean(|Δθ + e|)·sign(Δθ + e): what a step along signs leaves out
     (Karimireddy et al., arXiv:1901.09847, algorithm 2)."""
     wanted = update + error
     return wanted - wanted.abs().mean() * wanted.sign()
@@ -97,7 +97,7 @@ def sign_error(error, update):
 
 @transform(whole=True)
 def step_along_signs(update, prev_error):
-    """Δθ ← mean(|p|)·sign(p), with p = Δθ + e, a number for the tensor and a bit for each element
+    """Δθ ← mean(|Δθ + eₜ₋₁|)·sign(Δθ + eₜ₋₁): a number for the tensor, a bit for each element
     (Karimireddy et al., arXiv:1901.09847, algorithm 2)."""
     wanted = update + prev_error
     return wanted.abs().mean() * wanted.sign()

@@ -151,7 +151,7 @@ def cautious(update, raw_grad):
 
 @transform(whole=True)
 def cautious_by_count(update, raw_grad):
-    """Δθ ← Δθ·[Δθ·∇f < 0]·size / (sum([Δθ·∇f < 0]) + 1): only down the gradient
+    """Δθ ← Δθ·[Δθ·∇f < 0]·rows·columns / (sum([Δθ·∇f < 0]) + 1): only down the gradient
     (Liang et al., arXiv:2411.16085, scaled as in the paper)."""
     down = (update * raw_grad < 0).to(update.dtype)
     return update * down * (update.numel() / (down.sum() + 1))

@@ -58,7 +58,7 @@ SQR_SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope')
 
 @total
 def sqr_scaled_slope(grad, param):
-    "Σ‖θ·g‖² over all parameters, in double precision."
+    "Σ ‖θ·g‖² over all parameters, in double precision."
     return torch.linalg.vector_norm(grad * param, dtype=torch.float64).square()
 
 
@@ -76,13 +76,13 @@ def scaled_climb_size(sqr_norm=sqr_scaled_slope, *, rho=0.5):
 
 @step
 def climb_step(grad, climbs, size=climb_size):
-    "Δθ = ρ·g/‖g‖, with the norm of all gradients (Foret et al., arXiv:2010.01412, eq. 2)."
+    "Δθ = σ·g in a climb: up along all gradients, by ρ (Foret et al., arXiv:2010.01412, eq. 2)."
     return size * grad if climbs else torch.zeros_like(grad)
 
 
 @step
 def scaled_climb_step(grad, param, climbs, size=scaled_climb_size):
-    "Δθ = ρ·θ²·g/‖θ·g‖: further where weights are large (Kwon et al., arXiv:2102.11600, eq. 7)."
+    "Δθ = σ·θ²·g in a climb: further where weights are large (Kwon et al., arXiv:2102.11600, eq. 7)."
     return size * param.square() * grad if climbs else torch.zeros_like(grad)
 
 

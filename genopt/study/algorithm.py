@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy as sp
 
-from ..kinds import Evaluation, Gate, Scalar, Stat, Total
+from ..kinds import Evaluation, Gate, Made, Scalar, Stat, Total
 from ..meanings import meaning
 from .branches import Branches
 from .equations import Equations
@@ -51,7 +51,7 @@ class Algorithm:
         begin, lines = [*_begin(equations)], equations.whole
         counts = _counts(equations)
         if counts: begin, lines = _without_count(begin, lines)
-        lines, kept = in_order(lines)
+        lines, kept = in_order(lines, _branches(equations, lines).put_in)
         read = _names_in(line.expr for line in lines)
         keep = [Statement('set', f'prev_{n}', symbol(n)) for n in kept]
         written = {line.name for line in lines}
@@ -96,14 +96,17 @@ def as_algorithm(
 ) -> list[Statement]:
     "Lines as statements, with cases and loops."
     lines = [*lines]
-    tensors = equations.tensors | {*MATRICES}
+    return _branches(equations, lines if put_in else []).of(map(_assignment, lines))
+
+
+def _branches(equations: Equations, lines: Iterable[Line]) -> Branches:
     numbers = {q.name: q.expr for q in lines if isinstance(q.part, Scalar) and not _is_hat(q)}
-    return Branches(tensors, numbers if put_in else {}).of(map(_assignment, lines))
+    return Branches(equations.tensors | {*MATRICES}, numbers)
 
 
 def _assignment(line: Line) -> tuple[str, str, Any]:
     if isinstance(line.part, Gate): return 'gate', '', condition(line.expr)
-    kind = 'let' if _is_hat(line) or isinstance(line.part, (Evaluation, Scalar)) else 'set'
+    kind = 'let' if _is_hat(line) or isinstance(line.part, (Evaluation, Made, Scalar)) else 'set'
     return 'sum' if isinstance(line.part, Total) else kind, line.name, line.expr
 
 
@@ -163,6 +166,7 @@ def _hoisted(step: list[Statement], equations: Equations
 def _meaning(name: str, equations: Equations) -> str:
     if name in equations.composition.hypers or name.endswith(' hat'): return ''
     own = name.removeprefix('prev_')
-    part = next((p for p in equations.ordered if p.out == own), None)
+    names = own, own.rpartition(' ')[0]  # one of several tensors
+    part = next((p for p in equations.ordered if p.out in names), None)
     said = meaning(own, part)
     return said if own == name or said.endswith('last step') else f'{said}, of the last step'

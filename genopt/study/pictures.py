@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .figures import COLORS, WIDTH, figure
+from .figures import COLORS, MARKS, WIDTH, figure
 from .members import Member, active, merged
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ FITTING = 11.5          # characters in an inch
 class Row(NamedTuple):
     "A node of a graph that is drawn as a tree."
     name: str
-    kind: str                # its colour
+    kind: str                # its colour and mark
     depth: int
     notes: Sequence[str]     # below each other; the first is beside the name
     parents: Sequence[str]   # it stands under the first, and a dashed line leads to each other one
@@ -81,7 +81,9 @@ class Row(NamedTuple):
 
 def graph(rows: Sequence[Row]) -> Figure:
     "A graph as a tree, whose rows are given from top to bottom."
-    colors = dict(zip(dict.fromkeys(r.kind for r in rows), COLORS))
+    kinds = dict.fromkeys(r.kind for r in rows)
+    looks = {k: dict(s=55, color=COLORS[i % len(COLORS)], marker=MARKS[i // len(COLORS)])
+             for i, k in enumerate(kinds)}
     texts, where, height = dict[str, list[str]](), dict[str, tuple[float, float]](), LINE
     for r in rows:
         where[r.name] = x, _ = .2 + INDENT * r.depth, height
@@ -91,9 +93,9 @@ def graph(rows: Sequence[Row]) -> Figure:
         ax = fig.add_axes((0, 0, 1, 1))
         for r in rows:
             for p in r.parents: _join(ax, where[p], where[r.name], is_first=p == r.parents[0])
-            ax.scatter(*where[r.name], s=55, color=colors[r.kind], zorder=3)
+            ax.scatter(*where[r.name], zorder=3, **looks[r.kind])
             _write(ax, r.name, texts[r.name], *where[r.name])
-        for kind, color in colors.items(): ax.scatter([], [], s=55, color=color, label=kind)
+        for kind, look in looks.items(): ax.scatter([], [], label=kind, **look)
         ax.legend(loc='lower center', ncols=3, frameon=False)
         ax.set(xlim=(0, WIDTH), ylim=(height + .6, 0))
         ax.axis('off')

@@ -1,5 +1,6 @@
 """Questions that a function asks while it runs on symbols: it runs once for each answer.
 
+    >>> count, grad, update = map(symbol, ('count', 'grad', 'update'))
     >>> explore(lambda: grad if answers.get().decide(count > 1) else update, {})
     Piecewise((grad, count > 1), (update, True))
 

@@ -5,8 +5,9 @@ a gradient that is changed meanwhile, it keeps the gradient as it came.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from ..kinds import Gate
 from .lines import Line
@@ -15,27 +16,32 @@ from .expressions import put, symbol
 __all__ = ['in_order']
 
 Edges = set[tuple[int, int]]  # the first stands before the second
+Reads = dict[str, set[str]]
 
 
 def in_order(
-    lines: Sequence[Line]
+    lines: Sequence[Line],
+    put_in: Container[str]=()  # scalars that will be written out where they are read
 ) -> tuple[list[Line], list[str]]:
     "The lines, with as few last values as can be; and the stats whose last values are still read."
     lines = [_own(line) for line in lines]
     written = {line.name: i for i, line in enumerate(lines)}
-    edges, kept = _needed(lines), list[str]()
-    for name in sorted({n for line in lines for n in _last(line)}):
+    through = Reads()
+    for line in lines:
+        if line.name in put_in: through[line.name] = _reads(line, through)
+    late, now, kept = Edges(), dict[Any, Any](), list[str]()
+    for name in sorted({n for line in lines for n in _last(line, through)}):
         at = written.get(name)
         for version in [lines, _as_it_came(lines, at)] if at is not None else []:
             assert at is not None
-            later = {(i, at) for i, line in enumerate(version) if name in _last(line)}
-            more = edges | later if version is lines else _needed(version) | later
-            if _sorted(more, len(lines)):
-                now = {symbol(f'prev_{name}'): symbol(name)}
-                lines, edges = [q._replace(expr=put(q.expr, now)) for q in version], more
-                break
+            readers = {i for i, line in enumerate(version) if name in _last(line, through)}
+            later = late | {(i, at) for i in readers - {at}}
+            if not _sorted(_needed(version, through) | later, len(lines)): continue
+            lines, late, now[symbol(f'prev_{name}')] = version, later, symbol(name)
+            break
         else: kept.append(name)
-    return [lines[i] for i in _sorted(edges, len(lines))], kept
+    order = _sorted(_needed(lines, through) | late, len(lines))
+    return [lines[i]._replace(expr=put(lines[i].expr, now)) for i in order], kept
 
 
 def _own(line: Line) -> Line:
@@ -43,9 +49,14 @@ def _own(line: Line) -> Line:
     return line._replace(expr=put(line.expr, {symbol(f'prev_{line.name}'): symbol(line.name)}))
 
 
-def _reads(line: Line) -> set[str]: return {s.name for s in line.expr.free_symbols}
-def _last(line: Line) -> set[str]:
-    return {n.removeprefix('prev_') for n in _reads(line) if n.startswith('prev_')}
+def _reads(line: Line, through: Reads) -> set[str]:
+    "The names that it reads, and those that are read through what is written out in it."
+    names = {s.name for s in line.expr.free_symbols}
+    return names.union(*(through[n] for n in names & {*through}))
+
+
+def _last(line: Line, through: Reads) -> set[str]:
+    return {n.removeprefix('prev_') for n in _reads(line, through) if n.startswith('prev_')}
 
 
 def _as_it_came(lines: Sequence[Line], at: int) -> list[Line]:
@@ -55,16 +66,17 @@ def _as_it_came(lines: Sequence[Line], at: int) -> list[Line]:
     return [q._replace(expr=expr) if i == at else q for i, q in enumerate(lines)]
 
 
-def _needed(lines: Sequence[Line]) -> Edges:
+def _needed(lines: Sequence[Line], through: Reads) -> Edges:
     "What must stand before what: each line reads what it reads now."
     edges, writer, readers = Edges(), dict[str, int](), dict[str, list[int]]()
     for i, line in enumerate(lines):
         own = line.name
-        for name in _reads(line):
+        reads = _reads(line, through)
+        for name in reads:
             if name in writer: edges.add((writer[name], i))
         for before in readers.pop(own, []): edges.add((before, i))
         if own in writer: edges.add((writer[own], i))
-        for name in _reads(line): readers.setdefault(name, []).append(i)
+        for name in reads: readers.setdefault(name, []).append(i)
         writer[own] = i
     for at, gate in enumerate(lines):
         if not isinstance(gate.part, Gate): continue
