@@ -94,6 +94,25 @@ def bound(x):
     return size * column.norm(dim=-2, keepdim=True)
 
 
+def least(cover, x):
+    """For each element of `x`, the least number of `cover` that is about it.
+
+    `cover` has a number for each row, then one for each column, and so on for each dimension.
+    """
+    found = cover.split(x.shape or (1,))
+    shapes = [[1] * d + [-1] + [1] * (x.dim() - d - 1) for d in range(x.dim())]
+    res = found[0].view(shapes[0] if shapes else ())
+    for each, shape in zip(found[1:], shapes[1:]): res = torch.minimum(res, each.view(shape))
+    return res.expand(x.shape)
+
+
+def maxima(x):
+    "The largest element of each row, then of each column, and so on for each dimension."
+    if not x.numel(): return x.new_zeros(sum(x.shape))
+    dims = [[j for j in range(x.dim()) if j != d] for d in range(x.dim())]
+    return torch.cat([(x.amax(others) if others else x) for others in dims] or [x.view(1)])
+
+
 def learned(q, a, b, rate):
     "q − rate·triu(a·aᵀ − b·bᵀ)·q, in units of the largest eigenvalue of a·aᵀ + b·bᵀ."
     if not a.numel(): return q

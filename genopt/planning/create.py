@@ -1,7 +1,7 @@
 """One line for a model: each parameter gets the rule that a recipe's authors give to its kind.
 
     >>> opt = create(model, 'muon', lr=.02)
-    >>> opt = create(model, 'muon + cautious', overrule={'*.gate.weight': 'adamw'})
+    >>> opt = create(model, 'muon + cautious', overrule={'heads': 'sgd(lr=.1)'})
     >>> print(plan(model, 'muon'))  # the decisions alone
 """
 from __future__ import annotations
