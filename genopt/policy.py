@@ -54,6 +54,7 @@ class Policy:
     one_rate: Mapping[str, Any] | None = None  # Options with which lr and wd are the same for the
     # rest, and `values` do not hold; {} if they always are
     by_role: Mapping[Role, Any] = field(default_factory=dict)  # A recipe or values for some roles
+    turned: Collection[Role] = ()  # Seen with a row for each output, though it takes other tensors
     scales: Mapping[Role, Callable[[int, int], float]] = field(default_factory=dict)  # The rate of
     # some roles over that of others, by the numbers of outputs and inputs
     values: Mapping[str, Any] = field(default_factory=dict)    # The recipe's own, in a whole model

@@ -91,10 +91,10 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
 def test_gradients_of_every_size(recipe, dtype, kind, compile):
     """Nothing but finite numbers; and a gradient of 0 moves nothing, decay apart.
 
-    Except where the square of a whole tensor overflows: Adafactor's twin in torch makes NaN of
-    that, and a matrix of infinities has no eigenvectors.
+    Except where the square of a whole tensor overflows: Adafactor's twin in torch and the code of
+    CAME make NaN of that, and a matrix of infinities has no eigenvectors.
     """
-    overflows = 'Adafactor', 'Shampoo', 'SOAP', 'PSGDKron', 'APOLLO'
+    overflows = 'Adafactor', 'CAME', 'Shampoo', 'SOAP', 'PSGDKron', 'APOLLO'
     if recipe.__name__ in overflows and kind == 'huge' and dtype != torch.float64:
         pytest.skip('as in torch, or their authors\' code')
     ps = parameters(recipe, dtype)

@@ -94,23 +94,21 @@ def bound(x):
     return size * column.norm(dim=-2, keepdim=True)
 
 
-def least(cover, x):
-    """For each element of `x`, the least number of `cover` that is about it.
-
-    `cover` has a number for each row, then one for each column, and so on for each dimension.
-    """
-    found = cover.split(x.shape or (1,))
-    shapes = [[1] * d + [-1] + [1] * (x.dim() - d - 1) for d in range(x.dim())]
-    res = found[0].view(shapes[0] if shapes else ())
-    for each, shape in zip(found[1:], shapes[1:]): res = torch.minimum(res, each.view(shape))
-    return res.expand(x.shape)
+def row_maxima(x):
+    "The largest element of each row: of all that has one index in the first dimension."
+    return maxima(x, 0)
 
 
-def maxima(x):
-    "The largest element of each row, then of each column, and so on for each dimension."
-    if not x.numel(): return x.new_zeros(sum(x.shape))
-    dims = [[j for j in range(x.dim()) if j != d] for d in range(x.dim())]
-    return torch.cat([(x.amax(others) if others else x) for others in dims] or [x.view(1)])
+def column_maxima(x):
+    "The largest element of each column: of all that has one index in the last dimension."
+    return maxima(x, x.dim() - 1)
+
+
+def maxima(x, dim):
+    "The largest element of all that has one index in this dimension; of no elements, 0."
+    others = [d for d in range(x.dim()) if d != dim]
+    if not others: return x
+    return x.amax(others, keepdim=True) if x.numel() else x.sum(others, keepdim=True)
 
 
 def learned(q, a, b, rate):

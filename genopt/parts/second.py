@@ -58,7 +58,7 @@ SQR_SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope')
 
 @total
 def sqr_scaled_slope(grad, param, *, asam_eta=0.01):
-    "Σ‖(|θ| + ηₐ)·g‖² over all parameters, in double precision."
+    "Σ‖g·(ηₐ + |θ|)‖² over all parameters, in double precision."
     return torch.linalg.vector_norm(grad * (param.abs() + asam_eta), dtype=torch.float64).square()
 
 

@@ -131,7 +131,8 @@ class Rulings:
         decays = found.role in self.policy.decays and not found.marked
         if not decays and ruling.values.get('wd') and 'wd' not in ruling.rule.words.said(told):
             ruling = ruling.but(dict(wd=0.))
-        view = told.get('view', view_as_matrix(found) if ruling.needs_matrix else '')
+        is_seen = ruling.needs_matrix or self.is_main(ruling) and found.role in self.policy.turned
+        view = told.get('view', view_as_matrix(found) if is_seen else '')
         return replace(ruling, view=view), f'{why}, view={view!r}' if view else why
 
     def _by_policy(self, found: Found) -> tuple[Ruling, str]:
