@@ -43,6 +43,8 @@ TABLE = {h.name: h for h in (
     Hyper('fast_mom',  'β₀', 0., 1., doc='decay of the fastest sum of gradients'),
     Hyper('slow_mom',  'β₃', 0., 1., doc='decay of a slower average of gradients'),
     Hyper('buffers',   'K', 2., doc='how many sums of gradients there are', whole=True),
+    Hyper('surprise_mom', 'β₃', 0., 1., doc='decay of the average of squared surprises'),
+    Hyper('surprise_eps', 'ε₂', 0., doc='added to each squared surprise'),
     Hyper('diff_mom',  'β₂', 0., 1., doc='decay of the average of changes of the gradient'),
     Hyper('slow_weight', 'α', 0., doc='weight of the slower average'),
     Hyper('warmup',    'T', 0., doc='steps of the warm-up'),
@@ -87,6 +89,7 @@ TABLE = {h.name: h for h in (
     Hyper('max_ratio', 'c', 0., doc='largest norm of a gradient over its parameter\'s'),
     # a second gradient
     Hyper('rho',       'ρ', 0., doc='length of the climb to where the gradient is taken'),
+    Hyper('asam_eta',  'ηₐ', 0., doc='added to the size of a weight, by which a climb is scaled'),
     Hyper('hess_mom',  'β₂', 0., 1., doc="decay of the average of the Hessian's diagonal"),
     Hyper('hess_scale', 'γ', 0., doc='share of the average Hessian that divides a step'),
     Hyper('hess_every', 'k', 1., doc='steps from one estimate of the Hessian to the next',

@@ -103,6 +103,23 @@ def bound(x):
     return size * column.norm(dim=-2, keepdim=True)
 
 
+def row_maxima(x):
+    "The largest element of each row: of all that has one index in the first dimension."
+    return maxima(x, 0)
+
+
+def column_maxima(x):
+    "The largest element of each column: of all that has one index in the last dimension."
+    return maxima(x, x.dim() - 1)
+
+
+def maxima(x, dim):
+    "The largest element of all that has one index in this dimension; of no elements, 0."
+    others = [d for d in range(x.dim()) if d != dim]
+    if not others: return x
+    return x.amax(others, keepdim=True) if x.numel() else x.sum(others, keepdim=True)
+
+
 def learned(q, a, b, rate):
     "q − rate·triu(a·aᵀ − b·bᵀ)·q, in units of the largest eigenvalue of a·aᵀ + b·bᵀ."
     if not a.numel(): return q
