@@ -8,6 +8,7 @@ import genopt
 import pytest
 import references_of_matrices as ref
 import torch
+from genopt.parts.algebra import eigenvectors, inverse_root, turned
 from genopt.parts.modifiers import seeded_normal
 from helpers import fast_engines, random, verified
 from trajectories import assert_trajectories_agree, gradient, trajectory
@@ -86,6 +87,17 @@ def agrees(case, steps, compile):
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case):
     verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+@pytest.mark.parametrize('eps', [0., .1])
+def test_a_sum_beyond_all_numbers_stops_its_matrix_and_no_other_of_a_stack(eps):
+    usual = torch.eye(3).expand(2, 3, 3).clone()
+    x = usual.clone(); x[0, 1, 2] = torch.inf
+    root, alone = inverse_root(x, eps, .25), inverse_root(usual[1], eps, .25)
+    assert not root[0].any() and torch.equal(root[1], alone)
+    basis = torch.linalg.qr(random(0, (2, 3, 3), torch.float32))[0]
+    assert torch.equal(turned(x, basis)[0], basis[0]) and not torch.equal(turned(x, basis), basis)
+    assert eigenvectors(x).isfinite().all()
 
 
 def test_psgd_balances_at_steps_that_are_drawn():

@@ -72,8 +72,8 @@ def inverse_root(x, eps, power):
     if x.shape[-1] == 1: return (x + eps)**-power
     fits = in_range(x)
     values, vectors = torch.linalg.eigh(torch.where(fits, x, 0.))
-    powers = fits * (values.clamp(min=0) + eps).unsqueeze(-2)**-power
-    return vectors * powers @ vectors.mT
+    powers = (values.clamp(min=0) + eps).unsqueeze(-2)**-power
+    return vectors * torch.where(fits, powers, 0.) @ vectors.mT
 
 
 def orthonormal(x):
