@@ -177,8 +177,7 @@ def average_sqr_rows(row_avg, grad, share=share_of_square):
     """R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square
     (Shazeer & Stern, arXiv:1804.04235, alg. 4)."""
     square = grad.square()
-    new = square.mean(-1, keepdim=True) if grad.dim() > 1 else square
-    return (1 - share) * row_avg + share * new  # no lerp: it may overflow
+    return row_avg.lerp(square.mean(-1, keepdim=True) if grad.dim() > 1 else square, share)
 
 
 @stat(init=_columns, whole=True, needs='real')
