@@ -105,7 +105,7 @@ def without_a_number(label, given, dtype):
     that rounds below 0, centered RMSprop's of one gradient. Muon's polynomial diverges with other
     coefficients; and with large rates or decays, a parameter grows beyond all numbers.
     """
-    least = min(given.get('eps', 1.), given.get('ns_eps', 1.))
+    least = min(given.get(k, 1.) for k in ('eps', 'ns_eps', 'surprise_eps'))
     if least**2 < torch.finfo(dtype).tiny and label.split('-')[0] not in GUARDED:
         return True
     if given.get('sqr_mom', 1.) < 1e-16 and label.startswith('RMSprop'): return True
