@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'NorMuon', 'Scion', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO', 'ScheduleFreeSGD', 'ScheduleFreeAdamW', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'NorMuon', 'Scion', 'CAME', 'SM3', 'AdamMini', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO', 'ScheduleFreeSGD', 'ScheduleFreeAdamW', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1321,8 +1321,8 @@ class _Adafactor(Recipe):
         Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=None)
 
             step_count             t ← t + 1, for each parameter from its own first step.
-            average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·row mean(g²), and of a vector g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
-            average_sqr_columns    C ← (1 − tᶜ)·C + tᶜ·column mean(g²); a vector has none.
+            average_sqr_rows       R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns    C ← (1 − τ)·C + τ·column mean(g²); a vector has none.
             scale_by_factored_rms  g ← g / √(R·C / column mean(R)), and g / √R of a vector; ε is beside the mean, ε² beside the square.
             clip_by_rms            g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
             adafactor_step         Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
@@ -1493,6 +1493,141 @@ class _Scion(Recipe):
         """
 
 Scion: _Scion
+
+class _CAME(Recipe):
+    """Adafactor with momentum, which is smaller where gradients surprise it (Luo et al., arXiv:2307.02047)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0002, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-30,
+        wd: Number = 0.0,
+        surprise_mom: Number = 0.9999,
+        surprise_eps: Number = 1e-16,
+        max_rms: Number = 1.0,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
+        clip_threshold: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adafactor with momentum, which is smaller where gradients surprise it (Luo et al., arXiv:2307.02047).
+
+        Their code has no usual rate; 2e-4 is that of their example. Its `eps=(a, b)` are `eps` and
+        `surprise_eps`. A tensor with more dimensions is a stack of matrices.
+
+        CAME(params, lr=0.0002, *, mom=0.9, sqr_mom=0.999, eps=1e-30, wd=0.0, surprise_mom=0.9999, surprise_eps=1e-16, max_rms=1.0, maximize=False, compile=None)
+
+            step_count                                                                                              t ← t + 1, for each parameter from its own first step.
+            average_sqr_rows[share=new_share]                                                                       R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns[share=new_share]                                                                    C ← (1 − τ)·C + τ·column mean(g²); a vector has none.
+            scale_by_factors                                                                                        g ← g / √((R + ε′)·(C + ε′) / column mean(R + ε′)), and g / √(R + ε′) of a vector (Luo et al., arXiv:2307.02047, algorithm 2).
+            clip_by_rms                                                                                             g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
+            average_grad                                                                                            m ← β₁·m + (1 − β₁)·g
+            surprise                                                                                                s = g − m: what the average did not expect.
+            average_surprise_rows                                                                                   Rₛ ← β₃·Rₛ + (1 − β₃)·row mean(s²); a vector has none (Luo et al., arXiv:2307.02047, alg. 2).
+            average_sqr_columns[column_avg=surprise_columns, grad=surprise, sqr_mom=surprise_mom, share=new_share]  Cₛ ← (1 − τ′)·Cₛ + τ′·column mean(s²); a vector has none.
+            use_confident_average                                                                                   g ← m / √((Rₛ + ε′′)·(Cₛ + ε′′) / column mean(Rₛ + ε′′)): smaller where gradients surprise; m of a vector (Luo et al., arXiv:2307.02047, algorithm 2).
+            sgd_step                                                                                                Δθ = −η·g
+            weight_decay                                                                                            Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0002            learning rate
+            mom=0.9              decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999        decay of the average of squared gradients (torch: betas[1])
+            eps=1e-30            keeps a denominator away from zero
+            wd=0.0               weight decay (torch: weight_decay)
+            surprise_mom=0.9999  decay of the average of squared surprises (torch: betas[2])
+            surprise_eps=1e-16   added to each squared surprise
+            max_rms=1.0          root mean square above which a step is scaled down (torch: clip_threshold)
+        """
+
+CAME: _CAME
+
+class _SM3(Recipe):
+    """Adagrad whose sums are bounded by one number for each row, each column, and so on (Anil et al., arXiv:1901.11150: SM3-II with momentum)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.1, *,
+        mom: Number = 0.9,
+        eps: Number = 1e-30,
+        wd: Number = 0.0,
+        average: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        weight_decay_rate: Number = ...,
+        momentum: Number = ...,
+    ) -> Optimizer:
+        """Adagrad whose sums are bounded by one number for each row, each column, and so on (Anil et al., arXiv:1901.11150: SM3-II with momentum).
+
+        Their code has no usual rate. `average=True` is its `beta2` below 1: an average for the sum.
+
+        SM3(params, lr=0.1, *, mom=0.9, eps=1e-30, wd=0.0, average=False, maximize=False, compile=None)
+
+            sqr_bound       v = min(Aₜ₋₁, Bₜ₋₁) + g²: of each element, at least its sum of squares; of a vector that sum itself (Anil et al., arXiv:1901.11150, algorithm SM3-II).
+            max_sqr_row     A ← row_maxima(v) (Anil et al., arXiv:1901.11150, algorithm SM3-II).
+            max_sqr_column  B ← column_maxima(v); a vector has none.
+            max_sqr_inner   The same for each dimension between the first and the last, one after the other.
+            scale_by_bound  g ← g / √(v + ε) (Anil et al., arXiv:1901.11150, algorithm SM3-II, with ε as in their code).
+            average_grad    m ← β₁·m + (1 − β₁)·g
+            momentum_step   Δθ = −η·m
+            weight_decay    Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.1         learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum)
+            eps=1e-30      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay_rate)
+            average=False  an option: it chooses parts
+        """
+
+SM3: _SM3
+
+class _AdamMini(Recipe):
+    """AdamW with one average square for each block of elements (Zhang et al., arXiv:2406.16793, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        block: str = 'row',
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW with one average square for each block of elements (Zhang et al., arXiv:2406.16793, as in their code).
+
+        A block is a row of a matrix, so one output, and an element of a vector; or, with
+        `block='tensor'`, all of a tensor, or of a piece of it, if its group has a `view`. The authors
+        have 'tensor' for norms, and for each head of queries and keys, 'row' for all other matrices:
+        `create(model, 'adammini', overrule={'*.[qk]_proj.weight': dict(block='tensor',
+        view='(h=32 d) i -> h d i')})`. A convolution is one block, as with their code.
+
+        AdamMini(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, block='row', maximize=False, compile=None)
+
+            average_grad                                        m ← β₁·m + (1 − β₁)·g
+            average_sqr_rows[row_avg=sqr_avg, share=new_share]  v ← (1 − τ)·v + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            step_count                                          t ← t + 1, for each parameter from its own first step.
+            adam_mini_step                                      Δθ = −η·m̂ / (√v̂ + ε), with one v for each block (Zhang et al., arXiv:2406.16793).
+            weight_decay                                        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+            block='row'    an option: it chooses parts
+        """
+
+AdamMini: _AdamMini
 
 class _Shampoo(Recipe):
     """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4) (Gupta et al., arXiv:1802.09568; ε, rate and roots as in their code)."""
@@ -2064,7 +2199,7 @@ class _DoG(Recipe):
 DoG: _DoG
 
 class _SAM(Recipe):
-    """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η)."""
+    """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.1, *,
         mom: Number = 0.9,
@@ -2079,7 +2214,9 @@ class _SAM(Recipe):
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
-        """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η).
+        """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600).
+
+        `asam_eta` is the η of the latter, whose code scales nothing but weights: 0.01 is added to each.
 
         SAM(params, lr=0.1, *, mom=0.9, wd=0.0, rho=0.05, adaptive=False, maximize=False, compile=None)
 
