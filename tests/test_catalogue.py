@@ -128,7 +128,7 @@ def test_the_command(capsys, monkeypatch):
                      capsys.readouterr().out, re.M)
     assert cli.main(['list', '--family', 'adam']) == 1
     why = ('list: there is no family `adam`: there are friends, memories, sums, adams, signs, '
-           'layers, matrices, averages, rates, second\n')
+           'layers, frugal, matrices, averages, rates, second\n')
     assert capsys.readouterr().err == why
 
 

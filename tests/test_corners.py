@@ -99,7 +99,7 @@ def without_a_number(label, given, dtype, kind):
     a large rate in Prodigy, which debiases that by 1 − β₁ᵗ, and in DAdaptSGD, which divides it by
     the norm of a first gradient that may be tiny.
     """
-    least = min(given.get('eps', 1.), given.get('ns_eps', 1.))
+    least = min(given.get(k, 1.) for k in ('eps', 'ns_eps', 'surprise_eps'))
     if least**2 < torch.finfo(dtype).tiny and not label.startswith(GUARDED):
         return True
     if given.get('wd', .1):
