@@ -82,7 +82,7 @@ def climb_step(grad, climbs, size=climb_size):
 
 @step
 def scaled_climb_step(grad, param, climbs, size=scaled_climb_size):
-    "Δθ = σ·θ²·g in a climb: further where weights are large (Kwon et al., arXiv:2102.11600, eq. 7)."
+    "Δθ = σ·θ²·g in a climb: further where θ is large (Kwon et al., arXiv:2102.11600, eq. 7)."
     return size * param.square() * grad if climbs else torch.zeros_like(grad)
 
 
