@@ -5,7 +5,7 @@ asked for larger parameters, and the shapes are compared. An average of gradient
 same dimension; of Adafactor's two, one has the rows of a matrix and one its columns; a matrix of
 inner products has them in two dimensions. A stat that has them nowhere, such as a count or a norm,
 stays as it is. New rows begin as the `init` begins them. So does all but numbers when a parameter
-without elements gets some.
+loses its last elements, or gets its first ones.
 """
 from __future__ import annotations
 
@@ -60,14 +60,15 @@ class Edit:
     def hypers(self) -> dict[str, Any]: return self.group.numbers()
 
     def _follow(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
-        dims, part = self._dims(name, value), self.group.composition.stats.get(name)
+        part = self.group.composition.stats.get(name)
+        is_void = not (self.param.numel() and self.new.numel())
+        if part and not part.is_number and is_void and name not in given:
+            return self.group.start(name, self.new)  # an average over no elements is NaN
+        dims = self._dims(name, value)
         if not dims and name in given:
             raise ValueError(f'`{name}` of {self.it} has no rows, so none can be given: leave it '
                              'out of `state`')
-        if not dims:
-            # An average over no elements is NaN, so what a parameter without any has begins anew
-            is_void = part and not part.is_number and not self.param.numel() and self.new.numel()
-            return self.group.start(name, self.new) if part and is_void else value
+        if not dims: return self._fitting(part, name, value)
         if not len(self.rows.new): new = None
         elif name not in given:
             if part is None:
@@ -75,10 +76,14 @@ class Edit:
                                  f'what it begins with in new rows, as in state={{{name!r}: 0}}')
             new = self.group.start(name, self.new)
         else: new = self._given(name, value, dims, given[name])
-        res = self.rows.take(value, dims, new)
-        if part and res.shape != self._like(part, self.new.shape).shape:
+        return self._fitting(part, name, self.rows.take(value, dims, new))
+
+    def _fitting(self, part: Stat | None, name: str, value: Any) -> Any:
+        "`value`, if it has the shape that the new parameter's has. Raises ValueError."
+        is_tensor = part and not part.is_number and isinstance(value, Tensor)
+        if part and is_tensor and value.shape != self._like(part, self.new.shape).shape:
             raise self._cannot(name)
-        return res
+        return value
 
     def _dims(self, name: str, value: Any) -> tuple[int, ...]:
         "The dimensions of an entry of the state that have the parameter's rows."

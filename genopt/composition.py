@@ -131,8 +131,7 @@ class Composition:
     ) -> dict[str, Any]:
         "The state of a parameter before its first step."
         if missing := [k for k in self.init_hypers if k not in hypers]:
-            raise TypeError(f'`{missing[0]}` is missing: state begins with it, so give '
-                            'init(param, hypers)')
+            raise TypeError(f'state begins with `{missing[0]}`: give it, init(param, hypers)')
         return {name: part.start(param, hypers) for name, part in self.stats.items()}
 
     def numbers(self,
@@ -173,7 +172,6 @@ class Composition:
         which is not due.
         """
         closed = self.closed(numbers)
-        if not closed and not self.fed: return self
         before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
         idle = *(k for k in self.fed
                  if (value := self.given[k]) in before and {*value.reads} <= {*numbers}

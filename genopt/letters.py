@@ -27,6 +27,8 @@ LETTERS = dict(
     row_avg='R', column_avg='C', step_size='Δ', mom_product='Πμ', eta='ηₜ', first_param='θ₀',
     last_grad='gₜ', param_avg='w', slow_param='φ', skipped='skipped', base_param='z',
     lr_max='η₊', weight_sum='W',
+    surprise='s', surprise_rows='Rₛ', surprise_columns='Cₛ', sqr_bound='v', row_max='A',
+    column_max='B', inner_max='E', new_share='τ', eps_so_far='ε′', share_of_square='τ',
     left_avg='L', right_avg='R', left_sum='L', right_sum='R', left_root='A', right_root='B',
     left_basis='U', right_basis='V', left_factor='Q₁', right_factor='Q₂', column_factor='Q',
     projection='P', low_avg='m', low_sqr_avg='v', limited_norm='n',

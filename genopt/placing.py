@@ -12,7 +12,9 @@ in which they were given. It follows that
   kinds that were given before it: numbers that only it reads, and stats that are only read by parts
   given behind it, as they gather what it waits for. A change of the gradient that its totals see
   stays before it, if that change needs no memory. So does what was given before it and reads the
-  number that opens it, as SAM's climb does: it is the first half of what the gate divides.
+  number that opens it, as SAM's climb does: it is the first half of what the gate divides;
+* a sum of steps from which a part makes the weights to evaluate, as Schedule-Free's z, comes after
+  all changes of the update, though not after what moves the new weights, as lookahead does.
 """
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, permutations
 
 from .contract import ContractError
-from .kinds import Place, Stat, Step, Transform
+from .kinds import Evaluation, Place, Stat, Step, Transform
 from .links import Links, totals
 from .part import Part
 
@@ -49,6 +51,9 @@ class _Sum(Links):
         self.place = [self._own_place(i) for i in self.all]
         steps = self.of_kind(Step)
         self.first_step = min(steps, key=self.place.__getitem__, default=-1)
+        evaluated = {n for p in self.parts if isinstance(p, Evaluation) for n in p.reads}
+        self.bases = {i for i in self.stats  # they take the steps of the rule
+                      if self.parts[i].out in evaluated and 'update' in self.reads[i]}
         self.before = [set[int]() for _ in self.all]  # for each part, those that must come first
 
     def in_order(self) -> list[Part]:
@@ -104,7 +109,7 @@ class _Sum(Links):
         for gate in self.gates:
             self.before[gate] |= {i for i in range(self.old, gate) if self._is_unstopped(i, gate)
                                   or self._is_gathered(i, gate) or self._is_first_half(i, gate)}
-        for gate in self.gates:
+        for gate in sorted(self.gates, key=self._turn):
             for i in {*self.stats} - self._all_before(gate):
                 if max(i, gate) >= self.old: self.before[i].add(gate)
         for i, j in combinations(self.all[self.old:], 2):
@@ -120,7 +125,18 @@ class _Sum(Links):
             return i < j and (self.are_tied(i, j) or stops)
         if i == self.first_step and 'update' in self.reads[j]: return True
         if i < self.old and totals(a) & totals(b): return True  # taken where the recipe takes it
+        if j in self.bases and self._is_of_the_rule(i) and not self.names(j) & self.reads[i]:
+            return True
         return i not in self.changes and a.out in self.reads[j]
+
+    def _turn(self, gate: int) -> int:
+        "A new gate comes before one of the recipe's that tensors gather for, else after it."
+        if gate >= self.old: return 1
+        return 2 * any(i < gate and not self.parts[i].is_number for i in self.stats)
+
+    def _is_of_the_rule(self, i: int) -> bool:
+        "True if part i changes the update, and not the weights that come of it."
+        return self.parts[i].out == 'update' and (i < self.old or self.place[i] < Place.WEIGHTS)
 
     def _was_meant(self, i: int, j: int) -> bool:
         "True if two new parts mean something else in another order than the one given."

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
-__all__ = ['ALL', 'MATRICES', 'WEIGHTS', 'Policy', 'Role', 'policy']
+__all__ = ['ALL', 'LINEAR', 'MATRICES', 'WEIGHTS', 'Policy', 'Role', 'policy']
 
 
 class Role(Enum):
@@ -41,6 +41,7 @@ class Role(Enum):
 
 ALL = frozenset(Role)
 MATRICES = frozenset({Role.MATRIX, Role.EXPERTS, Role.ROUTER, Role.CONV})
+LINEAR = MATRICES - {Role.CONV}
 WEIGHTS = frozenset(r for r in Role if r.multiplies)
 
 
@@ -50,9 +51,12 @@ class Policy:
     takes: Collection[Role] = ALL       # What the recipe is for
     rest: Any = None                    # The recipe for everything else, with its values
     decays: Collection[Role] = WEIGHTS  # Others do not, neither with the recipe nor in the rest
-    one_rate: Mapping[str, Any] = field(default_factory=dict)  # Options with which lr and wd are
-    # the same for the rest, and `values` do not hold
+    one_rate: Mapping[str, Any] | None = None  # Options with which lr and wd are the same for the
+    # rest, and `values` do not hold; {} if they always are
     by_role: Mapping[Role, Any] = field(default_factory=dict)  # A recipe or values for some roles
+    turned: Collection[Role] = ()  # Seen with a row for each output, though it takes other tensors
+    scales: Mapping[Role, Callable[[int, int], float]] = field(default_factory=dict)  # The rate of
+    # some roles over that of others, by the numbers of outputs and inputs
     values: Mapping[str, Any] = field(default_factory=dict)    # The recipe's own, in a whole model
 
 

@@ -51,7 +51,7 @@ def look_up(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) 
     """
     first, *others = _terms(text)
     names = {n.lower(): r for n, r in recipes.items()}
-    found: Any = _term(first, names, parts)
+    found: Any = _term(first, names, parts, is_first=True)
     if others and not isinstance(found, Recipe):
         raise TypeError(f'`{first}` + ... : a sum begins with a recipe, and this is '
                         f'{_what(found)}')
@@ -83,12 +83,15 @@ def _path_end(text: str, begin: int) -> int:
     return max((e for e in ends if os.path.isfile(text[begin:e].strip())), default=begin)
 
 
-def _term(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) -> Any:
+def _term(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any],
+          is_first: bool=False) -> Any:
+    "What a term names. `is_first`: a recipe before a part, as with `sam + cautious`."
     match = TERM.fullmatch(text)
     if not match or not match['name']:
         raise ValueError(f'{text!r} does not name an optimizer: give {FORMS}')
     name = match['name']
-    found = _defined(name) if ':' in name or name.endswith('.py') else _known(name, recipes, parts)
+    found = (_defined(name) if ':' in name or name.endswith('.py') else
+             _known(name, recipes, parts, is_first))
     if match['given'] is None: return found
     given = _arguments(text, match['given'])
     if isinstance(found, Recipe):
@@ -99,9 +102,10 @@ def _term(text: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) ->
                     f'{_what(found)}')
 
 
-def _known(name: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any]) -> Any:
-    if name in parts: return parts[name]
+def _known(name: str, recipes: Mapping[str, Recipe], parts: Mapping[str, Any],
+           is_first: bool) -> Any:
     plain = name.lower().replace('_', '').replace('-', '')
+    if name in parts and not (is_first and plain in recipes): return parts[name]
     if plain in recipes: return recipes[plain]
     advice = 'use torch.optim.LBFGS, as its parts would need all parameters at once'
     if plain != 'lbfgs':

@@ -93,10 +93,17 @@ def disk(tmp_path, monkeypatch, no_kernels):
     kernel_files.forget()
 
 
-@pytest.fixture
-def two_threads():
+def with_threads(n):
     import torch  # after the number of its threads has been set
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(n)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(): yield from with_threads(1)
+
+
+@pytest.fixture
+def two_threads(): yield from with_threads(2)

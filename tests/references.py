@@ -408,3 +408,58 @@ def scion(x, grads, *, lr=1e-3, momentum=.1, norm_='spectral', scale=1., unconst
         if not unconstrained: x = x * (1 - lr)
         x = x - lr * scale * lmo(buf)
         yield x
+
+
+# -- with less memory ------------------------------------------------------------------------------
+
+def factored(rows, columns): return np.sqrt(rows / rows.mean(-1, keepdims=True))[..., None] * \
+    np.sqrt(columns)[..., None, :]
+
+
+def came(x, grads, *, lr=2e-4, b1=.9, b2=.999, b3=.9999, eps1=1e-30, eps2=1e-16, d=1., wd=0.):
+    m, r, c, v, rs, cs = np.zeros_like(x), 0., 0., 0., 0., 0.
+    for g in grads:
+        square = g**2 + eps1
+        if x.ndim > 1:
+            r, c = b2 * r + (1 - b2) * square.mean(-1), b2 * c + (1 - b2) * square.mean(-2)
+            u = g / factored(r, c)
+        else:
+            v = b2 * v + (1 - b2) * square
+            u = g / np.sqrt(v)
+        u = u / max(1., np.sqrt(np.mean(u**2)) / d)
+        m = b1 * m + (1 - b1) * u
+        s = (u - m)**2 + eps2
+        step = m
+        if x.ndim > 1:
+            rs, cs = b3 * rs + (1 - b3) * s.mean(-1), b3 * cs + (1 - b3) * s.mean(-2)
+            step = m / factored(rs, cs)
+        x = x - lr * wd * x - lr * step
+        yield x
+
+
+def sm3(x, grads, *, lr=.1, b=.9, beta2=1., wd=0.):
+    "SM3-II: one accumulator for each row, each column, and so on for all dimensions."
+    shapes = [[n if i == d else 1 for i in range(x.ndim)] for d, n in enumerate(x.shape)] or [()]
+    mus, m = [np.zeros(s) for s in shapes], np.zeros_like(x)
+    for g in grads:
+        least = mus[0]
+        for mu in mus[1:]: least = np.minimum(least, mu)
+        nu = least + g**2 if beta2 == 1 else beta2 * least + (1 - beta2) * g**2
+        mus = [nu.max(tuple(i for i in range(x.ndim) if i != d), keepdims=True)
+               for d in range(len(mus))]
+        m = b * m + (1 - b) * g / np.sqrt(nu + 1e-30)
+        x = x - lr * (m + wd * x)
+        yield x
+
+
+def adam_mini(x, grads, *, lr=1e-3, b1=.9, b2=.999, eps=1e-8, wd=0., block='row'):
+    "`block`: 'row' of a matrix, else an element; or 'tensor'."
+    m, v = np.zeros_like(x), 0.
+    for t, g in enumerate(grads, 1):
+        square = g**2
+        if block == 'tensor': square = square.mean()
+        elif x.ndim > 1: square = square.mean(-1, keepdims=True)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * square
+        x = x - lr * wd * x
+        x = x - lr * m / (1 - b1**t) / (np.sqrt(v) / np.sqrt(1 - b2**t) + eps)
+        yield x

@@ -60,7 +60,7 @@ def run(make, dtype, matrices=False, bad=False):
 
 
 NUMBERS = {'count', 'waited', 'eta', 'mom_product', 'skipped', 'seen', 'lr_max', 'weight_sum',
-           'gain', 'd', 'd_max', 'first_norm', 'sqr_norm_sum'}
+           'gain', 'd', 'd_max', 'first_norm', 'sqr_norm_sum', 'climbs'}
 
 
 class Blocked:

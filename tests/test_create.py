@@ -4,6 +4,7 @@ import copy
 import re
 from fnmatch import fnmatchcase
 
+import adam_mini
 import genopt
 import pytest
 import torch
@@ -209,6 +210,91 @@ def test_a_policy_of_ones_own():
                      '1.bias': ('Lion', 'lr=0.5, wd=0'), '2.weight': ('AdamW', 'lr=0.001, wd=0'),
                      '2.bias': ('AdamW', 'lr=0.001, wd=0'), '3.weight': ('Lion', 'lr=0.25, wd=0.5'),
                      '3.bias': ('Lion', 'lr=0.5, wd=0')}
+
+
+# Recipe; what the roles that it does not name get; rule, and values, of some roles
+POLICIES = [(recipe, rest, dict(found)) for recipe, rest, *found in [
+    ('soap', 'AdamW, lr=0.003, mom=0.95, sqr_mom=0.95, wd=0.01',
+     *((r, 'SOAP, lr=0.003, wd=0.01') for r in 'MXRCEHI')),
+    ('shampoo', 'AdamW, lr=0.001, wd=0.01', *((r, 'Shampoo, lr=1, wd=0') for r in 'MXRCEHI')),
+    ('psgdkron', 'AdamW, lr=0.0003, wd=0', *((r, 'PSGDKron, lr=0.0003, wd=0') for r in 'MXRCEHI')),
+    ('dion', 'Lion, lr=0.01, mom=0.95, wd=0.01, avg_mom=0.98',
+     *((r, 'Dion, lr=0.01, wd=0.01') for r in 'MXR')),
+    ('galore', 'AdamW, lr=0.001, eps=1e-06, wd=0', *((r, 'GaLore, lr=0.001, wd=0') for r in 'MXR')),
+    ('apollo', 'AdamW, lr=0.001, eps=1e-06, wd=0', *((r, 'APOLLO, lr=0.001, wd=0') for r in 'MXR')),
+    ('mars', 'AdamW, lr=0.003, sqr_mom=0.95, wd=0.1',
+     *((r, 'MARS, lr=0.003, wd=0') for r in 'MXREH')),
+    ('came', 'CAME, lr=0.0002, wd=0'), ('sm3', 'SM3, lr=0.1, wd=0'),
+    ('adammini', 'AdamMini, lr=0.001, wd=0',
+     *((r, "AdamMini, block='tensor', lr=0.001, wd=0") for r in 'CIDNO'))]]
+ROLES = dict(M='hidden matrix', X='experts', R='router', C='convolution', E='embedding', N='norm',
+             H='output head', I='input convolution', D='depthwise convolution', O='other')
+STILL = 'position or token', 'norm', 'bias', 'other'  # and do not decay
+
+
+@architectures
+@pytest.mark.parametrize('recipe, rest, found', POLICIES, ids=[p[0] for p in POLICIES])
+def test_what_authors_do_with_a_whole_model(recipe, rest, found, name):
+    model, by_role = made(name), {ROLES[k]: v for k, v in found.items()}
+    if name == 'ResNet' and len(found) == 3:  # that are for linear layers, and it has none but one
+        with pytest.raises(ValueError, match='has nothing for .*, which is for hidden matrices'):
+            create(model, recipe)
+        return
+    opt = create(model, recipe, verbose=False)
+    for d in opt.decisions:
+        wanted = by_role.get(d.role, rest)
+        if d.role in STILL: wanted = re.sub(r'wd=[\d.]+', 'wd=0', wanted)
+        if (recipe, d.role) == ('dion', 'output head'):  # a smaller rate, as it reads many inputs
+            wanted = wanted.replace('lr=0.01', f'lr={.01 * d.shape[1]**-.5:g}')
+        assert f'{d.rule}, {d.values}' == wanted, d
+    set_grads(model, 0)
+    before = [p.clone() for p in model.parameters()]
+    for _ in range(2): opt.step()
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert sum(torch.equal(p, q) for p, q in zip(model.parameters(), before)) == 0
+
+
+def test_a_rate_is_for_all_rules_where_authors_have_one():
+    rates = {r: {g['lr'] for g in create(made('GPT-2'), r, lr=.5, verbose=False).param_groups}
+             for r in ('soap', 'shampoo', 'psgdkron', 'dion', 'galore', 'apollo', 'mars')}
+    assert {r for r, lrs in rates.items() if lrs == {.5}} == {
+        'soap', 'psgdkron', 'dion', 'galore', 'apollo'}
+    assert rates['shampoo'] == {.5, 1e-3} and rates['mars'] == {.5, 3e-3}
+
+
+def test_soap_of_gpt_2_says_its_table(capsys):
+    opt = create(made('GPT-2'), 'soap', lr=1e-3)
+    said = capsys.readouterr().out
+    assert said == f'{opt.decisions}\n' and 'SOAP, lr=0.001, wd=0.01: 10 parameters, ' in said
+    assert 'AdamW, lr=0.001, mom=0.95, sqr_mom=0.95, wd=0: 18 parameters, 336 elements' in said
+
+
+def test_adam_mini_sees_outputs_in_rows():
+    "GPT-2 stores them in columns: the average squares are one for each output."
+    model = made('GPT-2')
+    opt = create(model, 'adammini', verbose=False)
+    set_grads(model, 0)
+    opt.step()
+    block = model.transformer.h[0]
+    assert opt.state[block.mlp.c_fc.weight]['sqr_avg'].shape == (1, 48, 1)
+    assert opt.state[block.attn.c_attn.weight]['sqr_avg'].shape == (3, 12, 1)
+    assert opt.state[block.ln_1.weight]['sqr_avg'].shape == ()
+
+
+def test_adam_mini_of_a_whole_model_is_its_authors():
+    "Heads, outputs, norms and all, for 100 steps."
+    def llama(): return made('Llama').double()
+    ours, theirs = llama(), llama()
+    heads = {f'*.{k}_proj.weight': dict(block='tensor', view=f'(h={n} d) i -> h d i')
+             for k, n in (('q', 4), ('k', 2))}
+    opt = create(ours, 'adammini', lr=.01, wd=.1, overrule=heads, verbose=False)
+    other = adam_mini.Adam_mini(theirs.named_parameters(), lr=.01, weight_decay=.1, dim=16,
+                                n_heads=4, n_kv_heads=2, verbose=False)
+    for i in range(100):
+        for model, o in (ours, opt), (theirs, other):
+            set_grads(model, i)
+            o.step()
+    assert_close(ours.parameters(), theirs.parameters(), rtol=1e-11, atol=1e-12)
 
 
 # -- overruling ------------------------------------------------------------------------------------

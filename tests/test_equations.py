@@ -148,7 +148,9 @@ def test_the_text_says_what_was_evaluated(name):
         expr = expr.subs(expressions.symbol('new_param'), expressions.symbol('param'))
         free = sorted(expr.free_symbols | back.free_symbols, key=str)
         assert {s.name for s in back.free_symbols} == {s.name for s in expr.free_symbols}, text
-        shapes = dict(row_avg=(4, 1), column_avg=(1, 5))  # whose product R·C is a matrix
+        rows, columns = ('row_avg', 'surprise_rows', 'row_max'), (
+            'column_avg', 'surprise_columns', 'column_max')  # whose product R·C is a matrix
+        shapes = dict.fromkeys(rows, (4, 1)) | dict.fromkeys(columns, (1, 5))
         at = [draw.uniform(.1, .9, shapes.get(s.name.removeprefix('prev_'), (4, 5))) for s in free]
         a, b = (sp.lambdify(free, e, [NUMPY, 'numpy'])(*at) for e in (expr, back))
         assert np.allclose(a, b, rtol=1e-5, equal_nan=True), text

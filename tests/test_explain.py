@@ -285,7 +285,7 @@ def test_letters_that_modifiers_share_with_a_recipe():
     assert re.search('c′ +max_norm = 1', made.explain().text())
     assert 'k′  sync_every' in made.explain().text()
     doc = (genopt.Adafactor + genopt.clip_by_norm).__doc__
-    assert 'R ← (1 − tᶜ)·R + tᶜ·row mean(g²)' in doc and '‖g‖/c′' in doc
+    assert 'R ← (1 − τ)·R + τ·row mean(g²)' in doc and '‖g‖/c′' in doc
 
 
 def test_documentation_by_hand_has_the_same_letters():

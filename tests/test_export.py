@@ -257,7 +257,8 @@ def bits(x):
 @pytest.mark.parametrize('file, recipe, options, dtype', EACH, ids=[
     f'{case_id((r, None, options))}-{dtype_name(dtype)}' for _, r, options, dtype in EACH])
 def test_a_file_makes_the_steps_of_the_plain_engine(results, file, recipe, options, dtype,
-                                                    monkeypatch):
+                                                    monkeypatch, one_thread):
+    "Each with one thread, as torch's products of matrices depend on their number."
     monkeypatch.setattr('genopt.joining.rehearse', lambda *args: None)  # the parts are all right
     params, state = results[file, dtype]
     def make(groups): return recipe(groups, compile=False, **options)

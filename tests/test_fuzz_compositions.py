@@ -2,9 +2,10 @@
 says what is wrong.
 
 Each example is a random list of the parts in `vocabulary.py`, or a recipe with random modifiers.
-The plain and the eager engine do what the parts do by hand, bit for bit. Kernels, by default and
-with compile=True, agree with the plain engine to 1e-12 in double precision. Far more of them, and
-other ones each time:
+The plain and the eager engine do what the parts do by hand, bit for bit; but the eager engine
+stacks matrices of one shape, and torch rounds the products of stacks otherwise: those, to rounding.
+Kernels, by default and with compile=True, agree with the plain engine to 1e-12 in double precision.
+Far more of them, and other ones each time:
 
     GENOPT_FUZZ=200 python -m pytest tests/test_fuzz_compositions.py -n 0 [--hypothesis-seed=1]
 """
@@ -132,7 +133,8 @@ def check_by_hand(seed, engine, dtype):
         if e:
             assert is_sentence(e), f'{c}: {e!r}'
             return
-        for p, q, s in zip(ps, qs, states): assert_as_by_hand(c, opt, p, q, s)
+        stacks = engine == 'eager' and any(part.stacked for part in c.ordered)
+        for p, q, s in zip(ps, qs, states): assert_as_by_hand(c, opt, p, q, s, stacks)
 
 
 def by_table(c):
@@ -141,14 +143,19 @@ def by_table(c):
 
 
 TOL = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: .05}
+STACKED = {torch.float64: 1e-10, torch.float32: .02, torch.bfloat16: .05}  # some are in bfloat16
 
 
-def assert_as_by_hand(c, opt, p, q, state):
+def assert_as_by_hand(c, opt, p, q, state, stacks):
+    "The next step of stacks begins where the one by hand did, as eigenvectors magnify rounding."
     assert {*opt.state[p]} == {*state}
-    exact = not c.totals and not by_table(c)
+    exact = not c.totals and not by_table(c) and not stacks
     for k, a, b in [('param', p, q), *[(k, opt.state[p][k], v) for k, v in state.items()]]:
         what = f'{c}: {k} of {tuple(p.shape)}'
-        if isinstance(b, torch.Tensor): assert_near(a, b, 0 if exact else TOL[p.dtype], what)
+        if isinstance(b, torch.Tensor):
+            tol, least = (STACKED[p.dtype], .01) if stacks else (TOL[p.dtype], 0.)
+            assert_near(a, b, 0 if exact else tol, what, least)
+            if stacks: a.detach().copy_(b.detach())
         else:
             near = abs(a.item() - b) <= 1e-12 * abs(b) and c.totals
             assert a.item() == b or near or b != b, f'{what}: {a} and {b}'

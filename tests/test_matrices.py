@@ -2,11 +2,13 @@
 float64, with the options that people use.
 """
 from functools import partial
+from random import Random
 
 import genopt
 import pytest
 import references_of_matrices as ref
 import torch
+from genopt.parts.algebra import eigenvectors, inverse_root, turned
 from genopt.parts.modifiers import seeded_normal
 from helpers import fast_engines, random, verified
 from trajectories import assert_trajectories_agree, gradient, trajectory
@@ -85,6 +87,33 @@ def agrees(case, steps, compile):
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case):
     verified(case[0], 'its paper, in NumPy', STEPS, agrees(case, STEPS, False))
+
+
+@pytest.mark.parametrize('eps', [0., .1])
+def test_a_sum_beyond_all_numbers_stops_its_matrix_and_no_other_of_a_stack(eps):
+    usual = torch.eye(3).expand(2, 3, 3).clone()
+    x = usual.clone(); x[0, 1, 2] = torch.inf
+    root, alone = inverse_root(x, eps, .25), inverse_root(usual[1], eps, .25)
+    assert not root[0].any() and torch.equal(root[1], alone)
+    basis = torch.linalg.qr(random(0, (2, 3, 3), torch.float32))[0]
+    assert torch.equal(turned(x, basis)[0], basis[0]) and not torch.equal(turned(x, basis), basis)
+    assert eigenvectors(x).isfinite().all()
+
+
+def test_psgd_balances_at_steps_that_are_drawn():
+    "As its docstring says."
+    p, steps, draw = torch.nn.Parameter(random(0, (5, 7), torch.float64)), 30, Random(0)
+    drawn = [draw.random() < .3 for _ in range(steps)]
+    letters = random_numbers(0, (5, 7)) | dict(balances=drawn)
+    formula = ref.psgd_kron(p.detach().numpy().copy(), [gradient(0, t, (5, 7)).numpy()
+                                                        for t in range(steps)], **letters)
+    opt = genopt.PSGDKron([p])
+    for t, (now, wanted) in enumerate(zip(drawn, formula)):
+        opt.param_groups[0]['balance_prob'] = float(now)
+        p.grad = gradient(0, t, (5, 7))
+        opt.step()
+        torch.testing.assert_close(p.detach(), torch.from_numpy(wanted), rtol=1e-11, atol=1e-11)
+    assert 0 < sum(drawn) < steps
 
 
 @pytest.mark.parametrize('name', dict.fromkeys(c[0] for c in CASES))

@@ -8,6 +8,7 @@ takes a first gradient for a change from 0.
 """
 from functools import partial
 
+import came_pytorch
 import genopt
 import optimi
 import pytest
@@ -156,6 +157,21 @@ CASES = [(r, ours, f, theirs, *peer) for r, f, both in (
          dict(lr=.01, momentum=.2, scale=50., unconstrained=True)),
         *((dict(lr=.01, radius=3., norm=norm), dict(lr=.01, scale=3., norm_=norm))
           for norm in ('sign', 'columns', 'rows', 'rms'))]),
+    ('CAME', ref.came, [
+        (dict(), dict(), came_pytorch.CAME, dict(lr=2e-4)),
+        (dict(lr=.01, betas=(.8, .95, .97), eps=1e-3, surprise_eps=.01, clip_threshold=2., wd=.1),
+         dict(lr=.01, b1=.8, b2=.95, b3=.97, eps1=1e-3, eps2=.01, d=2., wd=.1), came_pytorch.CAME,
+         dict(lr=.01, betas=(.8, .95, .97), eps=(1e-3, .01), clip_threshold=2.,
+              weight_decay=.1))]),
+    ('SM3', ref.sm3, [
+        (dict(), dict()),
+        (dict(lr=.01, mom=0., wd=.1), dict(lr=.01, b=0., wd=.1)),
+        (dict(average=True, beta2=.9), dict(beta2=.9))]),
+    ('AdamMini', ref.adam_mini, [
+        (dict(), dict()),
+        (dict(lr=.01, betas=(.8, .95), eps=1e-4, wd=.1),
+         dict(lr=.01, b1=.8, b2=.95, eps=1e-4, wd=.1)),
+        (dict(block='tensor'), dict(block='tensor'))]),
     ('AggMo', ref.aggmo, [
         (dict(), dict(), pytorch_optimizer.AggMo, dict()),
         (dict(lr=.1, mom=.5, slow_mom=.9, wd=.1), dict(lr=.1, betas=(0., .5, .9), l2=.1))]),

@@ -129,13 +129,19 @@ def test_batches_take_every_example_once():
 
 # -- side by side ----------------------------------------------------------------------------------
 
+OTHERS = 'other weights to evaluate'
+
 @pytest.mark.parametrize('spec', [
     *genopt.zoo.__all__, 'adam(amsgrad=True)', 'sgd(mom=.9, nesterov=True)',
     *(f'adamw + {m}' for m in genopt.modifiers()), 'lion + clip_by_global_norm + lookahead'])
 def test_side_by_side_is_one_after_another(spec):
     job = Job(Entrant(spec), EXACT, 8)
-    alone = {'gradient_noise': 'vmap: RuntimeError: vmap: called random operation',
-             'skip_nonfinite': 'a gate', 'clip_update_by_rms': 'data-dependent control flow'}
+    drawn = 'vmap: RuntimeError: vmap: called random operation'
+    alone = {'gradient_noise': drawn, 'PSGDKron': drawn, 'APOLLO': drawn,
+             'skip_nonfinite': 'a gate', 'SOAP': 'a gate', 'SAM': 'a gate', 'sam': 'a gate',
+             'Sophia': 'fed values', 'AdaHessian': 'fed values',
+             'ScheduleFree': OTHERS, 'schedule_free': OTHERS,
+             'clip_update_by_rms': 'data-dependent control flow'}
     reason, found = next((why for part, why in alone.items() if part in spec), ''), why_not(job)
     if spec in ('Muon', 'adamw + orthogonalize'):  # many products in bfloat16 may be rounded
         reason = found                             # otherwise than one, which is then seen
@@ -144,6 +150,29 @@ def test_side_by_side_is_one_after_another(spec):
     if reason: return
     pairs = [(f * job.entrant.lr, seed) for f in (.3, 1, 3) for seed in (0, 1)]
     assert max(disagreement(job, pairs, 8)) < 1e-10
+
+
+def test_a_rule_that_evaluates_other_weights_is_judged_by_these():
+    job = Job(Entrant('schedulefreesgd'), EXACT, 8)
+    run = one_after_another(job, .1, 0)
+    model = EXACT.build(0)
+    opt = genopt.ScheduleFreeSGD(model.parameters(), lr=.1)
+    for rows in EXACT.batches(8, 0): EXACT.step(model, opt, rows)
+    def loss(): return EXACT.loss(model(EXACT.sets[2][0]), EXACT.sets[2][1]).item()
+    trained = loss()
+    opt.eval()
+    assert run.test[-1] == pytest.approx(loss(), rel=1e-10) != trained
+
+
+def test_a_step_gives_a_rule_what_it_asks_for():
+    "SAM calls the closure twice; Sophia gets a diagonal where it is due."
+    for name in ('sam', 'sophia', 'adahessian', 'adamw + sam'):
+        model, before = EXACT.build(0), EXACT.build(0)
+        opt = genopt.recipe(name)(model.parameters(), lr=.01)
+        for rows in EXACT.batches(2, 0): EXACT.step(model, opt, rows)
+        assert all(not torch.equal(p, q) for p, q in zip(model.parameters(), before.parameters()))
+        counts = [s['count'] for s in opt.state.values() if 'count' in s]
+        assert all(c == 2 for c in counts)  # two whole steps
 
 
 @pytest.mark.parametrize('name', TASKS)
@@ -460,7 +489,7 @@ def test_help(capsys):
     (['mine.py:Fixed'], '`mine.py:Fixed` does not take `lr`, and a race tries learning rates'),
     (['mine.py:Bare'], '`Bare` has no default learning rate around which to look: give learning '
                        'rates, with --lrs or lrs='),
-    (['torch.optim:LBFGS'], '`torch.optim:LBFGS` does not step on the task digits: TypeError: '),
+    (['torch.optim:SparseAdam'], '`torch.optim:SparseAdam` does not step on the task digits: '),
     (['muon', '--tasks', 'factors'], '`Muon` does not step on the task factors: ValueError: it is '
                                      'for hidden matrices, and the model has none'),
     (['--tasks', 'digit'], 'there is no task `digit`: did you mean `digits`?'),

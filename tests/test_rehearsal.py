@@ -304,7 +304,7 @@ def test_all_modifiers_pass(name):
 
 
 # What looks at all of a tensor without an operation of torch that does: at its shape
-BY_SHAPE = {'scale_by_shape', 'match_adam_rms'}
+BY_SHAPE = {'scale_by_shape', 'match_adam_rms', 'scale_by_aspect', 'normalize_sign'}
 OF_ITS_OWN_SHAPE = {'row_avg': (5, 1), 'column_avg': (1, 4)}
 NUMBERS = {'count': 3, 'ns_steps': 2, 'seed': 0, 'place': 1}
 SIDES = {f'genopt.parts.{m}' for m in ('matrices', 'factors', 'lowrank')}  # read other shapes

@@ -238,8 +238,7 @@ def test_state_begins_with_a_hyperparameter(compile):
 
 
 def test_state_that_begins_with_nothing():
-    with pytest.raises(TypeError, match=r'`begin` is missing: state begins with it, so give '
-                                        r'init\(param, hypers\)'):
+    with pytest.raises(TypeError, match=r'state begins with `begin`: give it, init\(param, hypers'):
         Composition([kept, first_lr, kept_step]).init(param(0.))
     @stat(init=lambda *, lr: torch.ones(2))
     def odd(odd): return odd

@@ -76,7 +76,7 @@ def test_under_a_scheduler_of_torchs(ours, theirs):
 
 # -- around any rule -------------------------------------------------------------------------------
 
-def around(base, *, beta, r=0., power=2., wd_at_y=0., lr):
+def around(base, *, beta, r=0., power=2., wd_at_y=0., at_y=False, lr):
     """What `ScheduleFreeWrapper` does, with a base optimizer that has parameters of its own.
 
     (The wrapper keeps z among the base's state, and most of torch's classes then believe that
@@ -85,16 +85,19 @@ def around(base, *, beta, r=0., power=2., wd_at_y=0., lr):
     ys = params_of()
     zs, xs = [[y.detach().clone() for y in ys] for _ in range(2)]
     opt, total = base([nn.Parameter(z) for z in zs], lr=lr), 0.
-    zs = [z.data for z in opt.param_groups[0]['params']]
     for t in range(STEPS):
         give_gradients(ys, t)
         for z, y in zip(opt.param_groups[0]['params'], ys):
             z.data.sub_(lr * wd_at_y * y.data)
+            if at_y: z.data, z.z = y.detach().clone(), z.data
             z.grad = y.grad
         opt.step()
+        if at_y:
+            for z, y in zip(opt.param_groups[0]['params'], ys): z.data = z.z.add_(z.data - y.data)
         weight = (t + 1)**r * lr**power
         total += weight
-        for x, y, z in zip(xs, ys, zs):
+        for x, y, z in zip(xs, ys, opt.param_groups[0]['params']):
+            z = z.detach()
             x.lerp_(z, weight / total)
             y.data.copy_((1 - beta) * z + beta * x)
         yield [y.detach().clone() for y in ys], [x.clone() for x in xs]
@@ -142,15 +145,19 @@ def test_decay_at_y_and_at_z():
                      around(partial(torch.optim.AdamW, weight_decay=.1), beta=.9, lr=.01))
 
 
-@pytest.mark.parametrize('text, late', [
-    ('adamw + schedule_free + lookahead', 'lookahead_step'),
-    ('adamw + lookahead + schedule_free', 'lookahead_step'),
-    ('adan + schedule_free', 'proximal_decay'),
-    ('adamw + schedule_free + scale_by_trust_ratio', 'scale_by_trust_ratio')])
-def test_where_the_theory_ends(text, late):
+def test_a_rule_that_ends_with_the_new_weights():
+    "Adan divides what its step makes of y: z takes that step as it is."
+    around_y = path(partial(genopt.Adan + schedule_free, lr=.01, wd=.1, interp=.9))
+    assert_same_path(around_y, around(partial(genopt.Adan, wd=.1), beta=.9, at_y=True, lr=.01))
+
+
+@pytest.mark.parametrize('text', ['adamw + schedule_free + lookahead',
+                                  'adamw + lookahead + schedule_free'])
+def test_where_the_theory_ends(text):
     with pytest.raises(genopt.ContractError, match=(
-            f'`{late}` changes the update after `base_average`, which is only right for what the '
-            f'parts before it leave: put `{late}` before them, or leave one of the two out')):
+            '`lookahead_step` changes the update after `base_average`, which is only right for '
+            'what the parts before it leave: put `lookahead_step` before them, or leave one of '
+            'the two out')):
         genopt.recipe(text)
 
 
@@ -159,6 +166,8 @@ def test_its_parts_go_where_they_belong():
     for text in ('sgd + schedule_free + cautious', 'lamb + schedule_free',
                  'adamw + skip_nonfinite + schedule_free', 'adamw + schedule_free + weight_decay',
                  'sgd + schedule_free + clip_by_global_norm', 'adan + weight_decay + schedule_free',
+                 'adan + schedule_free', 'adamw + schedule_free + scale_by_trust_ratio',
+                 'soap + schedule_free', 'ScheduleFreeAdamW + scale_by_trust_ratio',
                  'ScheduleFreeAdamW + cautious'):
         assert genopt.recipe(text).parts()[-3:] == ends, text
 

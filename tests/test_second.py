@@ -56,13 +56,13 @@ def steps(model, opt, n, begin=0):
 
 class TwoSteps:
     "Sharpness-aware minimization as in its paper (eq. 2 and 3; ASAM's eq. 7), around an optimizer."
-    def __init__(self, model, base, rho, adaptive, **kwargs):
-        self.params = [*model.parameters()]
+    def __init__(self, model, base, rho, adaptive, eta=.01, **kwargs):
+        self.params, self.eta = [*model.parameters()], eta
         self.base, self.rho, self.adaptive = base(self.params, **kwargs), rho, adaptive
 
     @torch.no_grad()
     def climb(self):
-        scales = [p.abs() if self.adaptive else torch.ones_like(p) for p in self.params]
+        scales = [p.abs() + self.eta if self.adaptive else torch.ones_like(p) for p in self.params]
         norm = sum((s * p.grad).square().sum() for s, p in zip(scales, self.params)).sqrt()
         self.start = [p.clone() for p in self.params]
         for p, s in zip(self.params, scales): p += self.rho * s**2 * p.grad / (norm + 1e-12)
@@ -100,13 +100,24 @@ def test_sam_of_a_recipe(recipe, ours, cls, theirs, adaptive, compile):
     assert gap(model, twin) < 1e-12
 
 
+@pytest.mark.parametrize('eta', [0., .3])
+@engines
+def test_what_asam_adds_to_the_size_of_a_weight(eta, compile):
+    model, twin = new_model(), new_model()
+    opt = genopt.SAM(model.parameters(), adaptive=True, rho=.1, asam_eta=eta, compile=compile)
+    steps(model, opt, STEPS)
+    in_two_steps(twin, torch.optim.SGD, .1, True, eta=eta, lr=.1, momentum=.9)
+    assert gap(model, twin) < 1e-12
+
+
 @pytest.mark.parametrize('adaptive', [False, True], ids=['', 'adaptive'])
 def test_the_recipe_and_a_library(adaptive):
-    "pytorch_optimizer takes its norm in float32."
+    "pytorch_optimizer takes its norm in float32, and has no η."
     model, twin, other = new_model(), new_model(), new_model()
-    steps(model, genopt.SAM(model.parameters(), adaptive=adaptive, rho=.05), STEPS)
+    own = dict(asam_eta=0.) if adaptive else {}
+    steps(model, genopt.SAM(model.parameters(), adaptive=adaptive, rho=.05, **own), STEPS)
     given = dict(lr=.1, momentum=.9)
-    in_two_steps(twin, torch.optim.SGD, .05, adaptive, **given)
+    in_two_steps(twin, torch.optim.SGD, .05, adaptive, eta=0., **given)
     assert (worst := gap(model, twin)) < 1e-12
     verified('SAM', 'its paper, around torch.optim.SGD', STEPS, worst)
     sam = pytorch_optimizer.SAM(other.parameters(), torch.optim.SGD, rho=.05, adaptive=adaptive,

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 from genopt import Adam, Optimizer, SGD, Adagrad
+from genopt.links import with_links
 from helpers import RECIPES, name_of, random
 
-ELEMENTWISE = [r for r in RECIPES if not any(p.whole or p.kind == 'total' for p in r.parts())
-               and genopt.lazy not in r.parts()]
+ELEMENTWISE = [r for r in RECIPES if genopt.lazy not in r.parts() and
+               not any(p.whole or p.kind == 'total' for p in with_links(r.parts()))]
 
 
 def lookup(seed=0, n=12, d=3): return torch.nn.Parameter(random(seed, (n, d), torch.float64))

@@ -11,8 +11,8 @@ import genopt
 import pytest
 import torch
 from genopt import Optimizer, SparseAdam, stat
-from helpers import (RECIPES, assert_close, by_engines, engines, fast_engines, keeps_to_matrices,
-                     name_of, param, random)
+from helpers import (RECIPES, assert_close, by_engines, each_recipe, engines, fast_engines,
+                     keeps_to_matrices, name_of, param, random)
 from torch import nn
 
 F64 = torch.float64
@@ -324,8 +324,7 @@ def test_before_the_first_step_and_down_to_nothing(recipe):
     assert w.shape == (2,) and w.isfinite().all()
 
 
-@pytest.mark.parametrize('recipe', [r for r in RECIPES if r.__name__ not in
-                                    ('Dion', 'GaLore', 'APOLLO')], ids=name_of)  # of few directions
+@each_recipe
 @pytest.mark.parametrize('dim', [0, 1])
 def test_a_matrix_down_to_nothing(recipe, dim):
     "Averages over no elements are NaN: none of them is left when there are elements again."
@@ -341,6 +340,20 @@ def test_a_matrix_down_to_nothing(recipe, dim):
 
 
 # -- what is refused -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('recipe, name', [
+    (genopt.Dion, 'column_factor'), (genopt.GaLore, 'projection'), (genopt.APOLLO, 'projection')])
+def test_directions_that_other_sizes_do_not_have(recipe, name):
+    "The first of 5 × 4 are 4 of the columns, and those of 3 × 4 are 3 of the rows."
+    w = weight(); opt = recipe([w]); step(opt, w, torch.ones_like(w))
+    refused(opt, ValueError, f'`{name}` of {W} does not have one row for each row of the '
+            'parameter, so it cannot follow: '
+            f'del opt.state[param][{name!r}], and it begins anew', lambda: opt.prune(w, [0, 1]))
+    opt.state[w] = {'count': opt.state[w]['count']} if 'count' in opt.state[w] else {}
+    opt.prune(w, [0, 1])
+    step(opt, w, torch.ones_like(w))
+    assert w.shape == (3, 4) and w.isfinite().all()
+
 
 W = 'parameter 0 of group 0 (shape (5, 4), float64)'
 

@@ -15,14 +15,16 @@ from interpreter import function, read_back
 
 PARTS = [*every_part()]
 ENDS = re.compile(r'(?=[:,;.](?: |$)| \(| [a-z]{2}|$)')
-SHAPES = dict(row_avg=(4, 1), column_avg=(1, 5))  # whose product is a matrix
+SHAPES = dict(row_avg=(4, 1), column_avg=(1, 5), surprise_rows=(4, 1), surprise_columns=(1, 5),
+              row_max=(4, 1), column_max=(1, 5))  # whose product is a matrix
 # What these say is in words
 WORDS = {'lazy', 'skip_first_step', 'first_param', 'last_grad', 'past', 'share_of_new',
          'next_nadam_mom', 'rectifier', 'grown_mom', 'orthogonalize', 'add_noise',
          'sqr_grad_norm', 'nonfinite_count', 'skip_count', 'finite_only', 'sync', 'lookahead_step',
          'clip_by_param_norm', 'polar_express', 'gram_newton_schulz', 'scale_by_neurons',
          'left_basis', 'right_basis', 'waited', 'probe', 'balanced', 'whitened',
-         'random_projection', 'power_turn', 'hess', 'loss', 'climb_phase', 'keep_start', 'at_top'}
+         'random_projection', 'power_turn', 'max_sqr_inner', 'hess', 'loss', 'climb_phase',
+         'keep_start', 'at_top'}
 
 
 def written_out(expr, equations):

@@ -22,7 +22,7 @@ from .evaluating import REFUSAL, evaluating
 from .loop import Loop
 from .names import LOCALS
 from .stats import beginnings, not_their_own
-from .text import call
+from .text import assignment, call
 
 __all__ = ['File']
 
@@ -116,7 +116,7 @@ class File:
     def text(self) -> str:
         "The whole file."
         blocks = [self._header(), *self._imports()]
-        constants = [f'{k} = {v}\n' for k, v in self.definitions.constants.items()]
+        constants = [f'{assignment(k, v)}\n' for k, v in self.definitions.constants.items()]
         if constants: blocks.append(''.join(constants))
         is_double = any(b.is_double for b in self.beginnings.values())
         code = [*self.definitions.functions.values(), DOUBLE if is_double else WIDE,

@@ -8,8 +8,8 @@ from io import StringIO
 from tokenize import OP, generate_tokens
 from typing import TypeAlias
 
-__all__ = ['Edit', 'call', 'edited', 'free_names', 'is_shadowed', 'one_statement_a_line', 'spans',
-           'unindented', 'with_signature']
+__all__ = ['Edit', 'assignment', 'call', 'edited', 'free_names', 'is_shadowed',
+           'one_statement_a_line', 'spans', 'unindented', 'with_signature']
 
 WIDTH = 100
 
@@ -50,6 +50,14 @@ def call(head: str, args: Sequence[str], tail: str=')') -> str:
         if i and len(lines[-1]) + 1 + len(arg + end) > WIDTH: lines.append(' ' * (len(head) - 1))
         lines[-1] += ' ' * (i > 0) + arg + end
     return '\n'.join(lines) if args else head + tail
+
+
+def assignment(name: str, value: str) -> str:
+    "A constant, in several lines if it is a sequence that is too long for one."
+    line, node = f'{name} = {value}', ast.parse(value, mode='eval').body
+    if len(line) <= WIDTH or not isinstance(node, (ast.Tuple, ast.List)) or len(node.elts) < 2:
+        return line
+    return call(f'{name} = {value[0]}', [*map(ast.unparse, node.elts)], value[-1])
 
 
 def with_signature(text: str, name: str, args: ast.arguments, returns: ast.expr | None) -> str:

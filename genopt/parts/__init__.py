@@ -10,8 +10,9 @@ Transforms are `scale_by_x`, `clip_by_x`, or an imperative (`centralize`). Scala
 nouns. Where the field has one name for it, that name stands: `momentum_buffer`, `l2_reg`,
 `weight_decay`, `cautious`, `lazy`, `lookahead`.
 """
-from . import (distances, factors, interpolation, longruns, lowrank, matrices, modifiers,
-               orthogonal, scalars, second, stats, steps, transforms)
+from . import (blocks, distances, factors, interpolation, longruns, lowrank, matrices,
+               modifiers, orthogonal, scalars, second, stats, steps, transforms)
+from .blocks import *      # noqa: F403
 from .distances import *   # noqa: F403
 from .factors import *     # noqa: F403
 from .interpolation import *  # noqa: F403
@@ -27,8 +28,8 @@ from .steps import *       # noqa: F403
 from .transforms import *  # noqa: F403
 
 # In the order in which they are explained
-MODULES = (transforms, orthogonal, stats, scalars, steps, matrices, factors, lowrank, modifiers,
-           longruns, interpolation, distances, second)
+MODULES = (transforms, orthogonal, stats, scalars, steps, blocks, matrices, factors, lowrank,
+           modifiers, longruns, interpolation, distances, second)
 # Parts that many rules share, for `from genopt import *`; import the others by name
 # ruff: noqa: F405
 __all__ = [

@@ -44,27 +44,36 @@ def after_square(x, q):
     return x * (q * q).mT if q.shape[-1] == 1 else x @ q.mT @ q
 
 
+def in_range(x):
+    "True for a matrix of finite numbers: squares of large gradients may be infinite."
+    return x.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+
+
 def eigenvectors(x):
-    "Of a symmetric matrix, as columns."
-    return torch.linalg.eigh(x)[1]
+    "Of a symmetric matrix, as columns; the identity if it is not finite."
+    return torch.linalg.eigh(torch.where(in_range(x), x, 0.))[1]
 
 
 def turned(x, basis):
     """The basis after one turn of power iteration: qr(x·basis), columns of large eigenvalues first.
 
-    Each column is then put where the one was that it comes from.
+    Each column is then put where the one was that it comes from. An x that is not finite turns
+    nothing.
     """
-    product = x @ basis
+    fits = in_range(x)
+    product = torch.where(fits, x, 0.) @ basis
     order = (basis * product).sum(-2).argsort(-1, descending=True)
     found = torch.linalg.qr(product.take_along_dim(order.unsqueeze(-2), -1))[0]
-    return found.take_along_dim(order.argsort(-1).unsqueeze(-2), -1)
+    return torch.where(fits, found.take_along_dim(order.argsort(-1).unsqueeze(-2), -1), basis)
 
 
 def inverse_root(x, eps, power):
-    "(x + ε·I)^−power of a symmetric matrix without negative eigenvalues."
+    "(x + ε·I)^−power of a symmetric matrix without negative eigenvalues; 0 if it is not finite."
     if x.shape[-1] == 1: return (x + eps)**-power
-    values, vectors = torch.linalg.eigh(x)
-    return vectors * (values.clamp(min=0) + eps).unsqueeze(-2)**-power @ vectors.mT
+    fits = in_range(x)
+    values, vectors = torch.linalg.eigh(torch.where(fits, x, 0.))
+    powers = (values.clamp(min=0) + eps).unsqueeze(-2)**-power
+    return vectors * torch.where(fits, powers, 0.) @ vectors.mT
 
 
 def orthonormal(x):
@@ -94,9 +103,28 @@ def bound(x):
     return size * column.norm(dim=-2, keepdim=True)
 
 
+def row_maxima(x):
+    "The largest element of each row: of all that has one index in the first dimension."
+    return maxima(x, 0)
+
+
+def column_maxima(x):
+    "The largest element of each column: of all that has one index in the last dimension."
+    return maxima(x, x.dim() - 1)
+
+
+def maxima(x, dim):
+    "The largest element of all that has one index in this dimension; of no elements, 0."
+    others = [d for d in range(x.dim()) if d != dim]
+    if not others: return x
+    return x.amax(others, keepdim=True) if x.numel() else x.sum(others, keepdim=True)
+
+
 def learned(q, a, b, rate):
     "q − rate·triu(a·aᵀ − b·bᵀ)·q, in units of the largest eigenvalue of a·aᵀ + b·bᵀ."
     if not a.numel(): return q
-    a, b, tiny = gram(a, q), gram(b, q), torch.finfo(q.dtype).tiny
+    tiny = torch.finfo(q.dtype).tiny
+    size = torch.maximum(largest(a), largest(b)).clamp(min=tiny)  # whose square may be infinite
+    a, b = gram(a / size, q), gram(b / size, q)
     if q.shape[-1] == 1: return q - rate * (a - b) * q / largest(a + b).clamp(min=tiny)
     return q - rate * (a - b).triu() / bound(a + b).clamp(min=tiny) @ q

@@ -209,4 +209,4 @@ def sum_sqr_norm(sqr_norm_sum, square=SLOPE):
 @scalar
 def dog_lr(d, sqr_norm_sum, *, lr, eps=1e-8):
     "η·d/√(G + ε): the distance over the gradients (Ivgi et al., arXiv:2302.12022, equation 1)."
-    return lr * d / (sqr_norm_sum + eps)**.5
+    return lr * d / max(sqr_norm_sum + eps, 1e-300)**.5

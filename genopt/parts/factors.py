@@ -8,7 +8,7 @@ import torch
 
 from ..kinds import scalar, stat, tensor, transform
 from .algebra import after, after_square, largest, learned, over, square_times, times
-from .matrices import side
+from .matrices import ones, side
 from .modifiers import seeded_normal
 from .scalars import debias
 
@@ -25,7 +25,7 @@ def update_share(count, *, max_prob=1., min_prob=0.03, prob_decay=1e-3, flat_sta
 @scalar
 def learning(prev_waited, share=update_share):
     "1 where enough steps have been waited for, else 0."
-    return float(prev_waited + 1 >= 1 / share)
+    return float(prev_waited + 1 >= 1 / max(share, 1e-300))
 
 
 @stat(init=0)
@@ -77,9 +77,7 @@ def whitened(grad, q=balanced, v=probe):
 # -- the factors -----------------------------------------------------------------------------------
 
 def _factor(param, n, max_dim, init_scale):
-    zeros = side(param, n, max_dim)
-    one = torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(n).to(zeros)
-    return init_scale**.5 * one
+    return init_scale**.5 * ones(side(param, n, max_dim))
 
 
 def left_start(param, *, max_dim=8192, init_scale=1.):

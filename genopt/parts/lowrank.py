@@ -50,7 +50,7 @@ def random_projection(projection, grad, place, count, rows, columns, due=project
     draw = torch.Generator(grad.device).manual_seed(seed)
     shape = (rank, int(columns)) if rows >= columns else (int(rows), rank)
     drawn = torch.randn(shape, generator=draw, device=grad.device) / rank**.5
-    return (drawn.T if rows >= columns else drawn).to(grad.dtype)
+    return (drawn.T.contiguous() if rows >= columns else drawn).to(grad.dtype)
 
 
 @tensor(needs='matrix', stacked=True)

@@ -54,13 +54,14 @@ def sum_right(right_sum, grad):
 
 # -- their roots -----------------------------------------------------------------------------------
 
-def _ones(zeros):
+def ones(zeros):
     "The identity, or a column of ones."
-    return torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(len(zeros)).to(zeros)
+    like = dict(dtype=zeros.dtype, device=zeros.device)
+    return torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(len(zeros), **like)
 
 
-def left_identity(param, *, max_dim=768): return _ones(_left_side(param, max_dim=max_dim))
-def right_identity(param, *, max_dim=768): return _ones(_right_side(param, max_dim=max_dim))
+def left_identity(param, *, max_dim=768): return ones(_left_side(param, max_dim=max_dim))
+def right_identity(param, *, max_dim=768): return ones(_right_side(param, max_dim=max_dim))
 
 
 root_due = sync.rename(sync='root_due', sync_every='every')  # 1 on every k-th step

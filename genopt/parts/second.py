@@ -57,9 +57,9 @@ SQR_SLOPE = sqr_grad_norm.rename(sqr_grad_norm='sqr_slope')
 
 
 @total
-def sqr_scaled_slope(grad, param):
-    "Σ ‖θ·g‖² over all parameters, in double precision."
-    return torch.linalg.vector_norm(grad * param, dtype=torch.float64).square()
+def sqr_scaled_slope(grad, param, *, asam_eta=0.01):
+    "Σ ‖(|θ| + ηₐ)·g‖² over all parameters, in double precision."
+    return torch.linalg.vector_norm(grad * (param.abs() + asam_eta), dtype=torch.float64).square()
 
 
 @scalar
@@ -81,9 +81,10 @@ def climb_step(grad, climbs, size=climb_size):
 
 
 @step
-def scaled_climb_step(grad, param, climbs, size=scaled_climb_size):
-    "Δθ = σ·θ²·g in a climb: further where θ is large (Kwon et al., arXiv:2102.11600, eq. 7)."
-    return size * param.square() * grad if climbs else torch.zeros_like(grad)
+def scaled_climb_step(grad, param, climbs, size=scaled_climb_size, *, asam_eta=0.01):
+    """Δθ = σ·(|θ| + ηₐ)²·g in a climb: further where weights are large
+    (Kwon et al., arXiv:2102.11600, eq. 7 and section 3.3)."""
+    return size * (param.abs() + asam_eta).square() * grad if climbs else torch.zeros_like(grad)
 
 
 @gate(again=True)

@@ -174,15 +174,16 @@ def average_sqr_norm_from_first(sqr_norm, grad, *, sqr_mom=0.999):
 
 @stat(init=_rows, whole=True, needs='real')
 def average_sqr_rows(row_avg, grad, share=share_of_square):
-    """R ← (1 − tᶜ)·R + tᶜ·row mean(g²), and of a vector g² itself
+    """R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square
     (Shazeer & Stern, arXiv:1804.04235, alg. 4)."""
     square = grad.square()
-    return row_avg.lerp(square.mean(-1, keepdim=True) if grad.dim() > 1 else square, share)
+    new = square.mean(-1, keepdim=True) if grad.dim() > 1 else square
+    return (1 - share) * row_avg + share * new  # no lerp: it may overflow
 
 
 @stat(init=_columns, whole=True, needs='real')
 def average_sqr_columns(column_avg, grad, share=share_of_square):
-    "C ← (1 − tᶜ)·C + tᶜ·column mean(g²); a vector has none."
+    "C ← (1 − τ)·C + τ·column mean(g²); a vector has none."
     if grad.dim() < 2: return column_avg
     return column_avg.lerp(grad.square().mean(-2, keepdim=True), share)
 

@@ -75,7 +75,7 @@ class Rulings:
         self.policy = policy = _policy_of(root)
         rule = rule_of(self._whole(root))
         options = {**rule.options, **rule.options_in(given), **rule.options_in(hypers)}
-        one = bool(policy.one_rate) and policy.one_rate.items() <= options.items()
+        one = policy.one_rate is not None and policy.one_rate.items() <= options.items()
         values = {} if one else policy.values
         self.main = Ruling(root, *rule.bind(hypers, {**values, **given}))
         told = {**given, **self.main.rule.words.said(hypers)}
@@ -122,6 +122,8 @@ class Rulings:
     def of(self, found: Found, key: str, given: Any) -> tuple[Ruling, str]:
         "What a parameter gets, and why. `key` is what overrules the policy, with what is `given`."
         ruling, why = self._by_policy(found)
+        if scale := self.policy.scales.get(found.role):
+            ruling = ruling.but(dict(lr=ruling.values['lr'] * scale(*found.matrix)))
         if key:
             with _told_of(f'overrule: `{key}`'): ruling = self.exception(given, ruling)
             why += f', overruled by `{key}`'
@@ -129,7 +131,8 @@ class Rulings:
         decays = found.role in self.policy.decays and not found.marked
         if not decays and ruling.values.get('wd') and 'wd' not in ruling.rule.words.said(told):
             ruling = ruling.but(dict(wd=0.))
-        view = told.get('view', view_as_matrix(found) if ruling.needs_matrix else '')
+        is_seen = ruling.needs_matrix or self.is_main(ruling) and found.role in self.policy.turned
+        view = told.get('view', view_as_matrix(found) if is_seen else '')
         return replace(ruling, view=view), f'{why}, view={view!r}' if view else why
 
     def _by_policy(self, found: Found) -> tuple[Ruling, str]:

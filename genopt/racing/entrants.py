@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -85,6 +86,10 @@ class Entrant:
                 raise ValueError('it is for hidden matrices, and the model has none') from None
         return Optimizer(groups, compile=compile)
 
+    def evaluated(self, opt: Any) -> AbstractContextManager[None]:
+        "For the length of a `with`, the model has the weights that the rule says to evaluate."
+        return opt.swapped() if self.composition and self.composition.evaluation else nullcontext()
+
     def tried(self, task: Task) -> bool:
         """Tries some steps. Returns True if it takes sparse gradients, where the task has some.
 
@@ -105,11 +110,7 @@ class Entrant:
         model = task.build(0, sparse)
         before = [p.detach().clone() for p in model.parameters()]
         opt = self.make(model, self.trial_lr, compile=False)
-        x, y = task.sets[0]
-        for rows in task.batches(TRIED, 0):
-            opt.zero_grad()
-            task.loss(model(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            opt.step()
+        for rows in task.batches(TRIED, 0): task.step(model, opt, rows)
         return any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
     def depends_on(self) -> list[Any]:

@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from ..curvature import hutchinson
 from ..extras import missing
+from ..optimizer import Optimizer
 from .models import MLP, Convolutions, Factors, Transformer
 
 __all__ = ['Data', 'Task', 'TASKS', 'digits', 'diabetes', 'text', 'leastsquares', 'factors',
@@ -79,6 +81,20 @@ class Task:
         orders = [torch.randperm(n, generator=draw)[:each * self.batch]
                   for _ in range(math.ceil(steps / each))]
         return torch.cat(orders).view(-1, self.batch)[:steps]
+
+    def step(self, model: nn.Module, opt: Any, rows: Tensor) -> None:
+        "A step on these examples. It gives the rule what it asks for: the loss again, or `hess`."
+        x, y = (t[rows] for t in self.sets[0])
+        groups = opt.groups() if isinstance(opt, Optimizer) else ()
+        reads_hess = any('hess' in g.composition.given for g in groups)
+        def closure() -> Tensor:
+            opt.zero_grad()
+            loss = self.loss(model(x), y)
+            if reads_hess and opt.awaits('hess'):
+                opt.feed(hess=hutchinson(loss, model.parameters()))
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+        opt.step(closure)
 
 
 def split(x: Tensor, y: Tensor, validation: int, test: int) -> Data:

@@ -72,17 +72,14 @@ def one_after_another(job: Job, lr: float, seed: int, how: str='') -> Run:
 
 def _run(job: Job, lr: float, seed: int, how: str) -> Run:
     task, run = job.task, Run(lr, seed, how=how)
-    model, looks, (x, y) = task.build(seed, job.sparse), {*marks(job.steps)}, task.sets[0]
+    model, looks = task.build(seed, job.sparse), {*marks(job.steps)}
     opt = job.entrant.make(model, lr)
     run.saw(0, *held_out(task, model))
     for step, rows in enumerate(task.batches(job.steps, seed), 1):
-        opt.zero_grad()
-        loss = task.loss(model(x[rows]), y[rows])
-        if not run.diverged:
-            loss.backward()  # type: ignore[no-untyped-call]
-            opt.step()
+        if not run.diverged: task.step(model, opt, rows)
         if step in looks:
-            run.saw(step, *(held_out(task, model) if not run.diverged else (math.inf, math.inf)))
+            with job.entrant.evaluated(opt):
+                run.saw(step, *(held_out(task, model) if not run.diverged else (math.inf,) * 2))
         job.told(1)
     return run
 

@@ -177,8 +177,10 @@ def why_not(job: Job) -> str:
     """
     if job.sparse: return 'sparse gradients'
     if not job.entrant.recipe: return "not genopt's"
-    if job.entrant.composition and job.entrant.composition.gates: return 'a gate'
-    if job.entrant.composition and job.entrant.composition.given: return 'fed values'
+    if c := job.entrant.composition:
+        for why, parts in {'a gate': c.gates, 'fed values': c.given,
+                           'other weights to evaluate': c.evaluation}.items():
+            if parts: return why
     if job.task.dtype.itemsize < 4: return 'low precision'  # which steps compute in float32
     job = replace(job, task=replace(job.task, dtype=torch.float64))
     lr = job.entrant.trial_lr

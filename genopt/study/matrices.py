@@ -18,6 +18,8 @@ class SingularVectors(Function): written = 'singular'
 class Inverted(Function): written = 'inverse'
 class Triangle(Function): written = 'triu'
 class Bound(Function): written = 'bound'
+class RowMaxima(Function): written = 'row_maxima'
+class ColumnMaxima(Function): written = 'column_maxima'
 
 
 def _gram(x: Any, like: Any=None) -> Any: return MatProd(x, Transposed(x))
@@ -35,9 +37,10 @@ MATRIX_OPS: dict[str, Callable[..., Any]] = dict(
     after_square=lambda x, q: MatProd(MatProd(x, Transposed(q)), q),
     largest=lambda x: Largest(abs(x)), eigenvectors=Eigenvectors, turned=Turned,
     inverse_root=InverseRoot, orthonormal=Orthonormal, singular_vectors=SingularVectors,
-    bound=Bound)
+    bound=Bound, row_maxima=RowMaxima, column_maxima=ColumnMaxima)
 # The functions that compute what equations only name
 IN_TORCH: dict[str, Callable[..., Any]] = dict(
     Eigenvectors=algebra.eigenvectors, Turned=algebra.turned, InverseRoot=algebra.inverse_root,
     Orthonormal=algebra.orthonormal, SingularVectors=algebra.singular_vectors,
-    Bound=algebra.bound)
+    Bound=algebra.bound, RowMaxima=algebra.row_maxima,
+    ColumnMaxima=algebra.column_maxima)

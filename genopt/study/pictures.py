@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .figures import COLORS, MARKS, WIDTH, figure
 from .members import Member, active, merged
@@ -83,8 +83,9 @@ class Row(NamedTuple):
 def graph(rows: Sequence[Row]) -> Figure:
     "A graph as a tree, whose rows are given from top to bottom."
     kinds = dict.fromkeys(r.kind for r in rows)
-    looks = {k: dict(s=55, color=COLORS[i % len(COLORS)], marker=MARKS[i // len(COLORS)])
-             for i, k in enumerate(kinds)}
+    looks: dict[str, dict[str, Any]] = {
+        k: dict(s=55, color=COLORS[i % len(COLORS)], marker=MARKS[i // len(COLORS)])
+        for i, k in enumerate(kinds)}
     texts, where, height = dict[str, list[str]](), dict[str, tuple[float, float]](), LINE
     for r in rows:
         where[r.name] = x, _ = .2 + INDENT * r.depth, height

@@ -20,11 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from ..extras import missing
-from .blocks import (Block, Cell, Code, Entry, Heading, Math, Note, Procedure, Sentences, Table)
+from .blocks import Block, Cell, Code, Entry, Heading, Math, Note, Procedure, Sentences, Table
 
 __all__ = ['Report', 'Heading', 'Table', 'Entry', 'Procedure', 'Sentences', 'Code', 'Math', 'Note',
            'Block', 'Cell', 'Text', 'Markdown', 'Notebook', 'Html', 'aligned']
-
 
 PAPER = re.compile(r'(?:arXiv:)?(?<![\d.])(?P<arxiv>\d{4}\.\d{4,5})(?![\d.]*\d)'
                    r'|doi:(?P<doi>10\.[^\s;)]+)')
@@ -229,10 +228,9 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _broken(label: str, width: int) -> list[str]:
     "A part's label in lines, broken at spaces and brackets. Later lines stand deeper by 2."
-    if _width(label) <= width: return [label]
     lines = ['']
     for piece in re.split(r'(?<=[\[ ])', label):
-        if len(lines[-1] + piece.rstrip()) > width: lines.append('  ')
+        if _width(lines[-1] + piece.rstrip()) > width: lines.append('  ')
         lines[-1] += piece
     return [line.rstrip() for line in lines]
 

@@ -13,7 +13,7 @@ from ..recipe import Recipe
 Number: TypeAlias = float | Tensor | Sequence[float] | slice[Any, Any, Any]
 
 FAMILIES: tuple[ModuleType, ...]
-__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'NorMuon', 'Scion', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO', 'ScheduleFreeSGD', 'ScheduleFreeAdamW', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian']
+__all__ = ['SGD', 'Momentum', 'RMSprop', 'Adam', 'AdamW', 'QHM', 'AggMo', 'ASGD', 'Adagrad', 'Adadelta', 'MADGRAD', 'SparseAdam', 'Adamax', 'NAdam', 'RAdam', 'NAdamW', 'QHAdam', 'AdaBelief', 'Yogi', 'LaProp', 'ADOPT', 'DiffGrad', 'AdaBound', 'AdEMAMix', 'Adan', 'MARS', 'Rprop', 'Signum', 'Tiger', 'Lion', 'LARS', 'NovoGrad', 'LAMB', 'StableAdamW', 'Adafactor', 'Muon', 'NorMuon', 'Scion', 'CAME', 'SM3', 'AdamMini', 'Shampoo', 'SOAP', 'PSGDKron', 'Dion', 'GaLore', 'APOLLO', 'ScheduleFreeSGD', 'ScheduleFreeAdamW', 'Prodigy', 'DAdaptAdam', 'DAdaptSGD', 'DoG', 'SAM', 'Sophia', 'SophiaH', 'AdaHessian']
 
 class _SGD(Recipe):
     """Steps down the gradient; with `mom`, it is Momentum (Robbins & Monro, 1951)."""
@@ -1321,8 +1321,8 @@ class _Adafactor(Recipe):
         Adafactor(params, lr=0.01, *, eps=0.0, wd=0.0, beta2_decay=-0.8, min_scale=0.001, max_rms=1.0, maximize=False, compile=None)
 
             step_count             t ← t + 1, for each parameter from its own first step.
-            average_sqr_rows       R ← (1 − tᶜ)·R + tᶜ·row mean(g²), and of a vector g² itself (Shazeer & Stern, arXiv:1804.04235, alg. 4).
-            average_sqr_columns    C ← (1 − tᶜ)·C + tᶜ·column mean(g²); a vector has none.
+            average_sqr_rows       R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns    C ← (1 − τ)·C + τ·column mean(g²); a vector has none.
             scale_by_factored_rms  g ← g / √(R·C / column mean(R)), and g / √R of a vector; ε is beside the mean, ε² beside the square.
             clip_by_rms            g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
             adafactor_step         Δθ = −max(ε₂, RMS(θ))·ρ·g (Shazeer & Stern, arXiv:1804.04235, algorithm 4).
@@ -1494,6 +1494,141 @@ class _Scion(Recipe):
 
 Scion: _Scion
 
+class _CAME(Recipe):
+    """Adafactor with momentum, which is smaller where gradients surprise it (Luo et al., arXiv:2307.02047)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.0002, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-30,
+        wd: Number = 0.0,
+        surprise_mom: Number = 0.9999,
+        surprise_eps: Number = 1e-16,
+        max_rms: Number = 1.0,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        betas: tuple[float | Tensor, float | Tensor, float | Tensor] = ...,
+        clip_threshold: Number = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """Adafactor with momentum, which is smaller where gradients surprise it (Luo et al., arXiv:2307.02047).
+
+        Their code has no usual rate; 2e-4 is that of their example. Its `eps=(a, b)` are `eps` and
+        `surprise_eps`. A tensor with more dimensions is a stack of matrices.
+
+        CAME(params, lr=0.0002, *, mom=0.9, sqr_mom=0.999, eps=1e-30, wd=0.0, surprise_mom=0.9999, surprise_eps=1e-16, max_rms=1.0, maximize=False, compile=None)
+
+            step_count                                                                                              t ← t + 1, for each parameter from its own first step.
+            average_sqr_rows[share=new_share]                                                                       R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            average_sqr_columns[share=new_share]                                                                    C ← (1 − τ)·C + τ·column mean(g²); a vector has none.
+            scale_by_factors                                                                                        g ← g / √((R + ε′)·(C + ε′) / column mean(R + ε′)), and g / √(R + ε′) of a vector (Luo et al., arXiv:2307.02047, algorithm 2).
+            clip_by_rms                                                                                             g ← g / max(1, RMS(g)/d) (Shazeer & Stern, arXiv:1804.04235, section 6).
+            average_grad                                                                                            m ← β₁·m + (1 − β₁)·g
+            surprise                                                                                                s = g − m: what the average did not expect.
+            average_surprise_rows                                                                                   Rₛ ← β₃·Rₛ + (1 − β₃)·row mean(s²); a vector has none (Luo et al., arXiv:2307.02047, alg. 2).
+            average_sqr_columns[column_avg=surprise_columns, grad=surprise, sqr_mom=surprise_mom, share=new_share]  Cₛ ← (1 − τ′)·Cₛ + τ′·column mean(s²); a vector has none.
+            use_confident_average                                                                                   g ← m / √((Rₛ + ε′′)·(Cₛ + ε′′) / column mean(Rₛ + ε′′)): smaller where gradients surprise; m of a vector (Luo et al., arXiv:2307.02047, algorithm 2).
+            sgd_step                                                                                                Δθ = −η·g
+            weight_decay                                                                                            Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.0002            learning rate
+            mom=0.9              decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999        decay of the average of squared gradients (torch: betas[1])
+            eps=1e-30            keeps a denominator away from zero
+            wd=0.0               weight decay (torch: weight_decay)
+            surprise_mom=0.9999  decay of the average of squared surprises (torch: betas[2])
+            surprise_eps=1e-16   added to each squared surprise
+            max_rms=1.0          root mean square above which a step is scaled down (torch: clip_threshold)
+        """
+
+CAME: _CAME
+
+class _SM3(Recipe):
+    """Adagrad whose sums are bounded by one number for each row, each column, and so on (Anil et al., arXiv:1901.11150: SM3-II with momentum)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.1, *,
+        mom: Number = 0.9,
+        eps: Number = 1e-30,
+        wd: Number = 0.0,
+        average: bool = False,
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        weight_decay_rate: Number = ...,
+        momentum: Number = ...,
+    ) -> Optimizer:
+        """Adagrad whose sums are bounded by one number for each row, each column, and so on (Anil et al., arXiv:1901.11150: SM3-II with momentum).
+
+        Their code has no usual rate. `average=True` is its `beta2` below 1: an average for the sum.
+
+        SM3(params, lr=0.1, *, mom=0.9, eps=1e-30, wd=0.0, average=False, maximize=False, compile=None)
+
+            sqr_bound       v = min(Aₜ₋₁, Bₜ₋₁) + g²: of each element, at least its sum of squares; of a vector that sum itself (Anil et al., arXiv:1901.11150, algorithm SM3-II).
+            max_sqr_row     A ← row_maxima(v) (Anil et al., arXiv:1901.11150, algorithm SM3-II).
+            max_sqr_column  B ← column_maxima(v); a vector has none.
+            max_sqr_inner   The same for each dimension between the first and the last, one after the other.
+            scale_by_bound  g ← g / √(v + ε) (Anil et al., arXiv:1901.11150, algorithm SM3-II, with ε as in their code).
+            average_grad    m ← β₁·m + (1 − β₁)·g
+            momentum_step   Δθ = −η·m
+            weight_decay    Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.1         learning rate
+            mom=0.9        decay of the average of gradients (torch: momentum)
+            eps=1e-30      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay_rate)
+            average=False  an option: it chooses parts
+        """
+
+SM3: _SM3
+
+class _AdamMini(Recipe):
+    """AdamW with one average square for each block of elements (Zhang et al., arXiv:2406.16793, as in their code)."""
+    def __call__(  # type: ignore[override]
+        self, params: Params, lr: Number = 0.001, *,
+        mom: Number = 0.9,
+        sqr_mom: Number = 0.999,
+        eps: Number = 1e-08,
+        wd: Number = 0.0,
+        block: str = 'row',
+        maximize: bool = False,
+        compile: bool | None = None,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        view: str = ...,
+        betas: tuple[float | Tensor, float | Tensor] = ...,
+        weight_decay: Number = ...,
+    ) -> Optimizer:
+        """AdamW with one average square for each block of elements (Zhang et al., arXiv:2406.16793, as in their code).
+
+        A block is a row of a matrix, so one output, and an element of a vector; or, with
+        `block='tensor'`, all of a tensor, or of a piece of it, if its group has a `view`. The authors
+        have 'tensor' for norms, and for each head of queries and keys, 'row' for all other matrices:
+        `create(model, 'adammini', overrule={'*.[qk]_proj.weight': dict(block='tensor',
+        view='(h=32 d) i -> h d i')})`. A convolution is one block, as with their code.
+
+        AdamMini(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, block='row', maximize=False, compile=None)
+
+            average_grad                                        m ← β₁·m + (1 − β₁)·g
+            average_sqr_rows[row_avg=sqr_avg, share=new_share]  v ← (1 − τ)·v + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
+            step_count                                          t ← t + 1, for each parameter from its own first step.
+            adam_mini_step                                      Δθ = −η·m̂ / (√v̂ + ε), with one v for each block (Zhang et al., arXiv:2406.16793).
+            weight_decay                                        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+
+            lr=0.001       learning rate
+            mom=0.9        decay of the average of gradients (torch: betas[0])
+            sqr_mom=0.999  decay of the average of squared gradients (torch: betas[1])
+            eps=1e-08      keeps a denominator away from zero
+            wd=0.0         weight decay (torch: weight_decay)
+            block='row'    an option: it chooses parts
+        """
+
+AdamMini: _AdamMini
+
 class _Shampoo(Recipe):
     """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4) (Gupta et al., arXiv:1802.09568; ε, rate and roots as in their code)."""
     def __call__(  # type: ignore[override]
@@ -1622,6 +1757,10 @@ class _PSGDKron(Recipe):
         weight_decay: Number = ...,
     ) -> Optimizer:
         """Momentum, whitened by a triangular factor for each side that learns as it goes (Li, arXiv:1512.04202; as in kron_torch).
+
+        The steps that balance both factors, 1 in 100 of those in which they learn, are spread evenly
+        here, and drawn in kron_torch: to draw them, set `group['balance_prob']` to
+        `float(random.random() < 0.01)` before each step.
 
         PSGDKron(params, lr=0.0003, *, mom=0.9, wd=0.0, max_rms=1.1, max_dim=8192, precond_lr=0.1, init_scale=1.0, max_prob=1.0, min_prob=0.03, prob_decay=0.001, flat_start=500, balance_prob=0.01, seed=0, momentum_into_precond_update=True, maximize=False, compile=None)
 
@@ -1819,9 +1958,9 @@ class _ScheduleFreeSGD(Recipe):
         ScheduleFreeSGD(params, lr=1.0, *, wd=0.0, warmup=0, interp=0.9, r=0.0, weight_lr_power=2.0, decay_at_z=False, maximize=False, compile=None)
 
             step_count                t ← t + 1, for each parameter from its own first step.
-            sgd_step[lr=warm_lr]      Δθ = −η·g
-            weight_decay[lr=warm_lr]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
-            max_lr[lr=warm_lr]        η₊ ← max(η₊, η): the largest learning rate so far.
+            sgd_step[lr=warm_lr]      Δθ = −ηₜ·g
+            weight_decay[lr=warm_lr]  Δθ = −ηₜ·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by ηₜ as in torch).
+            max_lr[lr=warm_lr]        η₊ ← max(η₊, ηₜ): the largest learning rate so far.
             sum_weight                W ← W + w: the sum of all weights so far.
             base_param                z ← z + Δθ: the base sequence takes the steps of the rule.
             interpolate               Δθ ← c·(zₜ₋₁ − θ) + (1 − β·(1 − c))·Δθ: θ stays at (1 − β)·z + β·x, with x ← x + c·(z − x) (Defazio et al., arXiv:2405.15682, algorithm 1).
@@ -1866,9 +2005,9 @@ class _ScheduleFreeAdamW(Recipe):
             step_count                t ← t + 1, for each parameter from its own first step.
             average_sqr_grad          v ← β₂·v + (1 − β₂)·g²
             scale_by_debiased_rms     g ← g / (√v̂ + ε), with v̂ = v / (1 − β₂ᵗ) (Ziyin et al., arXiv:2002.04839, algorithm 1).
-            sgd_step[lr=warm_lr]      Δθ = −η·g
-            weight_decay[lr=warm_lr]  Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
-            max_lr[lr=warm_lr]        η₊ ← max(η₊, η): the largest learning rate so far.
+            sgd_step[lr=warm_lr]      Δθ = −ηₜ·g
+            weight_decay[lr=warm_lr]  Δθ = −ηₜ·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by ηₜ as in torch).
+            max_lr[lr=warm_lr]        η₊ ← max(η₊, ηₜ): the largest learning rate so far.
             sum_weight                W ← W + w: the sum of all weights so far.
             base_param                z ← z + Δθ: the base sequence takes the steps of the rule.
             interpolate               Δθ ← c·(zₜ₋₁ − θ) + (1 − β·(1 − c))·Δθ: θ stays at (1 − β)·z + β·x, with x ← x + c·(z − x) (Defazio et al., arXiv:2405.15682, algorithm 1).
@@ -1917,15 +2056,15 @@ class _Prodigy(Recipe):
         Prodigy(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, d_coef=1.0, growth_rate=inf, d_mom=0.0, decouple_wd=True, use_bias_correction=False, safeguard_warmup=False, maximize=False, compile=None)
 
             first_param                              θ₀: where the parameter began.
-            scale_by_rate[lr=last_d]                 g ← η·g, for a rate that is found.
+            scale_by_rate[lr=last_d]                 g ← last_d·g, for a rate that is found.
             average_grad                             m ← β₁·m + (1 − β₁)·g
             average_sqr_grad                         v ← β₂·v + (1 − β₂)·g²
-            sum_faded_grad[d_mom=root_sqr_mom]       s ← β₃·s + η/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code).
-            sum_faded_progress[d_mom=root_sqr_mom]   r ← β₃·r + P
+            sum_faded_grad[d_mom=root_sqr_mom]       s ← root_sqr_mom·s + ρ/d₀·g (arXiv:2306.06101, algorithm 4; in units of d₀ as in the authors' code).
+            sum_faded_progress[d_mom=root_sqr_mom]   r ← root_sqr_mom·r + P
             max_distance                             dₘₐₓ ← max(dₘₐₓ, d̂)
             prodigy_d                                d ← min(dₘₐₓ, γ·d), where the first d that is found counts in full (as in the authors' code).
-            scaled_step[eps=eps_of_d, lr=rate_of_d]  Δθ = −η·m / (√v + ε): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
-            weight_decay[lr=rate_of_d]               Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            scaled_step[eps=eps_of_d, lr=rate_of_d]  Δθ = −ρ·m / (√v + ε′): nothing debiased (Zaheer et al., NeurIPS 2018, algorithm 2).
+            weight_decay[lr=rate_of_d]               Δθ = −ρ·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by ρ as in torch).
 
             lr=1.0                     learning rate
             mom=0.9                    decay of the average of gradients (torch: betas[0])
@@ -1969,11 +2108,11 @@ class _DAdaptAdam(Recipe):
         DAdaptAdam(params, lr=1.0, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, d0=1e-06, growth_rate=inf, decouple_wd=False, use_bias_correction=False, maximize=False, compile=None)
 
             l2_reg                                              g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
-            average_progress[d_mom=root_sqr_mom]                r ← β₃·r + (1 − β₃)·P (arXiv:2301.07733, algorithm 5).
+            average_progress[d_mom=root_sqr_mom]                r ← root_sqr_mom·r + (1 − root_sqr_mom)·P (arXiv:2301.07733, algorithm 5).
             average_sqr_grad                                    v ← β₂·v + (1 − β₂)·g²
-            scale_by_rate[lr=rate_of_d]                         g ← η·g, for a rate that is found.
+            scale_by_rate[lr=rate_of_d]                         g ← ρ·g, for a rate that is found.
             average_grad                                        m ← β₁·m + (1 − β₁)·g
-            average_grad[grad_avg=faded_sum, mom=root_sqr_mom]  s ← β₁·s + (1 − β₁)·g
+            average_grad[grad_avg=faded_sum, mom=root_sqr_mom]  s ← root_sqr_mom·s + (1 − root_sqr_mom)·g
             adapted_d[found=adam_distance[d_mom=root_sqr_mom]]  d ← max(d, min(d̂, γ·d))
             use_average                                         g ← m: what comes after sees the average in the gradient's place.
             scale_by_rms                                        g ← g / (√v + ε): the gradient in units of its own size (Tieleman & Hinton, 2012, Coursera lecture 6e).
@@ -2010,12 +2149,15 @@ class _DAdaptSGD(Recipe):
     ) -> Optimizer:
         """Dual averaging at a rate that grows to the distance to a solution, over ‖g₀‖; L2 decay (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code).
 
+        As there, ‖g₀‖ is that of gradients without decay. So decay is large where the first gradients
+        are tiny: give none there.
+
         DAdaptSGD(params, lr=1.0, *, mom=0.0, wd=0.0, d0=1e-06, growth_rate=inf, maximize=False, compile=None)
 
-            first_norm                                 ‖g₀‖ over all parameters: the norm of the first gradient that is not 0.
+            first_norm                                 G₀ ← √S, the norm of the first gradient that is not 0.
             l2_reg                                     g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             first_param                                θ₀: where the parameter began.
-            scale_by_rate[lr=rate_of_d[lr=normed_lr]]  g ← η·g, for a rate that is found.
+            scale_by_rate[lr=rate_of_d[lr=normed_lr]]  g ← ρ·g, for a rate that is found.
             sum_progress                               r ← r + P
             sum_rated_grad                             s ← s + g
             adapted_d[found=sgd_distance]              d ← max(d, min(d̂, γ·d))
@@ -2051,9 +2193,9 @@ class _DoG(Recipe):
 
             l2_reg               g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             first_param          θ₀: where the parameter began.
-            max_moved            d ← max(d, ‖θ − θ₀‖), from ρ·(1 + ‖θ₀‖) on (Ivgi et al., arXiv:2302.12022, section 2).
-            sum_sqr_norm         G ← G + ‖g‖² over all parameters (arXiv:2302.12022, equation 2).
-            sgd_step[lr=dog_lr]  Δθ = −η·g
+            max_moved            d ← max(d, √D), from ρ·(1 + √N) on (Ivgi et al., arXiv:2302.12022, section 2).
+            sum_sqr_norm         G ← G + S, with the norm of all gradients (arXiv:2302.12022, equation 2).
+            sgd_step[lr=dog_lr]  Δθ = −ηₜ·g
 
             lr=1.0       learning rate
             eps=1e-08    keeps a denominator away from zero
@@ -2064,7 +2206,7 @@ class _DoG(Recipe):
 DoG: _DoG
 
 class _SAM(Recipe):
-    """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η)."""
+    """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600)."""
     def __call__(  # type: ignore[override]
         self, params: Params, lr: Number = 0.1, *,
         mom: Number = 0.9,
@@ -2079,14 +2221,16 @@ class _SAM(Recipe):
         momentum: Number = ...,
         weight_decay: Number = ...,
     ) -> Optimizer:
-        """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η).
+        """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600).
+
+        `asam_eta` is the η of the latter, whose code scales nothing but weights: 0.01 is added to each.
 
         SAM(params, lr=0.1, *, mom=0.9, wd=0.0, rho=0.05, adaptive=False, maximize=False, compile=None)
 
             climb_phase      1 where the parameters climb, and 0 where they go back and the step is made.
             keep_start       The parameters from which a climb begins.
             return_to_start  θ ← θ₀ after a climb, bit for bit.
-            climb_step       Δθ = ρ·g/‖g‖, with the norm of all gradients (Foret et al., arXiv:2010.01412, eq. 2).
+            climb_step       Δθ = σ·g in a climb: up along all gradients, by ρ (Foret et al., arXiv:2010.01412, eq. 2).
             at_top           The step is made with the gradient from the top.
             l2_reg           g ← g + λ·θ: the gradient of the loss plus λ/2·‖θ‖².
             momentum_buffer  m ← β₁·m + g: a sum of gradients, each β₁ times the next; the first step's is g itself (Polyak, 1964).

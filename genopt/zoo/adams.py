@@ -14,8 +14,9 @@ from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_
                      mom_product, momentum_step, nadam_step, proximal_decay, qhadam_step,
                      radam_step, scale_by_debiased_rms, scale_by_friction, scale_by_last_rms,
                      scaled_step, sign_step, skip_first_step, step_count, weight_decay)
+from ..policy import LINEAR, Role, policy
 from ..recipe import recipe
-from .friends import with_decay
+from .friends import AdamW, with_decay
 
 
 AVERAGES = average_grad, average_sqr_grad, step_count
@@ -157,6 +158,8 @@ def Adan():
     return *DIFFERENCES, adan_step, proximal_decay
 
 
+@policy(takes=LINEAR | {Role.EMBEDDING, Role.HEAD},
+        rest=AdamW.configured(lr=3e-3, betas=(.9, .95), wd=.1))
 @recipe(lr=3e-3, mom=0.95, sqr_mom=0.99, wd=0., gamma='variance_scale')
 def MARS(mars_type: Kind='mars-adamw', from_zero=False):
     """AdamW, or Lion, of gradients with less variance, clipped to norm 1

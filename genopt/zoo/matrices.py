@@ -13,15 +13,23 @@ from ..parts import (add_probe, after_first, average_grad, average_left, average
                      sgd_step, step_count, sum_left, sum_right, svd_projection, turn, turn_back,
                      use_average, use_debiased_average, waited, weight_decay, whiten)
 from ..parts.lowrank import random_low
+from ..policy import LINEAR, WEIGHTS, Role, policy
 from ..recipe import recipe
+from .friends import AdamW
+from .signs import Lion
 
 
 LATE_DECAY = weight_decay.rename(param='new_param')  # after the step
 BASES = left_basis, right_basis, average_left, average_right, after_first
 TURNED = turn, average_turned, average_sqr_grad, use_average, scale_by_rms, turn_back
+# Policies. What is not a matrix has AdamW in their authors' code too, mostly with the same rate
+ADAM_LIKE = dict(takes=WEIGHTS, rest=AdamW, one_rate={})
+IN_FEW = dict(takes=LINEAR, rest=AdamW.configured(eps=1e-6), one_rate={})
+BY_INPUTS = {Role.HEAD: lambda outputs, inputs: inputs**-.5}
 UNBIASED = corrected_step.rename(count='prev_count')  # the first gradient is in no average
 
 
+@policy(takes=WEIGHTS, rest=AdamW)
 @recipe(lr=1., wd=0., every=1, svd_interval='every', epsilon='eps', max_matrix_size='max_dim')
 def Shampoo(mom=0., graft=False):
     """Adagrad with a matrix for each side: L^(-1/4)·g·R^(-1/4)
@@ -32,6 +40,7 @@ def Shampoo(mom=0., graft=False):
     return step_count, *sums, *roots, *along, scaled, sgd_step, weight_decay
 
 
+@policy(**ADAM_LIKE | dict(rest=AdamW.configured(betas=(.95, .95))))
 @recipe(lr=3e-3, mom=.95, sqr_mom=.95, wd=.01, precondition_frequency='every',
         max_precond_dim='max_dim')
 def SOAP(correct_bias=True, normalize_grads=False):
@@ -48,15 +57,22 @@ RANDOM_LOW = average_low.begin(random_low), average_sqr_low.begin(random_low)
 SCALES = dict(channel=scale_by_channel, tensor=scale_by_low)
 
 
+@policy(**ADAM_LIKE)
 @recipe(lr=3e-4, wd=0., max_rms=1.1, b1='mom', max_size_triangular='max_dim')
 def PSGDKron(momentum_into_precond_update=True):
     """Momentum, whitened by a triangular factor for each side that learns as it goes
-    (Li, arXiv:1512.04202; as in kron_torch)."""
+    (Li, arXiv:1512.04202; as in kron_torch).
+
+    The steps that balance both factors, 1 in 100 of those in which they learn, are spread evenly
+    here, and drawn in kron_torch: to draw them, set `group['balance_prob']` to
+    `float(random.random() < 0.01)` before each step.
+    """
     learned, along = (add_probe, left_factor, right_factor), (use_debiased_average,)
     parts = (*along, *learned) if momentum_into_precond_update else (*learned, *along)
     return step_count, waited, average_grad, *parts, whiten, clip_by_rms, sgd_step, weight_decay
 
 
+@policy(takes=LINEAR, rest=Lion.configured(betas=(.95, .98)), one_rate={}, scales=BY_INPUTS)
 @recipe(lr=0.01, wd=.01, mu='mom', epsilon='eps')
 def Dion():
     """Momentum with all singular values of its first directions made 1, the rest kept for later
@@ -64,6 +80,7 @@ def Dion():
     return feedback_buffer, column_factor, low_rank_step, weight_decay
 
 
+@policy(**IN_FEW)
 @recipe(lr=1e-3, wd=0., update_proj_gap='every', scale='low_scale')
 def GaLore(correct_bias=True):
     """Adam in the first singular directions of a gradient, new ones every k steps
@@ -71,6 +88,7 @@ def GaLore(correct_bias=True):
     return *PROJECTED, *ADAM_LOW, corrected_step if correct_bias else sgd_step, LATE_DECAY
 
 
+@policy(**IN_FEW)
 @recipe(lr=1e-3, wd=0., update_proj_gap='every', scale='low_scale')
 def APOLLO(scale_type: Literal['channel', 'tensor']='channel', correct_bias=True, limit=True):
     """SGD whose rows are scaled as Adam scales them in random directions

@@ -63,7 +63,11 @@ def DAdaptAdam(decouple_wd=False, use_bias_correction=False):
 @recipe(lr=1., wd=0.)
 def DAdaptSGD():
     """Dual averaging at a rate that grows to the distance to a solution, over ‖g₀‖; L2 decay
-    (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code)."""
+    (Defazio & Mishchenko, arXiv:2301.07733, algorithm 4, as in their code).
+
+    As there, ‖g₀‖ is that of gradients without decay. So decay is large where the first gradients
+    are tiny: give none there.
+    """
     scaled = first_norm, l2_reg, first_param, scale_by_rate.fed(lr=rate_of_d.fed(lr=normed_lr))
     return *scaled, sum_progress, sum_rated_grad, adapted_d.fed(found=sgd_distance), dual_step
 

@@ -15,7 +15,10 @@ AVERAGE_HESS = average_grad.rename(grad_avg='hess_avg', grad='hess', mom='hess_m
 @recipe(lr=0.1, mom=0.9)
 def SAM(adaptive=False):
     """Momentum along the gradient at the top of a climb of length ρ; `recipe + sam` for others
-    (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600, without their η)."""
+    (Foret et al., arXiv:2010.01412; adaptive: Kwon et al., arXiv:2102.11600).
+
+    `asam_eta` is the η of the latter, whose code scales nothing but weights: 0.01 is added to each.
+    """
     return *(adaptive_sam if adaptive else sam), *SGD.parts(mom=.9)
 
 
