@@ -163,6 +163,7 @@ def test_an_edge_says_what_it_means():
     notes = {(e.child, e.parent): e.note for e in family.edges}
     assert notes['Adam', 'RMSprop'] == '= RMSprop if β₁ = 0, but for debias'
     assert notes['LAMB', 'AdamW'] == '= AdamW but for scale_by_trust_ratio'
+    assert notes['SophiaH', 'Sophia'] == '= Sophia with other values' and all(notes.values())
     assert notes['SparseAdam', 'Adam'] == '+ lazy + adam_hat_step'
 
 

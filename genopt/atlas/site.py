@@ -217,6 +217,7 @@ def _run_sphinx(source: Path, out: Path, cache: Path) -> None:
 
 
 STYLE = re.compile(r'<link rel="stylesheet"[^>]*href="([./]*)_static/([^"?]+)[^>]*>\s*')
+INLINE = re.compile(r'<style>(\s*body .*?)</style>', re.DOTALL)  # furo's, the same in all
 PLAIN = re.compile('<span class="[npw]">([^<]*)</span>')  # code of no colour
 NEEDLESS = ('**/*.map', '_static/*.css', '_static/styles', '_sources', '.buildinfo', '.doctrees',
             'objects.inv')
@@ -224,8 +225,10 @@ NEEDLESS = ('**/*.map', '_static/*.css', '_static/styles', '_sources', '.buildin
 
 def _shrink(out: Path) -> None:
     "One file of style for all pages; and nothing that they do not need."
-    names = [m[2] for m in STYLE.finditer((out/'index.html').read_text(encoding='utf-8'))]
-    style = '\n'.join((out/'_static'/name).read_text(encoding='utf-8') for name in names)
+    index = (out/'index.html').read_text(encoding='utf-8')
+    within = INLINE.findall(index)  # before the files
+    files = [(out/'_static'/m[2]).read_text(encoding='utf-8') for m in STYLE.finditer(index)]
+    style = '\n'.join([*within, *files])
     for path in [p for pattern in NEEDLESS for p in out.glob(pattern)]:
         if path.is_dir(): shutil.rmtree(path)
         else: path.unlink()
@@ -234,6 +237,7 @@ def _shrink(out: Path) -> None:
         text = path.read_text(encoding='utf-8')
         root = '../' * len(path.relative_to(out).parent.parts)
         link = f'<link rel="stylesheet" href="{root}_static/atlas.css">\n'
+        for block in within: text = text.replace(f'<style>{block}</style>', '')
         text = STYLE.sub('', text).replace('</head>', f'{link}</head>', 1)
         pieces = re.split('(<pre.*?</pre>)', text, flags=re.DOTALL)
         pieces[1::2] = [PLAIN.sub(r'\1', p) for p in pieces[1::2]]

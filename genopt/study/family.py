@@ -61,9 +61,10 @@ class Edge:
 
     @property
     def note(self) -> str:
-        "In a few words: `= SGD if β₁ = 0`, or the parts that it adds, `+ average_grad`."
-        names = dict.fromkeys(p.split('[')[0] for p in self.added)
-        if not self.identity: return ' '.join(f'+ {name}' for name in names)
+        "In a few words: `= SGD if β₁ = 0`, or the parts that it adds, or takes away."
+        signs = [('+', p) for p in self.added] or [('−', p) for p in self.gone]
+        changes = dict.fromkeys(f'{sign} {p.split("[")[0]}' for sign, p in signs)
+        if not self.identity: return ' '.join(changes) or f'= {self.parent} with other values'
         when, without = self.identity.condition, ' and '.join(self.identity.without)
         res = f'= {self.parent} if {when}' if when else f'= {self.parent}'
         return res + (f'{"," if when else ""} but for {without}' if without else '')

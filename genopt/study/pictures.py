@@ -68,6 +68,7 @@ def _part_kinds(ax: Axes, kinds: Sequence[str]) -> None:
 
 LINE, INDENT = .2, .19  # in inches: the height of a line of text, and how far in a child stands
 FITTING = 11.5          # characters in an inch
+COLUMNS = 3             # of the legend
 
 
 class Row(NamedTuple):
@@ -90,15 +91,16 @@ def graph(rows: Sequence[Row]) -> Figure:
         where[r.name] = x, _ = .2 + INDENT * r.depth, height
         texts[r.name] = [*_wrapped(r.name, r.notes, WIDTH - x - .2)]
         height += LINE * len(texts[r.name]) + .08
-    with figure(WIDTH, height + .6, arranged=False) as fig:
+    height += .2 + .23 * -(-len(looks) // COLUMNS)  # the legend
+    with figure(WIDTH, height, arranged=False) as fig:
         ax = fig.add_axes((0, 0, 1, 1))
         for r in rows:
             for p in r.parents: _join(ax, where[p], where[r.name], is_first=p == r.parents[0])
             ax.scatter(*where[r.name], zorder=3, **looks[r.kind])
             _write(ax, r.name, texts[r.name], *where[r.name])
         for kind, look in looks.items(): ax.scatter([], [], label=kind, **look)
-        ax.legend(loc='lower center', ncols=3, frameon=False)
-        ax.set(xlim=(0, WIDTH), ylim=(height + .6, 0))
+        ax.legend(loc='lower center', ncols=COLUMNS, frameon=False)
+        ax.set(xlim=(0, WIDTH), ylim=(height, 0))
         ax.axis('off')
     return fig
 

@@ -25,7 +25,7 @@ from ..links import with_links
 from ..part import Part
 from ..recipe import Recipe
 
-__all__ = ['Point', 'Rule', 'drawn', 'every_rule', 'filled', 'points',
+__all__ = ['Course', 'Point', 'Rule', 'SHAPE', 'drawn', 'every_rule', 'filled', 'points',
            'run', 'steps', 'values', 'walk', 'whole_numbers']
 
 STEPS = 10
@@ -154,10 +154,10 @@ def filled(point: Point, given: Mapping[str, float]) -> dict[str, float]:
 # -- what they do ----------------------------------------------------------------------------------
 
 @cache
-def drawn(name: str, t: int, seed: int=0) -> Tensor:
+def drawn(name: str, t: int, seed: int=0, shape: tuple[int, ...]=SHAPE) -> Tensor:
     "What every rule is given under this name in step t. Some gradients are large, and some small."
     draw = torch.Generator().manual_seed(crc32(f'{name} {t} {seed}'.encode()))
-    x, size = (torch.randn(SHAPE, generator=draw, dtype=torch.float64) for _ in range(2))
+    x, size = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
     if name not in SIGNED: return x.abs() + .1
     return x * (2 * size[0, 0]).exp() if name == 'grad' else x
 
@@ -199,14 +199,22 @@ def run(point: Point, given: Mapping[str, float], seed: int=0) -> Tensor | None:
     return found.double().flatten()
 
 
-def walk(point: Point, given: Mapping[str, float], length: int, seed: int,
-         size: float=1.) -> Tensor:
-    "Where a recipe takes a parameter along random gradients, all of some size: its places."
+class Course(NamedTuple):
+    "Random gradients, and a parameter to begin with."
+    seed: int
+    size: float = 1.             # of all elements
+    shape: tuple[int, ...] = SHAPE
+    idle: int = 0                # so many gradients are 0, from the first on
+
+
+def walk(point: Point, given: Mapping[str, float], length: int, course: Course) -> Tensor:
+    "Where a recipe takes a parameter along some gradients: its places."
     hypers, places = filled(point, given), list[Tensor]()
-    param = size * drawn('param', 0)
+    seed, size, shape, idle = course
+    param = size * drawn('param', 0, shape=shape)
     state = {p.out: p.start(param, hypers) for p in point.rule.parts if isinstance(p, Stat)}
     for t in range(length):
-        grad = size * drawn('grad', t, seed)
+        grad = size * (t >= idle) * drawn('grad', t, seed, shape)
         before = {f'prev_{k}': v for k, v in state.items()}
         env = Env({**before, **hypers, 'param': param, 'grad': grad, 'raw_grad': grad})
         step(point, env)

@@ -17,7 +17,7 @@ from ..catalogue import find
 from ..contract import PartError
 from ..kinds import Scalar, Total
 from ..part import Part
-from .points import Point, Rule, drawn, every_rule, points, run, steps, values, walk
+from .points import SHAPE, Course, Point, Rule, drawn, every_rule, points, run, steps, values, walk
 from .proofs import factor
 
 __all__ = ['Found', 'defaults', 'is_plain', 'search']
@@ -91,9 +91,9 @@ def _same(a: _Seen, b: _Seen, given: Mapping[str, float]) -> Found | None:
 
 
 def _is_confirmed(f: Found) -> bool:
-    """True if both do the same along other gradients and with other values, closely, where all is
-    large and where all is small; and if `a` does something else along others again, so it is not a
-    decay alone."""
+    """True if both do the same along other gradients and with other values, closely: where all is
+    large and where all is small, where a matrix is tall and where it is wide, and after a gradient
+    of 0; and if `a` does something else along others again, so it is not a decay alone."""
     a, b, scale = f
     given = values({*a.rule.hypers, *b.rule.hypers}, seed=1)
     c = float(scale.subs({s: given[s.name] for s in scale.free_symbols}))
@@ -101,11 +101,14 @@ def _is_confirmed(f: Found) -> bool:
         x, y = run(a, given, seed=1), run(b, given, seed=1)
         return x is not None and y is not None and bool((x - c * y).norm() < NEAR * x.norm())
     scaled = {k: c * v if k == 'lr' else v for k, v in given.items()}
-    def agree(size: float) -> bool:
-        mine, its = walk(a, given, LENGTH, 1, size), walk(b, scaled, LENGTH, 1, size)
+    def agree(**like: Any) -> bool:
+        course = Course(1, **like)
+        mine, its = walk(a, given, LENGTH, course), walk(b, scaled, LENGTH, course)
+        if course.idle and not mine.isfinite().all(): return not its.isfinite().all()  # as 0/0
+        other = walk(a, given, LENGTH, course._replace(seed=2))
         most = NEAR * (mine - mine[0]).norm()
-        return bool((mine - its).norm() <= most < (mine - walk(a, given, LENGTH, 2, size)).norm())
-    try: return agree(1.) and agree(.01)
+        return bool((mine - its).norm() <= most < (mine - other).norm())
+    try: return agree() and agree(size=.01) and agree(shape=SHAPE[::-1]) and agree(idle=1)
     except PartError: return False
 
 
