@@ -8,7 +8,7 @@ from typing import Any
 from .hypers import TABLE, check
 from .words import COMMON, Words, unknown
 
-__all__ = ['check_options', 'check_words', 'checked_defaults']
+__all__ = ['check_options', 'check_words', 'checked_defaults', 'choose']
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -47,3 +47,10 @@ def checked_defaults(
     for k in checked:
         if k not in names and not (options and k in TABLE): raise unknown(k, Words(names))
     return checked
+
+
+def choose(table: Mapping[Any, Any], **given: Any) -> Any:
+    "The parts that an option stands for. Raises ValueError for one that it does not have."
+    (name, value), = given.items()
+    if value in table: return table[value]
+    raise ValueError(f'`{name}` = {value!r}: give one of {[*table]}')

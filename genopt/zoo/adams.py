@@ -5,6 +5,7 @@ begin at 0, and decay is decoupled, of the parameter before the step.
 """
 from typing import Literal
 
+from ..declared import choose
 from ..parts import (adabound_step, adam_hat_step, adam_step, adamax_step, adan_step, add_diff,
                      add_diff_from_zero, ademamix_step, average_diff, average_grad,
                      average_slow_grad, average_sqr_ahead, average_sqr_grad,
@@ -169,7 +170,5 @@ def MARS(mars_type: Kind='mars-adamw', from_zero=False):
     gradient as a change from 0, `from_zero=True`; and, unless `optimize_1d=True`, AdamW for what is
     not a matrix, `dict(parts=AdamW, lr=3e-3, betas=(.9, .95), wd=.1)` in a group of its own.
     """
-    if mars_type not in KINDS:
-        raise ValueError(f'`mars_type` = {mars_type!r}: give one of {[*KINDS]}')
-    diff = add_diff_from_zero if from_zero else add_diff
-    return last_grad, step_count, diff, clip_by_norm, *KINDS[mars_type], weight_decay
+    diff, rule = add_diff_from_zero if from_zero else add_diff, choose(KINDS, mars_type=mars_type)
+    return last_grad, step_count, diff, clip_by_norm, *rule, weight_decay

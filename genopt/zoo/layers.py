@@ -1,7 +1,7 @@
 "Steps that see a whole tensor: its norm, its rows and columns, or its singular values."
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from ..declared import choose
 from ..parts import (adafactor_step, adam_step, average_grad, average_sqr_columns, average_sqr_grad,
                       average_sqr_neurons, average_sqr_norm, average_sqr_norm_from_first,
                       average_sqr_rows, blend_average, buffer_nesterov_step, buffer_step,
@@ -34,13 +34,6 @@ BESIDE = AdamW.configured(lr=3e-4, betas=(.9, .95), eps=1e-10)
 MATCHED = dict(adjust_lr_fn='match_rms_adamw')
 SIGNED = dict.fromkeys([Role.HEAD, Role.EMBEDDING], dict(norm='sign', radius=3000.))
 SMALL = dict.fromkeys(ALL - WEIGHTS, dict(norm='rms'))
-
-
-def choose(table: Mapping[Any, Any], **given: Any) -> Any:
-    "The parts that an option stands for. Raises ValueError for one that it does not have."
-    (name, value), = given.items()
-    if value in table: return table[value]
-    raise ValueError(f'`{name}` = {value!r}: give one of {[*table]}')
 
 
 def _trust(scale, clip, always_adapt, trust_clip):

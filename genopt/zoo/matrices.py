@@ -4,6 +4,7 @@ As Muon, they take matrices alone: give vectors, embeddings and heads another ru
 """
 from typing import Literal
 
+from ..declared import choose
 from ..parts import (add_probe, after_first, average_grad, average_left, average_low, average_right,
                      average_sqr_grad, average_sqr_low, average_turned, clip_by_rms, column_factor,
                      corrected_step, feedback_buffer, left_basis, left_factor, left_root, lift,
@@ -93,8 +94,7 @@ def GaLore(correct_bias=True):
 def APOLLO(scale_type: Literal['channel', 'tensor']='channel', correct_bias=True, limit=True):
     """SGD whose rows are scaled as Adam scales them in random directions
     (Zhu et al., arXiv:2412.05270). Mini: rank=1, scale=128, scale_type='tensor'."""
-    if scale_type not in SCALES:
-        raise ValueError(f'`scale_type` = {scale_type!r}: give one of {[*SCALES]}')
-    scaled = SCALES[scale_type], *((limited_norm, limit_growth) if limit else ()), scale_by_root
+    scale = choose(SCALES, scale_type=scale_type)
+    scaled = scale, *((limited_norm, limit_growth) if limit else ()), scale_by_root
     step = corrected_step if correct_bias else sgd_step
     return step_count, random_projection, *RANDOM_LOW, *scaled, step, LATE_DECAY
