@@ -97,7 +97,9 @@ def without_a_number(label, given, dtype, kind):
     that rounds below 0, centered RMSprop's of one gradient. Muon's polynomial diverges with other
     coefficients; and with large rates or decays, a parameter grows beyond all numbers. Decay is at
     a large rate in Prodigy, which debiases that by 1 − β₁ᵗ, and in DAdaptSGD, which divides it by
-    the norm of a first gradient that may be tiny.
+    the norm of a first gradient that may be tiny. Without a memory of squares, APOLLO divides an
+    average by ε where a gradient is 0. CAME adds ε to squares before it averages them, and so a
+    share of ε as small as 1 − β₂, which may be 0 too.
     """
     least = min(given.get(k, 1.) for k in ('eps', 'ns_eps', 'surprise_eps'))
     if least**2 < torch.finfo(dtype).tiny and not label.startswith(GUARDED):
@@ -106,7 +108,9 @@ def without_a_number(label, given, dtype, kind):
         if label.startswith('Prodigy') and given.get('mom', 0.) == BELOW_1[torch.float64]:
             return True
         if label.startswith('DAdaptSGD') and kind == 'tiny': return True
-    if given.get('sqr_mom', 1.) < 1e-16 and label.startswith('RMSprop'): return True
+    if given.get('sqr_mom', 1.) < 1e-16 and label.startswith(('RMSprop', 'APOLLO')): return True
+    moms = [given.get(k, 0.) for k in ('sqr_mom', 'surprise_mom')]
+    if label.startswith('CAME') and 1 - max(moms) < 1e-7: return True
     if {'ns_a', 'ns_b', 'ns_c'} & {*given}: return True
     return any(given.get(k) == LARGE[dtype] for k in GROWS)
 

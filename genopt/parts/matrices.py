@@ -56,7 +56,7 @@ def sum_right(right_sum, grad):
 
 def ones(zeros):
     "The identity, or a column of ones."
-    like = dict(dtype=zeros.dtype, device=zeros.device)
+    like = {'dtype': zeros.dtype, 'device': zeros.device}
     return torch.ones_like(zeros) if zeros.shape[-1] == 1 else torch.eye(len(zeros), **like)
 
 

@@ -1559,8 +1559,8 @@ class _SM3(Recipe):
         fused: bool | None = None,
         foreach: bool | None = None,
         view: str = ...,
-        weight_decay_rate: Number = ...,
         momentum: Number = ...,
+        weight_decay: Number = ...,
     ) -> Optimizer:
         """Adagrad whose sums are bounded by one number for each row, each column, and so on (Anil et al., arXiv:1901.11150: SM3-II with momentum).
 
@@ -1580,7 +1580,7 @@ class _SM3(Recipe):
             lr=0.1         learning rate
             mom=0.9        decay of the average of gradients (torch: momentum)
             eps=1e-30      keeps a denominator away from zero
-            wd=0.0         weight decay (torch: weight_decay_rate)
+            wd=0.0         weight decay (torch: weight_decay)
             average=False  an option: it chooses parts
         """
 

@@ -31,7 +31,7 @@ def CAME():
     return *squares, average_grad, *surprises, use_confident_average, sgd_step, weight_decay
 
 
-@recipe(lr=0.1, mom=0.9, wd=0., beta2='sqr_mom', weight_decay_rate='wd')
+@recipe(lr=0.1, mom=0.9, wd=0., beta2='sqr_mom')
 def SM3(average=False):
     """Adagrad whose sums are bounded by one number for each row, each column, and so on
     (Anil et al., arXiv:1901.11150: SM3-II with momentum).
