@@ -44,6 +44,7 @@ MEANINGS = dict(
     row_max='largest bound of each row', column_max='largest bound of each column',
     inner_max='largest bounds in the dimensions between',
     average_sqr_block='average of squares, of all elements',
+    average_sqr_by_row='average of squares, by row',
     left_avg='average of g·gᵀ', right_avg='average of gᵀ·g', left_sum='sum of g·gᵀ',
     right_sum='sum of gᵀ·g', left_root='inverse root of L', right_root='inverse root of R',
     left_basis='eigenvectors of L', right_basis='eigenvectors of R',

@@ -76,7 +76,13 @@ def use_confident_average(grad, grad_avg, surprise_rows, surprise_columns,
 
 # -- blocks ----------------------------------------------------------------------------------------
 
-AVERAGE_BY_ROW = AVERAGE_ROWS.rename(row_avg='sqr_avg')
+@stat(init=AVERAGE_ROWS.init, whole=True, needs='real')
+def average_sqr_by_row(sqr_avg, grad, *, sqr_mom=0.999):
+    """v ← β₂·v + (1 − β₂)·row mean(g²), and of a vector g² itself
+    (Zhang et al., arXiv:2406.16793)."""
+    square = grad.square()
+    new = square.mean(-1, keepdim=True) if grad.dim() > 1 else square
+    return sqr_mom * sqr_avg + (1 - sqr_mom) * new  # lerp makes NaN of infinities
 
 
 def _one_number(param):

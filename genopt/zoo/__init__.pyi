@@ -1613,11 +1613,11 @@ class _AdamMini(Recipe):
 
         AdamMini(params, lr=0.001, *, mom=0.9, sqr_mom=0.999, eps=1e-08, wd=0.0, block='row', maximize=False, compile=None)
 
-            average_grad                                        m ← β₁·m + (1 − β₁)·g
-            average_sqr_rows[row_avg=sqr_avg, share=new_share]  v ← (1 − τ)·v + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square (Shazeer & Stern, arXiv:1804.04235, alg. 4).
-            step_count                                          t ← t + 1, for each parameter from its own first step.
-            adam_mini_step                                      Δθ = −η·m̂ / (√v̂ + ε), with one v for each block (Zhang et al., arXiv:2406.16793).
-            weight_decay                                        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
+            average_grad        m ← β₁·m + (1 − β₁)·g
+            average_sqr_by_row  v ← β₂·v + (1 − β₂)·row mean(g²), and of a vector g² itself (Zhang et al., arXiv:2406.16793).
+            step_count          t ← t + 1, for each parameter from its own first step.
+            adam_mini_step      Δθ = −η·m̂ / (√v̂ + ε), with one v for each block (Zhang et al., arXiv:2406.16793).
+            weight_decay        Δθ = −η·λ·θ: decay apart from the gradient (Loshchilov & Hutter, arXiv:1711.05101; scaled by η as in torch).
 
             lr=0.001       learning rate
             mom=0.9        decay of the average of gradients (torch: betas[0])

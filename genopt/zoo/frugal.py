@@ -2,18 +2,19 @@
 from typing import Literal
 
 from ..declared import choose
-from ..parts import (adam_mini_step, average_grad, average_sqr_block, average_surprise_rows,
+from ..parts import (adam_mini_step, average_grad, average_sqr_block,
+                     average_sqr_by_row, average_surprise_rows,
                      clip_by_rms, max_sqr_column, max_sqr_inner, max_sqr_row, momentum_step,
                      scale_by_bound, scale_by_factors, sgd_step, sqr_bound, step_count,
                      surprise, use_confident_average, weight_decay)
-from ..parts.blocks import (AVERAGE_BY_ROW, AVERAGE_COLUMNS, AVERAGE_ROWS,
+from ..parts.blocks import (AVERAGE_COLUMNS, AVERAGE_ROWS,
                             AVERAGE_SURPRISE_COLUMNS, average_sqr_bound)
 from ..policy import LINEAR, Role, policy
 from ..recipe import recipe
 
 AVERAGE_BOUND = average_sqr_bound.rename(average_sqr_bound='sqr_bound')
 COVER = max_sqr_row, max_sqr_column, max_sqr_inner
-BLOCKS = dict(row=AVERAGE_BY_ROW, tensor=average_sqr_block)
+BLOCKS = dict(row=average_sqr_by_row, tensor=average_sqr_block)
 Block = Literal['row', 'tensor']
 
 
