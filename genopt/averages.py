@@ -99,7 +99,8 @@ class Averaging:
     def swapped(self, name: str='') -> Iterator[None]:
         "As `swap`, for the length of a `with`. Raises RuntimeError if they are swapped already."
         if is_swapped(self.state.values()):
-            raise RuntimeError('the parameters are swapped with their averages already')
+            raise RuntimeError('the parameters are swapped with their averages already: call '
+                               '`train()` first, or leave out `swapped()`')
         try:
             try:
                 self.swap(name)

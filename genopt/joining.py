@@ -97,7 +97,7 @@ def _unfit(part: Part, p: Tensor, dim: int) -> str:
     if part.needs != 'matrix' or dim == 2: return ''
     view = "say how it is one, as in view='o ... -> o (...)' of a convolution, or " * (dim > 2)
     return (f'takes matrices, and this has {dim} dimension{"s" * (dim != 1)}: {view}give it to a '
-            'group with other parts (see `route`)')
+            'group with other parts (see `create` and `route`)')
 
 
 def _check_totals(a: Composition, b: Composition) -> None:

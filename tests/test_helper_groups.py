@@ -149,7 +149,7 @@ def test_shared_and_frozen_parameters(model):
      'layer `tail` has no parameters that require'),
     (lambda m: Optimizer(route(m, {'rest': dict(parts=Muon)}), lr=.1), ValueError,
      'group 0: `blocks.0.norm.weight` (shape (6,), float32): `orthogonalize` takes matrices, and '
-     'this has 1 dimension: give it to a group with other parts (see `route`)')])
+     'this has 1 dimension: give it to a group with other parts (see `create` and `route`)')])
 def test_what_is_wrong(model, make, error, why):
     with pytest.raises(error) as e: make(model)
     assert str(e.value).startswith(why)

@@ -153,7 +153,8 @@ def test_refused_replacements(error, sentence, call):
 def test_what_the_parts_do_not_take():
     w = weight(); opt = genopt.Muon([w]); step(opt, w, torch.ones_like(w))
     sentence = ('parameter 0 of group 0 (shape (3,), float64): `orthogonalize` takes matrices, and '
-                'this has 1 dimension: give it to a group with other parts (see `route`)')
+                'this has 1 dimension: give it to a group with other parts (see `create` and '
+                '`route`)')
     refused(opt, ValueError, sentence, lambda: opt.replace(w, weight(0, (3,)), fresh=True))
     refused(opt, ValueError, sentence, lambda: opt.add([weight(0, (3,))]))
 

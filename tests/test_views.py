@@ -250,7 +250,7 @@ def test_a_matrix_rule_given_something_else():
     assert str(e.value) == (
         'group 0: `conv` (shape (4, 3, 2, 2), float64): `orthogonalize` takes matrices, and this '
         "has 4 dimensions: say how it is one, as in view='o ... -> o (...)' of a convolution, or "
-        'give it to a group with other parts (see `route`)')
+        'give it to a group with other parts (see `create` and `route`)')
     with pytest.raises(ValueError, match='parameter 0 of group 0 .* has 1 dimension: give it to a '
                                          'group with other parts'): Muon([seen((4,))])
 
