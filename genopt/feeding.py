@@ -22,7 +22,7 @@ from .kinds import Gate
 from .numbers import read, read_all
 from .part import Part
 
-__all__ = ['Feeding']
+__all__ = ['Feeding', 'asks_again']
 
 Fed = dict[Tensor, Tensor] | float
 
@@ -103,7 +103,7 @@ class Feeding:
 
         Raises RuntimeError for a value that is due and is not there. What was fed is used up.
         """
-        if not any(w.composition.given or _asks_again(w.composition) for w in works): return False
+        if not any(w.composition.given or asks_again(w.composition) for w in works): return False
         fed, again = self._fed(), False
         if loss and 'loss' not in fed and any(_reads_loss(w.composition) for w in works):
             fed['loss'] = _number('loss', loss[0])
@@ -112,10 +112,28 @@ class Feeding:
         return again
 
 
+    def _end_half(self) -> list[Tensor]:
+        """After a step that a gate ended which asks for another one: those that took part in it.
+
+        For the others, what stands before the gate begins anew, as they were not there.
+        """
+        there = list[Tensor]()
+        for g in self.groups():
+            c = g.composition
+            if not asks_again(c): continue
+            at = next(i for i, p in enumerate(c.ordered) if isinstance(p, Gate) and p.again)
+            early = {p.out for p in c.ordered[:at]} & {*c.tensor_stats}
+            for p in g['params']:
+                if p.grad is not None: there.append(p)
+                for k in early if p.grad is None and p in self.state else ():
+                    self.state[p][k].copy_(g.start(k, p))
+        return there
+
+
 def _take(work: Work, fed: Mapping[str, Fed]) -> bool:
     "Hands a work what it reads. True if a gate of its that says `again` is closed."
     c, again, due = work.composition, False, dict[str, list[int]]()
-    if not (c.given or _asks_again(c)): return False
+    if not (c.given or asks_again(c)): return False
     for numbers, rows in _alike(work):
         names, gate = _ahead(c, numbers, work.hypers)
         again |= gate is not None and gate.again
@@ -170,7 +188,7 @@ def _ahead(
     return due, None
 
 
-def _asks_again(c: Composition) -> bool: return any(p.again for p in c.gates.values())
+def asks_again(c: Composition) -> bool: return any(p.again for p in c.gates.values())
 
 
 def _reads_loss(c: Composition) -> bool: return 'loss' in c.given and c.given['loss'].is_number

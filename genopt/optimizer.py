@@ -20,7 +20,7 @@ from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
 from .engines.work import Work
-from .feeding import Feeding
+from .feeding import Feeding, asks_again
 from .group import Group
 from .hypers import check_flag
 from .interop.dynamo import outside_graphs
@@ -67,9 +67,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
         rule = None if parts is None else rule_of(parts)
         self.recipe = rule and (rule.recipe or rule.composition)
         groups = as_groups(params)
-        if 'view' in hypers:
-            view = hypers.pop('view')
-            for g in groups: g.setdefault('view', view)
+        self._view = hypers.pop('view', None)
         self._settings = Settings(rule, hypers)
         self._settings.spread(groups)
         defaults = self._settings.made = {**self._settings.defaults(), 'maximize': maximize}
@@ -88,7 +86,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
 
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
-        groups = self.groups()
+        groups, view = self.groups(), vars(self).get('_view')
+        if view is not None: param_group = {'view': view, **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         groups.append(group)
@@ -113,16 +112,21 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
         """Moves each parameter that has a gradient. Returns what `closure` returns, if it is given.
 
         While a gate that says `again=True` is closed, as in the first half of SAM, the closure is
-        called again and the parts run again; the first loss is returned. Raises TypeError for a
+        called again and the parts run again, for all parameters that took part; groups without such
+        a gate wait for that. The first loss is returned. Raises TypeError for a
         sparse gradient that the parts do not take, RuntimeError for a value that is due and was not
         fed, before anything has moved, and PartError if a part fails. An interrupt (Ctrl-C) is put
         off until the step is done.
         """
-        losses = list[Any]()
+        losses, there = list[Any](), list[torch.Tensor]()
         while True:
             if closure is not None:
                 with torch.enable_grad(): losses.append(closure())
-            if not self._pass(*losses[-1:]) or closure is None: return losses[0] if losses else None
+            for p in there:  # they go back, even if the loss does not depend on them this time
+                if p.grad is None: p.grad = torch.zeros_like(p)
+            again = self._pass(*losses[-1:])
+            there = self._end_half() if again else []
+            if not again or closure is None: return losses[0] if losses else None
 
     def _pass(self, *loss: Any) -> bool:
         "One run of the parts. True if a gate asks for another one. `loss` is the closure's."
@@ -130,6 +134,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
             self.sharding.prepare(self.groups(), self.state)
             works = [*self._work()]
             again = self._take_fed(works, *loss)
+            if again: works = [w for w in works if asks_again(w.composition)]
             self.sharding.run(works, self.engine, self.recorders)
         return again
 
@@ -173,7 +178,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',
-                                '_warned')
+                                '_view', '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -91,7 +91,8 @@ def _own_shapes(c: Composition, name: str, p: Tensor, hypers: Mapping[str, Any],
     shapes, stat = view.shapes(p.shape), c.stats[name]
     if stat.init is None: return shapes
     known = _known.setdefault(c, {})
-    if (key := (name, p.shape, p.dtype, view)) not in known:
+    values = *(hypers[k] for k in stat.init_hypers),
+    if (key := (name, p.shape, p.dtype, view, values)) not in known:
         known[key] = [like(stat, shape, p.dtype, hypers).shape for shape in shapes]
     return known[key]
 

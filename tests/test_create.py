@@ -450,3 +450,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
                        ('none.py:model', 'none.py cannot be read: ')]:
         assert main(['plan', place, 'muon']) == 1
         assert capsys.readouterr().err.startswith(f'plan: {why}')
+
+
+@pytest.mark.parametrize('given', [genopt.AdamW.configured(wd=.3), dict(wd=.3),
+                                   dict(parts=genopt.Lion.configured(wd=.3))], ids=str)
+def test_a_decay_that_is_given_is_the_last_word(given):
+    opt = genopt.create(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), 'adamw', verbose=False,
+                        overrule={'biases': given})
+    assert [g['wd'] for g in opt.groups()] == [.01, .3]

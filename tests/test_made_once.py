@@ -347,3 +347,20 @@ def test_parts_with_one_scalar_for_a_switch_do_not_replace_each_other():
         q.grad = random(10 * t, q.shape, DOUBLE) * (1 + (t % 2 == 0))
         other.step()
     assert torch.allclose(params[0], q, 1e-12)
+
+
+@pytest.mark.parametrize('as_it_is', [False, True])
+@pytest.mark.parametrize('compile', [False, None])
+def test_a_stat_of_its_own_shape_may_be_what_another_was(compile, as_it_is):
+    def square(param): return param.new_zeros(param.shape[0], param.shape[0])
+    @stat(init=square, whole=True)
+    def left(left, grad): return left + grad @ grad.mT
+    @stat(init=square, whole=True)
+    def old(old, prev_left):
+        return old if as_it_is and bool(prev_left.isnan().any()) else prev_left
+    p = torch.nn.Parameter(torch.ones(2, 3))
+    opt = genopt.Optimizer([p], [left, old, genopt.sgd_step], lr=.1, compile=compile)
+    for _ in range(2):
+        p.grad = torch.ones_like(p)
+        opt.step()
+    assert (opt.state[p]['old'] == 3).all() and (opt.state[p]['left'] == 6).all()

@@ -8,6 +8,7 @@ import genopt
 import pytest
 import references_of_matrices as ref
 import torch
+from torch import nn
 from genopt.parts.algebra import eigenvectors, inverse_root, turned
 from genopt.parts.modifiers import seeded_normal
 from helpers import fast_engines, random, verified
@@ -130,3 +131,10 @@ def test_what_apollo_scales():
 @fast_engines
 @pytest.mark.parametrize('case', [c for c in CASES if not c[4]], ids=lambda c: c[0])
 def test_with_every_engine(case, compile): agrees(case, 25, compile)
+
+
+def test_a_projection_of_what_is_not_finite_is_no_error():
+    p = nn.Parameter(torch.ones(4, 3)); opt = genopt.GaLore([p])
+    p.grad = torch.full_like(p, torch.nan)
+    opt.step()
+    assert opt.state[p]['projection'].isfinite().all()

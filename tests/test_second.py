@@ -4,6 +4,7 @@ model: SAM of any recipe, Sophia and AdaHessian, and the estimates that these ar
 The references are the papers' algorithms, written out here; and libraries where they follow them.
 """
 import copy
+from itertools import count as count_from
 
 import genopt
 import pytest
@@ -373,3 +374,41 @@ def test_gauss_newton_bartlett_is_that_matrix_on_average():
     (lambda: gauss_newton_bartlett(torch.ones(2, 3), []), 'the loss has no graph')])
 def test_a_loss_that_has_no_second_gradient(call, says):
     with pytest.raises(ValueError, match=says): call()
+
+
+# -- a loss that does not reach all parameters -----------------------------------------------------
+
+def steps_where(opt, a, b, reaches, n):
+    "Steps with a loss on which `b` has an effect in those calls of the closure: its values."
+    calls, seen = count_from(1), []
+    def closure():
+        opt.zero_grad()
+        loss = .01 * a.square().sum() + (b.sum() if reaches(next(calls)) else 0)
+        loss.backward()
+        return loss
+    for _ in range(n):
+        opt.step(closure)
+        seen.append(round(b.item(), 6))
+    return seen
+
+
+def number(x): return nn.Parameter(torch.tensor([x], dtype=torch.float64))
+
+
+def test_what_climbed_goes_back_without_a_gradient_at_the_top():
+    a, b = number(2.), number(2.)
+    opt = genopt.SAM([a, b], lr=1e-4, rho=1., mom=0.)
+    assert steps_where(opt, a, b, lambda call: call % 2, 3) == [2., 2., 2.]
+
+
+def test_what_did_not_climb_keeps_its_last_step():
+    a, b = number(2.), number(10.)
+    opt = genopt.SAM([a, b], lr=.1, rho=.001, mom=0.)
+    assert steps_where(opt, a, b, lambda call: call != 7, 5) == [9.9, 9.8, 9.7, 9.6, 9.5]
+
+
+def test_a_group_beside_it_steps_once():
+    a, b = number(2.), number(1.)
+    opt = genopt.Optimizer([dict(params=[a], parts=genopt.SAM), dict(params=[b], parts=genopt.SGD)],
+                           lr=.1)
+    assert steps_where(opt, a, b, lambda call: True, 3) == [.9, .8, .7]

@@ -283,3 +283,20 @@ def test_every_recipe_takes_one(recipe):
         w.grad, m.grad = g.view(4, 3, 2, 2), g
         opt.step(); other.step()
     assert difference([w.flatten(1)], [m]) <= 1e-12
+
+
+def test_a_view_of_the_constructor_is_for_groups_that_come_later_too():
+    view = '(n=3 d) i -> n d i'
+    opt = pickled(genopt.Muon([param(6, 3)], view=view))
+    opt.add_param_group(dict(params=[param(6, 3)]))
+    opt.add_param_group(dict(params=[param(6, 3)], view='o i -> o i'))
+    assert [g.view.text for g in opt.groups()] == [view, view, 'o i -> o i']
+
+
+def test_shapes_of_state_depend_on_the_numbers_of_a_group():
+    "Pieces of one shape, of which the first have no bases."
+    p, q = param(15, 5), param(15, 5)
+    opt = genopt.SOAP([dict(params=[p], max_dim=2), dict(params=[q])], view='(n=3 d) i -> n d i')
+    for x in (p, q): x.grad = torch.ones_like(x)
+    opt.step(); opt.step()
+    assert [opt.state[x]['left_basis'].shape for x in (p, q)] == [(3, 0, 0), (15, 5)]

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,14 +94,23 @@ class Step:
         "Steps each parameter: those that have no program by the eager engine."
         for unit in self.units:
             made = unit.run(self.inputs.addresses, self.x, self)
-            for k, ref in unit.program.own.items():
-                for i, value in unit.each(made[ref]):
-                    if self.row[i] >= 0: self.own(i, k).copy_(value)
+            self._keep(unit, made)
         increment_version(self.work.params)  # state is never part of a graph
         try:
             for _, work in self._rest(): eager.step(work)  # pieces of one share their counts
         finally:
             if self.values: self._store_counts()
+
+    def _keep(self, unit: Unit, made: Mapping[Any, Any]) -> None:
+        "Writes stats of shapes of their own. One may be what another was before."
+        program, old = unit.program, {self.own(i, k).data_ptr() for k in unit.program.own
+                                      for i in unit.rows.tolist()}
+        new = [(self.own(i, k), v.clone() if v.data_ptr() in old else v)
+               for k, ref in program.own.items()
+               for i, v in (unit.each(made[ref]) if ref in made else
+                            [(i, self.own(i, program.in_state[ref])) for i in unit.rows.tolist()])
+               if self.row[i] >= 0]
+        for mine, value in new: mine.copy_(value)
 
     def _store_counts(self) -> None:
         "Writes new counts. Those after a closed gate stay."

@@ -88,7 +88,7 @@ def _is_plain(t: Tensor) -> bool: return type(t) in PLAIN and t.layout == torch.
 def check_storage(work: Work, row: int) -> None:
     "Raises RuntimeError for a tensor whose memory somebody has taken away, even in part."
     for k, t in work.tensors(row).items():
-        if not _is_plain(t) or t.is_meta: continue
+        if not _is_plain(t) or t.is_meta or not t.numel(): continue
         needed = t.storage_offset() * t.element_size() + extent(t)
         if t.untyped_storage().nbytes() >= needed: continue
         raise RuntimeError(f'{work.describe(work.params[row])}: the storage of `{k}` is smaller '

@@ -82,8 +82,8 @@ def orthonormal(x):
 
 
 def singular_vectors(x, rank):
-    "The first ones of its shorter side, as columns."
-    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    "The first ones of its shorter side, as columns; of zeros if it is not finite."
+    u, _, v = torch.linalg.svd(torch.where(in_range(x), x, 0.), full_matrices=False)
     return (v.mT if x.shape[-2] >= x.shape[-1] else u)[..., :int(rank)]
 
 

@@ -127,7 +127,8 @@ class Rulings:
         if key:
             with _told_of(f'overrule: `{key}`'): ruling = self.exception(given, ruling)
             why += f', overruled by `{key}`'
-        told = given if isinstance(given, Mapping) else {}
+        told = dict(given) if isinstance(given, Mapping) else dict(parts=given) if key else {}
+        if 'parts' in told: told = {**_split(told.pop('parts'))[2], **told}
         decays = found.role in self.policy.decays and not found.marked
         if not decays and ruling.values.get('wd') and 'wd' not in ruling.rule.words.said(told):
             ruling = ruling.but(dict(wd=0.))
