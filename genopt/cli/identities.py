@@ -27,9 +27,8 @@ Written by `python -m genopt identities --markdown` from the code that runs. Nob
 sentences. They are found.
 
 Every recipe and every part is run at each special value of its hyperparameters: 0 or 1 where \
-their range ends, or equal to another one, three of them at most, or two for \
-matrices. It is also run without parts: a transform is left out, and a scalar or an average of \
-squares is replaced by 1. All are given \
+their range ends, or equal to another one, three of them at most. It is also run without parts: a \
+transform is left out, and a scalar or an average of squares is replaced by 1. All are given \
 the same gradients. Where two results differ by a constant factor at most, and that factor is a \
 simple expression of hyperparameters, both walk 25 steps along other gradients with other values, \
 as tall and as wide matrices, and once more after a gradient of 0. \

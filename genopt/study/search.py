@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
 def search(
     rules: Sequence[Rule],
-    most: int=3  # Special values at a time; one less for rules of matrices, which take longer
+    most: int=3  # Special values at a time
 ) -> list[Found]:
     """What one rule is of another at special values, without what follows from the rest.
 
@@ -67,8 +67,7 @@ def _alike(rules: Sequence[Rule], most: int) -> list[Found]:
     first, found = defaultdict[Any, list[_Seen]](list), list[Found]()
     done = defaultdict[Rule, list[Point]](list)  # points whose own special cases need no look
     for size in range(most + 1):
-        new = [p for r in rules if size <= most - any(p.needs == 'matrix' for p in r.parts)
-               for p in points(r, size) if not any(map(p.within, done[r]))]
+        new = [p for r in rules for p in points(r, size) if not any(map(p.within, done[r]))]
         for p in sorted(new, key=rank):
             if (out := run(p, given)) is None: continue
             seen = _Seen(p, out / out.norm(), out.norm().item())
