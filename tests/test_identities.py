@@ -147,7 +147,6 @@ def test_these_checks_can_fail():
     ('MARS', 'MARS with γ = 0, without clip_by_norm, is AdamW'),
     ('Lion', 'Lion with β₂ = β₁ is Signum'),
     ('Tiger', 'Tiger is Signum'),
-    ('RMSprop', 'RMSprop with λ = 0, β₂ = 0 and ε = 0 is Signum with β₁ = 0'),
     ('QHAdam', 'QHAdam with ν₂ = 1 and ν₁ = β₁, without debias, is NAdamW without debias'),
     ('momentum_buffer', 'momentum_buffer is average_grad times 1 / (1 − β₁)'),
     ('nesterov_step', 'nesterov_step with β₁ = 0 is sgd_step')])

@@ -299,8 +299,8 @@ def test_how_it_reads():
     assert '''
     if (t − 1) mod k = 0:
         basis ← basis(basis, left)
-    turned₁ ← basisᵀ·g
-    turned₂ ← basis
+    turned₁ = basisᵀ·g
+    turned₂ = basis
     sqr ← β₂·sqr + (1 − β₂)·turned₁²
     θ ← θ − η·(turned₂·(turned₁ / (√sqr + 1e-8)))''' in text
 

@@ -307,9 +307,10 @@ def test_all_modifiers_pass(name):
 BY_SHAPE = {'scale_by_shape', 'match_adam_rms', 'scale_by_aspect', 'normalize_sign'}
 OF_ITS_OWN_SHAPE = {'row_avg': (5, 1), 'column_avg': (1, 4)}
 NUMBERS = {'count': 3, 'ns_steps': 2, 'seed': 0, 'place': 1}
-SIDES = {f'genopt.parts.{m}' for m in ('matrices', 'factors', 'lowrank')}  # read other shapes
+# Their parts read tensors of other shapes than the parameter's
+SIDES = {f'genopt.parts.{m}' for m in ('matrices', 'factors', 'lowrank', 'blocks')}
 WHOLE = [p for p in every_part() if p.whole and p.kind not in ('total', 'evaluation')
-         and (p.needs != 'matrix' or p.__module__ not in SIDES)]
+         and p.__module__ not in SIDES]
 
 @pytest.mark.parametrize('part', WHOLE, ids=lambda p: p.label)
 def test_parts_of_the_library_say_whole_only_where_they_must(part):

@@ -47,7 +47,7 @@ def facts() -> dict[str, Any]:
     "All that is not a function."
     return dict(parts={label: dict(_part(p)) for label, p in labelled().items()},
                 recipes={e.name: _recipe(find(e.name), e.family) for e in recipes()},
-                identities=[_identity(i) for i in identities() if i.kind == 'recipe'],
+                identities=[_identity(i) for i in identities() if _is_shown(i)],
                 ideas={f'{i.recipe} {i.is_}': phrase(i) for i in identities()
                        if i.kind != 'recipe' and not i.where}, likeness=_likeness(),
                 modifiers={name: [p.label for p in ps] for name, ps in modifiers().items()},
@@ -70,6 +70,14 @@ def _part(p: Part) -> Iterator[tuple[str, Any]]:
     if p.needs: yield 'needs', p.needs
     if p.names: yield 'names', p.names
     if isinstance(p, Stat): yield 'beginArgs', ['param', *p.init_hypers]
+
+
+def _is_shown(i: Identity) -> bool:
+    "True if two paths can show it. A point is no matrix: what needs one is of its own kind there."
+    return i.kind == 'recipe' and _of_matrices(i.recipe) == _of_matrices(i.is_)
+
+
+def _of_matrices(name: str) -> bool: return any(p.needs == 'matrix' for p in find(name).parts())
 
 
 def _recipe(r: Recipe, family: str) -> dict[str, Any]:
