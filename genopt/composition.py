@@ -62,6 +62,7 @@ class Composition:
         self.elementwise = not any(p.whole for p in self.tensor_parts)
         self.is_flat = self.elementwise and not any(isinstance(p, Total) for p in self.ordered)
         self.returns = any(p.out == 'param' for p in self.tensor_parts)  # to another place
+        self.kept = [*self.stats, *(['param'] if self.returns else [])]  # what an update may return
         # True if tensors of one shape may be stacked, and each part still treats each alone
         self.is_stackable = not self.elementwise and all(
             p.stacked or not p.whole for p in self.tensor_parts)
@@ -168,9 +169,9 @@ class Composition:
     def happening(self, numbers: Mapping[str, Any]) -> Composition | None:
         """The parts that run in a step with these numbers. None without tensor parts among them.
 
-        These are the parts before the first gate that is closed, except for those that read a value
-        which is not due.
+        They stand before the first gate that is closed, and read no value that is not due.
         """
+        if not self.gates and not self.fed: return self
         closed = self.closed(numbers)
         before = self.ordered[:self.ordered.index(closed)] if closed else self.ordered
         idle = *(k for k in self.fed
@@ -225,8 +226,7 @@ class Composition:
         """
         env = Env.of(param, grad, state, numbers)
         walk(self.tensor_parts, env, run)
-        kept = [*self.stats, *(['param'] if self.returns else [])]
-        return env.get('update'), {k: env[k] for k in kept if k in env}
+        return env.get('update'), {k: env[k] for k in self.kept if k in env}
 
     def evaluate(self,
         param: Tensor,

@@ -22,7 +22,7 @@ from .kinds import Gate
 from .numbers import read, read_all
 from .part import Part
 
-__all__ = ['Feeding', 'asks_again']
+__all__ = ['Feeding', 'asks_again', 'first_half']
 
 Fed = dict[Tensor, Tensor] | float
 
@@ -121,8 +121,7 @@ class Feeding:
         for g in self.groups():
             c = g.composition
             if not asks_again(c): continue
-            at = next(i for i, p in enumerate(c.ordered) if isinstance(p, Gate) and p.again)
-            early = {p.out for p in c.ordered[:at]} & {*c.tensor_stats}
+            early = first_half(c)
             for p in g['params']:
                 if p.grad is not None: there.append(p)
                 for k in early if p.grad is None and p in self.state else ():
@@ -189,6 +188,12 @@ def _ahead(
 
 
 def asks_again(c: Composition) -> bool: return any(p.again for p in c.gates.values())
+
+
+def first_half(c: Composition) -> list[str]:
+    "The stats that are tensors and stand before a gate that asks for another step."
+    at = next(i for i, p in enumerate(c.ordered) if isinstance(p, Gate) and p.again)
+    return [p.out for p in c.ordered[:at] if p.out in c.tensor_stats]
 
 
 def _reads_loss(c: Composition) -> bool: return 'loss' in c.given and c.given['loss'].is_number

@@ -308,7 +308,7 @@ def test_adam_mini_of_a_whole_model_is_its_authors():
                                           '3.bias': ('Lion', .0001, 0.)}),
     ({'biases': dict(wd=.5)}, {'1.bias': ('AdamW', .0003, .5), '3.bias': ('AdamW', .0003, .5)}),
     ({'embeddings': dict(parts='lion', lr=.5, betas=(.5, .6))}, {'0.weight': ('Lion', .5, 0.)}),
-    ({'norms': 'lion(wd=.5)'}, {'2.weight': ('Lion', 1e-4, 0.), '2.bias': ('Lion', 1e-4, 0.)}),
+    ({'norms': 'lion(wd=.5)'}, {'2.weight': ('Lion', 1e-4, .5), '2.bias': ('Lion', 1e-4, .5)}),
     ({'norms': dict(parts='lion', wd=.5)}, {'2.weight': ('Lion', 1e-4, .5),
                                             '2.bias': ('Lion', 1e-4, .5)})], ids=range(7))
 def test_overruling(overrule, changed):

@@ -101,6 +101,21 @@ def test_a_sum_beyond_all_numbers_stops_its_matrix_and_no_other_of_a_stack(eps):
     assert eigenvectors(x).isfinite().all()
 
 
+@pytest.mark.parametrize('compile', [False, True], ids=['plain', 'compiled'])
+def test_a_gradient_whose_square_is_infinite_is_in_no_average_of_soap(compile):
+    p = torch.nn.Parameter(random(0, (4, 6), torch.float32))
+    opt = genopt.SOAP([p], every=1, compile=compile)
+    for t in range(8):
+        p.grad = gradient(0, t, (4, 6)).float()
+        if t == 3: p.grad[1, 2] = 1e25
+        before = p.detach().clone(), {k: v.clone() for k, v in opt.state[p].items()}
+        opt.step()
+        left, right = opt.state[p]['left_avg'], opt.state[p]['right_avg']
+        assert left.isfinite().all() and right.isfinite().all() and p.isfinite().all()
+        if t == 3: assert torch.equal(left, before[1]['left_avg'])
+        if t == 7: assert not torch.equal(left, before[1]['left_avg'])
+
+
 def test_psgd_balances_at_steps_that_are_drawn():
     "As its docstring says."
     p, steps, draw = torch.nn.Parameter(random(0, (5, 7), torch.float64)), 30, Random(0)

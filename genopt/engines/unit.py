@@ -113,9 +113,9 @@ class Unit:
     def _as_it_is(self, foreign: Foreign, made: Mapping[Ref, Stacks], host: Host) -> Stacks:
         "The results of a part."
         res, begin = Stacks(), 0
+        names = {k: self.program.in_state.get(ref, k) for k, ref in foreign.reads.items()}
         for i, (shape, n) in enumerate(self.shapes):
             rows = self.rows[begin:begin + n].tolist()
-            names = {k: self.program.in_state.get(ref, k) for k, ref in foreign.reads.items()}
             values = {k: made[ref][i] if ref in made else [host.own(r, names[k]) for r in rows]
                       for k, ref in foreign.reads.items()}
             found, axes = _results(foreign, rows, values, shape, host), foreign.axes[foreign.out]

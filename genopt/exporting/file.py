@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from ..composition import Composition
 from ..contract import REQUIRED, PartError
+from ..feeding import asks_again
 from ..given import Given
 from ..hypers import TABLE, Hyper
 from ..kinds import Gate, Made, Scalar, Stat, Step, Total, Transform
@@ -80,16 +81,20 @@ AGAIN = '''
         "Moves each parameter that has a gradient. Calls `closure` again while a gate asks for it."
         loss, again = self._run(closure)
         while again and closure is not None:
-            again = self._run(closure)[1]
+            params = [p for group in self.param_groups for p in group['params']]
+            again = self._run(closure, *[p for p in params if p.grad is not None])[1]
         return loss
 
     @torch.no_grad()
-    def _run(self, closure: Callable[[], Any] | None) -> tuple[Any, bool]:
-        "One pass over the parts. True if a gate asks for another one."
+    def _run(self, closure: Callable[[], Any] | None, *there: Any) -> tuple[Any, bool]:
+        "One pass over the parts. True if a gate asks for another one: `there` took part before."
         loss, again = None, False
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for p in there:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
 '''
 
 
@@ -155,7 +160,7 @@ class File:
             yield MATRICES.rstrip()
         wider = (*(k for k, b in self.beginnings.items() if b.is_wider),)
         if wider: yield LOAD.format(keys=wider).rstrip()
-        again = any(p.again for p in self.composition.gates.values())
+        again = asks_again(self.composition)
         yield AGAIN if again else STEP
         if self.evaluating: yield REFUSAL.lstrip('\n')
         yield from self.loop.lines()

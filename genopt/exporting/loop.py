@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..composition import Composition
+from ..feeding import asks_again, first_half
 from ..kinds import Gate, Scalar, Stat, Step, Total
 from ..part import Part
 from .definitions import Definitions
@@ -17,6 +18,12 @@ from .text import call
 __all__ = ['Loop']
 
 INSIDE = ' ' * 16  # of both loops
+ANEW = '''
+        for group in self.param_groups if again else ():  # what had no gradient was not there
+            for p in group['params']:
+                if p.grad is None and p in self.state:
+                    state = self.state[p]
+'''
 
 
 class Loop:
@@ -31,12 +38,11 @@ class Loop:
         self.composition, self.definitions = composition, definitions
         self.beginnings, self.copied, self.sparse = beginnings, copied, sparse
         self.functions = dict[Part, str]()
-        self.begins, self.shared_begins = list[str](), list[str]()
+        self.begins, self.shared_begins = dict[str, str](), list[str]()
         for p in composition.ordered:
             if isinstance(p, Stat):
-                shared = p.out in composition.shared
-                begins = self.shared_begins if shared else self.begins
-                begins.append(self._begin(p, ' ' * 12 if shared else f'{INSIDE}    '))
+                if p.out in composition.shared: self.shared_begins.append(self._begin(p, ' ' * 12))
+                else: self.begins[p.out] = self._begin(p, f'{INSIDE}    ')
             self.functions[p] = definitions.part(p)
         self.names = Names(composition, definitions, beginnings, sparse)
         self.has_begun = self.is_checked = False  # True once a loop has done it
@@ -52,6 +58,9 @@ class Loop:
         yield from self._calls(_read(c.ordered))
         yield ''
         yield from self._writes(INSIDE, c.tensor_parts)
+        if asks_again(c) and (early := first_half(c)):
+            yield ANEW.rstrip()
+            yield from map(self.begins.__getitem__, early)
 
     def _shared(self) -> Iterator[str]:
         "The numbers that are one for all parameters."
@@ -165,7 +174,7 @@ class Loop:
         if self.has_begun: return
         self.has_begun = True
         yield f'{INSIDE}if not state:'
-        yield from self.begins
+        yield from self.begins.values()
 
     def _begin(self, stat: Stat, indent: str) -> str:
         "The statement that makes the value before the first step."

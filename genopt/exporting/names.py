@@ -11,8 +11,8 @@ from .stats import Beginning
 __all__ = ['LOCALS', 'Names', 'group_entry', 'stat_entry', 'state_entry']
 
 LOCALS = ('self', 'closure', 'loss', 'again', 'group', 'p', 'state', 'param', 'grad', 'raw_grad',
-          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'wide', 'total',
-          'count_from', 'next', 'tuple')
+          'update', 'place', 'places', 'shares', 'shared', 'last', 'rows', 'there', 'params',
+          'wide', 'total', 'count_from', 'next', 'tuple')
 OWN = dict(rows='len(p) if p.dim() else 1', numel='p.numel()',
            columns='p.numel() // max(len(p), 1) if p.dim() else 1')
 

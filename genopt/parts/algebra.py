@@ -49,6 +49,11 @@ def in_range(x):
     return x.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
 
 
+def averaged(average, x, mom):
+    "β·average + (1 − β)·x, without a matrix that is not finite."
+    return torch.where(in_range(x), average.lerp(x, 1 - mom), average)
+
+
 def eigenvectors(x):
     "Of a symmetric matrix, as columns; the identity if it is not finite."
     return torch.linalg.eigh(torch.where(in_range(x), x, 0.))[1]

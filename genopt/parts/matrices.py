@@ -5,7 +5,7 @@ Where a side is longer than `max_dim`, SOAP leaves it as it is, and Shampoo keep
 import torch
 
 from ..kinds import gate, scalar, stat, step, transform
-from .algebra import after, between, eigenvectors, gram, inverse_root, times, turned
+from .algebra import after, averaged, between, eigenvectors, gram, inverse_root, times, turned
 from .modifiers import sync
 from .scalars import debias
 from .transforms import SQR_DEBIAS
@@ -26,13 +26,13 @@ def _right(param, *, max_dim=10000): return _square(param, param.shape[1], max_d
 @stat(init=_left, needs='matrix', stacked=True)
 def average_left(left_avg, grad, *, sqr_mom=0.95):
     "L ← β₂·L + (1 − β₂)·g·gᵀ (Gupta et al., arXiv:1802.09568, with an average for the sum)."
-    return left_avg.lerp(grad @ grad.mT, 1 - sqr_mom) if left_avg.numel() else left_avg
+    return averaged(left_avg, grad @ grad.mT, sqr_mom) if left_avg.numel() else left_avg
 
 
 @stat(init=_right, needs='matrix', stacked=True)
 def average_right(right_avg, grad, *, sqr_mom=0.95):
     "R ← β₂·R + (1 − β₂)·gᵀ·g"
-    return right_avg.lerp(grad.mT @ grad, 1 - sqr_mom) if right_avg.numel() else right_avg
+    return averaged(right_avg, grad.mT @ grad, sqr_mom) if right_avg.numel() else right_avg
 
 
 def side(param, n, max_dim): return precise(param, n, n if n <= max_dim else 1)

@@ -35,9 +35,11 @@ MATRIX_OPS: dict[str, Callable[..., Any]] = dict(
     after=lambda x, q: MatProd(x, Transposed(q)), over=lambda x, q: MatProd(x, Inverted(q)),
     square_times=lambda q, x: MatProd(MatProd(Transposed(q), q), x), learned=_learned,
     after_square=lambda x, q: MatProd(MatProd(x, Transposed(q)), q),
-    largest=lambda x: Largest(abs(x)), eigenvectors=Eigenvectors, turned=Turned,
-    inverse_root=InverseRoot, orthonormal=Orthonormal, singular_vectors=SingularVectors,
-    bound=Bound, row_maxima=RowMaxima, column_maxima=ColumnMaxima)
+    largest=lambda x: Largest(abs(x)),
+    averaged=lambda average, x, mom: mom * average + (1 - mom) * x,
+    eigenvectors=Eigenvectors, turned=Turned, inverse_root=InverseRoot,
+    orthonormal=Orthonormal, singular_vectors=SingularVectors, bound=Bound, row_maxima=RowMaxima,
+    column_maxima=ColumnMaxima)
 # The functions that compute what equations only name
 IN_TORCH: dict[str, Callable[..., Any]] = dict(
     Eigenvectors=algebra.eigenvectors, Turned=algebra.turned, InverseRoot=algebra.inverse_root,
