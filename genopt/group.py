@@ -21,13 +21,15 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .contract import GROUP_KEYS, REQUIRED
+from .contract import GROUP_KEYS, REQUIRED, STORAGE
+from .formats import Format
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
 from .params import describe, named
 from .pieces import begin, pieces
 from .rehearsal import rehearse
 from .rule import Rule
+from .storage import NOTHING, Storage, formats_for, storage_of
 from .view import View, view_of
 from .words import COMMON, Words, is_note, unknown
 
@@ -79,6 +81,17 @@ class Group(dict[str, Any]):
         "How parts see its parameters. None: as they are."
         return view_of(dict.get(self, 'view'))
 
+    @property
+    def storage(self) -> Storage:
+        "How its numbers are kept."
+        return storage_of(self)
+
+    def formats(self, p: Any) -> dict[str, Format]:
+        "How a parameter and its stats are kept, by name: those that are not just tensors."
+        if (storage := self.storage) is NOTHING: return {}
+        is_cut = hasattr(p, 'placements')
+        return formats_for(storage, self.composition, p.dtype, tuple(p.shape), is_cut)
+
     def seen(self, params: Sequence[Tensor] | None=None) -> Sequence[Tensor]:
         "Parameters, by default its own, as parts see them, where their shapes are known."
         view, params = self.view, self['params'] if params is None else params
@@ -123,9 +136,10 @@ class Group(dict[str, Any]):
         if key == 'parts' and super().__contains__(key) and value != self[key]:
             raise KeyError('the `parts` of a group are chosen when it is made: add another group, '
                            'or make a new Optimizer')
-        if key == 'view' and view_of(value) != self.view:
-            raise KeyError('the `view` of a group is chosen when it is made: add another group, or '
-                           'make a new Optimizer')
+        fixed = key == 'view' and view_of(value) != self.view or (
+            key in STORAGE and storage_of({**self, key: value}) != self.storage)
+        if fixed: raise KeyError(f'the `{key}` of a group is chosen when it is made: add another '
+                                 'group, or make a new Optimizer')
         if key == 'maximize': check_flag(key, value)
         if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
         super().__setitem__(key, value)
@@ -174,7 +188,7 @@ class Group(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key in self.rule.words.means or key in ('params', 'maximize', 'parts', 'view'):
+        if key in self.rule.words.means or key in GROUP_KEYS:
             raise KeyError(f'`{key}` cannot be removed: the group needs it')
         super().__delitem__(key)
 
@@ -202,7 +216,7 @@ class Group(dict[str, Any]):
         "What a printed optimizer shows of it."
         hypers = [f'{k}={float(v):g}' for k, v in self.hypers().items()]
         if self['maximize']: hypers.append('maximize')
-        if self.view: hypers.append(str(self.view))
+        hypers += [str(x) for x in (self.view, self.storage) if x]
         n, elements = len(self['params']), sum(p.numel() for p in self['params'])
         return (f'{n} parameter{"s" * (n != 1)}, {elements:,} elements\n'
                 f'    {self.composition}\n    {", ".join(hypers)}')

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .contract import GROUP_KEYS, ContractError
+from .contract import GROUP_KEYS, STORAGE, ContractError
 from .engines.modes import take_engine_words
 from .group import Group, is_slip
 from .hypers import check_flag
@@ -21,6 +21,7 @@ from .part import Part
 from .rehearsal import rehearse
 from .rule import Rule
 from .settings import Settings, labels_in
+from .storage import check_storage_of, storage_of
 from .view import view_of
 from .words import unknown
 
@@ -46,12 +47,15 @@ def new_group(
     base = settings.rule_of_new(given, index)
     own, notes = _sorted_out(given, base)
     if view := view_of(given.get('view')): notes['view'] = view.text
+    notes |= {k: given[k] for k in STORAGE if given.get(k) is not None}
+    storage_of(notes)
     rule, values = base.bind(own, settings.values_for(base, defaults))
     group = Group({
         'params': params, **({'param_names': names} if names else {}),
         **rule.entries(values), **notes, 'maximize': maximize, 'parts': rule.labels}, rule, index)
     _check_parts(group, labels_in(given.get('parts')), groups)
     rehearse(rule.composition, group.numbers(), group.seen())
+    check_storage_of(group)
     return group
 
 

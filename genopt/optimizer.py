@@ -16,6 +16,7 @@ import torch
 
 from .averages import Averaging
 from .catalogue import rule_of
+from .contract import STORAGE
 from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
@@ -67,7 +68,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
         rule = None if parts is None else rule_of(parts)
         self.recipe = rule and (rule.recipe or rule.composition)
         groups = as_groups(params)
-        self._view = hypers.pop('view', None)
+        self._own = {k: hypers.pop(k) for k in ('view', *STORAGE) if k in hypers}
         self._settings = Settings(rule, hypers)
         self._settings.spread(groups)
         defaults = self._settings.made = {**self._settings.defaults(), 'maximize': maximize}
@@ -86,8 +87,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
 
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
-        groups, view = self.groups(), vars(self).get('_view')
-        if view is not None: param_group = {'view': view, **param_group}
+        groups = self.groups()
+        if isinstance(param_group, dict): param_group = {**vars(self).get('_own', {}), **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         groups.append(group)
@@ -136,6 +137,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
             again = self._take_fed(works, *loss)
             if again: works = [w for w in works if asks_again(w.composition)]
             self.sharding.run(works, self.engine, self.recorders)
+            for w in works: w.count_draws()
         return again
 
     def _work(self) -> Iterator[Work]:
@@ -178,7 +180,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',
-                                '_view', '_warned')
+                                '_own', '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ __all__ = ['Part', 'PartError', 'ContractError', 'REQUIRED']
 class Part(Reusable):
     "A pure function and its contract. Raises ContractError if the function cannot be a part."
     kind: ClassVar[str]                      # the word for it, as in `@stat`
-    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next ten
+    options: ClassVar[tuple[str, ...]] = ()  # its decorator's options: some of the next eleven
     init: Any = None         # a stat before its first step: None (zeros), a number or a function
     whole: bool = False      # True if it needs the tensor's own shape, as a norm does
     needs: str = ''          # 'real' or 'matrix': what a parameter must be
@@ -55,6 +55,7 @@ class Part(Reusable):
     decay: bool = False      # True if a change of the update applies to weight decay too
     shared: bool = False     # True if a stat is one number for all parameters
     over: str = 'model'      # the parameters of a total: of the whole 'model', or of a 'group'
+    nonnegative: bool = False  # True if a stat has no element below 0
     again: bool = False      # True if `step(closure)` is to run again while a gate is closed
     is_number: bool = False  # True if it runs in plain Python, once for many parameters
     linkable: bool = False  # True if it may be the default of another part's argument

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .composition import Composition
 from .contract import PartError
+from .engines.unpacked import unpack
 from .engines.work import Work
 from .kinds import Stat
 from .view import View
@@ -117,6 +118,7 @@ def in_pieces(work: Work) -> Work:
     c, view = work.composition, work.view
     if view is None or c.is_flat and not c.own_numbers: return work
     work.check_gradients()
+    if work.formats: work = unpack(work, range(len(work.params)))
     params, grads, states, places = list[Tensor](), list[Tensor](), list[Any](), list[int]()
     names, put_back = dict[int, tuple[Tensor, str]](), list[Any]()
     fed: dict[str, list[Tensor]] = {k: [] for k in c.fed}
@@ -138,7 +140,7 @@ def in_pieces(work: Work) -> Work:
         names |= {id(m): (p, f', piece {j} of {n}' * (n > 1))
                   for j, m in enumerate(mine.tensors, 1)}
     return replace(work, params=params, grads=grads, states=states, places=places, own=(),
-                   view=None, put_back=put_back, fed=fed,
+                   view=None, put_back=[*put_back, *work.put_back], fed=fed,
                    describe=partial(_describe, work.describe, names)).gather()
 
 

@@ -7,6 +7,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from operator import is_
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from .averages import refuse_swapped
 from .contract import MARKS, PartError
 from .engines.work import Work
+from .formats import DRAWN, Draw, Format, beside
 from .group import Group
 from .numbers import kept
 from .spread import Spread, meta
+from .storage import dtype_of
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -38,15 +41,33 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     for k in group.composition.shared:  # the same tensor is in all states
         if (first := next((s[k] for s in state.values() if k in s), None)) is not None:
             entry[k] = first
-    missing = [k for k in stats if k not in entry]
+    missing, formats = [k for k in stats if k not in entry], group.formats(p)
+    if 'param' in formats: entry |= _beside_param(formats['param'], p, entry)
     if not missing: return entry
     spread = group.spreads.get(p)
     try:
         if spread: new = _begin_whole(group, missing, p, spread)
         else: new = {k: group.start(k, p) for k in missing}
     except PartError as e: raise PartError(f'{e} (on {group.describe(p)})') from e.__cause__
-    entry.update({k: kept(v) if stats[k].is_number else v for k, v in new.items()})
+    for k, v in new.items():
+        if stats[k].is_number: entry[k] = kept(v)
+        else: entry |= stored(k, v, p, group)
     return entry
+
+
+def stored(name: str, value: Tensor, p: Tensor, group: Group) -> dict[str, Tensor]:
+    "A stat as it is kept, and what is kept beside it."
+    if form := group.formats(p).get(name):
+        like = torch.empty_like(value, dtype=form.dtype(value.dtype))
+        return {beside(name, k): x for k, x in form.kept(value, like, Draw(0)).items()}
+    return {name: value.to(dtype_of(group.storage, name, value, p))}
+
+
+def _beside_param(form: Format, p: Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
+    "What is missing beside a weight that is what it is."
+    new = {beside('param', k): torch.zeros_like(p, dtype=dtype) for k, dtype in form.besides.items()}
+    if form.is_random: new[DRAWN] = kept(0)
+    return {k: v for k, v in new.items() if k not in entry}
 
 
 def _begin_whole(group: Group, stats: Sequence[str], p: Tensor, spread: Spread) -> dict[str, Any]:
@@ -93,14 +114,34 @@ def work_of(
         except KeyError: states = [state.setdefault(p, {}) for p in params]  # of a plain dictionary
     work = Work(group.composition, group.numbers(), params, grads, states, group.describe,
                 group['maximize'], places, group=group.index, view=group.view)
-    if group.settled and {*map(len, states)} <= {len(group.composition.stats)}:
+    if group.settled and not group.storage and (
+            {*map(len, states)} <= {len(group.composition.stats)}):
         try: return [work.gather()]
         except KeyError: pass
+    if group.storage: return _by_formats(group, work, state)
     # Some state is not just its stats: it has marks, waits for an option, or has not begun
     for p in params: begin(group, p, state)
     refuse_swapped(states, 'step')
     group.settled = True
     return _split_by_decay(work.gather())
+
+
+def _by_formats(group: Group, work: Work, state: MutableMapping[Any, Any]) -> list[Work]:
+    "The work on parameters that are kept alike, one after another."
+    kinds: dict[Any, list[int]] = {}
+    stats, storage = len(group.composition.stats), group.storage
+    for i, (p, s) in enumerate(zip(work.params, work.states)):
+        formats = group.formats(p)
+        more = sum(len(f.besides) + f.is_random for f in formats.values())
+        if not group.settled or len(s) != stats + more: begin(group, p, state)
+        kinds.setdefault(tuple(formats.items()), []).append(i)
+    refuse_swapped(work.states, 'step')
+    group.settled, res = True, list[Work]()
+    for formats, rows in kinds.items():
+        some = work.subset(rows)
+        if formats: some = replace(some, formats=dict(formats), seed=storage.seed)
+        res += _split_by_decay(some.gather())
+    return res
 
 
 def _split_by_decay(work: Work) -> list[Work]:

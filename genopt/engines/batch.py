@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..composition import Composition
+from ..formats import block_of
 from ..numbers import kept
 from ..part import Part
 from .kernels import kind_of_tensors, program_for
@@ -35,6 +36,7 @@ class Batch:
         self.strict = strict  # is it an error if a part must be compiled and cannot
         self.composition: Composition = works[0].composition
         self.climb, self.places = works[0].climb, [w.places for w in works]
+        self.formats = works[0].formats
         self.names = numbers_of_kernel(self.composition)
         self.groups, self.group_sizes = [w.group for w in works], [len(w.params) for w in works]
         self.why_not: dict[str, None] = {}  # reasons why parameters have no kernel
@@ -56,8 +58,9 @@ class Batch:
                              [[kept(own[k]) for own in work.own] for k in
                               self.composition.own_numbers])
         self.watch = Watch(work)
-        self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb)
+        self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb, self.formats)
                       for i in range(len(self.members))]
+        self.blocks = [block_of(tuple(p.shape)) for p in work.params]
         self.shapes = [(p.numel() * (1 + p.is_complex()),) if self.composition.is_flat
                        else kind.shapes[0] for p, kind in zip(work.params, self.kinds)]
 
@@ -68,8 +71,9 @@ class Batch:
             for i in range(len(work.params)):
                 check_storage(work, i)
                 tensors = work.tensors(i)
-                if why := why_not(tensors, self.composition): self._no(why)
+                if why := why_not(tensors, self.composition, work.formats.values()): self._no(why)
                 else:
+                    tensors |= {k: work.columns[k][i] for k in work.beside}
                     written += [(len(found), t) for k, t in tensors.items()
                                 if k not in self.composition.read_only]
                     found.append((g, i))
@@ -93,7 +97,8 @@ class Batch:
                     picked([w.grads for w in works]), picked([w.states for w in works]),
                     works[0].describe, self.climb, picked([w.places for w in works]),
                     columns={k: picked([w.columns[k] for w in works])
-                             for k in self.composition.stats},
+                             for k in works[0].columns},
+                    formats=self.formats, seed=works[0].seed,
                     fed={k: picked([w.fed[k] for w in works]) for k in self.composition.fed},
                     own=picked([w.own for w in works]) if works[0].own else ())
 
@@ -128,15 +133,19 @@ class Batch:
             found: dict[Any, dict[int, Program]] = {}
             for i, pair in enumerate(pairs):
                 if program := chosen[pair]: found.setdefault(program.key, {})[i] = program
-            made = [Unit(mine, self.shapes, self.watch.table) for mine in found.values()]
+            made = [Unit(mine, self.shapes, self.watch.table, self.blocks) for mine in found.values()]
         if None not in happening: self.units[key] = self.units[name] = made
         return made
 
     def _program(self, kind: Kind, happening: Composition | None, values: Values,
                  total: Part | None) -> Program | None:
         if not happening: return None
-        try: return program_for(happening, kind, values, total, self.strict)
-        except NoKernel as e: self._no(str(e), e)
+        try: program = program_for(happening, kind, values, total, self.strict)
+        except NoKernel as e:
+            self._no(str(e), e)
+            return None
+        if not program.has_blocks or program.fits_blocks(kind.shapes[0]): return program
+        self._no('rows along which a part sums are not whole blocks of their 8-bit state')
         return None
 
     def _no(self, why: str, e: Exception | None=None) -> None:

@@ -33,7 +33,7 @@ enum { LARGE = 131072, LITTLE = 16384 };  /* elements: shared by all threads; le
 
 typedef struct {
     int64_t count;         /* tensors */
-    const int64_t *sizes;  /* AXES for each */
+    const int64_t *sizes;  /* SIZES for each: along AXES, and elements of a block */
     char *const *table;    /* the addresses of each column's tensors */
     const double *rows;    /* NUMBERS in each */
     const int64_t *row;    /* of each tensor; -1 if it stays as it is */
@@ -48,7 +48,7 @@ static int64_t elements_of(const int64_t *n)
 
 static Tensor tensor_of(const Call *C, int64_t k, char *memory, int64_t *at, int64_t *rows)
 {
-    const int64_t *n = C->sizes + k * AXES;
+    const int64_t *n = C->sizes + k * SIZES;
     Tensor T = { C->table + k, C->count, n, C->rows + C->row[k] * NUMBERS, memory, at, 0 };
     *rows = rows_of(n);
     T.chunks = (n[0] + *rows - 1) / *rows;
@@ -78,7 +78,7 @@ static int run_passes(const Call *C, int threads, int64_t total)
 {
     int64_t at[MEMORY + 1], most = 0, large = 0, little = 0;
     for (int64_t k = 0; k < C->count; k++) {
-        const int64_t *n = C->sizes + k * AXES, rows = rows_of(n);
+        const int64_t *n = C->sizes + k * SIZES, rows = rows_of(n);
         const int64_t need = layout(n, (n[0] + rows - 1) / rows, at);
         if (elements_of(n) >= LARGE) large = large > need ? large : need;
         else most = most > need ? most : need, little += elements_of(n);
@@ -93,12 +93,12 @@ static int run_passes(const Call *C, int threads, int64_t total)
 #endif
         int64_t at[MEMORY + 1], rows, start = 0;
         for (int64_t k = 0; k < C->count; k++) {  /* first those that all threads share */
-            if (C->row[k] < 0 || elements_of(C->sizes + k * AXES) < LARGE) continue;
+            if (C->row[k] < 0 || elements_of(C->sizes + k * SIZES) < LARGE) continue;
             Tensor T = tensor_of(C, k, memory, at, &rows);
             finish(&T, rows, part, parts);
         }
         for (int64_t k = 0; k < C->count; k++) {
-            const int64_t size = elements_of(C->sizes + k * AXES);
+            const int64_t size = elements_of(C->sizes + k * SIZES);
             if (C->row[k] < 0 || size >= LARGE) continue;
             const int mine = start * parts / (little + 1) == part;
             start += size;
@@ -122,7 +122,7 @@ static void run_simple(const Call *C, int threads, int64_t total)
 #endif
         const int64_t low = total * part / parts, high = total * (part + 1) / parts;
         for (int64_t k = 0; k < C->count; k++) {
-            const int64_t *n = C->sizes + k * AXES, size = elements_of(n);
+            const int64_t *n = C->sizes + k * SIZES, size = elements_of(n);
             if (C->row[k] >= 0 && size) {
                 Tensor T = tensor_of(C, k, 0, at, &rows);
                 const int64_t chunk = rows * (size / n[0]);
@@ -142,7 +142,7 @@ int run(int64_t count, const int64_t *sizes, char *const *table, const double *r
 {
     const Call C = { count, sizes, table, rows, row };
     int64_t total = 0;
-    for (int64_t k = 0; k < count; k++) total += elements_of(sizes + k * AXES);
+    for (int64_t k = 0; k < count; k++) total += elements_of(sizes + k * SIZES);
     if (!SIMPLE) return run_passes(&C, threads, total);
     run_simple(&C, threads, total);
     return 0;

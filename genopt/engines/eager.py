@@ -15,6 +15,7 @@ from ..contract import PartError
 from .layout import Block, Cohort, blocks, cohorts, single_blocks
 from .sparse import dense_or_rows
 from .totals import eager_total, totals
+from .unpacked import unpacked
 from .work import Tensors, Values, Work
 
 __all__ = ['run', 'step']
@@ -22,6 +23,10 @@ __all__ = ['run', 'step']
 
 def step(work: Work) -> None:
     "One step of each parameter, with dense gradients, when the totals are known."
+    for some in unpacked(work): _step_all(some)
+
+
+def _step_all(work: Work) -> None:
     found = cohorts(work)
     given = [cohort.work.numbers() for cohort in found]  # pieces of one share their counts
     for cohort, numbers in zip(found, given):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
+from ..formats import Format
 from ..part import Part
 from ..shapes import trial_shape
 from ..trial import Trial, apart
@@ -95,8 +96,8 @@ def check_parts(composition: Composition, hypers: Mapping[str, Any], params: Seq
     known[key] = True
 
 
-def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor],
-                    climb: bool=False) -> Kind:
+def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor], climb: bool=False,
+                    formats: Mapping[str, Format]={}) -> Kind:
     "The kind of a parameter with these tensors: `param`, its stats and `grad`."
     dtypes = {k: t.dtype for k, t in tensors.items()}
     is_double = DOUBLE & {d for k, d in dtypes.items() if k not in composition.read_only}
@@ -108,7 +109,7 @@ def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor],
         shapes, strides = [tuple(t.shape) for t in real], real[0].stride()
         order = sorted(range(real[0].dim()), key=lambda a: -strides[a])
     return Kind(tuple((k, d.to_real()) for k, d in dtypes.items()),
-                torch.float64 if is_double else torch.float32, climb, tuple(shapes), tuple(order))
+                torch.float64 if is_double else torch.float32, climb, tuple(shapes), tuple(order), tuple(formats.items()))
 
 
 def _of_any_size(kind: Kind) -> Kind:

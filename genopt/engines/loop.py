@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from .driver import DRIVER, PREAMBLE, vector_math
+from .edges import Edges
 from .nest import Nest, Values, index, loop_along, product, result
-from .operations import TYPES, Untranslatable, line, read, type_of, write
+from .operations import TYPES, Untranslatable, line, type_of
 from .passes import Column, Pass, passes
 from .recorder import Op, Reduction, Ref, Space
 from .reductions import HOW
@@ -47,6 +48,7 @@ class _Loops:
         self.passes = [p for p in found if p.keeps or p.reduces or p.writes]
         self.on_numbers = [op for op in ops if isinstance(op, Op) and op.out.is_number]
         self.axes = 1 + max((a for p in self.passes for a in p.space), default=-1)
+        self.edges = Edges(columns)
         self.begins = {c.begin: i for i, c in enumerate(columns) if c.begin}
         self.reductions = {r.out: r for p in self.passes for r in p.reduces}
         # Memory: for what is kept, for sums, and for the sums of each chunk that meet in these
@@ -79,7 +81,7 @@ class _Loops:
                  if any(self._meets(p, r) for r in p.reduces)]
         wide = ''.join(str(int(0 in p.space)) for p in self.passes)
         return '\n'.join([
-            PREAMBLE, *vector_math(names), *self._sizes(), f'#define AXES {max(self.axes, 1)}',
+            PREAMBLE, *vector_math(names), *self.edges.functions(), *self._sizes(),
             f'#define PASSES {len(self.passes)}', f'#define NUMBERS {len(self.tape.numbers)}',
             f'#define MEMORY {len(self.memory)}', f'#define SIMPLE {int(self.is_simple)}',
             f'static const char *const wide = "{wide}";  // may a pass be cut into chunks',
@@ -90,7 +92,10 @@ class _Loops:
             '    default: break;', '    }', '}', *self._fits(), DRIVER])
 
     def _sizes(self) -> Iterator[str]:
-        for a in range(max(self.axes, 1)): yield f'#define n{a} {self.sizes.get(a, f"n[{a}]")}'
+        axes = max(self.axes, 1)
+        for a in range(axes): yield f'#define n{a} {self.sizes.get(a, f"n[{a}]")}'
+        if self.edges.has_blocks: yield f'#define block n[{axes}]'
+        yield f'#define AXES {axes}\n#define SIZES {axes + self.edges.has_blocks}'
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -103,7 +108,9 @@ class _Loops:
         yield f'    int64_t inner = {inner}, rows = inner ? {size} / inner : 1;'
         if sums: yield f'    const int64_t least = (n[0] + {CHUNKS - 1}) / {CHUNKS};'
         if sums: yield '    rows = rows > least ? rows : least;'
-        yield '    return rows > 0 ? rows : 1;\n}'
+        if self.edges.has_blocks and self.axes < 2:
+            yield '    return rows > block ? rows - rows % block : block;\n}'
+        else: yield '    return rows > 0 ? rows : 1;\n}'
         yield ('static inline int64_t layout(const int64_t *n, int64_t chunks, int64_t *at)\n{\n'
                '    int64_t end = 0;')
         for (what, ref), i in self.memory.items():
@@ -123,9 +130,7 @@ class _Loops:
         yield (f'static void pass{n}(const Tensor *T, int64_t a, int64_t b, int64_t c)\n{{\n'
                '    const int64_t *n = T->sizes; const double *x = T->numbers;')
         yield '    (void)n; (void)x; (void)a; (void)b; (void)c;'
-        for i, column in enumerate(self.columns):
-            const, C = '' if column.end else 'const ', TYPES[column.dtype]
-            yield f'    {const}{C} *c{i} = ({const}{C} *)T->table[{i} * T->count];'
+        yield from self.edges.pointers()
         yield from self._numbers()
         used = self._memory_of(p)
         yield from (self._pointer(what, ref) for what, ref in used)
@@ -165,10 +170,12 @@ class _Loops:
         values, depth = Values(nest, self._load), len(nest.long)
         yield from self._opened(nest, 0)
         for d, axis in enumerate(nest.long, 1):
+            in_blocks = d == depth and self.edges.in_blocks(p)
             if d == depth:
                 yield from values.before
-                yield from nest.pragma()
-            yield loop_along(axis)
+                if in_blocks: yield from self.edges.opened(p)
+                yield from nest.pragma(self.edges.sums(p))
+            yield self.edges.along(p) if in_blocks else loop_along(axis)
             yield from self._opened(nest, d)
         yield from values.within if depth else [*values.before, *values.within]
         for axis in nest.short: yield loop_along(axis)
@@ -178,6 +185,7 @@ class _Loops:
         for d in reversed(range(depth + 1)):
             for r in nest.at(d): yield from self._add(p, r, nest)
             if d: yield '}'
+            if d == depth and self.edges.in_blocks(p): yield from self.edges.closed(p)
 
     def _opened(self, nest: Nest, depth: int) -> Iterator[str]:
         "Variables for the sums that begin at some depth."
@@ -200,7 +208,7 @@ class _Loops:
             yield f'{total} = {how.combine.format(a=total, b=f"e{r.out.place}")};'
         at = index(p.space)
         for ref in p.keeps: yield f'm{self.memory["kept", ref]}[{at}] = v{ref.place};'
-        for i, end in p.writes: yield f'c{i}[{at}] = {write(self.columns[i].dtype, end)};'
+        for i, end in p.writes: yield self.edges.write(i, end, at)
 
     def _add(self, p: Pass, r: Reduction, nest: Nest) -> Iterator[str]:
         "Adds a sum to its place in memory."
@@ -241,9 +249,7 @@ class _Loops:
     def _load(self, ref: Ref, inside: Space) -> str:
         "The line that takes a value from memory."
         space, C, at = ref.space, type_of(ref.dtype), index(ref.space)
-        if ref in self.begins:
-            i = self.begins[ref]
-            value = read(self.columns[i].dtype, f'c{i}[{at}]')
+        if ref in self.begins: value = self.edges.read(self.begins[ref], at)
         elif ('sum', ref) in self.memory and space == inside:
             value = result(self.reductions[ref], f'm{self.memory["sum", ref]}[{at}]')
         else: value = f'm{self.memory["kept", ref]}[{at}]'

@@ -1,14 +1,14 @@
 "The loops of a pass, one inside the other, and at which depth each sum is added up."
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .operations import line
 from .passes import Pass
 from .recorder import Reduction, Ref, Space
 from .reductions import HOW
 
-__all__ = ['Nest', 'Values', 'index', 'loop_along', 'product', 'result']
+__all__ = ['Nest', 'Values', 'bounds', 'index', 'loop_along', 'product', 'result']
 
 
 class Nest:
@@ -34,11 +34,11 @@ class Nest:
     def sum(self, r: Reduction) -> str:
         return f's{r.out.place}' + (f'[{index(self.rest(r))}]' if self.rest(r) else '')
 
-    def pragma(self) -> Iterator[str]:
+    def pragma(self, more: Sequence[str]=()) -> Iterator[str]:
         across = [r for r in self.p.reduces if self.depth(r) < len(self.long)]
         if any(self.rest(r) or not HOW[r.how].is_sum for r in across): return
         names = ', '.join(f's{r.out.place}' for r in across)
-        yield '#pragma omp simd' + f' reduction(+: {names})' * bool(across)
+        yield ' '.join(['#pragma omp simd', *[f'reduction(+: {names})'] * bool(across), *more])
 
 
 class Values:
@@ -66,8 +66,11 @@ def product(axes: Iterable[int]) -> str:
     return ' * '.join(f'n{a}' for a in axes) or '1'
 
 
+def bounds(axis: int) -> tuple[str, str]: return ('a', 'b') if axis == 0 else ('0', f'n{axis}')
+
+
 def loop_along(axis: int) -> str:
-    low, high = ('a', 'b') if axis == 0 else ('0', f'n{axis}')
+    low, high = bounds(axis)
     return f'for (int64_t i{axis} = {low}; i{axis} < {high}; i{axis}++) {{'
 
 

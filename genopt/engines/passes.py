@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..formats import Format
 from .recorder import Op, Reduction, Ref, Space
 
 __all__ = ['Column', 'Pass', 'passes']
@@ -25,6 +26,8 @@ class Column(NamedTuple):
     dtype: torch.dtype
     begin: Ref | None
     end: Ref | None
+    format: Format | None = None       # if it is not just a tensor
+    besides: Mapping[str, int] = {}    # the columns of what its format keeps beside it
 
 
 @dataclass

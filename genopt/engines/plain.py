@@ -15,6 +15,7 @@ from ..composition import Composition
 from ..contract import PartError
 from ..numbers import read, store
 from . import eager
+from .unpacked import unpacked
 from .work import Work
 
 __all__ = ['run']
@@ -26,6 +27,10 @@ def run(works: Sequence[Work]) -> None:
 
 
 def _step(work: Work) -> None:
+    for some in unpacked(work): _step_all(some)
+
+
+def _step_all(work: Work) -> None:
     "First plain numbers (a step count, say), then tensors: of one parameter after another."
     given = [work.numbers(i) for i in range(len(work.states))]  # pieces of one share their counts
     for i, (state, numbers) in enumerate(zip(work.states, given)):

@@ -25,7 +25,7 @@ class Plan:
     def __init__(self, works: Sequence[Work], strict: bool):
         found: dict[Any, list[int]] = {}
         for i, w in enumerate(works):
-            if w.params: found.setdefault((w.composition, w.climb), []).append(i)
+            if w.params: found.setdefault((w.composition, w.climb, *w.formats.items()), []).append(i)
         self.has_totals = any(w.composition.totals for w in works)
         self.batches = [(at, Batch([works[i] for i in at], strict)) for at in found.values()]
 
@@ -52,4 +52,5 @@ class Plan:
 
     def report(self, group: int) -> str:
         "How the last step of a group was done; '' if none of its parameters was in it."
-        return next((b.report(group) for _, b in self.batches if group in b.groups), '')
+        said = [b.report(group) for _, b in self.batches if group in b.groups]
+        return '; '.join(dict.fromkeys(said))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from ..composition import Composition
+from ..formats import Format, beside, block_of
 from ..kinds import Gate
 from ..part import Part
 from . import operations
@@ -31,8 +32,9 @@ from .recorder import Op, Reduction, Ref
 from .tape import Foreign, Operation, Tape, record
 from .toolchain import Kernel
 
-__all__ = ['Kind', 'Program', 'numbers_of_kernel', 'program_of', 'tape_inside', 'tape_of']
+__all__ = ['DRAWS', 'Kind', 'Program', 'numbers_of_kernel', 'program_of', 'tape_inside', 'tape_of']
 
+DRAWS = 'random draws'  # the column of what decides random bits
 Name: TypeAlias = str | Ref  # of a column: a parameter's tensor, or a value between two kernels
 
 
@@ -43,6 +45,7 @@ class Kind(NamedTuple):
     climb: bool
     shapes: tuple[tuple[int, ...], ...]          # in the same order
     order: tuple[int, ...]                       # the axes, as they lie in memory
+    formats: tuple[tuple[str, Format], ...] = ()  # of those that are not just tensors
 
     @property
     def few(self) -> range:
@@ -67,14 +70,15 @@ class Program:
     def __init__(self,
         tape: Tape,
         stages: list[Stage],
-        order: Sequence[int],           # The parameter's axes, as they lie in memory
+        kind: Kind,                     # Of the parameters that it is for
         groups: list[tuple[int, ...]],  # Those that are one axis of the kernels
         own: dict[str, Ref],            # Stats of shapes of their own, which parts as they are make
         in_state: dict[Ref, str],       # Stats that parts as they are read where they lie
         sized: Sequence[float]          # The last of the tape's numbers: sizes make them
     ):
-        self.tape, self.stages, self.order, self.groups = tape, stages, order, groups
+        self.tape, self.stages, self.order, self.groups = tape, stages, kind.order, groups
         self.own, self.in_state, self.sized = own, in_state, sized
+        self.has_blocks = any(f.in_blocks for _, f in kind.formats)
         self.foreign = {s.then.part: s.then.why for s in stages if s.then}
         # Programs that do the same, for other numbers of dimensions, have the same kernels
         self.key = id(self) if self.foreign else (stages[0].kernel.code, *stages[0].names)
@@ -85,6 +89,10 @@ class Program:
         known = {**numbers, **dict(zip(reversed(self.tape.numbers), reversed(self.sized)))}
         row = array('d', [float(known.get(k, 0.)) for k in self.tape.numbers])
         return self.stages[-1].kernel.fits(row)
+
+    def fits_blocks(self, shape: Sequence[int]) -> bool:
+        "True if no block of a parameter's state is in two rows of its last axis."
+        return len(self.groups) < 2 or self.sizes(shape)[-1] % block_of(tuple(shape)) == 0
 
     def sizes(self, shape: Sequence[int]) -> list[int]:
         "A parameter's sizes along the axes of the kernels."
@@ -120,7 +128,9 @@ def tape_of(
 ) -> Tape:
     "The parts of a composition, recorded."
     names = _names(composition, kind)
-    tensors = {names[k]: torch.empty(shape, dtype=_computed(d, kind.computed), device='meta')
+    formats = dict(kind.formats)
+    tensors = {names[k]: torch.empty(shape, device='meta', dtype=kind.computed if k in formats else
+                                     _computed(d, kind.computed))
                for (k, d), shape in zip(kind.dtypes, kind.shapes)}
     parts = [*composition.sources[total.out], total] if total else composition.tensor_parts
     made = {p.out for p in parts}  # a gate may come before others
@@ -141,8 +151,12 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
     ends = {total.out: tape.results[total.out]} if total else {
         k: ref for k in composition.written
         if (ref := tape.results.get('new_param' if k == 'param' else k, begins[k])) != begins[k]}
-    columns: dict[Name, Column] = {k: Column(d, begins[k], ends.get(k))
+    formats = dict(kind.formats)
+    columns: dict[Name, Column] = {k: Column(d, begins[k], ends.get(k), formats.get(k))
                                    for k, d in stored.items() if k not in own}
+    columns |= {beside(k, what): Column(d, None, None)
+                for k, f in formats.items() for what, d in f.besides.items()}
+    if any(f.is_random for f in formats.values()): columns[DRAWS] = Column(torch.int64, None, None)
     if total: columns[total.out] = Column(torch.float64, None, ends[total.out])
     groups = _groups(tape, kind)
     few = {i: size for i, g in enumerate(groups) if i and (size := _size(shape, g)) in kind.few}
@@ -154,15 +168,24 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
                  if r not in in_state and r not in known and r.space != (-1,)} if foreign else {}
         now = _unwritten(columns) if foreign else dict(columns)
         now |= known | {r: Column(r.dtype, None, r) for r in makes}
-        code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()], few)
         names = [*now]
-        given = *composition.read_only, total and total.out
+        now = {k: c._replace(besides=_places(k, c, names)) for k, c in now.items()}
+        code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()],
+                      {} if any(f.in_blocks for f in formats.values()) else few)
+        given = *composition.read_only, total and total.out, DRAWS
         varying = [n for n in names if isinstance(n, Ref) or n in given]
         stages.append(Stage(Kernel(code), names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
         known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
     own_ends = {k: ends[k] for k in own if k in ends}
-    return Program(tape, stages, kind.order, groups, own_ends, in_state, sized)
+    return Program(tape, stages, kind, groups, own_ends, in_state, sized)
+
+
+def _places(name: Name, column: Column, names: Sequence[Name]) -> dict[str, int]:
+    "The columns of what a format keeps beside one."
+    if column.format is None or not isinstance(name, str): return {}
+    res = {what: names.index(beside(name, what)) for what in column.format.besides}
+    return res | ({'seed': names.index(DRAWS)} if column.format.is_random else {})
 
 
 def _unwritten(columns: Mapping[Name, Column]) -> dict[Name, Column]:

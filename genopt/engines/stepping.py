@@ -17,7 +17,8 @@ from ..numbers import read, read_all, store
 from ..part import Part
 from . import eager
 from .batch import Batch
-from .table import Table
+from .program import DRAWS
+from .table import Integers, Table
 from .totals import eager_total
 from .unit import Unit
 from .watch import Inputs
@@ -40,6 +41,7 @@ class Step:
         if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
         self.rows, self.row_at = table.values, table.at  # the row of each parameter
         self.row = self.rows                    # -1 where a gate is closed
+        self.draws = work.draws() if batch.members else None  # they decide random bits
 
     def _work_out(self, total: Part | None=None) -> array[float]:
         "The numbers of each row, as kernels take them. Raises PartError."
@@ -81,10 +83,16 @@ class Step:
     def _shares(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         "The share of each parameter that has a program."
         shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
-        given = {**self.inputs.addresses,
+        given = {**self._given(),
                  name: shares.ctypes.data + 8 * np.arange(len(shares))}
         for unit in self.units: unit.run(given, x, self)
         return shares
+
+    def _given(self) -> dict[str, Integers]:
+        "The addresses of what is elsewhere in each step."
+        if self.draws is None: return self.inputs.addresses
+        at = self.draws.data_ptr() + 16 * np.arange(len(self.rows))
+        return {**self.inputs.addresses, DRAWS: at}
 
     def prepare(self) -> None:
         "Works out all numbers, so that an error comes before anything has changed."
@@ -92,8 +100,9 @@ class Step:
 
     def run(self) -> None:
         "Steps each parameter: those that have no program by the eager engine."
+        given = self._given()
         for unit in self.units:
-            made = unit.run(self.inputs.addresses, self.x, self)
+            made = unit.run(given, self.x, self)
             self._keep(unit, made)
         increment_version(self.work.params)  # state is never part of a graph
         try:

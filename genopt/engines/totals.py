@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..contract import PartError
 from .layout import cohorts, single_blocks
+from .unpacked import unpacked
 from .work import Work
 
 __all__ = ['eager_total', 'totals']
@@ -53,6 +54,10 @@ def eager_total(name: str, works: Sequence[Work]) -> float:
 
 
 def _shares(work: Work, name: str) -> list[Tensor]:
+    return [share for some in unpacked(work, keep=False) for share in _shares_of(some, name)]
+
+
+def _shares_of(work: Work, name: str) -> list[Tensor]:
     c, res = work.composition, []
     total = c.totals[name]
     stats = [k for k in c.tensor_stats if f'prev_{k}' in c.source_reads[name]]

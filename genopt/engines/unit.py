@@ -50,12 +50,14 @@ class Unit:
     def __init__(self,
         programs: Mapping[int, Program],    # By place in the batch; but for sizes they are one
         shapes: Sequence[tuple[int, ...]],  # Of all parameters of the batch, as parts see them
-        addresses: Mapping[str, Integers]   # Of all tensors that are written to, by name
+        addresses: Mapping[str, Integers],  # Of all tensors that are written to, by name
+        blocks: Sequence[int]               # Elements of a block of each parameter
     ):
         self.program = program = next(iter(programs.values()))
         rows = sorted(programs, key=lambda i: shapes[i]) if program.foreign else [*programs]
         self.rows, self.is_all = np.array(rows), rows == [*range(len(shapes))]
-        self.sizes = Table([programs[i].sizes(shapes[i]) for i in rows])
+        self.sizes = Table([[*programs[i].sizes(shapes[i]), *[blocks[i]] * program.has_blocks]
+                            for i in rows])
         self.row = Table(rows)
         same = groupby(shapes[i] for i in rows)
         self.shapes = [(shape, len([*each])) for shape, each in same]

@@ -5,7 +5,7 @@ A watch holds no tensor, so it keeps none alive.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
+from ..formats import Format
 from .layout import PLAIN, are_aligned, extent, in_order_of
 from .table import Integers, Kinds, Memory, Table, addresses_of
 from .work import Work
@@ -47,7 +48,7 @@ class Watch:
     "The tensors of a batch, as they lay when its tables were made."
     def __init__(self, work: Work):
         written, n = _written(work), len(work.params)
-        names = ['param', *work.composition.tensor_stats]
+        names = ['param', *work.composition.tensor_stats, *work.beside]
         self.table = dict(zip(names, np.array(addresses_of(written), np.int64).reshape(-1, n)))
         movable = _written(work, work.composition.fixed)
         self.addresses, self.kinds = addresses_of(movable), Kinds(movable)
@@ -77,7 +78,7 @@ class Watch:
 def _written(work: Work, but: Sequence[str]=()) -> list[Tensor]:
     "All that a step writes to: the parameters, then one stat after another, the numbers last."
     c = work.composition
-    names = [k for k in (*c.tensor_stats, *c.number_stats) if k not in but]
+    names = [k for k in (*c.tensor_stats, *work.beside, *c.number_stats) if k not in but]
     columns = [work.params, *[work.columns[k] for k in names]]
     return [t for column in columns for t in column]
 
@@ -95,7 +96,8 @@ def check_storage(work: Work, row: int) -> None:
                            'than the tensor: resize it to what it was before a step')
 
 
-def why_not(tensors: Mapping[str, Tensor], composition: Composition) -> str:
+def why_not(tensors: Mapping[str, Tensor], composition: Composition,
+            formats: Iterable[Format]=()) -> str:
     "Why a kernel cannot be given the addresses of a parameter, its state and gradient; or ''."
     p = tensors['param']
     written = [t for k, t in tensors.items() if k not in composition.read_only]
@@ -112,4 +114,6 @@ def why_not(tensors: Mapping[str, Tensor], composition: Composition) -> str:
         return 'their state has another shape'
     if not are_aligned(alike) or others and not all(t.is_contiguous() for t in (p, *others)):
         return 'their elements lie in memory with gaps, or in another order than their state\'s'
+    if any(f.in_order for f in formats) and not p.is_contiguous():
+        return 'their elements lie in memory in another order than their blocks'
     return ''

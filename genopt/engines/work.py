@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from ..composition import Composition
 from ..contract import PartError
-from ..numbers import read, store
+from ..formats import DRAWN, Format, beside, drawn
+from ..numbers import read, read_all, store
 from ..part import Part
 from ..view import View
 
@@ -42,14 +44,34 @@ class Work:
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
     view: View | None = None  # How parts see parameters; None once they are cut, see `pieces.py`
     put_back: Sequence[Callable[[], None]] = ()  # Run after the step
+    formats: Mapping[str, Format] = field(default_factory=dict)  # Of those that are not just tensors
+    seed: int = 0  # Of random rounding
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."
-        self.columns = {k: [s[k] for s in self.states] for k in self.composition.stats}
+        names = [*self.composition.stats, *self.beside]
+        self.columns = {k: [s[k] for s in self.states] for k in names}
         if self.composition.own_numbers and not self.own:
             self.own = [*map(self.composition.numbers_of, self.params, self.places)]
         if self.states: self.shared = {k: read(self.states[0][k]) for k in self.composition.shared}
         return self
+
+    @property
+    def beside(self) -> list[str]:
+        "The names of what formats keep beside tensors."
+        return [beside(k, what) for k, f in self.formats.items() for what in f.besides]
+
+    @property
+    def is_random(self) -> bool: return any(f.is_random for f in self.formats.values())
+
+    def draws(self) -> Tensor | None:
+        "For each parameter, what decides the bits of random rounding: a row of numbers."
+        if not self.is_random: return None
+        return drawn(self.seed, self.places, read_all([s[DRAWN] for s in self.states]))
+
+    def count_draws(self) -> None:
+        "After a step."
+        if self.is_random: torch._foreach_add_([s[DRAWN] for s in self.states], 1)
 
     def subset(self, rows: Sequence[int]) -> Work:
         "The work on the parameters at these places of its lists."

@@ -81,13 +81,13 @@ def sum_grad(grad_sum, grad, weight=root_lr):
 
 # -- of their squares ------------------------------------------------------------------------------
 
-@stat
+@stat(nonnegative=True)
 def average_sqr_grad(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·g²"
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * grad, grad)  # no lerp: v may overflow
 
 
-@stat
+@stat(nonnegative=True)
 def max_sqr_grad(max_sqr_avg, sqr_avg):
     """vₘₐₓ ← max(vₘₐₓ, v): AMSGrad's largest average so far
     (Reddi et al., arXiv:1904.09237), not debiased, as in torch."""
@@ -98,32 +98,32 @@ def _first_sum(param, *, initial_accumulator_value=0.):
     return torch.full_like(param, initial_accumulator_value)
 
 
-@stat(init=_first_sum)
+@stat(init=_first_sum, nonnegative=True)
 def sum_sqr_grad(sqr_sum, grad):
     "v ← v + g² (Duchi et al., JMLR 12, 2011)."
     return sqr_sum.addcmul(grad, grad)
 
 
-@stat
+@stat(nonnegative=True)
 def sum_weighted_sqr_grad(sqr_sum, grad, weight=root_lr):
     "v ← v + η·√t·g² (Defazio & Jelassi, arXiv:2101.11075, algorithm 1)."
     return sqr_sum.addcmul(weight * grad, grad)
 
 
-@stat
+@stat(nonnegative=True)
 def average_sqr_grad_from_first(sqr_avg, grad, share=share_of_new):
     "v ← β₂·v + (1 − β₂)·g², and g² itself on the first step (Taniguchi et al., arXiv:2411.02853)."
     return ((1 - share) * sqr_avg).addcmul(share * grad, grad)
 
 
-@stat
+@stat(nonnegative=True)
 def average_sqr_surprise(sqr_avg, grad, grad_avg, *, sqr_mom=0.999, eps=1e-8):
     """v ← β₂·v + (1 − β₂)·(g − m)² + ε, with the new m
     (Zhuang et al., arXiv:2010.07468, algorithm 2)."""
     return (sqr_mom * sqr_avg).addcmul((1 - sqr_mom) * (grad - grad_avg), grad - grad_avg) + eps
 
 
-@stat
+@stat(nonnegative=True)
 def average_sqr_ahead(sqr_avg, grad, prev_last_grad, past=past, *, diff_mom=0.92, sqr_mom=0.99):
     "v ← β₃·v + (1 − β₃)·(g + β₂·(g − gₜ₋₁))² (Xie et al., arXiv:2208.06677)."
     ahead = grad + diff_mom * past * (grad - prev_last_grad)
@@ -134,14 +134,14 @@ def _first_average(param, *, initial_accumulator_value=1e-6):
     return torch.full_like(param, initial_accumulator_value)
 
 
-@stat(init=_first_average)
+@stat(init=_first_average, nonnegative=True)
 def average_sqr_grad_by_sign(sqr_avg, grad, *, sqr_mom=0.999):
     """v ← v − (1 − β₂)·sign(v − g²)·g²: moves by no more than g²
     (Zaheer et al., NeurIPS 2018, algorithm 2)."""
     return sqr_avg - (1 - sqr_mom) * (sqr_avg - grad * grad).sign() * grad * grad
 
 
-@stat
+@stat(nonnegative=True)
 def max_grad(grad_max, grad, *, sqr_mom=0.999, eps=1e-8):
     """u ← max(β₂·u, |g| + ε): a norm with an infinite power
     (Kingma & Ba, arXiv:1412.6980, section 7.1; ε as in torch)."""

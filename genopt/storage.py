@@ -1,0 +1,144 @@
+"""What a group says of how its numbers are kept: the state of its parameters, and their weights.
+
+    >>> opt = genopt.AdamW(model.parameters(), state='8bit')
+    >>> opt = genopt.AdamW(model.parameters(), state=dict(sqr_avg='8bit', grad_avg='bf16'))
+    >>> opt = genopt.AdamW(model.bfloat16().parameters(), state='8bit', master=24)
+    >>> opt = genopt.AdamW(model.bfloat16().parameters(), rounding='stochastic')
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .composition import Composition
+from .contract import STORAGE
+from .formats import Blocks, Compensated, Format, Random, Split, block_of
+from .hypers import did_you_mean
+from .kinds import Stat
+
+__all__ = ['NOTHING', 'Storage', 'check_storage_of', 'dtype_of', 'formats_for', 'storage_of']
+
+DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+FORMATS = (*DTYPES, '8bit')
+ROUNDINGS = 'nearest', 'stochastic', 'kahan'
+MASTERS = 24, 32
+SMALL = 4096  # elements of a tensor below which its state has no codes
+HALVES = torch.bfloat16, torch.float16
+
+
+class Storage(NamedTuple):
+    "What a group says."
+    state: tuple[tuple[str, str], ...] = ()  # formats by stat; '' is the name of all others
+    rounding: str = 'nearest'
+    master: int | None = None
+    seed: int = 0
+
+    def of(self, stat: str) -> str:
+        "The format of a stat, or ''."
+        known = dict(self.state)
+        return known.get(stat, known.get('', ''))
+
+    def __bool__(self) -> bool: return self != NOTHING
+
+    def __str__(self) -> str:
+        state = ', '.join(f'{k}: {v}' if k else v for k, v in self.state)
+        said = [f'state {state}' * bool(state), f'{self.rounding} rounding' *
+                (self.rounding != 'nearest'), f'{self.master}-bit weights' * bool(self.master)]
+        return ', '.join(filter(None, said))
+
+
+NOTHING = Storage()
+
+
+def storage_of(group: Mapping[str, Any]) -> Storage:
+    "What a group says. Raises TypeError or ValueError for what it cannot say."
+    given = {k: v for k in STORAGE if (v := dict.get(group, k)) is not None}  # type: ignore[call-overload]
+    if not given: return NOTHING
+    state = given.get('state', ())
+    items = tuple(state.items()) if isinstance(state, Mapping) else state and (('', state),)
+    return _storage(items, *(given.get(k) for k in STORAGE[1:]))
+
+
+@lru_cache
+def _storage(state: tuple[tuple[str, str], ...], rounding: Any, master: Any, seed: Any) -> Storage:
+    for k, v in state:
+        if v in FORMATS: continue
+        what = f"state['{k}']" if k else 'state'
+        raise ValueError(f'`{what}` = {v!r}: {did_you_mean(str(v), FORMATS)}')
+    rounding = 'nearest' if rounding is None else rounding
+    if rounding not in ROUNDINGS:
+        raise ValueError(f'`rounding` = {rounding!r}: {did_you_mean(str(rounding), ROUNDINGS)}')
+    if master not in (None, *MASTERS) or isinstance(master, bool):
+        raise ValueError(f'`master` = {master!r}: give the bits of a whole weight, 24 or 32')
+    if master and rounding != 'nearest':
+        raise ValueError(f'`master` = {master} keeps what rounding={rounding!r} would round: give '
+                         'one of them')
+    if seed is not None and rounding != 'stochastic':
+        raise ValueError("`rounding_seed` is for rounding='stochastic'")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise TypeError(f'`rounding_seed` = {seed!r}: give a whole number')
+    return Storage(state, rounding, master, seed or 0)
+
+
+def check_storage_of(group: Any) -> None:
+    """Raises ValueError for a stat that the group's parts do not have, or have in another form.
+
+    And for weights that are not of 16 bits, if that is asked for.
+    """
+    storage, c = group.storage, group.composition
+    for k, v in storage.state:
+        if not k: continue
+        it = f"`state['{k}']` = {v!r}"
+        if k not in c.stats: raise ValueError(f'{it}: {did_you_mean(k, c.stats)}')
+        if c.stats[k].is_number: raise ValueError(f'{it}: `{k}` is a number, which stays one')
+    params = [p for p in group['params'] if isinstance(p, Tensor)]
+    for k, v in storage.state:
+        for p in params if k else ():
+            like = group.start(k, p)
+            if like.shape == p.shape and not like.is_complex(): continue
+            raise ValueError(f"`state['{k}']` = {v!r}: `{k}` of {group.describe(p)} is a tensor of "
+                             f'shape {tuple(like.shape)}, and only those of the shape of their '
+                             'parameter have a format: leave it out')
+    wish = f'master={storage.master}' if storage.master else f'rounding={storage.rounding!r}'
+    if wish == "rounding='nearest'": return
+    takes = HALVES[:1] if storage.master else HALVES
+    if any(p.dtype in takes for p in params) or not params: return
+    names = ' or '.join(str(d).removeprefix('torch.') for d in takes)
+    raise ValueError(f'{wish} is for weights of {names}, and {group.describe(params[0])} has '
+                     f'{"more" if params[0].dtype not in HALVES else "others"}: leave it out')
+
+
+@lru_cache(maxsize=4096)
+def formats_for(storage: Storage, composition: Composition, dtype: torch.dtype,
+                shape: tuple[int, ...], is_cut: bool) -> dict[str, Format]:
+    """The formats of a parameter and its stats, by name; without those that are just a dtype.
+
+    `is_cut` is a parameter of which this process has a part.
+    """
+    res = dict[str, Format]()
+    if storage.master and dtype == torch.bfloat16: res['param'] = Split(storage.master)
+    elif storage.rounding == 'kahan' and dtype in HALVES: res['param'] = Compensated(dtype)
+    elif storage.rounding == 'stochastic' and dtype in HALVES: res['param'] = Random()
+    for k in composition.tensor_stats:
+        if storage.of(k) == '8bit' and has_codes(composition.stats[k], dtype, shape, is_cut):
+            res[k] = Blocks(not composition.stats[k].nonnegative)
+    return res
+
+
+def has_codes(stat: Stat, dtype: torch.dtype, shape: tuple[int, ...], is_cut: bool) -> bool:
+    "Can a stat have 8 bits? It must have the shape of a parameter that is not small."
+    fits = stat.init is None or not stat.needs and not stat.whole
+    if prod(shape) < SMALL or dtype.is_complex or not fits: return False
+    return not is_cut or len(shape) > 1 and prod(shape[1:]) % block_of(shape) == 0
+
+
+def dtype_of(storage: Storage, stat: str, now: Tensor, param: Tensor) -> torch.dtype:
+    "The dtype of a stat without codes, which begins as `now`."
+    wish = DTYPES.get(storage.of(stat))
+    is_like = now.shape == param.shape and now.is_floating_point()
+    return wish if wish and is_like else now.dtype
