@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .contract import SWAPPED
+from .converting import seen, weight
 from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
@@ -163,9 +164,9 @@ def _weights(p: Tensor, entry: Mapping[str, Any], group: Group, part: Part) -> T
 
     It is computed as a step is: in float32 or float64, with complex numbers as pairs of real ones.
     """
-    if isinstance(part, Stat): return entry[part.out]  # type: ignore[no-any-return]
-    c = group.composition
-    tensors = {'param': p.detach(), **{k: entry[k] for k in c.tensor_stats}}
+    full, c = seen(entry, p), group.composition
+    if isinstance(part, Stat): return full[part.out]  # type: ignore[no-any-return]
+    tensors = {'param': weight(entry, p, group), **{k: full[k] for k in c.tensor_stats}}
     tensors = {k: torch.view_as_real(t) if t.is_complex() else t for k, t in tensors.items()}
     double = any(t.dtype == torch.float64 for t in tensors.values())
     wide = {k: t.to(torch.float64 if double else torch.float32) if t.is_floating_point() else t

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
-from .contract import MARKS, SWAPPED
+from .contract import MARKS, STORAGE, SWAPPED, code
+from .converting import CODES, converted
+from .formats import Blocks, beside
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
@@ -46,6 +49,7 @@ def checked(
     keys = keys_in(entries, theirs)
     by_name = any(isinstance(k, str) for k in keys)  # who made it has looked up each parameter
     state: defaultdict[Any, Any] = defaultdict(dict)
+    changed = dict[str, None]()  # what came in another format
     begun_there = not {*keys}.isdisjoint(entries)
     for (group, p), key in zip([(g, p) for g in new for p in g['params']], keys):
         if begun_there and key not in entries and not by_name and p.requires_grad and p.numel():
@@ -55,10 +59,22 @@ def checked(
         if not isinstance(entry := entries.get(key, {}), Mapping):
             raise refusal(f'the state of {group.describe(p)} is a {type(entry).__name__}, and not '
                           'a dict')
-        if entry := {**marks, **entry}: state[p] = _entry(entry, group, p)
+        if entry := {**marks, **entry}:
+            state[p], others = _entry(entry, group, p)
+            changed |= dict.fromkeys(others)
     state.update({k: deepcopy(v) for k, v in entries.items() if k not in keys})
     for group in new: _try_counts(group, state)
+    if changed: _tell([*changed])
     return new, state
+
+
+def _tell(changed: Sequence[str]) -> None:
+    stats = [k for k in changed if k != 'param']
+    said = [f'{code(*stats)} came in another format, and {"is" if len(stats) == 1 else "are"} '
+            'now kept as this optimizer keeps it'] * bool(stats)
+    said += ['what was kept beside the weights came in another format, and is rounded or left out'
+             ] * ('param' in changed)
+    warnings.warn(f'load_state_dict: {"; ".join(said)}', UserWarning, 5)
 
 
 # -- groups ----------------------------------------------------------------------------------------
@@ -102,7 +118,7 @@ def _group(old: Mapping[str, Any], group: Group, remedy: str) -> Group:
     rehearse(rule.composition, new.numbers(), group.seen())
     _check_names(old, group, it, remedy)
     _check_view(old, group, it)
-    taken = {*rule.words.means, 'params', 'parts', *({'param_names'} & {*new})}
+    taken = {*rule.words.means, 'params', 'parts', *STORAGE, *({'param_names'} & {*new})}
     for k, v in old.items():
         if k in taken: continue
         if is_slip(k, rule.words): raise refusal(f'{it}: {unknown(k, rule.words)}')
@@ -142,14 +158,17 @@ def _check_names(old: Mapping[str, Any], group: Group, it: str, remedy: str) -> 
 
 # -- state -----------------------------------------------------------------------------------------
 
-def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
-    "A copy of a parameter's saved state. Entries that no stat keeps belong to others, and stay."
+def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> tuple[dict[str, Any], list[str]]:
+    """A copy of a parameter's saved state, and the names of what came in another format.
+
+    Entries that no stat keeps belong to others, and stay."""
     stats, res = group.composition.stats, dict[str, Any]()
     names = {theirs: ours for theirs, ours in torchs_names(group.rule).items() if theirs in entry}
     entry = {names.get(k, k): v for k, v in entry.items()}
     if {*stats} & {*entry} and not {*stats} <= {*entry}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has '
                       f'{_list(stats)}')
+    entry, changed = converted(_checked_formats(entry, group, p), p, group)
     likes = stats_like(group, p) if {*stats} & {*entry} else {}
     if SWAPPED in entry: likes[SWAPPED] = p
     for k, v in entry.items():
@@ -158,10 +177,29 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> dict[str, Any]:
             if v not in (False, True): raise refusal(f'{where} is {v!r}, and not True or False')
             res[k] = bool(v)
         elif k in stats and stats[k].is_number: res[k] = kept(_number(v, stats[k], where))
-        elif k in likes and kind_of(v) != kind_of(likes[k]):
+        elif k in likes and k not in group.formats(p) and kind_of(v) != kind_of(likes[k]):
             raise refusal(f'{where} is {kind_of(v)} in it, and {kind_of(likes[k])} here')
         else: res[k] = v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else deepcopy(v)
-    return res
+    return res, changed
+
+
+def _checked_formats(entry: Mapping[str, Any], group: Group, p: Tensor) -> Mapping[str, Any]:
+    "Raises ValueError for codes, or what is kept beside a tensor, of another shape."
+    for k in group.composition.tensor_stats:
+        if (scale := entry.get(beside(k, 'scale'))) is None: continue
+        codes = entry[k]
+        if not isinstance(codes, Tensor) or codes.dtype not in CODES or codes.shape != p.shape:
+            raise refusal(f'`{k}` of {group.describe(p)} is {kind_of(codes)} in it, and codes of '
+                          f'shape {tuple(p.shape)} here')
+        wanted = Blocks(CODES[codes.dtype]).shape('scale', codes)
+        if not isinstance(scale, Tensor) or tuple(scale.shape) != wanted:
+            raise refusal(f'`{k}.scale` of {group.describe(p)} is {kind_of(scale)} in it, and a '
+                          f'tensor of shape {wanted} here')
+    rest = entry.get('param.rest')
+    if rest is not None and (not isinstance(rest, Tensor) or rest.shape != p.shape):
+        raise refusal(f'`param.rest` of {group.describe(p)} is {kind_of(rest)} in it, and a tensor '
+                      f'of shape {tuple(p.shape)} here')
+    return entry
 
 
 def stats_like(group: Group, p: Tensor) -> dict[str, Tensor]:

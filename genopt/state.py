@@ -16,12 +16,12 @@ from torch import Tensor
 
 from .averages import refuse_swapped
 from .contract import MARKS, PartError
+from .converting import stored
 from .engines.work import Work
-from .formats import DRAWN, Draw, Format, beside
+from .formats import DRAWN, Format, beside
 from .group import Group
 from .numbers import kept
 from .spread import Spread, meta
-from .storage import dtype_of
 from .twins import torchs_names
 
 __all__ = ['begin', 'begun', 'in_order', 'work_of']
@@ -43,6 +43,9 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
             entry[k] = first
     missing, formats = [k for k in stats if k not in entry], group.formats(p)
     if 'param' in formats: entry |= _beside_param(formats['param'], p, entry)
+    for k in {*formats} & {*entry}:  # as others may have written it
+        if any(beside(k, what) not in entry for what in formats[k].besides):
+            entry |= stored(k, entry[k], p, group)
     if not missing: return entry
     spread = group.spreads.get(p)
     try:
@@ -55,17 +58,10 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     return entry
 
 
-def stored(name: str, value: Tensor, p: Tensor, group: Group) -> dict[str, Tensor]:
-    "A stat as it is kept, and what is kept beside it."
-    if form := group.formats(p).get(name):
-        like = torch.empty_like(value, dtype=form.dtype(value.dtype))
-        return {beside(name, k): x for k, x in form.kept(value, like, Draw(0)).items()}
-    return {name: value.to(dtype_of(group.storage, name, value, p))}
-
-
 def _beside_param(form: Format, p: Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
     "What is missing beside a weight that is what it is."
-    new = {beside('param', k): torch.zeros_like(p, dtype=dtype) for k, dtype in form.besides.items()}
+    new = {beside('param', k): torch.zeros_like(p.detach(), dtype=dtype)
+           for k, dtype in form.besides.items()}
     if form.is_random: new[DRAWN] = kept(0)
     return {k: v for k, v in new.items() if k not in entry}
 

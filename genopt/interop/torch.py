@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
-from ..contract import GROUP_KEYS
+from ..contract import GROUP_KEYS, STORAGE
+from ..converting import seen
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
 from ..packing import refusal, refusing
@@ -122,7 +123,7 @@ def to_torch(
                 raise ValueError(f'{group.describe(p)} is marked do_wd=False, which torch.optim.'
                                  f'{its_twin.cls.__name__} does not know: it would decay there')
             if begun(entry) and read(entry.get('count', 1)):
-                entries[key] = _entry_to_torch(entry, its_twin, group)
+                entries[key] = _entry_to_torch(seen(entry, p), its_twin, group)
     return {**saved, 'state': entries, 'param_groups': groups}
 
 
@@ -143,7 +144,7 @@ def _group_to_torch(group: Group, packed: Mapping[str, Any], recipe: Any) -> dic
         if isinstance(arguments[k].default, tuple):
             values[k] = (hypers[pair[0]] or None, *(hypers[n] for n in pair[1:]))
     notes = {k: v for k, v in packed.items()
-             if k not in words.means and k not in ('maximize', 'parts')}
+             if k not in words.means and k not in ('maximize', 'parts', *STORAGE)}
     return {**notes, **_torch_group(cls, values)}
 
 

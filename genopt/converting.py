@@ -1,0 +1,107 @@
+"""A parameter's state in the formats of its group, whatever format it came in.
+
+A state tells its own format: `grad_avg.scale` stands beside codes, and `param.rest` beside a weight
+of 16 bits. What is kept as it is here stays as it is, bit for bit.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .contract import STORAGE
+from .formats import DRAWN, Blocks, Compensated, Draw, Format, Split, beside, kept_beside
+from .group import Group
+from .storage import dtype_of
+
+__all__ = ['converted', 'seen', 'stored', 'weight']
+
+CODES = {torch.int8: True, torch.uint8: False}  # are they of numbers with a sign?
+
+
+def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
+    "A stat as a group keeps it, and what is kept beside it."
+    form, storage = group.formats(p).get(name), group.storage
+    if form is None:
+        dtype = dtype_of(storage, name, value, p) if storage else value.dtype
+        return {name: value if value.dtype == dtype else value.to(dtype)}
+    like = torch.empty((0,), dtype=form.dtype(value.dtype), device='cpu')
+    return {beside(name, k): x for k, x in _in_parts(form.kept, value, like, Draw(0)).items()}
+
+
+def seen(entry: Mapping[str, Any], p: Any) -> dict[str, Any]:
+    "A state as parts see it, but for what is kept beside the weight itself."
+    res = {k: v for k, v in entry.items() if '.' not in str(k)}
+    for k in res:
+        if form := _format_in(entry, k): res[k] = _value(form, k, entry)
+    return res
+
+
+def weight(entry: Mapping[str, Any], p: Any, group: Group) -> Any:
+    "A parameter as parts see it."
+    form = group.formats(p).get('param')
+    there = {**entry, 'param': p.detach()}
+    if form is None or not all(beside('param', k) in entry for k in form.besides): return p.detach()
+    return _value(form, 'param', there)
+
+
+def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str, Any], list[str]]:
+    "A state in the formats that it has here, and the names of what came in another one."
+    formats, changed = group.formats(p), list[str]()
+    stats = [k for k in group.composition.tensor_stats if isinstance(entry.get(k), Tensor)]
+    res = {k: v for k, v in entry.items() if '.' not in str(k) and k not in stats}
+    for k in stats:
+        theirs, ours = _format_in(entry, k), formats.get(k)
+        if theirs == ours and (theirs or not group.storage):
+            names = [k, *(beside(k, what) for what in (theirs.besides if theirs else ()))]
+            res |= {n: entry[n] for n in names}
+            continue
+        value = _value(theirs, k, entry) if theirs else entry[k]
+        new = stored(k, value, p, group)
+        if theirs or ours or new[k].dtype != value.dtype: changed.append(k)
+        res |= new
+    ours = formats.get('param')
+    if DRAWN in entry and ours and ours.is_random: res[DRAWN] = entry[DRAWN]
+    res |= _rest(entry, ours, changed)
+    return res, changed
+
+
+def _rest(entry: Mapping[str, Any], ours: Format | None, changed: list[str]) -> dict[str, Any]:
+    "What is kept beside the weight: it stays, or is cut to fewer bits, or is no longer there."
+    if (rest := entry.get('param.rest')) is None: return {}
+    wanted = dict(ours.besides).get('rest') if ours else None
+    if rest.dtype == wanted: return {'param.rest': rest}
+    changed.append('param')
+    if isinstance(ours, Split) and rest.dtype == torch.int8: return {'param.rest': rest.short() * 256}
+    if isinstance(ours, Split) and rest.dtype == torch.int16:
+        return {'param.rest': ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
+    return {}
+
+
+def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:
+    "The format in which a stat came."
+    if beside(name, 'scale') not in entry or entry[name].dtype not in CODES: return None
+    return Blocks(CODES[entry[name].dtype])
+
+
+def _value(form: Format, name: str, tensors: Mapping[str, Any]) -> Any:
+    found = kept_beside(name, form, tensors)
+    if not hasattr(found[''], 'to_local'): return form.value(found)
+    return _like(form.value({k: x.to_local() for k, x in found.items()}), found[''])
+
+
+def _in_parts(kept: Any, value: Any, like: Tensor, draw: Draw) -> dict[str, Any]:
+    "What a format keeps: of a sharded tensor, of each process's part, sharded as that is."
+    if not hasattr(value, 'to_local'): return kept(value, like, draw)  # type: ignore[no-any-return]
+    found = kept(value.to_local(), like, draw)
+    return {k: _like(x, value) for k, x in found.items()}
+
+
+def _like(local: Tensor, x: Any) -> Any:
+    "A part of a tensor that is sharded as another one is, along its rows."
+    from torch.distributed.tensor import DTensor
+    shape = x.shape[:1] + local.shape[1:]
+    stride = torch.empty(shape, device='meta').stride()
+    return DTensor.from_local(local, x.device_mesh, x.placements, shape=shape, stride=stride)
