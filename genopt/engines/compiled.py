@@ -36,7 +36,7 @@ class Compiled:
     and cannot is an error.
     """
     def __init__(self, strict: bool=False):
-        self.strict, self.told = strict, False
+        self.strict, self.told, self.sets = strict, False, SETS
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
         self.sparse: Counter[int] = Counter()  # the sparse gradients that each group had in it
@@ -54,7 +54,7 @@ class Compiled:
                      for w in works])
         plans = self.plans.pop(key, [])
         self.plans[key] = plans  # the last used is the last to go
-        while len(self.plans) > SETS: del self.plans[next(iter(self.plans))]
+        while len(self.plans) > self.sets: del self.plans[next(iter(self.plans))]
         self.last = next((p for p in plans if p.step(works)), None)
         if self.last: plans.remove(self.last)
         else:
