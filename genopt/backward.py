@@ -41,7 +41,8 @@ class Release:
     "What `opt.release` returns. It ends with `remove()`, or a `with`."
     def __init__(self, opt: Any, passes: int):
         self.opt, self.passes = opt, passes
-        self.known: dict[Any, Forms | None] = {}  # of each composition that has been checked
+        # Of each composition that has been checked, by its number: how it runs in several passes
+        self.known: dict[Any, tuple[Composition, Forms | None]] = {}
         for g in opt.groups(): self.check(g)
         self.hook = _weakly(self.arrive)
         self.hooks: dict[Tensor, Any] = {}
@@ -51,7 +52,7 @@ class Release:
         self.gathered = dict[Tensor, None]()  # what has taken a gradient in this step
         self.waiting, self.size = dict[Tensor, None](), 0  # and the elements of what waits
         self.sums: defaultdict[str, float] = defaultdict(float)  # totals of this pass
-        self.firsts: dict[Composition, tuple[Any, Any]] = {}  # numbers from before it
+        self.firsts: dict[int, tuple[Composition, Any, Any]] = {}  # numbers from before it
         self.new: dict[str, Any] = {}  # the numbers that all share, after it
         self.attach()
 
@@ -68,14 +69,15 @@ class Release:
 
     def check(self, group: Group) -> Forms | None:
         "How a group runs in the passes of a step. Raises ValueError if its rule cannot."
-        c, hypers = group.composition, group.numbers()
-        key = c, *(v == 0 for v in hypers.values() if self.passes > 1)
-        if key in self.known: return self.known[key]
-        why = why_not_released(c)
-        if not why and self.passes > 1: why = why_not_gathered(c, hypers, group.seen())
-        if why: raise ValueError(f'release(): {why} (group {group.index})')
-        self.known[key] = forms_of(c) if self.passes > 1 else None
-        return self.known[key]
+        c, zeros = group.composition, ()
+        if self.passes > 1: zeros = *(v == 0 for v in group.numbers().values()),
+        if (key := (id(c), zeros)) not in self.known:  # to hash its parts would take longer
+            why = why_not_released(c)
+            if not why and self.passes > 1:
+                why = why_not_gathered(c, group.numbers(), group.seen())
+            if why: raise ValueError(f'release(): {why} (group {group.index})')
+            self.known[key] = c, forms_of(c) if self.passes > 1 else None
+        return self.known[key][1]
 
     def attach(self) -> None:
         "Listens to all parameters that the optimizer has now, frozen ones too."
@@ -96,7 +98,7 @@ class Release:
     @outside_graphs
     def arrive(self, p: Tensor) -> None:
         "Takes the step of a parameter whose gradient is there, or lets it wait for others."
-        with self.lock, torch.no_grad():
+        with self.lock:
             task = torch._C._current_graph_task_id()
             if task != self.task:
                 Variable._execution_engine.queue_callback(partial(self.end, task))
@@ -116,7 +118,7 @@ class Release:
     @outside_graphs
     def end(self, task: int) -> None:
         "The end of a pass: what waits is stepped, and what all parameters share goes on."
-        with self.lock, torch.no_grad():
+        with self.lock:
             if task != self.task: return  # another pass has begun within this one
             for p in self.at:
                 if p.grad is not None and p not in self.waiting: self.add(p)
@@ -140,7 +142,7 @@ class Release:
                                'end release() with its `remove()`')
         groups = self.opt.groups()
         if all(p.grad is None for g in groups for p in g['params']): return
-        with self.lock, torch.no_grad():
+        with self.lock:
             self.begin(BY_HAND)
             self.end(BY_HAND)
 
@@ -157,7 +159,7 @@ class Release:
         params = [p for p in self.waiting if p in self.at and p.grad is not None]
         self.waiting, self.size = {}, 0
         if not params: return
-        with shielded():
+        with shielded(), torch.no_grad():
             self.run([*self.works(params)])
             for p in params: p.grad = None
             if self.passes == 1: return
@@ -189,7 +191,7 @@ class Release:
             if not w.composition.totals: continue
             state = {k: read(w.columns[k][0]) for k in w.composition.number_stats}
             given = {**w.hypers, **(w.own[0] if w.own else {})}
-            self.firsts.setdefault(w.composition, (state, given))
+            self.firsts.setdefault(id(w.composition), (w.composition, state, given))
         done = run_in_pieces(works, self.opt.engine)
         found = {k: w.hypers[k] for w in done for k in w.composition.totals}
         for k, value in found.items(): self.sums[k] += value
@@ -199,7 +201,7 @@ class Release:
 
     def share(self) -> None:
         "Writes the numbers that all parameters share, made of the totals of all."
-        for c, (state, given) in self.firsts.items():
+        for c, state, given in self.firsts.values():
             numbers = c.numbers(state, {**given, **self.sums})
             self.new.update({k: read(numbers[k]) for k in c.shared})
         for k, value in self.new.items():

@@ -1,7 +1,8 @@
 """`opt.release()`: the backward pass makes the steps, and lets gradients go.
 
+    >>> opt = genopt.AdamW(model.parameters())
     >>> with opt.release():
-    ...     for x, y in loader: loss(model(x), y).backward()      # there is nothing more to call
+    ...     model(torch.ones(2, 4)).square().mean().backward()  # there is nothing more to call
 """
 from __future__ import annotations
 

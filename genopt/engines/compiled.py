@@ -80,7 +80,9 @@ class Compiled:
     def report(self, group: int) -> str:
         "How the last step of a group was done."
         if not (self.last or self.sparse): return 'engine: chosen in the first step'
-        found = [self.last.report(group) if self.last else '']
+        plans = [self.last] if self.last else []
+        if self.sets > SETS: plans = [p for ps in reversed(self.plans.values()) for p in ps[:1]]
+        found = [next(filter(None, (p.report(group) for p in plans)), '')]
         if n := self.sparse[group]:
             found.append(f'eager engine for {n} sparse gradient{"s" * (n > 1)}')
         return '; '.join(filter(None, found)) or 'engine: none, as no parameter had a gradient'

@@ -64,7 +64,7 @@ def clip_by_global_norm(grad, share=clip_share):
 
 @stat(init=0.)
 def last_sqr_norm(last_sqr_norm, sqr_norm=sqr_grad_norm):
-    "S, for the next step."
+    "Sₜ ← S, for the next step."
     return sqr_norm
 
 
