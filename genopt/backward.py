@@ -90,7 +90,8 @@ class Release:
             if not (p.is_floating_point() or p.is_complex()) or p.is_inference(): continue
             is_frozen = not p.requires_grad
             if is_frozen: p.requires_grad_(True)  # or torch takes no hook
-            self.hooks[p] = p.register_post_accumulate_grad_hook(self.hook)
+            register: Any = p.register_post_accumulate_grad_hook
+            self.hooks[p] = register(self.hook)
             if is_frozen: p.requires_grad_(False)
 
     # -- a pass ------------------------------------------------------------------------------------

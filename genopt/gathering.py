@@ -88,12 +88,11 @@ def why_not_released(c: Composition) -> str:
 
     A total may be there if only the next step reads it, as `prev_x` of a number that all share.
     """
-    if part := next((p for p in c.gates.values() if p.again), None):
-        return (f'`{part.label}` asks for a second gradient of all parameters before they move: '
+    if gate := next((p for p in c.gates.values() if p.again), None):
+        return (f'`{gate.label}` asks for a second gradient of all parameters before they move: '
                 'leave it out')
     if c.given:
-        part = next(iter(c.given.values()))
-        return f'`{part.out}` is fed for a whole step, and each pass is one: leave it out'
+        return f'`{next(iter(c.given))}` is fed for a whole step, and each pass is one: leave it out'
     made = {k: k for k in c.totals}  # what is made of a total in this step, and of which
     for p in c.ordered:
         total = next((made[n] for n in p.inputs if n in made), '')
@@ -112,8 +111,8 @@ def why_not_gathered(c: Composition, hypers: Mapping[str, Any], params: Sequence
     taking = _taking(c)
     stats = {p.out for p in taking if isinstance(p, Stat)}
     before = {f'prev_{k}' for k in stats}
-    for p in (*c.gates.values(), *c.totals.values()):
-        return f'`{p.label}` is a @{p.kind}, and there is one gradient in each pass: {BUFFER}'
+    for number in (*c.gates.values(), *c.totals.values()):
+        return f'`{number.label}` is a @{number.kind}, and gradients come in passes: {BUFFER}'
     for p in c.tensor_parts:
         takes = p in taking
         if takes and not (isinstance(p, (Stat, Made)) or p.out == 'grad'):

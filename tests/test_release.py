@@ -96,6 +96,13 @@ def test_groups_of_several_rules_and_views():
     assert_same(*both(make))
 
 
+def test_a_view_cuts_parameters_into_pieces():
+    def make(ps):
+        rule = genopt.Muon + clip_by_last_norm
+        return rule(ps, lr=.1, max_norm=.01, view='(n=2 d) i -> n d i', compile=False)
+    assert_same(*both(make), tol=1e-12)
+
+
 def test_a_number_that_all_share_goes_on_once_in_a_pass():
     @stat(init=0, shared=True)
     def turns(turns): return turns + 1

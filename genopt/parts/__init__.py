@@ -40,4 +40,5 @@ __all__ = [
     'clip_by_global_norm', 'clip_by_last_norm', 'clip_by_param_norm', 'clip_by_rms',
     'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms',
     'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead', 'schedule_free',
-    'clip_spikes', 'resets', 'spam', 'grokfast', 'error_feedback', 'warm_average', 'slow_average', 'power_average', 'sam', 'adaptive_sam']
+    'clip_spikes', 'resets', 'spam', 'grokfast', 'error_feedback',
+    'warm_average', 'slow_average', 'power_average', 'sam', 'adaptive_sam']
