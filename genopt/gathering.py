@@ -92,7 +92,7 @@ def why_not_released(c: Composition) -> str:
         return (f'`{gate.label}` asks for a second gradient of all parameters before they move: '
                 'leave it out')
     if c.given:
-        return f'`{next(iter(c.given))}` is fed for a whole step, and each pass is one: leave it out'
+        return f'`{next(iter(c.given))}` is fed for a whole step: leave it out'
     made = {k: k for k in c.totals}  # what is made of a total in this step, and of which
     for p in c.ordered:
         total = next((made[n] for n in p.inputs if n in made), '')
