@@ -37,8 +37,8 @@ LETTERS = dict(
     # scalars and totals
     nadam_mom='μₜ', next_nadam_mom='μₜ₊₁', rectifier='r', final_sma_length='ρ∞', sma_length='ρₜ',
     relative_lr='ρ', lower_lr='η₋', upper_lr='η₊', share_of_new='τ', grown_mom='β₃',
-    grown_weight='α', sqr_grad_norm='S', share_of_mean='ω', share_of_grad='κ', share_of_slow='κ',
-    sync='σ',
+    grown_weight='α', sqr_grad_norm='S', last_sqr_norm='Sₜ', share_of_mean='ω',
+    share_of_grad='κ', share_of_slow='κ', sync='σ',
     nonfinite_count='bad', noise_size='σ', update_share='p', learning='σ', balancing='κ',
     warm_lr='ηₜ', weight_of_base='w', share_of_base='c',
     # of long runs

@@ -32,7 +32,7 @@ MEANINGS = dict(
     lower_lr='least learning rate', upper_lr='largest learning rate',
     grown_mom='decay of the slow average, as it grows',
     grown_weight='weight of the slow average, as it grows',
-    sqr_grad_norm='squared norm of all gradients',
+    sqr_grad_norm='squared norm of all gradients', last_sqr_norm='the same, for the next step',
     share_of_mean='share of the newest in a mean', sync='1 on the steps that synchronize, else 0',
     share_of_new='share of a new square', share_of_grad='share of a new gradient',
     nonfinite_count='how many elements are not finite', noise_size='standard deviation of noise',

@@ -31,6 +31,7 @@ from .joining import new_group, restore_groups
 from .loading import Loading
 from .params import Params, as_groups
 from .part import Part
+from .releasing import Releasing, unless_released
 from .settings import Settings
 from .sharding import Sharding
 from .state import begin, in_order, work_of
@@ -40,7 +41,8 @@ from .words import unknown
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Optimizer):
+class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
+                torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 
     Raises ContractError if the parts do not make an optimizer, PartError if one breaks its
@@ -91,7 +93,9 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
         if isinstance(param_group, dict): param_group = {**vars(self).get('_own', {}), **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
+        if self.released: self.released.check(group)
         groups.append(group)
+        if self.released: self.released.attach()
         self._settings.rules = (*self._settings.rules[:group.index], group.rule)
 
     def groups(self) -> list[Group]:
@@ -107,6 +111,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
     # -- a step ------------------------------------------------------------------------------------
 
     @outside_graphs
+    @unless_released
     @with_hooks
     @outside_graphs
     def step(self, closure: Callable[[], Any] | None=None) -> Any:
@@ -173,6 +178,9 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, torch.optim.Op
     def watch(self, every: int=10, to: Any=None, *, params: Any=None, quantities: Any=None,
               first: int | None=None) -> Any:
         "Records what every k-th step does to each parameter: see `genopt.recording.Recorder`."
+        if self.released:
+            raise RuntimeError('watch() looks at all parameters before a step, and with release() '
+                               'there is no such moment: call `remove()` of its handle first')
         from .recording.recorder import watch  # a door up: a recorder can be drawn
         return watch(self, every, to, dict(params=params, quantities=quantities), first)
 

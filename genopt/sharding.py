@@ -23,7 +23,7 @@ from .owners import Owners, cuts, on_several, peers_along
 from .pieces import in_pieces
 from .spread import Item, Peers, Spread, gather, local, meta, scatter
 
-__all__ = ['Sharding']
+__all__ = ['Sharding', 'run_in_pieces']
 
 Run: TypeAlias = Callable[[Sequence[Work]], None]  # an engine, or a recorder
 
@@ -64,12 +64,12 @@ class Sharding(Owners):
             raise RuntimeError('`watch` looks at whole tensors, and these lie on several processes:'
                                ' stop watching, or watch a run in one process')
         if is_alone:
-            _run_in_pieces(works, engine, recorders)
+            run_in_pieces(works, engine, recorders)
             return
         params, inputs = list[Item](), list[Item]()
         mine = [part for w in works for part in self._split(w, params, inputs)]
         gather([*params, *inputs])
-        for w in _run_in_pieces(mine, engine): _count(w)
+        for w in run_in_pieces(mine, engine): _count(w)
         scatter(params)
         increment_version([p for w in works for p in w.params])
 
@@ -134,7 +134,7 @@ def _here(work: Work) -> Work:
                    describe=lambda p: work.describe(names.get(id(p), p)))
 
 
-def _run_in_pieces(works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> list[Work]:
+def run_in_pieces(works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> list[Work]:
     "Runs an engine on the pieces of the parameters that have some. Returns the work on these."
     cut = [in_pieces(w) for w in works]
     for look_at in recorders: look_at(cut)

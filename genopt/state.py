@@ -93,7 +93,8 @@ def work_of(
     group: Group,
     state: MutableMapping[Any, Any],  # Of all parameters; what has not begun begins
     place: int,                       # The place of the group's first parameter in the optimizer
-    states: Sequence[dict[str, Any]]  # Of all of its parameters, or nothing
+    states: Sequence[dict[str, Any]]=(),  # Of all of its parameters, or nothing
+    only: Sequence[int] | None=None   # The numbers of some of its parameters; None: all
 ) -> list[Work]:
     """A group's work: one Work, or two if some parameters are exempt from weight decay.
 
@@ -101,9 +102,10 @@ def work_of(
     """
     params: list[Tensor] = group['params']
     places: Sequence[int] = range(place, place + len(params))
+    if only is not None: params, places = [params[i] for i in only], [place + i for i in only]
     grads = [g for p in params if (g := p.grad) is not None]
     if len(grads) < len(params):
-        places = [place + i for i, p in enumerate(params) if p.grad is not None]
+        places = [n for n, p in zip(places, params) if p.grad is not None]
         params = [p for p in params if p.grad is not None]
     if len(states) != len(params):
         try: states = [state[p] for p in params]

@@ -45,6 +45,12 @@ def by_global_norm(gs, xs, t):
     return [g * min(1, 3. / (size + 1e-6)) for g in gs]
 
 
+def by_last_norm(gs, xs, t):
+    last = [gradient(i, t - 2, s).numpy() for i, s in enumerate(SHAPES)]  # `gs` are of t − 1
+    size = np.sqrt(sum(ref.flat_norm(g)**2 for g in last))
+    return [g * min(1, 3. / (size + 1e-6)) if t > 1 else g for g in gs]
+
+
 def adaptively(gs, xs, t):
     def clipped(g, x):
         axes = tuple(range(1, g.ndim)) or None
@@ -62,6 +68,7 @@ def adaptively(gs, xs, t):
     # of SGD's update over its lr, which is the gradient
     (genopt.clip_update_by_rms, dict(max_rms=1.2), by_rms),
     (genopt.clip_by_global_norm, dict(max_norm=3.), by_global_norm),
+    (genopt.clip_by_last_norm, dict(max_norm=3.), by_last_norm),
     (genopt.clip_by_param_norm, dict(max_ratio=.1), adaptively)], ids=name_of)
 def test_of_the_gradient(modifier, kwargs, formula, compile):
     check(SGD + modifier, dict(lr=.1, compile=compile, **kwargs), along(formula))

@@ -36,7 +36,7 @@ class Compiled:
     and cannot is an error.
     """
     def __init__(self, strict: bool=False):
-        self.strict, self.told = strict, False
+        self.strict, self.told, self.sets = strict, False, SETS
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
         self.sparse: Counter[int] = Counter()  # the sparse gradients that each group had in it
@@ -54,7 +54,7 @@ class Compiled:
                      for w in works])
         plans = self.plans.pop(key, [])
         self.plans[key] = plans  # the last used is the last to go
-        while len(self.plans) > SETS: del self.plans[next(iter(self.plans))]
+        while len(self.plans) > self.sets: del self.plans[next(iter(self.plans))]
         self.last = next((p for p in plans if p.step(works)), None)
         if self.last: plans.remove(self.last)
         else:
@@ -80,7 +80,9 @@ class Compiled:
     def report(self, group: int) -> str:
         "How the last step of a group was done."
         if not (self.last or self.sparse): return 'engine: chosen in the first step'
-        found = [self.last.report(group) if self.last else '']
+        plans = [self.last] if self.last else []
+        if self.sets > SETS: plans = [p for ps in reversed(self.plans.values()) for p in ps[:1]]
+        found = [next(filter(None, (p.report(group) for p in plans)), '')]
         if n := self.sparse[group]:
             found.append(f'eager engine for {n} sparse gradient{"s" * (n > 1)}')
         return '; '.join(filter(None, found)) or 'engine: none, as no parameter had a gradient'

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch.optim import optimizer as theirs
 
-__all__ = ['with_hooks']
+__all__ = ['after_step', 'before_step', 'with_hooks']
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -31,3 +31,16 @@ def with_hooks(step: F) -> F:
         return step(self, *args, **kwargs)
     wrapped.hooked = True  # type: ignore[attr-defined]  # so torch does not wrap it again
     return wrapped  # type: ignore[return-value]
+
+
+def before_step(opt: Any) -> None:
+    "Calls the hooks that come before a step, where a backward pass makes it."
+    hooks = *_everywhere[0].values(), *opt._optimizer_step_pre_hooks.values()
+    for hook in hooks: hook(opt, (), {})
+
+
+def after_step(opt: Any) -> None:
+    "Calls the hooks that come after it, and tells torch's schedulers that there was a step."
+    opt._opt_called = True
+    hooks = *opt._optimizer_step_post_hooks.values(), *_everywhere[1].values()
+    for hook in hooks: hook(opt, (), {})

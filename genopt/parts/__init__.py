@@ -37,7 +37,8 @@ __all__ = [
     'max_sqr_grad', 'sum_sqr_grad', 'debias', 'sqr_grad_norm', 'l2_reg', 'scale_by_rms', 'lazy',
     'sgd_step', 'momentum_step', 'nesterov_step', 'sign_step', 'adam_step', 'weight_decay',
     'independent_decay', 'cautious_decay', 'centralize', 'clip_by_value', 'clip_by_norm',
-    'clip_by_global_norm', 'clip_by_param_norm', 'clip_by_rms', 'orthogonalize', 'gradient_noise',
-    'skip_nonfinite', 'cautious', 'clip_update_by_rms', 'scale_by_trust_ratio', 'average_param',
-    'weight_mean', 'lookahead', 'schedule_free', 'clip_spikes', 'resets', 'spam', 'grokfast',
-    'error_feedback', 'warm_average', 'slow_average', 'power_average', 'sam', 'adaptive_sam']
+    'clip_by_global_norm', 'clip_by_last_norm', 'clip_by_param_norm', 'clip_by_rms',
+    'orthogonalize', 'gradient_noise', 'skip_nonfinite', 'cautious', 'clip_update_by_rms',
+    'scale_by_trust_ratio', 'average_param', 'weight_mean', 'lookahead', 'schedule_free',
+    'clip_spikes', 'resets', 'spam', 'grokfast', 'error_feedback',
+    'warm_average', 'slow_average', 'power_average', 'sam', 'adaptive_sam']

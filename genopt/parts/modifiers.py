@@ -62,6 +62,28 @@ def clip_by_global_norm(grad, share=clip_share):
     return share * grad
 
 
+@stat(init=0.)
+def last_sqr_norm(last_sqr_norm, sqr_norm=sqr_grad_norm):
+    "Sₜ ← S, for the next step."
+    return sqr_norm
+
+
+@scalar
+def last_clip_share(prev_last_sqr_norm, *, max_norm=1.):
+    "min(1, c / (√Sₜ₋₁ + 1e-6)), and 1 on the first step."
+    return min(max_norm / (prev_last_sqr_norm**.5 + 1e-6), 1.) if prev_last_sqr_norm else 1.
+
+
+@transform
+def scale_by_last_clip(grad, share=last_clip_share):
+    """g ← g·min(1, c / (√Sₜ₋₁ + 1e-6)): by the norm that all gradients had in the step before, so
+    that no parameter waits for the others. The first step is not clipped."""
+    return share * grad
+
+
+clip_by_last_norm = last_sqr_norm, scale_by_last_clip
+
+
 @transform(whole=True)
 def clip_by_param_norm(grad, param, *, max_ratio=0.01):
     """g ← g·min(1, c·max(‖θ‖, 1e-3)/‖g‖), norms over each output's weights
