@@ -14,8 +14,7 @@ from torch import Tensor
 
 from .composition import Composition
 from .contract import MARKS, STORAGE, SWAPPED, code
-from .converting import CODES, converted
-from .formats import Blocks, beside
+from .converting import converted
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
 from .numbers import kept, read
@@ -168,7 +167,8 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> tuple[dict[str,
     if {*stats} & {*entry} and not {*stats} <= {*entry}:
         raise refusal(f'it has {_list(entry)} for {group.describe(p)}, and here it has '
                       f'{_list(stats)}')
-    entry, changed = converted(_checked_formats(entry, group, p), p, group)
+    try: entry, changed = converted(entry, p, group)
+    except ValueError as e: raise refusal(str(e)) from None
     likes = stats_like(group, p) if {*stats} & {*entry} else {}
     if SWAPPED in entry: likes[SWAPPED] = p
     for k, v in entry.items():
@@ -181,25 +181,6 @@ def _entry(entry: Mapping[str, Any], group: Group, p: Tensor) -> tuple[dict[str,
             raise refusal(f'{where} is {kind_of(v)} in it, and {kind_of(likes[k])} here')
         else: res[k] = v.detach().to(p.device, copy=True) if isinstance(v, Tensor) else deepcopy(v)
     return res, changed
-
-
-def _checked_formats(entry: Mapping[str, Any], group: Group, p: Tensor) -> Mapping[str, Any]:
-    "Raises ValueError for codes, or what is kept beside a tensor, of another shape."
-    for k in group.composition.tensor_stats:
-        if (scale := entry.get(beside(k, 'scale'))) is None: continue
-        codes = entry[k]
-        if not isinstance(codes, Tensor) or codes.dtype not in CODES or codes.shape != p.shape:
-            raise refusal(f'`{k}` of {group.describe(p)} is {kind_of(codes)} in it, and codes of '
-                          f'shape {tuple(p.shape)} here')
-        wanted = Blocks(CODES[codes.dtype]).shape('scale', codes)
-        if not isinstance(scale, Tensor) or tuple(scale.shape) != wanted:
-            raise refusal(f'`{k}.scale` of {group.describe(p)} is {kind_of(scale)} in it, and a '
-                          f'tensor of shape {wanted} here')
-    rest = entry.get('param.rest')
-    if rest is not None and (not isinstance(rest, Tensor) or rest.shape != p.shape):
-        raise refusal(f'`param.rest` of {group.describe(p)} is {kind_of(rest)} in it, and a tensor '
-                      f'of shape {tuple(p.shape)} here')
-    return entry
 
 
 def stats_like(group: Group, p: Tensor) -> dict[str, Tensor]:

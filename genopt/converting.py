@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .contract import STORAGE
-from .formats import DRAWN, Blocks, Compensated, Draw, Format, Split, beside, kept_beside
+from .formats import DRAWN, Blocks, Draw, Format, Split, beside, kept_beside
 from .group import Group
 from .storage import dtype_of
 
@@ -48,7 +47,10 @@ def weight(entry: Mapping[str, Any], p: Any, group: Group) -> Any:
 
 
 def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str, Any], list[str]]:
-    "A state in the formats that it has here, and the names of what came in another one."
+    """A state in the formats that it has here, and the names of what came in another one.
+
+    Raises ValueError for what no format keeps."""
+    if wrong := _wrong(entry, p, group): raise ValueError(wrong)
     formats, changed = group.formats(p), list[str]()
     stats = [k for k in group.composition.tensor_stats if isinstance(entry.get(k), Tensor)]
     res = {k: v for k, v in entry.items() if '.' not in str(k) and k not in stats}
@@ -74,10 +76,27 @@ def _rest(entry: Mapping[str, Any], ours: Format | None, changed: list[str]) -> 
     wanted = dict(ours.besides).get('rest') if ours else None
     if rest.dtype == wanted: return {'param.rest': rest}
     changed.append('param')
-    if isinstance(ours, Split) and rest.dtype == torch.int8: return {'param.rest': rest.short() * 256}
+    if isinstance(ours, Split) and rest.dtype == torch.int8:
+        return {'param.rest': rest.short() * 256}
     if isinstance(ours, Split) and rest.dtype == torch.int16:
         return {'param.rest': ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
     return {}
+
+
+def _wrong(entry: Mapping[str, Any], p: Any, group: Group) -> str:
+    "What is wrong with codes, or with what is kept beside a tensor; or ''."
+    for k in group.composition.tensor_stats:
+        if (scale := entry.get(beside(k, 'scale'))) is None: continue
+        codes = entry[k]
+        if not isinstance(codes, Tensor) or codes.dtype not in CODES or codes.shape != p.shape:
+            return (f'`{k}` of {group.describe(p)} has a scale in it, and is not codes of shape '
+                    f'{tuple(p.shape)}')
+        wanted = Blocks(CODES[codes.dtype]).shape('scale', codes)
+        if not isinstance(scale, Tensor) or tuple(scale.shape) != wanted:
+            return f'`{k}.scale` of {group.describe(p)} is not a tensor of shape {wanted} in it'
+    rest = entry.get('param.rest')
+    if rest is None or isinstance(rest, Tensor) and rest.shape == p.shape: return ''
+    return f'`param.rest` of {group.describe(p)} is not a tensor of shape {tuple(p.shape)} in it'
 
 
 def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:

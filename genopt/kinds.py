@@ -48,8 +48,8 @@ class Stat(Part):
     for such parameters. `switch='due'`: while that hyperparameter or scalar is 0 it stays as it is.
     `sparse='dense'`: it takes sparse gradients, made dense. `shared=True`: a number that is one for
     all parameters, as one that is made of a total is in any case. `decay=True`: as a modifier of a
-    recipe, it comes after weight decay, and sees that too. `nonnegative=True`: no element is below 0,
-    so that 8 bits need none for a sign.
+    recipe, it comes after weight decay, and sees that too. `nonnegative=True`: no element is below
+    0, so that 8 bits need none for a sign.
     """
     kind, remembers = 'stat', True
     options: ClassVar[tuple[str, ...]] = ('init', 'whole', 'needs', 'switch', 'sparse', 'stacked',

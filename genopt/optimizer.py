@@ -90,7 +90,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
         groups = self.groups()
-        if isinstance(param_group, dict): param_group = {**vars(self).get('_own', {}), **param_group}
+        if own := vars(self).get('_own'): param_group = {**own, **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         if self.released: self.released.check(group)

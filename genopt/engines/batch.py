@@ -133,7 +133,8 @@ class Batch:
             found: dict[Any, dict[int, Program]] = {}
             for i, pair in enumerate(pairs):
                 if program := chosen[pair]: found.setdefault(program.key, {})[i] = program
-            made = [Unit(mine, self.shapes, self.watch.table, self.blocks) for mine in found.values()]
+            made = [Unit(mine, self.shapes, self.watch.table, self.blocks)
+                    for mine in found.values()]
         if None not in happening: self.units[key] = self.units[name] = made
         return made
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ..formats import BLOCK
-from .nest import bounds, index
+from .nest import bounds, index, loop_along
 from .operations import TYPES, read, write
 from .passes import Column, Pass
 from .recorder import Ref
@@ -19,7 +19,8 @@ __all__ = ['Edges']
 
 HALVES = {torch.bfloat16: ('bf16', 'from_bf16', 'to_bf16'),
           torch.float16: ('f16', '(float)', '(_Float16)')}
-SCALE = '''static inline uint32_t size_of(float v)  /* its bits without the sign: in the order of numbers */
+SCALE = '''/* The bits of a number without its sign are in the order of the numbers. */
+static inline uint32_t size_of(float v)
 {
     uint32_t u; memcpy(&u, &v, 4);
     return u & 0x7fffffff;
@@ -44,6 +45,11 @@ class Edges:
         "The C of the formats."
         if self.has_blocks: yield f'#include <float.h>\n{SCALE}'
         yield from dict.fromkeys(f.functions for f in self.formats.values())
+
+    def defines(self, axes: int) -> Iterator[str]:
+        "How many sizes a tensor has: along its axes, and that of a block."
+        yield f'#define AXES {axes}\n#define SIZES {axes + self.has_blocks}'
+        if self.has_blocks: yield f'#define block n[{axes}]'
 
     def pointers(self) -> Iterator[str]:
         "Where the tensors of a call are."
@@ -73,17 +79,14 @@ class Edges:
 
     def _line(self, i: int, template: str, at: str, value: str) -> str:
         kind, load, store = HALVES.get(self.columns[i].dtype, ('', '', ''))
-        if self.formats[i].in_blocks: besides = {k: f'q{j}' for k, j in self.columns[i].besides.items()}
-        else: besides = {k: f'c{j}[{at}]' for k, j in self.columns[i].besides.items()}
+        in_blocks = self.formats[i].in_blocks
+        besides = {k: f'q{j}' if in_blocks else f'c{j}[{at}]'
+                   for k, j in self.columns[i].besides.items()}
         return template.format(**besides | dict(
             x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=f'({at} + first)',
             seed='seed', inverse='inverse'))
 
     # -- blocks ------------------------------------------------------------------------------------
-
-    def in_blocks(self, p: Pass) -> bool:
-        "Does a pass go along blocks?"
-        return bool(self._read(p) or self._written(p))
 
     def _read(self, p: Pass) -> list[int]:
         used = {a for op in p.ops for a in op.args if isinstance(a, Ref)} | {*p.keeps}
@@ -94,7 +97,8 @@ class Edges:
         return [i for i, _ in p.writes if i in self.formats and self.formats[i].in_blocks]
 
     def opened(self, p: Pass) -> Iterator[str]:
-        "The loop along blocks, and that along the elements of one."
+        "A loop along blocks, around that along elements."
+        if not self._read(p) and not self._written(p): return
         axis = p.space[-1]
         low, high = bounds(axis)
         yield f'for (int64_t start = {low}; start < {high}; start += block) {{'
@@ -112,12 +116,14 @@ class Edges:
         "What a loop along the elements of a block finds out, for the compiler."
         return [f'reduction(max: most{i})' for i in self._written(p)]
 
-    def along(self, p: Pass) -> str:
-        axis = p.space[-1]
+    def along(self, axis: int, p: Pass) -> str:
+        "The loop along the elements of a block, or along all."
+        if not self._read(p) and not self._written(p): return loop_along(axis)
         return f'for (int64_t i{axis} = start; i{axis} < start + count; i{axis}++) {{'
 
     def closed(self, p: Pass) -> Iterator[str]:
         "The codes of a block, when its new values are known."
+        if not self._read(p) and not self._written(p): return
         for i in self._written(p):
             scale = self.columns[i].besides['scale']
             yield f'{{ const float most = scale_of(most{i}), inverse = most > 0 ? 1 / most : 0;'

@@ -94,8 +94,7 @@ class _Loops:
     def _sizes(self) -> Iterator[str]:
         axes = max(self.axes, 1)
         for a in range(axes): yield f'#define n{a} {self.sizes.get(a, f"n[{a}]")}'
-        if self.edges.has_blocks: yield f'#define block n[{axes}]'
-        yield f'#define AXES {axes}\n#define SIZES {axes + self.edges.has_blocks}'
+        yield from self.edges.defines(axes)
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -108,9 +107,8 @@ class _Loops:
         yield f'    int64_t inner = {inner}, rows = inner ? {size} / inner : 1;'
         if sums: yield f'    const int64_t least = (n[0] + {CHUNKS - 1}) / {CHUNKS};'
         if sums: yield '    rows = rows > least ? rows : least;'
-        if self.edges.has_blocks and self.axes < 2:
-            yield '    return rows > block ? rows - rows % block : block;\n}'
-        else: yield '    return rows > 0 ? rows : 1;\n}'
+        least = 'block' if self.edges.has_blocks and self.axes < 2 else '1'
+        yield f'    return rows > {least} ? rows - rows % {least} : {least};\n}}'
         yield ('static inline int64_t layout(const int64_t *n, int64_t chunks, int64_t *at)\n{\n'
                '    int64_t end = 0;')
         for (what, ref), i in self.memory.items():
@@ -170,12 +168,11 @@ class _Loops:
         values, depth = Values(nest, self._load), len(nest.long)
         yield from self._opened(nest, 0)
         for d, axis in enumerate(nest.long, 1):
-            in_blocks = d == depth and self.edges.in_blocks(p)
             if d == depth:
                 yield from values.before
-                if in_blocks: yield from self.edges.opened(p)
+                yield from self.edges.opened(p)
                 yield from nest.pragma(self.edges.sums(p))
-            yield self.edges.along(p) if in_blocks else loop_along(axis)
+            yield self.edges.along(axis, p) if d == depth else loop_along(axis)
             yield from self._opened(nest, d)
         yield from values.within if depth else [*values.before, *values.within]
         for axis in nest.short: yield loop_along(axis)
@@ -185,7 +182,7 @@ class _Loops:
         for d in reversed(range(depth + 1)):
             for r in nest.at(d): yield from self._add(p, r, nest)
             if d: yield '}'
-            if d == depth and self.edges.in_blocks(p): yield from self.edges.closed(p)
+            if d and d == depth: yield from self.edges.closed(p)
 
     def _opened(self, nest: Nest, depth: int) -> Iterator[str]:
         "Variables for the sums that begin at some depth."

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..formats import Draw, Format, kept_beside
+from ..formats import Draw, kept_beside
 from .work import Work
 
 __all__ = ['unpack', 'unpacked']

@@ -44,7 +44,7 @@ class Work:
     fed: dict[str, list[Tensor]] = field(default_factory=dict)  # Tensors from the training loop
     view: View | None = None  # How parts see parameters; None once they are cut, see `pieces.py`
     put_back: Sequence[Callable[[], None]] = ()  # Run after the step
-    formats: Mapping[str, Format] = field(default_factory=dict)  # Of those that are not just tensors
+    formats: Mapping[str, Format] = field(default_factory=dict)  # Where it is not just a tensor
     seed: int = 0  # Of random rounding
 
     def gather(self) -> Work:

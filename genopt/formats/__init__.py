@@ -1,0 +1,13 @@
+"""Formats: how values are kept between steps. Parts see float32 numbers, and never a format.
+
+A format has the two halves of that edge in torch, `value` and `kept`, and the same as lines of C
+for kernels, which give the same bits. Beside the tensor itself it may keep others, in the state: a
+scale for each block, or what a weight of 16 bits cannot hold. They are plain tensors, under names
+such as `grad_avg.scale` and `param.rest`.
+"""
+from .blocks import BLOCK, Blocks, block_of
+from .format import DRAWN, Draw, Format, beside, kept_beside
+from .weights import Compensated, Random, Split, drawn
+
+__all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'Random', 'Split', 'beside',
+           'block_of', 'drawn', 'kept_beside']

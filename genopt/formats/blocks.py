@@ -1,0 +1,110 @@
+"State in 8 bits: a code for each element, and a scale for each block of them."
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from .format import Draw, Format, Tensors
+
+__all__ = ['BLOCK', 'Blocks', 'block_of']
+
+LARGEST = torch.finfo(torch.float32).max
+BLOCK, LEAST = 256, 32  # elements of a block: at most, and at least if it is to divide a row
+
+
+def block_of(shape: tuple[int, ...]) -> int:
+    """Elements of a block of a tensor of this shape.
+
+    Its rows are cut evenly, if that gives blocks of 32 to 256 elements: then blocks are the same
+    in a tensor whose rows lie on several processes. Else blocks do not mind rows.
+    """
+    row = prod(shape[1:])
+    if len(shape) < 2 or row < LEAST: return BLOCK
+    return next((n for n in range(min(BLOCK, row), LEAST - 1, -1) if row % n == 0), BLOCK)
+
+
+class Blocks(Format):
+    """8 bits for each element, and for each block the largest number in it, in float32.
+
+    Numbers of either sign have 127 codes for each, even in the square root of a number: so those
+    near 0 are closer to each other. If no number is negative, a code is a float without a sign, of
+    5 bits for the exponent and 3 for the rest: each number down to a 2³²th of the largest one is
+    kept to 6 % of itself, and what is above 0 stays so. The largest one is kept exactly. What is
+    infinite is kept as the largest number of float32; a block with a NaN has nothing else.
+    """
+    besides, in_blocks = {'scale': torch.float32}, True
+    functions = '''
+static inline float signed_value(int8_t c, float scale)
+{
+    const float x = c * (1 / 127.0f);
+    return x * fabsf(x) * scale;
+}
+static inline int8_t signed_code(float v, float inverse)
+{
+    const float u = fabsf(v) * inverse, most = u < 1 ? u : 1;
+    return (int8_t)(int)copysignf(rintf(sqrtf(most) * 127), v);
+}
+static inline float unsigned_value(uint8_t c, float scale)
+{
+    const uint32_t u = (c + 761u) << 20;  /* 255 is 1 */
+    float x; memcpy(&x, &u, 4);
+    return (c ? x : 0) * scale;
+}
+static inline uint8_t unsigned_code(float v, float inverse)
+{
+    const float x = v * inverse;
+    uint32_t u; memcpy(&u, &x, 4);
+    const int32_t near = (int32_t)((u + 0x80000) >> 20) - 761, least = v > 0;
+    const int32_t c = near > least ? near : least;
+    return (uint8_t)(c < 255 ? c : 255);
+}
+'''
+
+    def __init__(self, signed: bool): self.signed = signed
+
+    @property
+    def read(self) -> str:  # type: ignore[override]
+        return f'{self._kind}_value({{x}}, {{scale}})'
+
+    @property
+    def write(self) -> str:  # type: ignore[override]
+        return f'{{x}} = {self._kind}_code({{v}}, {{inverse}});'
+
+    @property
+    def _kind(self) -> str: return 'signed' if self.signed else 'unsigned'
+
+    def dtype(self, now: torch.dtype) -> torch.dtype:
+        return torch.int8 if self.signed else torch.uint8
+
+    def shape(self, name: str, x: Tensor) -> tuple[int, ...]:
+        n, row = block_of(tuple(x.shape)), prod(x.shape[1:])
+        if x.dim() > 1 and row % n == 0: return x.shape[0], row // n
+        return -(-x.numel() // n),
+
+    def value(self, tensors: Tensors) -> Tensor:
+        codes, scale = tensors[''], tensors['scale']
+        if self.signed:
+            x = codes.float() * (1 / 127.)
+            x = x * x.abs()
+        else: x = torch.where(codes > 0, (codes.int() + 761 << 20).view(torch.float32), 0.)
+        return (_rows(x) * scale.reshape(-1, 1)).reshape(-1)[:x.numel()].view(x.shape)
+
+    def kept(self, x: Tensor, like: Tensor, draw: Draw) -> dict[str, Tensor]:
+        rows = _rows(x.float())
+        scale = rows.abs().amax(1, keepdim=True) if rows.numel() else rows.new_zeros(len(rows), 1)
+        scale = scale.clamp(max=LARGEST)
+        u = rows.abs() * torch.where(scale > 0, 1 / scale, 0.)
+        if self.signed: codes = (torch.where(u < 1, u, 1.).sqrt() * 127).round().copysign(rows)
+        else:
+            codes = (u.view(torch.int32) + 0x80000 >> 20) - 761
+            codes = codes.maximum((rows > 0).int()).clamp(max=255)
+        codes = codes.to(like.dtype).reshape(-1)[:x.numel()].view(x.shape)
+        return {'': codes, 'scale': scale.view(self.shape('scale', x))}
+
+
+def _rows(x: Tensor) -> Tensor:
+    "The blocks of a tensor as rows, the last one filled up with zeros."
+    n = block_of(tuple(x.shape))
+    return torch.nn.functional.pad(x.reshape(-1), (0, -x.numel() % n)).view(-1, n)

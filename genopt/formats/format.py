@@ -1,0 +1,68 @@
+"What all formats have in common, and the names of what they keep."
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ['DRAWN', 'Draw', 'Format', 'Tensors', 'beside', 'kept_beside']
+
+Tensors: TypeAlias = Mapping[str, Tensor]  # '' is the tensor itself, and others have names
+
+DRAWN = 'param.drawn'  # in the state: how often a weight was rounded at random
+
+
+class Draw(NamedTuple):
+    "What decides the bits of random rounding, beside the place of an element."
+    seed: int     # of this step and parameter, a number of 32 bits
+    first: int=0  # the place of the first element in a parameter that lies on several processes
+
+
+class Format:
+    """How one tensor is kept.
+
+    In C, {x} is an element in memory, {v} a float, and a name of `besides` in braces its element
+    or, with `in_blocks`, that of the block; {inverse} is 1 over the block's scale, or 0; {at} is
+    the place of the element; {load} and {store} convert between memory and float.
+    """
+    besides: Mapping[str, torch.dtype] = {}
+    in_blocks, is_random = False, False
+    @property
+    def in_order(self) -> bool:
+        "True if elements must lie in memory in the order of their indices."
+        return self.in_blocks or self.is_random
+    functions = read = write = ''  # in C
+
+    def value(self, tensors: Tensors) -> Tensor:
+        "What parts see, in float32."
+        raise NotImplementedError
+
+    def kept(self, x: Tensor, like: Tensor, draw: Draw) -> dict[str, Tensor]:
+        "All tensors that keep `x`; the first one in the dtype and the shape of `like`."
+        raise NotImplementedError
+
+    def dtype(self, now: torch.dtype) -> torch.dtype:
+        "Of the tensor itself, which would be `now`."
+        return now
+
+    def shape(self, name: str, x: Tensor) -> tuple[int, ...]:
+        "Of the tensor `name` that is kept beside `x`."
+        return tuple(x.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+    def __hash__(self) -> int: return hash((type(self), *vars(self).items()))
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({", ".join(f"{k}={v!r}" for k, v in vars(self).items())})'
+
+
+def beside(name: str, what: str) -> str:
+    "The name in the state of what a format keeps beside a tensor."
+    return f'{name}.{what}' if what else name
+
+
+def kept_beside(name: str, form: Format, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    "All tensors of a format, of those that are there by name."
+    return {'': tensors[name], **{what: tensors[beside(name, what)] for what in form.besides}}
