@@ -24,7 +24,8 @@ def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
     "A stat as a group keeps it, and what is kept beside it."
     form, storage = group.formats(p).get(name), group.storage
     if form is None:
-        dtype = dtype_of(storage, name, value, p) if storage else value.dtype
+        stat = group.composition.stats[name]
+        dtype = dtype_of(storage, stat, value, p) if storage else value.dtype
         return {name: value if value.dtype == dtype else value.to(dtype)}
     like = torch.empty((0,), dtype=form.dtype(value.dtype), device='cpu')
     return {beside(name, k): x for k, x in _in_parts(form.kept, value, like, Draw(0)).items()}

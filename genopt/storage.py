@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
-from .contract import STORAGE
+from .contract import STORAGE, PartError
 from .formats import Blocks, Compensated, Format, Random, Split, block_of
 from .hypers import did_you_mean
 from .kinds import Stat
@@ -38,10 +38,14 @@ class Storage(NamedTuple):
     master: int | None = None
     seed: int = 0
 
-    def of(self, stat: str) -> str:
-        "The format of a stat, or ''."
+    def of(self, stat: Stat) -> str:
+        """The format of a stat, or ''.
+
+        One that begins as the weights, such as an average of them, has one only if it is named:
+        fewer bits would lose what steps add to it.
+        """
         known = dict(self.state)
-        return known.get(stat, known.get('', ''))
+        return known.get(stat.out, '' if begins_as_weights(stat) else known.get('', ''))
 
     def __bool__(self) -> bool: return self != NOTHING
 
@@ -125,8 +129,9 @@ def formats_for(storage: Storage, composition: Composition, dtype: torch.dtype,
     elif storage.rounding == 'kahan' and dtype in HALVES: res['param'] = Compensated(dtype)
     elif storage.rounding == 'stochastic' and dtype in HALVES: res['param'] = Random()
     for k in composition.tensor_stats:
-        if storage.of(k) == '8bit' and has_codes(composition.stats[k], dtype, shape, is_cut):
-            res[k] = Blocks(not composition.stats[k].nonnegative)
+        stat = composition.stats[k]
+        if storage.of(stat) == '8bit' and has_codes(stat, dtype, shape, is_cut):
+            res[k] = Blocks(not stat.nonnegative)
     return res
 
 
@@ -137,7 +142,16 @@ def has_codes(stat: Stat, dtype: torch.dtype, shape: tuple[int, ...], is_cut: bo
     return not is_cut or len(shape) > 1 and prod(shape[1:]) % block_of(shape) == 0
 
 
-def dtype_of(storage: Storage, stat: str, now: Tensor, param: Tensor) -> torch.dtype:
+@lru_cache(maxsize=4096)
+def begins_as_weights(stat: Stat) -> bool:
+    "True if its first value is that of the parameter."
+    if not callable(stat.init) or stat.is_number or stat.init_hypers: return False
+    probe = torch.arange(6., device='cpu').view(2, 3)
+    try: return torch.equal(stat.start(probe), probe)
+    except PartError: return False
+
+
+def dtype_of(storage: Storage, stat: Stat, now: Tensor, param: Tensor) -> torch.dtype:
     "The dtype of a stat without codes, which begins as `now`."
     wish = DTYPES.get(storage.of(stat))
     is_like = now.shape == param.shape and now.is_floating_point()
