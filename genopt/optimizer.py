@@ -35,6 +35,7 @@ from .releasing import Releasing, unless_released
 from .settings import Settings
 from .sharding import Sharding
 from .state import begin, in_order, work_of
+from .storage import has_halves, without_weights
 from .surgery import Surgery
 from .words import unknown
 
@@ -71,6 +72,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
         self.recipe = rule and (rule.recipe or rule.composition)
         groups = as_groups(params)
         self._own = {k: hypers.pop(k) for k in ('view', *STORAGE) if k in hypers}
+        self._has_halves = any(has_halves(g) for g in groups)
         self._settings = Settings(rule, hypers)
         self._settings.spread(groups)
         defaults = self._settings.made = {**self._settings.defaults(), 'maximize': maximize}
@@ -90,7 +92,9 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
         groups = self.groups()
-        if own := vars(self).get('_own'): param_group = {**own, **param_group}
+        if own := vars(self).get('_own'):
+            if self._has_halves and not has_halves(param_group): own = without_weights(own)
+            param_group = {**own, **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         if self.released: self.released.check(group)
@@ -188,7 +192,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',
-                                '_own', '_warned')
+                                '_own', '_has_halves', '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

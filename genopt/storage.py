@@ -21,7 +21,8 @@ from .formats import Blocks, Compensated, Format, Random, Split, block_of
 from .hypers import did_you_mean
 from .kinds import Stat
 
-__all__ = ['NOTHING', 'Storage', 'check_storage_of', 'dtype_of', 'formats_for', 'storage_of']
+__all__ = ['NOTHING', 'Storage', 'check_storage_of', 'dtype_of', 'formats_for', 'has_halves',
+           'storage_of', 'without_weights']
 
 DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 FORMATS = (*DTYPES, '8bit')
@@ -115,6 +116,19 @@ def check_storage_of(group: Any) -> None:
     names = ' or '.join(str(d).removeprefix('torch.') for d in takes)
     raise ValueError(f'{wish} is for weights of {names}, and {group.describe(params[0])} has '
                      f'{"more" if params[0].dtype not in HALVES else "others"}: leave it out')
+
+
+def has_halves(group: Mapping[str, Any]) -> bool:
+    "True if there are weights of 16 bits among its parameters, which may have names."
+    params = group.get('params') if isinstance(group, Mapping) else None
+    if not isinstance(params, (list, tuple)): params = ()
+    found = [p[-1] if isinstance(p, tuple) else p for p in params]
+    return any(getattr(p, 'dtype', None) in HALVES for p in found)
+
+
+def without_weights(given: Mapping[str, Any]) -> dict[str, Any]:
+    "What is said of state alone: for a group whose weights are of more bits than those of others."
+    return {k: v for k, v in given.items() if k not in ('rounding', 'master', 'rounding_seed')}
 
 
 @lru_cache(maxsize=4096)

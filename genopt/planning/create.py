@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from ..contract import STORAGE
 from ..hypers import did_you_mean
 from ..optimizer import Optimizer
 from ..policy import Role
@@ -29,7 +30,7 @@ def create(
     rest: Any=None,  # For what the recipe is not for: a recipe, or a dict of values and `parts`
     overrule: Mapping[str, Any] | None=None,  # From patterns of names, or words, to such values
     verbose: bool=True,  # False to print nothing, as on all ranks but one
-    **hypers: Any    # The recipe's hyperparameters and options; also `maximize` and `compile`
+    **hypers: Any    # The recipe's hyperparameters and options; also `compile`, `state` and the like
 ) -> Optimizer:
     """An optimizer for a whole model: each parameter gets the rule that it should have.
 
@@ -55,7 +56,8 @@ def create(
     hyperparameters, if nothing trains, if the recipe is for nothing in the model, if a key fits
     nothing, and for parameters without a shape or values.
     """
-    engine = {k: hypers.pop(k) for k in ('maximize', 'compile', 'fused', 'foreach') if k in hypers}
+    known = 'maximize', 'compile', 'fused', 'foreach', *STORAGE
+    engine = {k: hypers.pop(k) for k in known if k in hypers}
     main = (rulings := Rulings(recipe, rest, hypers)).main
     decisions, groups = _decided(model, rulings, overrule)
     for name, p in (pair for g in groups for pair in g['params']):
