@@ -8,6 +8,7 @@ that Python would have used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -60,8 +61,7 @@ class _Loops:
                 if self._meets(p, r): self._new('chunk', r.out)
         self.is_simple = not self.memory and len(self.passes) == 1
 
-    def _new(self, what: str, ref: Ref) -> None:
-        self.memory.setdefault((what, ref), len(self.memory))
+    def _new(self, *what: Any) -> None: self.memory.setdefault(what, len(self.memory))
 
     def _is_complete(self, p: Pass, r: Reduction) -> bool:
         "True if all that is added up meets in one variable, so that the result is known at once."
@@ -105,8 +105,8 @@ class _Loops:
         yield 'static inline int64_t rows_of(const int64_t *n)\n{'
         size = CHUNK if self.is_simple else LONG_CHUNK
         yield f'    int64_t inner = {inner}, rows = inner ? {size} / inner : 1;'
-        if sums: yield f'    const int64_t least = (n[0] + {CHUNKS - 1}) / {CHUNKS};'
-        if sums: yield '    rows = rows > least ? rows : least;'
+        if sums: yield (f'    const int64_t least = (n[0] + {CHUNKS - 1}) / {CHUNKS};\n'
+                        '    rows = rows > least ? rows : least;')
         least = 'block' if self.edges.has_blocks and self.axes < 2 else '1'
         yield f'    return rows > {least} ? rows - rows % {least} : {least};\n}}'
         yield ('static inline int64_t layout(const int64_t *n, int64_t chunks, int64_t *at)\n{\n'
@@ -126,8 +126,8 @@ class _Loops:
 
     def _function(self, n: int, p: Pass) -> Iterator[str]:
         yield (f'static void pass{n}(const Tensor *T, int64_t a, int64_t b, int64_t c)\n{{\n'
-               '    const int64_t *n = T->sizes; const double *x = T->numbers;')
-        yield '    (void)n; (void)x; (void)a; (void)b; (void)c;'
+               '    const int64_t *n = T->sizes; const double *x = T->numbers;\n'
+               '    (void)n; (void)x; (void)a; (void)b; (void)c;')
         yield from self.edges.pointers()
         yield from self._numbers()
         used = self._memory_of(p)
