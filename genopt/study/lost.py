@@ -31,7 +31,7 @@ from .report import Block, Code, Report, Sentences, Table
 
 __all__ = ['Lost', 'LostUpdates', 'lost_updates', 'remedies', 'stored']
 
-TOLD = .1  # of an update: what it may lose without being told
+FEW, SMALL = .01, .1  # the share of elements, and the error, that are not worth a word
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Lost:
     @property
     def enough(self) -> list[str]:
         "What a group could say, so that the update is not lost."
-        return [k for k, norm in self.instead.items() if _ratio(norm, self.update_norm) < TOLD]
+        return [k for k, norm in self.instead.items() if _ratio(norm, self.update_norm) < SMALL]
 
     def add(self, start: Tensor, change: Tensor) -> None:
         "Looks at the update of some elements, as it is computed."
@@ -78,19 +78,19 @@ class Lost:
 class LostUpdates(Report):
     """What rounding takes from the step that is due. `print` it, or leave it at a cell's end.
 
-    `rows` are all parameters with a gradient, those that lose the largest share first, and `worst`
-    those of which more than a tenth of the update is lost. `text()`, `markdown()` and `html()` are
-    its forms.
+    `rows` are all parameters with a gradient, those that lose the largest share first. It shows the
+    `worst`: those where more than 1 % of the elements do not move, and more than 10 % of the update
+    is lost. `text()`, `markdown()` and `html()` are its forms.
     """
     def __init__(self, rows: Sequence[Lost]):
         self.rows = sorted(rows, key=lambda r: (-r.share, -r.error))
-        self.worst = [r for r in self.rows if r.error > TOLD]
+        self.worst = [r for r in self.rows if r.share > FEW and r.error > SMALL]
 
     def blocks(self) -> Iterator[Block]:
         if self.worst:
             yield Table([(Code(r.name), said(r.dtype, r.form), f'{100 * r.share:.3g} %',
                           f'{100 * r.error:.3g} %') for r in self.worst],
-                        ('parameter', 'kept in', 'stay where they are', 'of the update is lost'))
+                        ('parameter', 'kept in', 'does not move', 'error'))
         yield Sentences([*self.sentences()])
 
     def sentences(self) -> Iterator[str]:
