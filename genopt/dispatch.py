@@ -4,15 +4,19 @@ A random operation draws from a generator of the watch's own, as other threads m
 """
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .engines.pointwise import why_not_pointwise
 
-__all__ = ['Watch']
+__all__ = ['Watch', 'undrawn']
 
 # Random operations that take no generator, and the methods of a tensor that do the same with one
 FILLS = {'rand_like': 'uniform_', 'randn_like': 'normal_', 'randint_like': 'random_'}
@@ -72,3 +76,15 @@ def _uses_global_generator(func: Any, args: Any, kwargs: Any) -> bool:
 
 def _arguments(func: Any) -> list[tuple[str, str]]:
     return [(a.name, str(a.type)) for a in func._schema.arguments if a.name != 'generator']
+
+
+@contextmanager
+def undrawn(params: Sequence[Tensor]) -> Iterator[None]:
+    "Puts all random generators back to where they were, in case parts draw from them."
+    devices = {p.device for p in params if p.is_cuda}
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([*devices]): yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -29,6 +29,7 @@ from .interop.fastai import ForLearner
 from .interop.hooks import with_hooks
 from .joining import new_group, restore_groups
 from .loading import Loading
+from .losing import Losing
 from .params import Params, as_groups
 from .part import Part
 from .releasing import Releasing, unless_released
@@ -42,7 +43,7 @@ from .words import unknown
 __all__ = ['Optimizer']
 
 
-class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Releasing,
+class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releasing,
                 torch.optim.Optimizer):
     """Runs `parts` on `params`. Everything is checked here, before the first step.
 

@@ -19,6 +19,7 @@ MAP = re.findall(r'^    ([\w/]+(?:\.py|/)) ', TEXT, re.M)
 DOORS = {('recipe.py', 'optimizer.py', 'optimizer_class'),
          ('recipe.py', 'study/explain.py', 'explain'),
          ('optimizer.py', 'study/explain.py', 'explain'),
+         ('losing.py', 'study/lost.py', 'lost_updates'),
          ('optimizer.py', 'recording/recorder.py', 'watch')}
 
 

@@ -7,9 +7,7 @@ goes over the tensors as often as the step does, and writes a few numbers for ea
 """
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
+from ..dispatch import undrawn
 from ..engines.plan import Plan
 from ..engines.sparse import Rows, dense_or_rows
 from ..engines.stepping import Step
@@ -136,18 +135,6 @@ def _others(split: Sequence[tuple[Work, Rows | None]], chosen: Sequence[bool] | 
     if chosen is None or not any(w.composition.totals for w, _ in split): return []
     return [work.subset([i for i, at in enumerate(work.places) if not chosen[place_of(at)]])
             for work, _ in split]
-
-
-@contextmanager
-def undrawn(params: Sequence[Tensor]) -> Iterator[None]:
-    "Puts all random generators back to where they were, in case parts draw from them."
-    devices = {p.device for p in params if p.is_cuda}
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng([*devices]): yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 # -- by a kernel -----------------------------------------------------------------------------------

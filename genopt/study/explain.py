@@ -29,6 +29,7 @@ from .lines import Fragment
 from .members import with_values
 from .report import Block, Entry, Heading, Procedure, Report, aligned
 from .section import Section
+from .still import still
 
 __all__ = ['explain', 'Explanation', 'Section']
 
@@ -130,6 +131,8 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         params = [p for g in groups for p in g.seen()]
         section = Section(', '.join(titles), composition, values, params)
         section.engines = _engines(opt, groups)
+        said = [(f'group {g.index}', text) for g in groups for text in still(g)]
+        section.precision = said if len(opt.groups()) > 1 else [(text,) for _, text in said]
         yield section
 
 

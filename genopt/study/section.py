@@ -62,6 +62,7 @@ class Section:
         small = memory_of(composition, values, [torch.empty(8, 4)])
         self.is_of_a_matrix = params is None and self.memory != small
         self.engines: Sequence[Sequence[Cell]] = ()  # how an optimizer steps, in `Entry`'s rows
+        self.precision: Sequence[Sequence[Cell]] = ()  # what is too little for it, in such rows
 
     def blocks(self) -> Iterator[Block]:
         "The section as a report's blocks."
@@ -75,6 +76,7 @@ class Section:
             yield Table(rows, head, 'parts', 'makes', spare=('reads', 'kind'))
             yield Entry('memory in float32', [(self.remembers(),)])
         if self.engines: yield Entry('engine', self.engines)
+        if self.precision: yield Entry('precision', self.precision)
         if sources := [*self.sources()]: yield Entry('sources', sources)
 
     # -- the algorithm -----------------------------------------------------------------------------
