@@ -14,11 +14,18 @@ from torch import Tensor
 from .contract import STORAGE
 from .formats import DRAWN, Blocks, Compensated, Draw, Format, Split, beside, kept_beside
 from .group import Group
+from .spread import whole
 from .storage import dtype_of
 
-__all__ = ['converted', 'seen', 'stored', 'weight']
+__all__ = ['converted', 'in_rows', 'seen', 'stored', 'tensors_in', 'weight']
 
 CODES = {torch.int8: True, torch.uint8: False}  # are they of numbers with a sign?
+
+
+def tensors_in(group: Group, p: Any) -> list[str]:
+    "The names of all tensors in a parameter's state: its stats, and what is kept beside."
+    more = [beside(k, what) for k, f in group.formats(p).items() for what in f.besides]
+    return [*group.composition.tensor_stats, *more]
 
 
 def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
@@ -89,19 +96,29 @@ def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:
 def _value(form: Format, name: str, tensors: Mapping[str, Any]) -> Any:
     found = kept_beside(name, form, tensors)
     if not hasattr(found[''], 'to_local'): return form.value(found)
-    return _like(form.value({k: x.to_local() for k, x in found.items()}), found[''])
+    if all(map(in_rows, found.values())) or not form.in_blocks:
+        return _like(form.value({k: x.to_local() for k, x in found.items()}), found[''])
+    return form.value({k: whole(x) for k, x in found.items()})
+
+
+def in_rows(x: Any) -> bool:
+    "True for a sharded tensor of which each process has some rows, or all of it."
+    from torch.distributed.tensor import Shard
+    return all(q.is_replicate() or type(q) is Shard and q.dim == 0 for q in x.placements)
 
 
 def _in_parts(kept: Any, value: Any, like: Tensor, draw: Draw) -> dict[str, Any]:
-    "What a format keeps: of a sharded tensor, of each process's part, sharded as that is."
+    """What a format keeps: of a tensor that is sharded in rows, of each process's part, sharded as
+    that is. Of another one it is whole, as blocks go along rows."""
     if not hasattr(value, 'to_local'): return kept(value, like, draw)  # type: ignore[no-any-return]
+    if not in_rows(value): return kept(whole(value), like, draw)  # type: ignore[no-any-return]
     found = kept(value.to_local(), like, draw)
     return {k: _like(x, value) for k, x in found.items()}
 
 
 def _like(local: Tensor, x: Any) -> Any:
-    "A part of a tensor that is sharded as another one is, along its rows."
+    "A part of a tensor that is sharded as another one is: of its shape, or with as many rows."
     from torch.distributed.tensor import DTensor
-    shape = x.shape[:1] + local.shape[1:]
+    shape = x.shape if local.shape == x.to_local().shape else x.shape[:1] + local.shape[1:]
     stride = torch.empty(shape, device='meta').stride()
     return DTensor.from_local(local, x.device_mesh, x.placements, shape=shape, stride=stride)
