@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .contract import STATE_WORDS
 from .converting import in_rows, tensors_in
+from .formats import DRAWN
 from .group import Group
 from .rehearsal import adds_up
 from .spread import Item, Peers, Spread, meta, scatter, whole
@@ -132,7 +133,7 @@ class Owners:
 
 def _is_here(k: str, v: Any, group: Group) -> bool:
     "True for an entry of a state that each process has: a number, a mark, a shard of its own."
-    if k in group.composition.number_stats or k in STATE_WORDS: return True
+    if k in group.composition.number_stats or k in (*STATE_WORDS, DRAWN): return True
     return not isinstance(v, Tensor) or is_sharded(v)
 
 
