@@ -17,8 +17,10 @@ from .group import Group
 from .spread import whole
 from .storage import dtype_of
 
-__all__ = ['converted', 'in_rows', 'seen', 'stored', 'tensors_in', 'weight']
+__all__ = ['REST', 'converted', 'in_rows', 'is_beside', 'like_seen', 'seen', 'stored', 'tensors_in',
+           'weight']
 
+REST = beside('param', 'rest')
 CODES = {torch.int8: True, torch.uint8: False}  # are they of numbers with a sign?
 
 
@@ -26,6 +28,12 @@ def tensors_in(group: Group, p: Any) -> list[str]:
     "The names of all tensors in a parameter's state: its stats, and what is kept beside."
     more = [beside(k, what) for k, f in group.formats(p).items() for what in f.besides]
     return [*group.composition.tensor_stats, *more]
+
+
+def is_beside(name: Any, entry: Mapping[str, Any]) -> bool:
+    "True for what a format keeps beside a tensor. Other entries belong to stats, or to others."
+    first, _, what = str(name).rpartition('.')
+    return name in (REST, DRAWN) or what == 'scale' and first in entry
 
 
 def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
@@ -40,10 +48,16 @@ def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
 
 def seen(entry: Mapping[str, Any], p: Any) -> dict[str, Any]:
     "A state as parts see it, but for what is kept beside the weight itself."
-    res = {k: v for k, v in entry.items() if '.' not in str(k)}
+    res = {k: v for k, v in entry.items() if not is_beside(k, entry)}
     for k in res:
         if form := _format_in(entry, k): res[k] = _value(form, k, entry)
     return res
+
+
+def like_seen(entry: Mapping[str, Any], name: str) -> Any:
+    "A stat as parts see it, but without values if it has a format."
+    form, value = _format_in(entry, name), entry[name]
+    return value if form is None else torch.empty(value.shape, device='meta')
 
 
 def weight(entry: Mapping[str, Any], p: Any, group: Group) -> Any:
@@ -58,7 +72,7 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
     "A state in the formats that it has here, and the names of what came in another one."
     formats, changed = group.formats(p), list[str]()
     stats = [k for k in group.composition.tensor_stats if isinstance(entry.get(k), Tensor)]
-    res = {k: v for k, v in entry.items() if '.' not in str(k) and k not in stats}
+    res = {k: v for k, v in entry.items() if not is_beside(k, entry) and k not in stats}
     for k in stats:
         theirs, ours = _format_in(entry, k), formats.get(k)
         if theirs == ours and (theirs or not group.storage):
@@ -77,13 +91,13 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
 
 def _rest(entry: Mapping[str, Any], ours: Format | None, changed: list[str]) -> dict[str, Any]:
     "What is kept beside the weight: it stays, or is cut to fewer bits, or is no longer there."
-    if (rest := entry.get('param.rest')) is None: return {}
+    if (rest := entry.get(REST)) is None: return {}
     wanted = dict(ours.besides).get('rest') if ours else None
-    if rest.dtype == wanted: return {'param.rest': rest}
+    if rest.dtype == wanted: return {REST: rest}
     changed.append('param')
-    if isinstance(ours, Split) and rest.dtype == torch.int8: return {'param.rest': rest.short() * 256}
+    if isinstance(ours, Split) and rest.dtype == torch.int8: return {REST: rest.short() * 256}
     if isinstance(ours, Split) and rest.dtype == torch.int16:
-        return {'param.rest': ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
+        return {REST: ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
     return {}
 
 
