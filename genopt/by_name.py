@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .carrying import in_our_names
 from .checkpoint import kind_of, stats_like, values_of
+from .converting import REST, like_seen
 from .group import Group
 from .packing import keys_in, opened, refusal, refusing
 from .state import begun
@@ -208,6 +209,8 @@ def _why_unfit(p: Tensor, group: Group, parts: Sequence[str], entry: Mapping[str
     for part in stats.values():
         if part.label not in parts: return f'it was kept without `{part.label}`'
     for k, like in stats_like(group, p).items():
-        if k in entry and kind_of(entry[k]) != kind_of(like):
-            return f'`{k}` is {kind_of(entry[k])} in it, and {kind_of(like)} here'
+        if k in entry and (kind := kind_of(like_seen(entry, k))) != kind_of(like):
+            return f'`{k}` is {kind} in it, and {kind_of(like)} here'
+    if (rest := entry.get(REST)) is not None and getattr(rest, 'shape', None) != p.shape:
+        return f'`{REST}` is {kind_of(rest)} in it, and of shape {tuple(p.shape)} here'
     return ''

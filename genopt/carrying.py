@@ -11,19 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .converting import REST, seen, stored
+from .formats import DRAWN
 from .group import Group
 from .hypers import did_you_mean
 from .kinds import Stat
 from .pieces import like
 from .rows import Rows, tensor_of
+from .storage import dtype_of
 from .twins import torchs_names
 
-__all__ = ['Edit', 'followed', 'in_our_names']
+__all__ = ['Edit', 'followed', 'in_our_names', 'rest_of']
 
 
 def in_our_names(entry: Mapping[str, Any], group: Group) -> dict[str, Any]:
@@ -45,13 +49,23 @@ class Edit:
         given: Mapping[str, Any]={}   # For some of its names, what new rows begin with
     ) -> dict[str, Any]:
         "The state for the new shape. Raises ValueError if some of it cannot follow."
-        entry, stats = in_our_names(entry, self.group), self.group.composition.stats
+        kept, stats = in_our_names(entry, self.group), self.group.composition.stats
+        entry = seen(kept, self.param)
         for k in given:
             if k in entry: continue
             if k not in stats: raise ValueError(f'`{k}` is not in the state of {self.it}: '
                                                 + did_you_mean(k, [*stats, *entry]))
             entry[k] = self.group.start(k, self.param)  # it has not begun
-        return {k: self._follow(k, v, given) for k, v in entry.items()}
+        res = {k: self._follow(k, v, given) for k, v in entry.items()}
+        return in_formats(res, self.new, self.group) | self._beside(kept)
+
+    def _beside(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        "What stands beside the weight."
+        res, dims = {k: kept[k] for k in (REST, DRAWN) if k in kept}, [self.rows.dim]
+        if REST not in res: return res
+        old = self.rows.take(self.param.detach(), dims, self.new)
+        rest = self.rows.take(res[REST], dims, torch.zeros_like(self.new, dtype=res[REST].dtype))
+        return res | {REST: rest_of(self.new, old, rest)}
 
     @property
     def it(self) -> str: return self.group.describe(self.param)
@@ -137,17 +151,43 @@ def followed(
     Numbers, such as counts, stay as they are. Raises ValueError for complex state that would become
     real.
     """
-    res, stats = in_our_names(entry, group), group.composition.stats
+    kept, stats = in_our_names(entry, group), group.composition.stats
+    kind = dtype.to_complex() if dtype and param.is_complex() else dtype
+    lies = {'placements': param.placements} if hasattr(param, 'placements') else {}
+    new = SimpleNamespace(dtype=kind, shape=param.shape, **lies)
+    res, formats = (seen(kept, param), group.formats(new)) if dtype else ({**kept}, {})
     for k, v in res.items():
         part = stats.get(k)
         if not isinstance(v, Tensor) or (part.is_number if part else not v.dim()): continue
         to = dtype and v.dtype
-        if part and dtype:
-            kind = dtype.to_complex() if param.is_complex() else dtype
-            to = like(part, param.shape, kind, group.numbers(), group.view).dtype
+        if k in formats: to = v.dtype
+        elif part and kind:
+            now = like(part, param.shape, kind, group.numbers(), group.view)
+            to = dtype_of(group.storage, part, now, param)
         elif dtype and v.is_floating_point(): to = dtype
         if to and v.is_complex() and not to.is_complex:
             raise ValueError(f'`{k}` is complex, and its parameter of shape {tuple(param.shape)} '
                              f'is real: del opt.state[param][{k!r}], and it begins anew')
         res[k] = v.to(device=device or v.device, dtype=to or v.dtype)
+    if not dtype: return res  # in the formats that it had
+    res = in_formats(res, new, group)
+    form = group.formats(param).get('param')
+    if REST in kept and form and form.besides.get('rest') == kept[REST].dtype:
+        res[REST] = kept[REST].to(device or kept[REST].device)
+    if DRAWN in kept and form and form.is_random: res[DRAWN] = kept[DRAWN]
+    return res
+
+
+def rest_of(new: Tensor, old: Tensor, rest: Tensor) -> Tensor:
+    "What stands beside a new weight: it stays where the weight is the same."
+    rest = rest.to(new.device)
+    if new.dtype != old.dtype: return torch.zeros_like(rest)
+    return torch.where(old.to(new.device) == new, rest, 0)
+
+
+def in_formats(seen: Mapping[str, Any], p: Any, group: Group) -> dict[str, Any]:
+    "A state, but for what stands beside the weight, as a group keeps it."
+    res = dict(seen)
+    for k in group.composition.tensor_stats if group.storage else ():
+        if k in res: res |= stored(k, res[k], p, group)
     return res

@@ -13,11 +13,26 @@ from torch import Tensor
 
 from .formats import DRAWN, Blocks, Draw, Format, Split, beside, kept_beside
 from .group import Group
+from .spread import whole
 from .storage import dtype_of
 
-__all__ = ['converted', 'seen', 'stored', 'weight']
+__all__ = ['REST', 'converted', 'in_rows', 'is_beside', 'like_seen', 'seen', 'stored', 'tensors_in',
+           'weight']
 
+REST = beside('param', 'rest')
 CODES = {torch.int8: True, torch.uint8: False}  # are they of numbers with a sign?
+
+
+def tensors_in(group: Group, p: Any) -> list[str]:
+    "The names of all tensors in a parameter's state: its stats, and what is kept beside."
+    more = [beside(k, what) for k, f in group.formats(p).items() for what in f.besides]
+    return [*group.composition.tensor_stats, *more]
+
+
+def is_beside(name: Any, entry: Mapping[str, Any]) -> bool:
+    "True for what a format keeps beside a tensor. Other entries belong to stats, or to others."
+    first, _, what = str(name).rpartition('.')
+    return name in (REST, DRAWN) or what == 'scale' and first in entry
 
 
 def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
@@ -33,10 +48,16 @@ def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
 
 def seen(entry: Mapping[str, Any], p: Any) -> dict[str, Any]:
     "A state as parts see it, but for what is kept beside the weight itself."
-    res = {k: v for k, v in entry.items() if '.' not in str(k)}
+    res = {k: v for k, v in entry.items() if not is_beside(k, entry)}
     for k in res:
         if form := _format_in(entry, k): res[k] = _value(form, k, entry)
     return res
+
+
+def like_seen(entry: Mapping[str, Any], name: str) -> Any:
+    "A stat as parts see it, but without values if it has a format."
+    form, value = _format_in(entry, name), entry[name]
+    return value if form is None else torch.empty(value.shape, device='meta')
 
 
 def weight(entry: Mapping[str, Any], p: Any, group: Group) -> Any:
@@ -54,7 +75,7 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
     if wrong := _wrong(entry, p, group): raise ValueError(wrong)
     formats, changed = group.formats(p), list[str]()
     stats = [k for k in group.composition.tensor_stats if isinstance(entry.get(k), Tensor)]
-    res = {k: v for k, v in entry.items() if '.' not in str(k) and k not in stats}
+    res = {k: v for k, v in entry.items() if not is_beside(k, entry) and k not in stats}
     for k in stats:
         theirs, ours = _format_in(entry, k), formats.get(k)
         if theirs == ours and (theirs or not group.storage):
@@ -73,14 +94,13 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
 
 def _rest(entry: Mapping[str, Any], ours: Format | None, changed: list[str]) -> dict[str, Any]:
     "What is kept beside the weight: it stays, or is cut to fewer bits, or is no longer there."
-    if (rest := entry.get('param.rest')) is None: return {}
+    if (rest := entry.get(REST)) is None: return {}
     wanted = dict(ours.besides).get('rest') if ours else None
-    if rest.dtype == wanted: return {'param.rest': rest}
+    if rest.dtype == wanted: return {REST: rest}
     changed.append('param')
-    if isinstance(ours, Split) and rest.dtype == torch.int8:
-        return {'param.rest': rest.short() * 256}
+    if isinstance(ours, Split) and rest.dtype == torch.int8: return {REST: rest.short() * 256}
     if isinstance(ours, Split) and rest.dtype == torch.int16:
-        return {'param.rest': ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
+        return {REST: ((rest.int() + 128) // 256).clamp(max=127).to(torch.int8)}
     return {}
 
 
@@ -109,19 +129,29 @@ def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:
 def _value(form: Format, name: str, tensors: Mapping[str, Any]) -> Any:
     found = kept_beside(name, form, tensors)
     if not hasattr(found[''], 'to_local'): return form.value(found)
-    return _like(form.value({k: x.to_local() for k, x in found.items()}), found[''])
+    if all(map(in_rows, found.values())) or not form.in_blocks:
+        return _like(form.value({k: x.to_local() for k, x in found.items()}), found[''])
+    return form.value({k: whole(x) for k, x in found.items()})
+
+
+def in_rows(x: Any) -> bool:
+    "True for a sharded tensor of which each process has some rows, or all of it."
+    from torch.distributed.tensor import Shard
+    return all(q.is_replicate() or type(q) is Shard and q.dim == 0 for q in x.placements)
 
 
 def _in_parts(kept: Any, value: Any, like: Tensor, draw: Draw) -> dict[str, Any]:
-    "What a format keeps: of a sharded tensor, of each process's part, sharded as that is."
+    """What a format keeps: of a tensor that is sharded in rows, of each process's part, sharded as
+    that is. Of another one it is whole, as blocks go along rows."""
     if not hasattr(value, 'to_local'): return kept(value, like, draw)  # type: ignore[no-any-return]
+    if not in_rows(value): return kept(whole(value), like, draw)  # type: ignore[no-any-return]
     found = kept(value.to_local(), like, draw)
     return {k: _like(x, value) for k, x in found.items()}
 
 
 def _like(local: Tensor, x: Any) -> Any:
-    "A part of a tensor that is sharded as another one is, along its rows."
+    "A part of a tensor that is sharded as another one is: of its shape, or with as many rows."
     from torch.distributed.tensor import DTensor
-    shape = x.shape[:1] + local.shape[1:]
+    shape = x.shape if local.shape == x.to_local().shape else x.shape[:1] + local.shape[1:]
     stride = torch.empty(shape, device='meta').stride()
     return DTensor.from_local(local, x.device_mesh, x.placements, shape=shape, stride=stride)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from .carrying import Edit, followed
+from .carrying import Edit, followed, rest_of
 from .contract import MARKS
+from .converting import REST
 from .group import Group
 from .hypers import did_you_mean
 from .params import several
@@ -120,6 +121,8 @@ def state_for(group: Group, old: Tensor, new: Tensor, entry: Mapping[str, Any],
     elif new.shape != old.shape:
         raise ValueError(f'{group.describe(old)} cannot hand its state to a tensor of shape '
                          f'{tuple(new.shape)}: say fresh=True, and it begins anew, or give `rows`')
+    elif REST in entry:
+        entry = {**entry, REST: rest_of(new.detach(), old.detach(), entry[REST])}
     return followed(entry, group, new, new.device, None if new.dtype == old.dtype else new.dtype)
 
 

@@ -13,9 +13,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .contract import STATE_WORDS
+from .converting import in_rows, tensors_in
+from .formats import DRAWN
 from .group import Group
 from .rehearsal import adds_up
-from .spread import Item, Peers, Spread, meta, scatter
+from .spread import Item, Peers, Spread, meta, scatter, whole
 from .state import begin, begun
 
 __all__ = ['Owners', 'cuts', 'on_several', 'peers_along']
@@ -31,10 +33,11 @@ class Owners:
     def settle(self, groups: Sequence[Group], state: Mapping[Any, Any]) -> None:
         "Finds an owner for each parameter that needs one, and moves its state there."
         if not on_several(): return
+        for group in groups: _check_formats(group)
         new: list[tuple[int, Tensor, Spread, Group]] = []  # the work, and on what
-        whole = [(g, p) for g in groups if _needs_whole(g) for p in g['params']]
-        for p in {*self.spreads} - {p for _, p in whole}: self.forget(p)
-        for group, p in whole:
+        all_of = [(g, p) for g in groups if _needs_whole(g) for p in g['params']]
+        for p in {*self.spreads} - {p for _, p in all_of}: self.forget(p)
+        for group, p in all_of:
             if p in self.spreads or not (lies := self._lies(group, p)): continue
             new.append((_cost(group, p), p, lies, group))
         for group in groups: group.spreads = self.spreads
@@ -79,20 +82,20 @@ class Owners:
 
         They may be sharded, or whole on each process, as in a checkpoint of one process.
         """
-        for k in group.composition.tensor_stats:
-            if isinstance(v := entry.get(k), Tensor): entry[k] = self._held(v, p)
+        for k in tensors_in(group, p):
+            if isinstance(v := entry.get(k), Tensor): entry[k] = self._held(v, p, '.' in k)
 
-    def _held(self, v: Any, p: Any) -> Any:
+    def _held(self, v: Any, p: Any, has_rows: bool) -> Any:
         spread = self.spreads.get(p)
         if spread or not is_sharded(p):
-            if is_sharded(v): v = v.full_tensor()
+            if is_sharded(v): v = whole(v)
             if spread and spread.is_mine and v.is_meta:
                 raise RuntimeError('the state of a parameter is in another process: load a '
                                    'checkpoint, or call share() before the copy makes a step')
             return v if not spread or spread.is_mine or v.is_meta else meta(v)
         from torch.distributed.tensor import distribute_tensor
         if not is_sharded(v):
-            if v.shape != p.shape: return v
+            if v.shape != p.shape and not has_rows: return v
             return distribute_tensor(v, p.device_mesh, p.placements, src_data_rank=None)
         if v.placements == p.placements: return v
         return v.redistribute(p.device_mesh, p.placements)
@@ -115,8 +118,8 @@ class Owners:
                  if p in self.spreads and p in state and begun(state[p])]
         items, res = list[Item](), dict(state)
         for group, p in owned:
-            entry, stats = begin(group, p, state), group.composition.tensor_stats
-            mine = {k: item for k in stats for item in [self._item(entry[k], p)]}
+            entry = begin(group, p, state)
+            mine = {k: item for k in tensors_in(group, p) for item in [self._item(entry[k], p)]}
             items += mine.values()
             res[p] = {k: _as_tensor(mine[k]) if k in mine else v for k, v in entry.items()
                       if k in mine or _is_here(k, v, group)}
@@ -130,7 +133,7 @@ class Owners:
 
 def _is_here(k: str, v: Any, group: Group) -> bool:
     "True for an entry of a state that each process has: a number, a mark, a shard of its own."
-    if k in group.composition.number_stats or k in STATE_WORDS: return True
+    if k in group.composition.number_stats or k in (*STATE_WORDS, DRAWN): return True
     return not isinstance(v, Tensor) or is_sharded(v)
 
 
@@ -166,6 +169,17 @@ def _needs_whole(group: Group) -> bool:
     "True if a step of a shard alone would be another than that of its elements in the whole."
     c = group.composition
     return not c.elementwise or bool(c.totals) and not adds_up(c, group.numbers())
+
+
+def _check_formats(group: Group) -> None:
+    "Raises ValueError if a shard does not have the elements that a format needs side by side."
+    if group.settled or not group.storage or not group.composition.elementwise: return
+    for p in group['params']:
+        if not is_sharded(p) or in_rows(p): continue
+        if any(f.in_order for f in group.formats(p).values()):
+            raise ValueError(f'{group.describe(p)} lies as {p.placements}, and {group.storage} is '
+                             'for parameters that are cut into rows: shard it as `fully_shard` '
+                             'does by itself, or leave that out')
 
 
 def _cost(group: Group, p: Tensor) -> int:

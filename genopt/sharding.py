@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any, TypeAlias
 
 import torch
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from .contract import STORAGE
 from .engines.work import Work
 from .group import Group
 from .numbers import read_all
@@ -127,11 +129,23 @@ def _here(work: Work) -> Work:
     if not any(hasattr(p, 'to_local') for p in work.params): return work
     params = [*map(local, work.params)]
     names = {id(mine): p for mine, p in zip(params, work.params)}
-    columns = {k: [*map(local, work.columns[k])] for k in work.composition.stats}
+    columns = {k: [*map(local, column)] for k, column in work.columns.items()}
     read = {k: [local(_like(x, p)) for x, p in zip(column, work.params)]
             for k, column in work.inputs().items()}
     return replace(work, params=params, grads=read.pop('grad'), fed=read, columns=columns,
+                   firsts=[*map(_first, work.params)] if work.is_random else (),
                    describe=lambda p: work.describe(names.get(id(p), p)))
+
+
+def _first(p: Any) -> int:
+    "The place, in the whole parameter, of the first element that this process has."
+    if not hasattr(p, 'placements'): return 0
+    first, rows = 0, p.shape[0] if p.dim() else 1
+    for i, placement in enumerate(p.placements):  # as torch.chunk cuts
+        if placement.is_replicate(): continue
+        most, rank = -(-rows // p.device_mesh.size(i)), p.device_mesh.get_local_rank(i)
+        first, rows = first + most * rank, max(min(most, rows - most * rank), 0)
+    return int(first * prod(p.shape[1:]))
 
 
 def run_in_pieces(works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> list[Work]:
@@ -182,6 +196,7 @@ def _said(group: Group) -> dict[str, Any]:
     "What all processes must have in common."
     return {'parts': ' → '.join(map(str, group['parts'])), **group.numbers(),
             'maximize': group['maximize'],
+            **{k: v for k in STORAGE if (v := dict.get(group, k)) is not None},
             'params': [(tuple(p.shape), str(p.dtype)) for p in group['params']]}
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ['Item', 'Peers', 'Spread', 'gather', 'local', 'meta', 'scatter']
+__all__ = ['Item', 'Peers', 'Spread', 'gather', 'local', 'meta', 'scatter', 'whole']
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,18 @@ def local(x: Tensor) -> Tensor:
     if not hasattr(x, 'to_local'): return x
     with torch.no_grad(): mine: Tensor = x.to_local()
     return mine.wait() if hasattr(mine, 'wait') else mine
+
+
+def whole(x: Any) -> Tensor:
+    "All of a sharded tensor."
+    if x.dtype != torch.int16: return x.full_tensor()  # type: ignore[no-any-return]
+    from torch.distributed.tensor import DTensor
+    # No backend sends 16-bit integers
+    parts = local(x).contiguous().unsqueeze(-1).view(torch.uint8)
+    like = torch.empty((*x.shape, 2), device='meta')
+    res = DTensor.from_local(parts, x.device_mesh, x.placements, shape=like.shape,
+                             stride=like.stride()).full_tensor()
+    return res.view(torch.int16).squeeze(-1)
 
 
 def gather(items: Sequence[Item]) -> None:

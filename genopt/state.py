@@ -42,12 +42,13 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
         if (first := next((s[k] for s in state.values() if k in s), None)) is not None:
             entry[k] = first
     missing, formats = [k for k in stats if k not in entry], group.formats(p)
-    if 'param' in formats: entry |= _beside_param(formats['param'], p, entry)
-    for k in {*formats} & {*entry}:  # as others may have written it
-        if any(beside(k, what) not in entry for what in formats[k].besides):
+    spread = group.spreads.get(p)
+    if 'param' in formats:
+        entry |= _beside_param(formats['param'], spread.whole(p, False) if spread else p, entry)
+    for k in formats:  # as others may have written it
+        if k in entry and any(beside(k, what) not in entry for what in formats[k].besides):
             entry |= stored(k, entry[k], p, group)
     if not missing: return entry
-    spread = group.spreads.get(p)
     try:
         if spread: new = _begin_whole(group, missing, p, spread)
         else: new = {k: group.start(k, p) for k in missing}

@@ -368,11 +368,11 @@ def load(folder):
         for a, b in zip(values(net, opt)[4:], now[4:], strict=True): assert torch.equal(a, b), name
 
 
-def main(folder, *jobs):
+def main(folder, *jobs, jobs_of=globals()):
     dist.init_process_group('gloo')
     torch.set_num_threads(1)
     for job in jobs:
-        globals()[job](Path(folder))
+        jobs_of[job](Path(folder))
         if not dist.get_rank(): print(job, 'done', flush=True)
     dist.barrier()
     sys.stdout.flush(); sys.stderr.flush()

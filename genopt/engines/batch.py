@@ -100,7 +100,9 @@ class Batch:
                              for k in works[0].columns},
                     formats=self.formats, seed=works[0].seed,
                     fed={k: picked([w.fed[k] for w in works]) for k in self.composition.fed},
-                    own=picked([w.own for w in works]) if works[0].own else ())
+                    own=picked([w.own for w in works]) if works[0].own else (),
+                    firsts=picked([w.firsts or [0] * len(w.params) for w in works])
+                    if any(w.firsts for w in works) else ())
 
     def look(self, works: Sequence[Work]) -> tuple[Work, Inputs] | None:
         "These parameters and their gradients. None if anything but values has changed."

@@ -28,7 +28,7 @@ static inline uint32_t size_of(float v)
 static inline float scale_of(uint32_t most)
 {
     float res; memcpy(&res, &most, 4);
-    return res > FLT_MAX ? FLT_MAX : res;
+    return res > FLT_MAX ? FLT_MAX : res < FLT_MIN ? 0 : res;
 }'''
 
 

@@ -25,8 +25,8 @@ class Plan:
     def __init__(self, works: Sequence[Work], strict: bool):
         found: dict[Any, list[int]] = {}
         for i, w in enumerate(works):
-            kind = w.composition, w.climb, *w.formats.items()
-            if w.params: found.setdefault(kind, []).append(i)
+            key = w.composition, w.climb, w.seed, *w.formats.items()
+            if w.params: found.setdefault(key, []).append(i)
         self.has_totals = any(w.composition.totals for w in works)
         self.batches = [(at, Batch([works[i] for i in at], strict)) for at in found.values()]
 

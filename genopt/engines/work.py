@@ -46,6 +46,7 @@ class Work:
     put_back: Sequence[Callable[[], None]] = ()  # Run after the step
     formats: Mapping[str, Format] = field(default_factory=dict)  # Where it is not just a tensor
     seed: int = 0  # Of random rounding
+    firsts: Sequence[int] = ()  # Where what this process has of each parameter begins in the whole
 
     def gather(self) -> Work:
         "Looks up the stats. Raises KeyError if a state lacks one."
@@ -67,7 +68,9 @@ class Work:
     def draws(self) -> Tensor | None:
         "For each parameter, what decides the bits of random rounding: a row of numbers."
         if not self.is_random: return None
-        return drawn(self.seed, self.places, read_all([s[DRAWN] for s in self.states]))
+        res = drawn(self.seed, self.places, read_all([s[DRAWN] for s in self.states]))
+        if self.firsts: res[:, 1] = torch.tensor(self.firsts)
+        return res
 
     def count_draws(self) -> None:
         "After a step."
@@ -79,6 +82,7 @@ class Work:
         def pick(xs: Sequence[Any]) -> list[Any]: return [xs[i] for i in rows] if xs else []
         return replace(self, params=pick(self.params), grads=pick(self.grads),
                        states=pick(self.states), places=pick(self.places), own=pick(self.own),
+                       firsts=pick(self.firsts),
                        columns={k: pick(v) for k, v in self.columns.items()},
                        fed={k: pick(v) for k, v in self.fed.items()})
 

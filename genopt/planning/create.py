@@ -30,7 +30,7 @@ def create(
     rest: Any=None,  # For what the recipe is not for: a recipe, or a dict of values and `parts`
     overrule: Mapping[str, Any] | None=None,  # From patterns of names, or words, to such values
     verbose: bool=True,  # False to print nothing, as on all ranks but one
-    **hypers: Any    # The recipe's hyperparameters and options; also `compile`, `state` and the like
+    **hypers: Any    # The recipe's hyperparameters and options; also `compile`, `state` and so on
 ) -> Optimizer:
     """An optimizer for a whole model: each parameter gets the rule that it should have.
 
