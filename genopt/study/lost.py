@@ -2,9 +2,9 @@
 
     >>> p = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
     >>> p.grad = torch.ones_like(p)
-    >>> opt.add_param_group(dict(params=[('p', p)], lr=1e-3))
+    >>> opt.add_param_group(dict(params=[p], lr=1e-3))
     >>> [(row.name, row.share) for row in opt.lost_updates().worst]
-    [('p', 1.0)]
+    [('parameter 0 of group 1', 1.0)]
 """
 from __future__ import annotations
 
