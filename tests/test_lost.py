@@ -254,7 +254,8 @@ def test_explain_says_which_weights_do_not_move():
     assert explained(params) == (
         '    In bfloat16 a weight above 0.5 does not move at lr 0.001: half the distance to the '
         'next number is larger than the step, about 0.001. So most of one would stay as it is. '
-        "Give master=24, rounding='kahan', rounding='stochastic', weights in float32 or a larger lr.")
+        "Give master=24, rounding='kahan', rounding='stochastic', weights in float32 or a larger "
+        'lr.')
     shares = {r.name: r.share for r in genopt.Adam(params, lr=1e-3).lost_updates().rows}
     assert shares['one'] == 1 and shares['few'] == pytest.approx(1 / 3)
     moved = {k: row(genopt.Adam, param([w]), lr=1e-3).lost for k, w in dict(a=.503, b=.498).items()}
