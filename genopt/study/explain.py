@@ -132,7 +132,7 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         section = Section(', '.join(titles), composition, values, params)
         section.engines = _engines(opt, groups)
         said = [(f'group {g.index}', text) for g in groups for text in still(g)]
-        section.precision = said if len(opt.groups()) > 1 else [(text,) for _, text in said]
+        section.precision = said if len(groups) > 1 else [(text,) for _, text in said]
         yield section
 
 

@@ -2,9 +2,9 @@
 
     >>> p = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
     >>> p.grad = torch.ones_like(p)
-    >>> opt.add_param_group(dict(params=[('p', p)], lr=1e-3))
+    >>> opt.add_param_group(dict(params=[p], lr=1e-3))
     >>> [(row.name, row.share) for row in opt.lost_updates().worst]
-    [('p', 1.0)]
+    [('parameter 0 of group 1', 1.0)]
 """
 from __future__ import annotations
 
@@ -104,8 +104,9 @@ class LostUpdates(Report):
             found = [w for w in mine[0].instead if all(w in r.enough for r in mine)]
             yield (f'Group {group}: these updates are smaller than the distance between two '
                    f'weights. {advice(found)}.')
-        if self.worst and len(self.worst) < len(self.rows):
-            yield 'The other parameters lose nothing that matters.'
+        if self.worst and (others := len(self.rows) - len(self.worst)):
+            said = 'parameters lose' if others > 1 else 'parameter loses'
+            yield f'The other {said} nothing that matters.'
         for group in dict.fromkeys(r.group for r in self.rows if isinstance(r.form, Random)):
             yield (f"Group {group}, by rounding='stochastic': nothing is lost on average, though a "
                    'step may leave most weights where they are.')

@@ -66,7 +66,7 @@ def step_size(
     trials = (15, 1.), (15, .01), (63, 100.)
     try: sizes = [x for t in trials[:None if surely else 1] for x in _tried(c, hypers, *t)]
     except PartError: return 0.
-    is_same = all(0 < x < math.inf for x in sizes) and max(sizes) < 1.2 * min(sizes)
+    is_same = all(0 < x < math.inf for x in sizes) and max(sizes) < 1.3 * min(sizes)
     return max(sizes) if is_same else 0.
 
 
