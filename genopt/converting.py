@@ -73,22 +73,23 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
 
     Raises ValueError for what no format keeps."""
     if wrong := _wrong(entry, p, group): raise ValueError(wrong)
-    formats, changed = group.formats(p), list[str]()
-    stats = [k for k in group.composition.tensor_stats if isinstance(entry.get(k), Tensor)]
-    res = {k: v for k, v in entry.items() if not is_beside(k, entry) and k not in stats}
-    for k in stats:
+    formats, changed, res = group.formats(p), list[str](), dict[str, Any]()
+    for k, v in entry.items():
+        if is_beside(k, entry): continue
+        res[k] = v
+        if k not in group.composition.tensor_stats or not isinstance(v, Tensor): continue
         theirs, ours = _format_in(entry, k), formats.get(k)
         if theirs == ours and (theirs or not group.storage):
-            names = [k, *(beside(k, what) for what in (theirs.besides if theirs else ()))]
-            res |= {n: entry[n] for n in names}
+            res |= {beside(k, what): entry[beside(k, what)]
+                    for what in (theirs.besides if theirs else ())}
             continue
-        value = _value(theirs, k, entry) if theirs else entry[k]
+        value = _value(theirs, k, entry) if theirs else v
         new = stored(k, value, p, group)
         if theirs or ours or new[k].dtype != value.dtype: changed.append(k)
         res |= new
-    ours = formats.get('param')
-    if DRAWN in entry and ours and ours.is_random: res[DRAWN] = entry[DRAWN]
-    res |= _rest(entry, ours, changed)
+    form = formats.get('param')
+    if DRAWN in entry and form and form.is_random: res[DRAWN] = entry[DRAWN]
+    res |= _rest(entry, form, changed)
     return res, changed
 
 

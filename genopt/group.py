@@ -82,9 +82,7 @@ class Group(dict[str, Any]):
         return view_of(dict.get(self, 'view'))
 
     @property
-    def storage(self) -> Storage:
-        "How its numbers are kept."
-        return storage_of(self)
+    def storage(self) -> Storage: return storage_of(self)
 
     def formats(self, p: Any) -> dict[str, Format]:
         "How a parameter and its stats are kept, by name: those that are not just tensors."
@@ -136,10 +134,10 @@ class Group(dict[str, Any]):
         if key == 'parts' and super().__contains__(key) and value != self[key]:
             raise KeyError('the `parts` of a group are chosen when it is made: add another group, '
                            'or make a new Optimizer')
-        fixed = key == 'view' and view_of(value) != self.view or (
-            key in STORAGE and storage_of({**self, key: value}) != self.storage)
-        if fixed: raise KeyError(f'the `{key}` of a group is chosen when it is made: add another '
-                                 'group, or make a new Optimizer')
+        if key == 'view' and view_of(value) != self.view or (
+                key in STORAGE and storage_of({**self, key: value}) != self.storage):
+            raise KeyError(f'the `{key}` of a group is chosen when it is made: add another group, '
+                           'or make a new Optimizer')
         if key == 'maximize': check_flag(key, value)
         if not super().__contains__(key) and is_slip(key, self.rule.words): raise self._no(key)
         super().__setitem__(key, value)
@@ -188,7 +186,7 @@ class Group(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key in self.rule.words.means or key in GROUP_KEYS:
+        if key in self.rule.words.means or key in GROUP_KEYS and key != 'param_names':
             raise KeyError(f'`{key}` cannot be removed: the group needs it')
         super().__delitem__(key)
 
