@@ -113,7 +113,7 @@ def whole(x: Any) -> Tensor:
     like = torch.empty((*x.shape, 2), device='meta')
     res = DTensor.from_local(parts, x.device_mesh, x.placements, shape=like.shape,
                              stride=like.stride()).full_tensor()
-    return res.view(torch.int16).squeeze(-1)  # type: ignore[no-any-return]
+    return res.view(torch.int16).squeeze(-1)
 
 
 def gather(items: Sequence[Item]) -> None:

@@ -303,3 +303,27 @@ def test_gradients_that_a_scaler_unscales():
         scaler.update()
         b.step()
     assert same(a, b)
+
+
+# -- what is said of it ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize('hypers, said', [
+    (dict(state='8bit'), 'm 1.02 (8 bits) + v 1.02 (8 bits)'),
+    (dict(state=dict(sqr_avg='8bit', grad_avg='float32'), master=24),
+     'm 4 (float32) + v 1.02 (8 bits) + beside θ 1 (int8)'),
+    (dict(rounding='kahan'), 'm 2 (bfloat16) + v 2 (bfloat16) + beside θ 2 (bfloat16)')])
+def test_explain_says_how_much_memory_it_takes(hypers, said):
+    "As much as the state has."
+    opt = steps(genopt.AdamW(ps := weights(2, (16, 320)), **hypers))
+    text = ' '.join(opt.explain().text().split())
+    assert said in text, text
+    taken = sum(v.nbytes for s in opt.state.values() for v in s.values() if v.dim())
+    assert f'{taken / sum(p.numel() for p in ps):.3g} bytes for each element' in text
+    assert 'memory in float32' not in text
+
+
+def test_groups_that_are_kept_in_two_ways_are_explained_apart():
+    ps = weights()
+    opt = genopt.AdamW([dict(params=[ps[0]], state='8bit'), dict(params=[ps[1]])])
+    text = ' '.join(opt.explain().text().split())
+    assert 'group 0, state 8bit' in text and 'memory in float32' in text
