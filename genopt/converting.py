@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .contract import STORAGE
-from .formats import DRAWN, Blocks, Compensated, Draw, Format, Split, beside, kept_beside
+from .formats import DRAWN, Blocks, Draw, Format, Split, beside, kept_beside
 from .group import Group
 from .spread import whole
 from .storage import dtype_of

@@ -45,7 +45,8 @@ def memory_kept(groups: Sequence[Group]) -> dict[str, tuple[float, str]]:
     `param` is what stands beside the weights. Without the stats whose `init` fails on no device.
     """
     total, how, elements = defaultdict[str, int](int), dict[str, set[str]](), 0
-    for g, p in [(g, p) for g in groups for p in g['params'] if not is_lazy(p)]:
+    for g, p in [(group, param) for group in groups for param in group['params']]:
+        if is_lazy(p): continue
         elements += p.numel()
         meta, formats = torch.empty(p.shape, dtype=p.dtype, device='meta'), g.formats(p)
         for k in g.composition.tensor_stats:
