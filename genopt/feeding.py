@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .composition import Composition
 from .contract import PartError
+from .converting import stored
 from .engines.work import Work
 from .given import Given
 from .group import Group
@@ -125,7 +126,7 @@ class Feeding:
             for p in g['params']:
                 if p.grad is not None: there.append(p)
                 for k in early if p.grad is None and p in self.state else ():
-                    self.state[p][k].copy_(g.start(k, p))
+                    for n, v in stored(k, g.start(k, p), p, g).items(): self.state[p][n].copy_(v)
         return there
 
 

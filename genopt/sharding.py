@@ -140,12 +140,12 @@ def _here(work: Work) -> Work:
 def _first(p: Any) -> int:
     "The place, in the whole parameter, of the first element that this process has."
     if not hasattr(p, 'placements'): return 0
-    first, rows = 0, p.shape[0] if p.dim() else 1
+    first, rows = 0, int(p.shape[0]) if p.dim() else 1
     for i, placement in enumerate(p.placements):  # as torch.chunk cuts
         if placement.is_replicate(): continue
         most, rank = -(-rows // p.device_mesh.size(i)), p.device_mesh.get_local_rank(i)
         first, rows = first + most * rank, max(min(most, rows - most * rank), 0)
-    return int(first * prod(p.shape[1:]))
+    return first * int(prod(p.shape[1:]))
 
 
 def run_in_pieces(works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> list[Work]:

@@ -106,10 +106,9 @@ def local(x: Tensor) -> Tensor:
 
 
 def whole(x: Any) -> Tensor:
-    "All of a sharded tensor."
+    "All of a sharded tensor. No backend sends integers of 16 bits, so these go as bytes."
     if x.dtype != torch.int16: return x.full_tensor()  # type: ignore[no-any-return]
     from torch.distributed.tensor import DTensor
-    # No backend sends 16-bit integers
     parts = local(x).contiguous().unsqueeze(-1).view(torch.uint8)
     like = torch.empty((*x.shape, 2), device='meta')
     res = DTensor.from_local(parts, x.device_mesh, x.placements, shape=like.shape,

@@ -7,7 +7,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -109,6 +109,7 @@ def check_storage_of(group: Any) -> None:
             raise ValueError(f"`state['{k}']` = {v!r}: `{k}` of {group.describe(p)} is a tensor of "
                              f'shape {tuple(like.shape)}, and only those of the shape of their '
                              'parameter have a format: leave it out')
+    if c.returns: _check_returned(group, params)
     wish = f'master={storage.master}' if storage.master else f'rounding={storage.rounding!r}'
     if wish == "rounding='nearest'": return
     takes = HALVES[:1] if storage.master else HALVES
@@ -129,6 +130,23 @@ def has_halves(group: Mapping[str, Any]) -> bool:
 def without_weights(given: Mapping[str, Any]) -> dict[str, Any]:
     "What is said of state alone: for a group whose weights are of more bits than those of others."
     return {k: v for k, v in given.items() if k not in ('rounding', 'master', 'rounding_seed')}
+
+
+def _check_returned(group: Any, params: Sequence[Tensor]) -> None:
+    "Raises ValueError if a part puts weights back from a stat that has not all of their bits."
+    storage, c = group.storage, group.composition
+    part = next(q for q in c.tensor_parts if q.out == 'param')
+    for k in [n for n in part.reads if n in c.tensor_stats]:
+        wish, others = storage.of(c.stats[k]), ', '.join(f"{n}='8bit'" for n in c.tensor_stats if n != k)
+        kept = DTYPES.get(wish)
+        loses = wish == '8bit' or any(kept and torch.promote_types(kept, p.dtype) != kept
+                                      for p in params)
+        why = f'`{part.label}` puts the weights back from `{k}`, which must keep all of their bits'
+        if loses: raise ValueError(f'`state` = {wish!r}: {why}: name the stats that it is for, as '
+                                   f'in state=dict({others})')
+        if storage.master or storage.rounding == 'kahan':
+            said = f'master={storage.master}' if storage.master else "rounding='kahan'"
+            raise ValueError(f'{said}: {why}, also those beside them: leave it out')
 
 
 @lru_cache(maxsize=4096)

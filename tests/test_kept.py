@@ -1,5 +1,6 @@
 """Promise: state and weights in formats are right wherever else they are touched than in a step."""
 import copy
+import pickle
 
 import genopt
 import pytest
@@ -153,3 +154,176 @@ def test_notes_in_the_state_of_a_parameter_stay():
     assert opt.state[p]['my.note'] == 3
     opt.select(p, range(8))
     assert opt.state[p]['my.note'] == 3
+
+
+# -- watching, averages, sparse gradients ----------------------------------------------------------
+
+def all_tensors(opt):
+    return [x for p in opt.state for x in (p.detach(), *(opt.state[p][k] for k in
+                                                         sorted(opt.state[p])))]
+
+
+def same(a, b): return all(map(torch.equal, all_tensors(a), all_tensors(b)))
+
+
+@kept
+@pytest.mark.parametrize('compile', [False, None])
+def test_watching_sees_numbers_and_changes_nothing(hypers, compile):
+    runs = [genopt.AdamW(weights(), lr=.01, compile=compile, **hypers) for _ in range(2)]
+    for opt in runs: steps(opt, 2)
+    with runs[0].watch(every=1) as recorder:
+        before = [seen(runs[0], p) for p in runs[0].state]
+        for opt in runs: steps(opt, 1, 2)
+    assert same(*runs)
+    row, after = recorder.rows[1], seen(runs[0], [*runs[0].state][1])
+    for k in ('grad_avg', 'sqr_avg'):  # measured before they are kept again
+        assert row[f'{k}_norm'] == pytest.approx(after[k].norm().item(), rel=.03)
+    assert row['param_norm'] == pytest.approx(before[1]['param'].norm().item(), rel=1e-5)
+
+
+@kept
+def test_averages_stand_in_and_go_back(hypers):
+    runs = [genopt.AdamW + genopt.average_param, genopt.ScheduleFreeAdamW]
+    for recipe in runs:
+        if recipe is not runs[0] and isinstance(hypers.get('state'), dict): return  # no `grad_avg`
+        a, b = (steps(recipe(weights(), lr=.01, **hypers)) for _ in range(2))
+        if recipe is runs[0]:
+            wanted = [seen(a, p)['param_avg'].to(BF16) for p in a.state]
+        a.swap()
+        if recipe is runs[0]:
+            for p, w in zip(a.state, wanted): assert torch.equal(p, w)
+        c = recipe(ps := weights(), lr=.01, **hypers)
+        c.load_state_dict(copy.deepcopy(a.state_dict()))
+        for p, q in zip(ps, a.state): p.data.copy_(q)
+        for opt in (a, c): opt.train()
+        for opt in (a, b, c): steps(opt, 2, 5)
+        assert same(a, b) and same(b, c)
+
+
+@kept
+def test_sparse_gradients_do_what_dense_ones_do(hypers):
+    "And rows without a gradient stay as they are, in memory too."
+    if isinstance(hypers.get('state'), dict): hypers = dict(state='8bit')
+    def run(sparse, recipe, **more):
+        p = weights(1, (40, 192))[0]
+        opt = recipe([p], lr=.01, **hypers, **more)
+        for t in range(3):
+            grad = torch.zeros(40, 192, dtype=BF16)
+            grad[[2, 9, 9 + t]] = random(t, (3, 192), BF16)
+            p.grad = grad.to_sparse(1) if sparse else grad
+            opt.step()
+        return opt
+    dense, opt = (run(sparse, genopt.Adagrad, compile=False) for sparse in (False, True))
+    assert same(dense, opt)
+    for a, b in zip(all_tensors(opt), all_tensors(run(True, genopt.Adagrad)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1)  # a code, or a bit beside a weight
+    lazy, start = run(True, genopt.SparseAdam), weights(1, (40, 192))[0]
+    p, = lazy.state
+    rows = (p != start).any(1).nonzero()[:, 0].tolist()
+    assert rows == [2, 9, 10, 11]
+    moved = seen(lazy, p)['sqr_avg'].any(1).nonzero()[:, 0].tolist()
+    assert moved == rows
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+@kept
+def test_copies_go_on_in_the_same_bits(hypers):
+    opt = genopt.AdamW(weights(), lr=.01, **hypers)
+    opt.init_state()
+    opt.share_memory() if hasattr(opt, 'share_memory') else None
+    steps(opt)
+    for other in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
+        assert same(opt, other)
+        again = copy.deepcopy(opt)
+        for one in (again, other): steps(one, 2, 3)
+        assert same(again, other)
+
+
+@genopt.stat(init=0)
+def half(half): return 1 - half
+
+
+@genopt.stat(init=lambda param: param + 1)
+def gathered(gathered, grad): return gathered + grad
+
+
+@genopt.gate(again=True)
+def second_half(half): return half == 0
+
+
+@genopt.step
+def gathered_step(gathered, *, lr): return -lr * gathered
+
+
+def test_what_begins_anew_in_half_a_step_does_so_in_its_format():
+    "A parameter that took no part in the first half: what stands before the gate is as at first."
+    ps = weights()
+    opt = genopt.Optimizer(ps, [half, gathered, second_half, gathered_step], lr=.1, state='8bit')
+    def both():
+        for i, p in enumerate(ps): p.grad = random(5 + i, p.shape, BF16)
+    def one():
+        ps[0].grad, ps[1].grad = random(5, ps[0].shape, BF16), None
+    for closure in (both, one): opt.step(closure)
+    now, start = seen(opt, ps[1])['gathered'], ps[1].detach().float() + 1
+    assert (now - start).abs().max() < start.abs().max() / 100
+    assert (seen(opt, ps[0])['gathered'] - ps[0].detach().float() - 1).abs().max() > 1
+
+
+def test_weights_that_are_put_back_keep_their_bits():
+    "SAM climbs, and goes back: the way back must not round."
+    for hypers, said in ((dict(state='8bit'), "in state=dict(grad_avg='8bit', sqr_avg='8bit')"),
+                         (dict(rounding='kahan'), "rounding='kahan': `return_to_start` puts the"),
+                         (dict(master=24), 'also those beside them: leave it out')):
+        with pytest.raises(ValueError) as e: (genopt.AdamW + genopt.sam)(weights(), **hypers)
+        assert said in str(e.value), e.value
+    with pytest.raises(ValueError, match='must keep all of their bits'):
+        (genopt.AdamW + genopt.sam)(weights(dtype=F32), state='bf16')
+    ps = weights(dtype=F32)
+    opt = (genopt.AdamW + genopt.sam)(ps, lr=0., wd=0., state=dict(grad_avg='8bit', sqr_avg='8bit'))
+    start = [p.detach().clone() for p in ps]
+    def closure():
+        for i, p in enumerate(ps): p.grad = random(5 + i, p.shape, F32)
+    for _ in range(3): opt.step(closure)
+    assert opt.state[ps[0]]['sqr_avg'].dtype == torch.uint8
+    for p, q in zip(ps, start): assert torch.equal(p, q)
+
+
+def test_gradients_that_a_scaler_unscales():
+    "A step that it skips changes nothing, and what it makes of the others is right."
+    a, b = (genopt.AdamW(weights(), lr=.01, state='8bit', master=24) for _ in range(2))
+    scaler = torch.amp.GradScaler('cpu', init_scale=8.)
+    scaler.scale(torch.ones(()))
+    for t in range(4):
+        for i, (p, q) in enumerate(zip(*(o.param_groups[0]['params'] for o in (a, b)))):
+            grad = random(10 * t + i, p.shape, BF16)
+            p.grad, q.grad = grad * scaler.get_scale(), grad
+            if t == 2: p.grad[0, 0], q.grad = torch.inf, None
+        scaler.step(a)
+        scaler.update()
+        b.step()
+    assert same(a, b)
+
+
+# -- what is said of it ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize('hypers, said', [
+    (dict(state='8bit'), 'm 1.02 (8 bits) + v 1.02 (8 bits)'),
+    (dict(state=dict(sqr_avg='8bit', grad_avg='float32'), master=24),
+     'm 4 (float32) + v 1.02 (8 bits) + beside θ 1 (int8)'),
+    (dict(rounding='kahan'), 'm 2 (bfloat16) + v 2 (bfloat16) + beside θ 2 (bfloat16)')])
+def test_explain_says_how_much_memory_it_takes(hypers, said):
+    "As much as the state has."
+    opt = steps(genopt.AdamW(ps := weights(2, (16, 320)), **hypers))
+    text = ' '.join(opt.explain().text().split())
+    assert said in text, text
+    taken = sum(v.nbytes for s in opt.state.values() for v in s.values() if v.dim())
+    assert f'{taken / sum(p.numel() for p in ps):.3g} bytes for each element' in text
+    assert 'memory in float32' not in text
+
+
+def test_groups_that_are_kept_in_two_ways_are_explained_apart():
+    ps = weights()
+    opt = genopt.AdamW([dict(params=[ps[0]], state='8bit'), dict(params=[ps[1]])])
+    text = ' '.join(opt.explain().text().split())
+    assert 'group 0, state 8bit' in text and 'memory in float32' in text

@@ -8,6 +8,7 @@ SparseAdam), or for a dense gradient.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..numbers import read, store
 from ..rehearsal import stays_still
+from .unpacked import unpack
 from .work import Work
 
 __all__ = ['Rows', 'dense_or_rows', 'has_sparse']
@@ -25,6 +27,7 @@ class Rows(NamedTuple):
     "The touched rows of parameters, gathered."
     work: Work
     origins: list[tuple[Tensor, dict[str, Any], tuple[Tensor, ...]]]  # parameter, state, which rows
+    keep: Sequence[Callable[[], None]] = ()  # puts all back as formats keep it
 
     def put_back(self) -> None:
         "Writes the rows, and their states, where they came from."
@@ -33,6 +36,7 @@ class Rows(NamedTuple):
             for k, part in self.work.composition.stats.items():
                 if part.is_number: store([state], k, read(new[k]))
                 else: state[k][at] = new[k]
+        for put_back in self.keep: put_back()
 
 
 def has_sparse(work: Work) -> bool: return any(g.layout != torch.strided for g in work.grads)
@@ -50,18 +54,17 @@ def dense_or_rows(work: Work) -> tuple[Work, Rows | None]:
         if not how or work.grads[i].layout != torch.sparse_coo: raise _refusal(work, work.params[i])
     if how == 'dense':
         return replace(work, grads=[g.to_dense() if g.is_sparse else g for g in work.grads]), None
-    grads = [work.grads[i].coalesce() for i in sparse]
-    origins = [(work.params[i], work.states[i], tuple(g.indices())) for i, g in zip(sparse, grads)]
+    some = unpack(work, sparse) if work.formats else work.subset(sparse)
+    grads = [g.coalesce() for g in some.grads]
+    origins = [(p, s, tuple(g.indices())) for p, s, g in zip(some.params, some.states, grads)]
     params = [p[at] for p, _, at in origins]
     states = [{k: read(state[k]) if part.is_number else state[k][at] for k, part in c.stats.items()}
               for _, state, at in origins]
     names = {id(rows): p for rows, (p, *_) in zip(params, origins)}
-    rows = replace(work, params=params, grads=[g.values() for g in grads], states=states,
-                   places=[work.places[i] for i in sparse],
-                   own=[work.own[i] for i in sparse] if work.own else (),
-                   describe=lambda rows: work.describe(names[id(rows)]))
+    rows = replace(some, params=params, grads=[g.values() for g in grads], states=states,
+                   put_back=(), describe=lambda rows: some.describe(names[id(rows)]))
     dense = [i for i, g in enumerate(work.grads) if g.layout == torch.strided]
-    return work.subset(dense), Rows(rows.gather(), origins)
+    return work.subset(dense), Rows(rows.gather(), origins, some.put_back)
 
 
 def _how(work: Work) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..composition import Composition
 from ..contract import PartError
 from ..engines.layout import cohorts, single_blocks
+from ..engines.unpacked import unpacked
 from ..engines.work import Work
 from ..env import Env, walk
 from ..part import Part
@@ -40,6 +41,15 @@ class Watched(Composition):
 
 def look_at(work: Work) -> Iterator[tuple[int, Env]]:
     "Measures one parameter after another. Yields its row, and what its parts have made."
+    first = 0
+    for some in unpacked(work, keep=False):
+        if work.formats: some.columns |= {k: work.columns[k][first:first + 1]
+                                          for k in work.composition.written}
+        for i, env in _look_at(some): yield first + i, env
+        first += len(some.params)
+
+
+def _look_at(work: Work) -> Iterator[tuple[int, Env]]:
     for cohort in cohorts(work):
         numbers = cohort.work.numbers()
         for i, block in zip(cohort.rows, single_blocks(cohort)):

@@ -24,9 +24,11 @@ from ..optimizer import Optimizer
 from ..order import checked
 from ..part import Part
 from ..recipe import Recipe
+from ..storage import Storage
 from ..view import View
 from .lines import Fragment
 from .members import with_values
+from .memory import memory_kept
 from .report import Block, Entry, Heading, Procedure, Report, aligned
 from .section import Section
 from .still import still
@@ -122,14 +124,15 @@ def _sections(opt: Optimizer) -> Iterator[Section]:
         if same: same.append(group)
         else: alike.append([group])
     for groups in alike:
-        composition, values, climbs, view = _kind(groups[0])
+        composition, values, climbs, view, storage = _kind(groups[0])
         names = ', '.join(str(g.index) for g in groups)
         titles = [f'groups {names}' if len(groups) > 1 else f'group {names}']
         if len(alike) == 1: titles = []
         if climbs: titles.append('climbing: g is the gradient with its sign turned')
-        if view: titles.append(str(view))
+        titles += [str(x) for x in (view, storage) if x]
         params = [p for g in groups for p in g.seen()]
         section = Section(', '.join(titles), composition, values, params)
+        if storage: section.kept = memory_kept(groups)
         section.engines = _engines(opt, groups)
         said = [(f'group {g.index}', text) for g in groups for text in still(g)]
         section.precision = said if len(groups) > 1 else [(text,) for _, text in said]
@@ -143,5 +146,5 @@ def _engines(opt: Optimizer, groups: Sequence[Group]) -> list[tuple[str, ...]]:
     return [(f'group {i}', how) for i, how in said.items()]
 
 
-def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool, View | None]:
-    return group.composition, group.hypers(), group['maximize'], group.view
+def _kind(group: Group) -> tuple[Composition, dict[str, Any], bool, View | None, Storage]:
+    return (group.composition, group.hypers(), group['maximize'], group.view, group.storage)

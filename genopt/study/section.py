@@ -61,6 +61,7 @@ class Section:
         self.memory = memory_of(composition, values, params or ())
         small = memory_of(composition, values, [torch.empty(8, 4)])
         self.is_of_a_matrix = params is None and self.memory != small
+        self.kept: Mapping[str, tuple[float, str]] = {}  # the memory of stats in formats, and how
         self.engines: Sequence[Sequence[Cell]] = ()  # how an optimizer steps, in `Entry`'s rows
         self.precision: Sequence[Sequence[Cell]] = ()  # what is too little for it, in such rows
 
@@ -74,7 +75,8 @@ class Section:
         rows = [row.cells() for row in self.rows()]
         if isinstance(self.composition, Composition):
             yield Table(rows, head, 'parts', 'makes', spare=('reads', 'kind'))
-            yield Entry('memory in float32', [(self.remembers(),)])
+            name = 'memory' if self.kept else 'memory in float32'
+            yield Entry(name, [(self.remembers(),)])
         if self.engines: yield Entry('engine', self.engines)
         if self.precision: yield Entry('precision', self.precision)
         if sources := [*self.sources()]: yield Entry('sources', sources)
@@ -164,6 +166,11 @@ class Section:
     def remembers(self) -> str:
         "The memory of its state, in words."
         letters = self.algorithm.letters
+        if self.kept:
+            said = ' + '.join(f'{"beside " * (k == "param")}{letters.get(k, k)} {v:.3g} ({how})'
+                              for k, (v, how) in self.kept.items())
+            whole = sum(v for v, _ in self.kept.values())
+            return f'{whole:.3g} bytes for each element of a parameter: {said}'
         kept = {letters[k]: v for k, v in self.memory.items() if v}
         unknown = [letters[k] for k in self.composition.tensor_stats if k not in self.memory]
         missing = f'the memory of {" and ".join(unknown)} is unknown'
