@@ -20,7 +20,7 @@ __all__ = ['Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'Random', 'Split'
 Tensors: TypeAlias = Mapping[str, Tensor]  # '' is the tensor itself, and others have names
 
 DRAWN = 'param.drawn'  # in the state: how often a weight was rounded at random
-LARGEST = torch.finfo(torch.float32).max
+LARGEST, SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
 BLOCK, LEAST = 256, 32  # elements of a block: at most, and at least if it is to divide a row
 
 
@@ -96,9 +96,11 @@ class Blocks(Format):
 
     Numbers of either sign have 127 codes for each, even in the square root of a number: so those
     near 0 are closer to each other. If no number is negative, a code is a float without a sign, of
-    5 bits for the exponent and 3 for the rest: each number down to a 2³²th of the largest one is
-    kept to 6 % of itself, and what is above 0 stays so. The largest one is kept exactly. What is infinite is kept as the largest number of
-    float32; a block with a number that is none has no others.
+    5 bits for the exponent and 3 for the rest: each number down to a 2³¹th of the largest one is
+    kept to 6 % of itself, and what is above 0 stays so. The largest one is kept exactly. A block
+    whose numbers are all below the smallest normal one of float32 (1.2e-38) is kept as zeros. What
+    is infinite is kept as the largest number of float32; a block with a number that is none has no
+    others.
     """
     besides, in_blocks = {'scale': torch.float32}, True
     functions = '''
@@ -120,7 +122,7 @@ static inline float unsigned_value(uint8_t c, float scale)
 }
 static inline uint8_t unsigned_code(float v, float inverse)
 {
-    const float x = v * inverse;
+    const float x = fabsf(v * inverse);
     uint32_t u; memcpy(&u, &x, 4);
     const int32_t near = (int32_t)((u + 0x80000) >> 20) - 761, least = v > 0;
     const int32_t c = near > least ? near : least;
@@ -160,11 +162,13 @@ static inline uint8_t unsigned_code(float v, float inverse)
     def kept(self, x: Tensor, like: Tensor, draw: Draw) -> dict[str, Tensor]:
         rows = _rows(x.float())
         scale = rows.abs().amax(1, keepdim=True) if rows.numel() else rows.new_zeros(len(rows), 1)
-        scale = scale.clamp(max=LARGEST)
-        u = rows.abs() * torch.where(scale > 0, 1 / scale, 0.)
-        if self.signed: codes = (torch.where(u < 1, u, 1.).sqrt() * 127).round().copysign(rows)
+        scale = torch.where(scale < SMALLEST, 0., scale.clamp(max=LARGEST))
+        u = (rows * torch.where(scale > 0, 1 / scale, 0.)).abs()
+        if self.signed:  # in float32, torch's root may be off by a bit
+            root = torch.where(u < 1, u, 1.).double().sqrt().float()
+            codes = (root * 127).round().copysign(rows)
         else:
-            codes = (u.view(torch.int32) + 0x80000 >> 20) - 761
+            codes = ((u.view(torch.int32) >> 4) + 0x8000 >> 16) - 761
             codes = codes.maximum((rows > 0).int()).clamp(max=255)
         codes = codes.to(like.dtype).reshape(-1)[:x.numel()].view(x.shape)
         return {'': codes, 'scale': scale.view(self.shape('scale', x))}

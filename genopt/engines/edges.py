@@ -27,7 +27,7 @@ SCALE = '''static inline uint32_t size_of(float v)  /* its bits without the sign
 static inline float scale_of(uint32_t most)
 {
     float res; memcpy(&res, &most, 4);
-    return res > FLT_MAX ? FLT_MAX : res;
+    return res > FLT_MAX ? FLT_MAX : res < FLT_MIN ? 0 : res;
 }'''
 
 
