@@ -45,7 +45,8 @@ def unpack(work: Work, rows: Sequence[int]) -> Work:
     res.put_back = [partial(_keep, work, draws[row] if draws is not None else None, state, old,
                             {**new, 'param': p})
                     for row, state, old, new, p in zip(rows, some.states, stored, states, params)]
-    return res.gather()
+    res.gather().shared = work.shared  # as before the step: one after another writes into them
+    return res
 
 
 def _keep(work: Work, draw: Tensor | None, state: dict[str, Any], stored: Mapping[str, Any],
