@@ -290,8 +290,9 @@ def every_kind(n, special=True):
     "Random bits, numbers around those of 16 bits, and others of about one size."
     draw = torch.Generator().manual_seed(0)
     bits = torch.randint(-2**31, 2**31, (n,), generator=draw).to(torch.int32).view(F32)
-    halves = random(1, (n,), BF16).float() * (1 + 2.**-9 * torch.randint(-2, 3, (n,), generator=draw))
-    there = [bits, halves, random(2, (n,), F32), 1e-6 * random(3, (n,), F32)]
+    ulps = torch.randint(-2, 3, (n,), generator=draw) * 2.**-9
+    there = [bits, random(1, (n,), BF16).float() * (1 + ulps), random(2, (n,), F32),
+             1e-6 * random(3, (n,), F32)]
     return torch.cat([*there, torch.tensor(SPECIAL if special else [])])
 
 
