@@ -156,14 +156,14 @@ def _try(composition: Composition, hypers: Mapping[str, Any], shape: Shape, dtyp
             return scale * torch.randn(shape, generator=draw, dtype=dtype, device='cpu')
         param, full = random(1.), _without_zeros(composition, hypers)
         state = trial.init(param, full)
-        trial.checks = [trial.check_operations, trial.check_pieces]
+        trial.checks = [trial.check_operations, trial.check_pieces, trial.check_sign]
         for scale in (.1, 1000.):
             for _ in range(GATED):
                 state, happened = trial.step(param, random(scale), state, full)
                 if happened: break
             else: return
         if not more: return
-        trial.checks = [trial.check_pieces]
+        trial.checks = [trial.check_pieces, trial.check_sign]
         for grad in _extremes(random(1.)): _may_fail(trial, param, grad, state, full)
         trial.checks = []
         rates = [k for k in hypers if composition.original_names.get(k) == 'lr']

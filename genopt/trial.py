@@ -160,6 +160,12 @@ class Trial:
             raise PartError(f'`{part.label}` does not take stacks: for two tensors at once it '
                             'gives other values than for each alone. Leave out `stacked=True`')
 
+    def check_sign(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
+        "Raises PartError if a stat has an element below 0, and says that it has none."
+        if not part.nonnegative or not (result < 0).any(): return
+        raise PartError(f'`{part.label}` returned an element of `{part.out}` below 0, and it says '
+                        '`nonnegative=True`, so that 8 bits have none for a sign: leave that out')
+
     def check_change(self, part: Part, env: Mapping[str, Any], result: Tensor) -> None:
         """Raises PartError for a step that returns the new parameter, and not its change.
 

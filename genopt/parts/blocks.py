@@ -53,7 +53,7 @@ def _rows_of_matrix(param):
     return param.new_zeros((*param.shape[:-1], 1) if param.dim() > 1 else (0,))
 
 
-@stat(init=_rows_of_matrix, whole=True, needs='real')
+@stat(init=_rows_of_matrix, whole=True, needs='real', nonnegative=True)
 def average_surprise_rows(surprise_rows, surprise=surprise, *, surprise_mom=0.9999):
     "Rₛ ← β₃·Rₛ + (1 − β₃)·row mean(s²); a vector has none (Luo et al., arXiv:2307.02047, alg. 2)."
     if surprise.dim() < 2: return surprise_rows
@@ -76,7 +76,7 @@ def use_confident_average(grad, grad_avg, surprise_rows, surprise_columns,
 
 # -- blocks ----------------------------------------------------------------------------------------
 
-@stat(init=AVERAGE_ROWS.init, whole=True, needs='real')
+@stat(init=AVERAGE_ROWS.init, whole=True, needs='real', nonnegative=True)
 def average_sqr_by_row(sqr_avg, grad, *, sqr_mom=0.999):
     """v ← β₂·v + (1 − β₂)·row mean(g²), and of a vector g² itself
     (Zhang et al., arXiv:2406.16793)."""
@@ -89,7 +89,7 @@ def _one_number(param):
     return param.new_zeros((), dtype=torch.promote_types(param.dtype, torch.float32))
 
 
-@stat(init=_one_number, whole=True, needs='real')
+@stat(init=_one_number, whole=True, needs='real', nonnegative=True)
 def average_sqr_block(sqr_avg, grad, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·mean(g²): one number for all elements (Zhang et al., arXiv:2406.16793)."
     return sqr_mom * sqr_avg + (1 - sqr_mom) * grad.square().mean()
@@ -133,19 +133,19 @@ def _last(param):
 def _inner(param): return param.new_zeros(sum(param.shape[1:-1]) if param.dim() > 2 else (0,))
 
 
-@stat(init=_first, whole=True, needs='real')
+@stat(init=_first, whole=True, needs='real', nonnegative=True)
 def max_sqr_row(row_max, sqr_bound):
     "A ← row_maxima(v) (Anil et al., arXiv:1901.11150, algorithm SM3-II)."
     return row_maxima(sqr_bound)
 
 
-@stat(init=_last, whole=True, needs='real')
+@stat(init=_last, whole=True, needs='real', nonnegative=True)
 def max_sqr_column(column_max, sqr_bound):
     "B ← column_maxima(v); a vector has none."
     return column_maxima(sqr_bound) if sqr_bound.dim() > 1 else column_max
 
 
-@stat(init=_inner, whole=True, needs='real')
+@stat(init=_inner, whole=True, needs='real', nonnegative=True)
 def max_sqr_inner(inner_max, sqr_bound):
     "The same for each dimension between the first and the last, one after the other."
     dims = range(1, sqr_bound.dim() - 1)

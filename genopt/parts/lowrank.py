@@ -67,7 +67,7 @@ def average_low(low_avg, low=projected, *, mom=0.9):
     return low_avg.lerp(low, 1 - mom)
 
 
-@stat(init=first_low, needs='matrix', stacked=True)
+@stat(init=first_low, needs='matrix', stacked=True, nonnegative=True)
 def average_sqr_low(low_sqr_avg, low=projected, *, sqr_mom=0.999):
     "v ← β₂·v + (1 − β₂)·l²"
     return (sqr_mom * low_sqr_avg).addcmul((1 - sqr_mom) * low, low)
@@ -101,7 +101,7 @@ def scale_by_low(grad, low=projected, scaled=scaled_low):
     return grad * (scaled.norm() / (low.norm() + 1e-8))
 
 
-@stat(init=lambda param: precise(param), whole=True)
+@stat(init=lambda param: precise(param), whole=True, nonnegative=True)
 def limited_norm(limited_norm, grad, count, *, growth=1.01):
     "n ← min(‖g‖, γ·(n + 1e-8)), and ‖g‖ on the first step (Chen et al., arXiv:2410.01623)."
     if count == 1: return grad.norm()

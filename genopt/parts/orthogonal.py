@@ -112,7 +112,7 @@ def set_rms(grad, *, target_rms=0.2):
 
 # -- rows and columns ------------------------------------------------------------------------------
 
-@stat(init=one_for_each_row, needs='matrix', stacked=True)
+@stat(init=one_for_each_row, needs='matrix', stacked=True, nonnegative=True)
 def average_sqr_neurons(row_avg, grad, *, sqr_mom=0.95):
     "R ← β₂·R + (1 − β₂)·row mean(g²) (Li et al., arXiv:2510.05491, algorithm 1)."
     return row_avg.lerp(grad.square().mean(-1, keepdim=True), 1 - sqr_mom)

@@ -157,14 +157,14 @@ def _columns(param):
     return param.new_zeros((*param.shape[:-2], 1, param.shape[-1]) if param.dim() > 1 else (0,))
 
 
-@stat(init=_one_number, whole=True)
+@stat(init=_one_number, whole=True, nonnegative=True)
 def average_sqr_norm(sqr_norm, grad, share=share_of_new):
     """v ← β₂·v + (1 − β₂)·‖g‖², one number for the tensor; ‖g‖² on the first step
     (Ginsburg et al., arXiv:1905.11286)."""
     return (1 - share) * sqr_norm + share * grad.square().sum()
 
 
-@stat(init=_one_number, whole=True)
+@stat(init=_one_number, whole=True, nonnegative=True)
 def average_sqr_norm_from_first(sqr_norm, grad, *, sqr_mom=0.999):
     """v ← β₂·v + (1 − β₂)·‖g‖², and ‖g‖² while v is 0: so it begins with the first gradient that is
     not 0 (as in the code of Ginsburg et al., arXiv:1905.11286)."""
@@ -172,7 +172,7 @@ def average_sqr_norm_from_first(sqr_norm, grad, *, sqr_mom=0.999):
     return torch.where(sqr_norm == 0, now, sqr_mom * sqr_norm + (1 - sqr_mom) * now)
 
 
-@stat(init=_rows, whole=True, needs='real')
+@stat(init=_rows, whole=True, needs='real', nonnegative=True)
 def average_sqr_rows(row_avg, grad, share=share_of_square):
     """R ← (1 − τ)·R + τ·row mean(g²), and of a vector g² itself; τ is the share of a new square
     (Shazeer & Stern, arXiv:1804.04235, alg. 4)."""
@@ -180,7 +180,7 @@ def average_sqr_rows(row_avg, grad, share=share_of_square):
     return row_avg.lerp(square.mean(-1, keepdim=True) if grad.dim() > 1 else square, share)
 
 
-@stat(init=_columns, whole=True, needs='real')
+@stat(init=_columns, whole=True, needs='real', nonnegative=True)
 def average_sqr_columns(column_avg, grad, share=share_of_square):
     "C ← (1 − τ)·C + τ·column mean(g²); a vector has none."
     if grad.dim() < 2: return column_avg
@@ -189,7 +189,7 @@ def average_sqr_columns(column_avg, grad, share=share_of_square):
 
 # -- of signs --------------------------------------------------------------------------------------
 
-@stat(init=lambda param, *, lr: torch.full_like(param, lr))
+@stat(init=lambda param, *, lr: torch.full_like(param, lr), nonnegative=True)
 def rprop_step_size(step_size, grad, prev_last_grad, *, eta_minus=0.5, eta_plus=1.2,
                     min_step=1e-6, max_step=50.):
     """Δ ← clip(η⁺·Δ, Δ₋, Δ₊) where the gradient keeps its sign, and η⁻·Δ where it turns
