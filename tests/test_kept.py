@@ -272,15 +272,16 @@ def test_what_begins_anew_in_half_a_step_does_so_in_its_format():
 
 def test_weights_that_are_put_back_keep_their_bits():
     "SAM climbs, and goes back: the way back must not round."
-    for hypers, said in ((dict(state='8bit'), "in state=dict(grad_avg='8bit', sqr_avg='8bit')"),
+    for hypers, said in ((dict(state=dict(start_param='8bit')),
+                          "in state=dict(grad_avg='8bit', sqr_avg='8bit')"),
                          (dict(rounding='kahan'), "rounding='kahan': `return_to_start` puts the"),
                          (dict(master=24), 'also those beside them: leave it out')):
         with pytest.raises(ValueError) as e: (genopt.AdamW + genopt.sam)(weights(), **hypers)
         assert said in str(e.value), e.value
     with pytest.raises(ValueError, match='must keep all of their bits'):
-        (genopt.AdamW + genopt.sam)(weights(dtype=F32), state='bf16')
+        (genopt.AdamW + genopt.sam)(weights(dtype=F32), state=dict(start_param='bf16'))
     ps = weights(dtype=F32)
-    opt = (genopt.AdamW + genopt.sam)(ps, lr=0., wd=0., state=dict(grad_avg='8bit', sqr_avg='8bit'))
+    opt = (genopt.AdamW + genopt.sam)(ps, lr=0., wd=0., state='8bit')
     start = [p.detach().clone() for p in ps]
     def closure():
         for i, p in enumerate(ps): p.grad = random(5 + i, p.shape, F32)

@@ -73,16 +73,13 @@ def _how(work: Work) -> str:
     if composition.fed: return ''
     wish = next((p.sparse for p in composition.ordered if p.sparse), '')
     if wish == 'dense': return wish
-    if not composition.is_flat or work.formats: return ''
+    if not composition.is_flat: return ''
     return wish or ('rows' if stays_still(composition, work.hypers) else '')
 
 
 def _refusal(work: Work, param: Tensor) -> TypeError:
     c = work.composition
     if c.fed: why, instead = f'`{c.fed[0]}` is fed for all rows', 'leave out what reads that'
-    elif work.formats:
-        why, instead = (f'`{next(iter(work.formats))}` is kept in a format of its own, and not by '
-                        'rows', 'put it in a group without `state`, `rounding` and `master`')
     elif whole := [p.label for p in c.ordered if p.whole]:
         why, instead = f'`{whole[0]}` needs all of a tensor', 'leave that out'
     else:
