@@ -384,3 +384,24 @@ def test_a_dropped_optimizer_is_not_kept_alive():
     del opt, net
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize('kept', [dict(state='8bit'), dict(state='8bit', master=24),
+                                  dict(rounding='kahan'), dict(rounding='stochastic')], ids=str)
+def test_what_formats_keep_is_what_step_would_make(kept):
+    "Bit for bit, random bits too."
+    runs = []
+    for is_released in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 96), nn.Tanh(), nn.Linear(96, 64)).bfloat16()
+        opt = genopt.AdamW(model.parameters(), lr=.01, **kept)
+        if is_released: opt.release()
+        for t in range(4):
+            opt.zero_grad()
+            x = torch.randn(8, 64, generator=torch.Generator().manual_seed(t)).bfloat16()
+            model(x).float().square().mean().backward()
+            opt.step()
+        runs.append([{'param': p, **opt.state[p]} for p in model.parameters()])
+    for mine, other in zip(*runs, strict=True):
+        assert {*mine} == {*other}
+        for k in mine: assert torch.equal(mine[k], other[k]), k
