@@ -23,7 +23,7 @@ from genopt.racing.tasks import LETTERS, WINDOW, digits, text
 F32, BF16 = torch.float32, torch.bfloat16
 SEEDS = 5
 RATES = dict(digits=3e-3, text=3e-3)
-TASKS = [digits, replace(text, model=partial(Transformer, len(LETTERS), WINDOW, 64), batch=16)]
+TASKS = [digits, replace(text, model=partial(Transformer, len(LETTERS), WINDOW, 64), steps=300)]
 RUNS = {'float32': (F32, {}), "state='8bit'": (F32, dict(state='8bit')), 'bf16': (BF16, {}),
         'bf16, master=24': (BF16, dict(master=24)), 'bf16, kahan': (BF16, dict(rounding='kahan')),
         'bf16, stochastic': (BF16, dict(rounding='stochastic')),
