@@ -127,19 +127,23 @@ def work_of(
 
 def _by_formats(group: Group, work: Work, state: MutableMapping[Any, Any]) -> list[Work]:
     "The work on parameters that are kept alike, one after another."
+    alike: dict[Any, list[int]] = {}
+    for i, p in enumerate(work.params): alike.setdefault((p.dtype, p.shape, type(p)), []).append(i)
     kinds: dict[Any, list[int]] = {}
-    stats, storage = len(group.composition.stats), group.storage
-    for i, (p, s) in enumerate(zip(work.params, work.states)):
-        formats = group.formats(p)
+    is_plain, stats = group.settled, len(group.composition.stats)
+    for rows in alike.values():
+        formats = group.formats(work.params[rows[0]])
         more = sum(len(f.besides) + f.is_random for f in formats.values())
-        if not group.settled or len(s) != stats + more: begin(group, p, state)
-        kinds.setdefault(tuple(formats.items()), []).append(i)
-    refuse_swapped(work.states, 'step')
+        is_plain &= all([len(work.states[i]) == stats + more for i in rows])
+        kinds.setdefault(tuple(formats.items()), []).extend(rows)
+    if not is_plain:  # a state has marks, or waits for an option, or has not begun
+        for p in work.params: begin(group, p, state)
+        refuse_swapped(work.states, 'step')
     group.settled, res = True, list[Work]()
     for formats, rows in kinds.items():
-        some = work.subset(rows)
-        if formats: some = replace(some, formats=dict(formats), seed=storage.seed)
-        res += _split_by_decay(some.gather())
+        some = work.subset(sorted(rows))
+        if formats: some = replace(some, formats=dict(formats), seed=group.storage.seed)
+        res += [some.gather()] if is_plain else _split_by_decay(some.gather())
     return res
 
 

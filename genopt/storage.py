@@ -137,7 +137,8 @@ def _check_returned(group: Any, params: Sequence[Tensor]) -> None:
     storage, c = group.storage, group.composition
     part = next(q for q in c.tensor_parts if q.out == 'param')
     for k in [n for n in part.reads if n in c.tensor_stats]:
-        wish, others = storage.of(c.stats[k]), ', '.join(f"{n}='8bit'" for n in c.tensor_stats if n != k)
+        wish = storage.of(c.stats[k])
+        others = ', '.join(f"{n}='8bit'" for n in c.tensor_stats if n != k)
         kept = DTYPES.get(wish)
         loses = wish == '8bit' or any(kept and torch.promote_types(kept, p.dtype) != kept
                                       for p in params)
