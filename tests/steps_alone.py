@@ -60,7 +60,8 @@ def run(make, dtype, matrices=False, bad=False):
 
 
 NUMBERS = {'count', 'waited', 'eta', 'mom_product', 'skipped', 'seen', 'lr_max', 'weight_sum',
-           'gain', 'd', 'd_max', 'first_norm', 'sqr_norm_sum', 'climbs'}
+           'gain', 'd', 'd_max', 'first_norm', 'sqr_norm_sum', 'climbs',
+           'last_sqr_norm'}
 
 
 class Blocked:
