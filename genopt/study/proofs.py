@@ -24,7 +24,7 @@ from .symbols import trace
 __all__ = ['factor', 'proved']
 
 
-LONG = 500  # operations of an expression that is only expanded, as the rest would take minutes
+LONG = 300  # operations of an expression that is only expanded, as the rest would take minutes
 
 
 def factor(ratio: float, given: Mapping[str, float]) -> Any:
