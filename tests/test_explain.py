@@ -15,6 +15,7 @@ from genopt.catalogue import every_part
 from genopt.study.explain import explain
 from genopt.letters import LETTERS, hat, latex, letters
 from genopt.links import with_links
+from sampled import sampled
 from torch import nn
 
 RECIPES = [genopt.recipe(e.name) for e in genopt.recipes()]
@@ -254,9 +255,9 @@ def letters_in(text):
 
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_help_has_the_letters_of_explain_and_none_means_two_things(name):
-    "Of each recipe, alone, with each modifier, and with each two of them."
+    "Of each recipe, alone, with each modifier, and with a sample of two of them."
     recipe, extra = genopt.recipe(name), genopt.modifiers().values()
-    for added in [(), *((m,) for m in extra), *combinations(extra, 2)]:
+    for added in [(), *((m,) for m in extra), *sampled(combinations(extra, 2), 20, name)]:
         try: made = sum(added, recipe)
         except genopt.ContractError: continue
         known = assert_told_apart(made.parts())

@@ -7,6 +7,7 @@ agree, then they agree in every step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import sympy as sp
@@ -21,6 +22,9 @@ from .points import Point, filled, steps, values, whole_numbers
 from .symbols import trace
 
 __all__ = ['factor', 'proved']
+
+
+LONG = 300  # operations of an expression that is only expanded, as the rest would take minutes
 
 
 def factor(ratio: float, given: Mapping[str, float]) -> Any:
@@ -131,4 +135,16 @@ def _is_zero(d: Any) -> bool:
     d = d.xreplace({s: sp.Dummy(s.name, positive=True) for s in d.free_symbols
                     if not s.is_positive and is_positive(s.name)})
     d = d.replace(sp.sign, lambda x: x / sp.sqrt(x**2))
-    return any(simpler(d) == 0 for simpler in (sp.expand, sp.factor, sp.simplify))
+    if _is_a_number_but_0(d): return False  # to see that, `simplify` would need seconds
+    ways = (sp.expand, sp.factor, sp.simplify) if sp.count_ops(d) < LONG else (sp.expand,)
+    return any(simpler(d) == 0 for simpler in ways)
+
+
+def _is_a_number_but_0(d: Any) -> bool:
+    "True if it is another number than 0, to 30 digits, where its symbols are drawn at random."
+    draw = Random(0)
+    drawn = {s: sp.Float(draw.uniform(.2, .9) * (1 if s.is_positive else draw.choice([1, -1])), 30)
+             for s in sorted(d.free_symbols, key=str)}
+    try: x = d.xreplace(drawn).evalf(30)
+    except ValueError: return False  # the larger one of norms, which have no value here
+    return bool(x.is_number and x.is_finite and abs(x) > 1e-20)

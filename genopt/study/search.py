@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -61,7 +61,7 @@ def is_total(p: Part) -> bool: return isinstance(p, Total)
 def _alike(rules: Sequence[Rule], most: int) -> list[Found]:
     "Each point that does what an earlier one does. Earlier are those with less that is special."
     given = values({k for r in rules for k in r.hypers})
-    places = {r: i for i, r in enumerate(rules)}
+    places, library = {r: i for i, r in enumerate(rules)}, _library()
     def rank(p: Point) -> tuple[float, ...]:
         return p.size + len(p.without) / 2, len(p.rule.options), places[p.rule]
     first, found = defaultdict[Any, list[_Seen]](list), list[Found]()
@@ -69,7 +69,7 @@ def _alike(rules: Sequence[Rule], most: int) -> list[Found]:
     for size in range(most + 1):
         new = [p for r in rules for p in points(r, size) if not any(map(p.within, done[r]))]
         for p in sorted(new, key=rank):
-            if (out := run(p, given)) is None: continue
+            if (out := _known(p) if p.rule in library else run(p, given)) is None: continue
             seen = _Seen(p, out / out.norm(), out.norm().item())
             kind, at = (p.rule.kind, len(out)), round(1e6 * seen.direction[::7].sum().item())
             near = [s for d in (-1, 0, 1) for s in first[kind, at + d]]
@@ -78,6 +78,16 @@ def _alike(rules: Sequence[Rule], most: int) -> list[Found]:
             elif same.b.rule == p.rule or is_plain(same.b): done[p.rule].append(p)
             if same and same.b.rule != p.rule: found.append(same)
     return found
+
+
+@cache
+def _library() -> frozenset[Rule]: return frozenset(every_rule())
+
+
+@cache
+def _known(p: Point) -> Tensor | None:
+    "What a rule of the library does, whatever it is compared with."
+    return run(p, values(p.rule.hypers))
 
 
 def _same(a: _Seen, b: _Seen, given: Mapping[str, float]) -> Found | None:
@@ -91,6 +101,12 @@ def _same(a: _Seen, b: _Seen, given: Mapping[str, float]) -> Found | None:
 
 
 def _is_confirmed(f: Found) -> bool:
+    "Of two rules of the library it is known once."
+    ours = {f.a.rule, f.b.rule} <= _library()
+    return _confirmed_once(f) if ours else _confirmed(f)
+
+
+def _confirmed(f: Found) -> bool:
     """True if both do the same along other gradients and with other values, closely: where all is
     large and where all is small, where a matrix is tall and where it is wide, and after a gradient
     of 0; and if `a` does something else along others again, so it is not a decay alone."""
@@ -100,16 +116,26 @@ def _is_confirmed(f: Found) -> bool:
     if a.rule.kind != 'recipe':
         x, y = run(a, given, seed=1), run(b, given, seed=1)
         return x is not None and y is not None and bool((x - c * y).norm() < NEAR * x.norm())
-    scaled = {k: c * v if k == 'lr' else v for k, v in given.items()}
-    def agree(**like: Any) -> bool:
-        course = Course(1, **like)
-        mine, its = walk(a, given, LENGTH, course), walk(b, scaled, LENGTH, course)
+    def agree(course: Course) -> bool:
+        mine, its = _path(a, 1., course), _path(b, c, course)
         if course.idle and not mine.isfinite().all(): return not its.isfinite().all()  # as 0/0
-        other = walk(a, given, LENGTH, course._replace(seed=2))
-        most = NEAR * (mine - mine[0]).norm()
-        return bool((mine - its).norm() <= most < (mine - other).norm())
-    try: return agree() and agree(size=.01) and agree(shape=SHAPE[::-1]) and agree(idle=1)
+        return bool((mine - its).norm() <= NEAR * (mine - mine[0]).norm())
+    def differ() -> bool:
+        mine, other = _path(a, 1., Course(1)), _path(a, 1., Course(2))
+        return bool(NEAR * (mine - mine[0]).norm() < (mine - other).norm())
+    others = Course(1, size=.01), Course(1, shape=SHAPE[::-1]), Course(1, idle=1)
+    try: return agree(Course(1)) and differ() and all(map(agree, others))
     except PartError: return False
+
+
+_confirmed_once = cache(_confirmed)
+
+
+@lru_cache(2**13)
+def _path(p: Point, factor: float, course: Course) -> Tensor:
+    "Where a recipe takes a parameter, with a factor of its learning rate."
+    given = values(p.rule.hypers, seed=1)
+    return walk(p, {k: factor * v if k == 'lr' else v for k, v in given.items()}, LENGTH, course)
 
 
 def is_plain(p: Point) -> bool:
