@@ -2,9 +2,11 @@
 import os
 import random
 
+everything = os.environ.get('GENOPT_WHOLE') == '1'
+
 
 def sampled(items, count, seed=0):
     "All items with GENOPT_WHOLE=1 in the environment, and else `count` of them, always the same."
     items = [*items]
-    if os.environ.get('GENOPT_WHOLE') == '1' or len(items) <= count: return items
-    return random.Random(seed).sample(items, count)
+    if everything or len(items) <= count: return items
+    return random.Random(str(seed)).sample(items, count)

@@ -14,6 +14,7 @@ from genopt.atlas.links import broken
 from genopt.atlas.pages import recipe_pages
 from genopt.catalogue import every_part
 from genopt.cli import main
+from sampled import everything
 
 pytest.importorskip('sphinx')
 browser_needed = pytest.mark.skipif(not CHROMIUM, reason='chromium is not installed')
@@ -95,6 +96,7 @@ def test_a_page_without_a_playground_says_why(site):
         assert len(why) == (not page.moves), page.name
 
 
+@pytest.mark.skipif(not everything, reason='it takes minutes: GENOPT_WHOLE=1 asks for it')
 def test_two_builds_are_the_same(site, tmp_path):
     built(tmp_path/'again')
     files = {p.relative_to(site): p.read_bytes() for p in site.rglob('*') if p.is_file()}

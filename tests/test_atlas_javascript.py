@@ -18,7 +18,7 @@ from genopt.study.surfaces import SURFACES
 
 pytestmark = pytest.mark.skipif(not shutil.which('node'), reason='node is not installed')
 STATIC = Path(javascript.__file__).parent/'static'
-STEPS = 25
+STEPS = 12
 NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6,
                lambd=.1, t0=2., dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1,
                sync_every=2)
