@@ -35,8 +35,8 @@ def source(tape: Tape, columns: Sequence[Column], sizes: Mapping[int, int]={}) -
     """
     for c in columns:
         if c.dtype not in TYPES: raise Untranslatable(f'there is no C for {c.dtype}')
-    ops = [op for op in tape.ops if isinstance(op, (Op, Reduction))]
-    return _Loops(tape, ops, columns, sizes).source()
+    return _Loops(tape, [op for op in tape.ops if isinstance(op, (Op, Reduction))], columns,
+                  sizes).source()
 
 
 class _Loops:
@@ -197,15 +197,12 @@ class _Loops:
         "What becomes of the values at one point of the loops."
         p = nest.p
         for r in p.reduces:
-            how, x = HOW[r.how], f'v{r.of.place}'
-            if r.of.dtype == torch.bool: x += ' ? 1 : 0'
+            how, x = HOW[r.how], f'v{r.of.place}' + ' ? 1 : 0' * (r.of.dtype == torch.bool)
             yield f'const double t{r.out.place} = (double)({x});'
             yield f'const double e{r.out.place} = {how.take.format(v=f"t{r.out.place}")};'
-            total = nest.sum(r)
-            yield f'{total} = {how.combine.format(a=total, b=f"e{r.out.place}")};'
-        at = index(p.space)
-        for ref in p.keeps: yield f'm{self.memory["kept", ref]}[{at}] = v{ref.place};'
-        for i, end in p.writes: yield self.edges.write(i, end, at)
+            yield f'{nest.sum(r)} = {how.combine.format(a=nest.sum(r), b=f"e{r.out.place}")};'
+        for ref in p.keeps: yield f'm{self.memory["kept", ref]}[{index(p.space)}] = v{ref.place};'
+        for i, end in p.writes: yield self.edges.write(i, end, index(p.space))
 
     def _add(self, p: Pass, r: Reduction, nest: Nest) -> Iterator[str]:
         "Adds a sum to its place in memory."
