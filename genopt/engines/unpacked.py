@@ -33,7 +33,8 @@ def unpacked(work: Work, keep: bool=True) -> Iterator[Work]:
 
 def unpack(work: Work, rows: Sequence[int]) -> Work:
     "The work on some parameters as parts see them. What it makes is kept when it is put back."
-    draws, some = work.draws(), work.subset(rows)
+    some = work.subset(rows)
+    draws = [None] * len(rows) if (found := some.draws()) is None else [*found]
     stored = [{**some.states[i], 'param': p, **{k: column[i] for k, column in some.columns.items()}}
               for i, p in enumerate(some.params)]
     seen = [{k: f.value(kept_beside(k, f, one)) for k, f in work.formats.items()} for one in stored]
@@ -42,9 +43,8 @@ def unpack(work: Work, rows: Sequence[int]) -> Work:
     names = {id(x): p for x, p in zip(params, some.params)}
     res = replace(some, params=params, states=states, formats={},
                   describe=lambda p: work.describe(names.get(id(p), p)))
-    res.put_back = [partial(_keep, work, draws[row] if draws is not None else None, state, old,
-                            {**new, 'param': p})
-                    for row, state, old, new, p in zip(rows, some.states, stored, states, params)]
+    res.put_back = [partial(_keep, work, draw, state, old, {**new, 'param': p})
+                    for draw, state, old, new, p in zip(draws, some.states, stored, states, params)]
     res.gather().shared = work.shared  # as they were before any of them was stepped
     return res
 
