@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
-from .contract import MARKS, STORAGE, SWAPPED, code
+from .contract import MARKS, SWAPPED, code
 from .converting import converted
 from .group import Group, is_slip
 from .hypers import TABLE, check, plain
@@ -25,7 +25,7 @@ from .rule import Rule
 from .spread import meta
 from .trial import Trial, apart
 from .twins import torchs_names
-from .words import unknown
+from .words import STORAGE, unknown
 
 __all__ = ['checked', 'kind_of', 'stats_like', 'values_of']
 

@@ -17,14 +17,13 @@ from numbers import Real
 from typing import Any
 
 from .hypers import did_you_mean
-from .words import COMMON, is_note
+from .words import COMMON, NOTES, is_note
 
 __all__ = ['ContractError', 'PartError', 'REQUIRED', 'RESERVED']
 
-STORAGE = 'state', 'rounding', 'master', 'rounding_seed'  # how a group keeps its numbers
 OWN_NUMBERS = ('rows', 'columns', 'numel', 'place')
 RESERVED = ('param', 'grad', 'raw_grad', 'update', 'new_param', *OWN_NUMBERS)
-GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize', 'view', *STORAGE)
+GROUP_KEYS = ('params', 'param_names', 'parts', 'maximize', *NOTES)
 CALL_WORDS = ('self', 'compile', 'closure', 'recipe')  # arguments of an optimizer and its calls
 MARKS = 'do_wd', 'force_train'  # a fastai Learner's entries in a state: it decays; is never frozen
 SWAPPED = 'swapped_param'       # holds a parameter while an average stands in its place

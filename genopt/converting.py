@@ -5,13 +5,13 @@ of 16 bits. What is kept as it is here stays as it is, bit for bit.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .formats import DRAWN, Blocks, Draw, Format, Split, beside, kept_beside
+from .formats import DRAWN, STATES, Draw, Format, Split, beside, kept_beside
 from .group import Group
 from .spread import whole
 from .storage import dtype_of
@@ -20,7 +20,6 @@ __all__ = ['REST', 'converted', 'in_rows', 'is_beside', 'like_seen', 'seen', 'st
            'weight']
 
 REST = beside('param', 'rest')
-CODES = {torch.int8: True, torch.uint8: False}  # are they of numbers with a sign?
 
 
 def tensors_in(group: Group, p: Any) -> list[str]:
@@ -32,7 +31,7 @@ def tensors_in(group: Group, p: Any) -> list[str]:
 def is_beside(name: Any, entry: Mapping[str, Any]) -> bool:
     "True for what a format keeps beside a tensor. Other entries belong to stats, or to others."
     first, _, what = str(name).rpartition('.')
-    return name in (REST, DRAWN) or what == 'scale' and first in entry
+    return name in (REST, DRAWN) or first in entry and any(what in f.besides for f in _formats())
 
 
 def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
@@ -108,23 +107,31 @@ def _rest(entry: Mapping[str, Any], ours: Format | None, changed: list[str]) -> 
 def _wrong(entry: Mapping[str, Any], p: Any, group: Group) -> str:
     "What is wrong with codes, or with what is kept beside a tensor; or ''."
     for k in group.composition.tensor_stats:
-        if (scale := entry.get(beside(k, 'scale'))) is None: continue
-        codes = entry[k]
-        if not isinstance(codes, Tensor) or codes.dtype not in CODES or codes.shape != p.shape:
-            return (f'`{k}` of {group.describe(p)} has a scale in it, and is not codes of shape '
-                    f'{tuple(p.shape)}')
-        wanted = Blocks(CODES[codes.dtype]).shape('scale', codes)
-        if not isinstance(scale, Tensor) or tuple(scale.shape) != wanted:
-            return f'`{k}.scale` of {group.describe(p)} is not a tensor of shape {wanted} in it'
-    rest = entry.get('param.rest')
+        form = _format_in(entry, k)
+        more = [what for f in _formats() for what in f.besides if beside(k, what) in entry]
+        if more and (form is None or entry[k].shape != p.shape):
+            return (f'`{k}` of {group.describe(p)} has a {more[0]} in it, and is not codes of '
+                    f'shape {tuple(p.shape)}')
+        if form is None: continue
+        for what in form.besides:
+            name, wanted = beside(k, what), form.shape(what, entry[k])
+            if isinstance(x := entry[name], Tensor) and tuple(x.shape) == wanted: continue
+            return f'`{name}` of {group.describe(p)} is not a tensor of shape {wanted} in it'
+    rest = entry.get(REST)
     if rest is None or isinstance(rest, Tensor) and rest.shape == p.shape: return ''
-    return f'`param.rest` of {group.describe(p)} is not a tensor of shape {tuple(p.shape)} in it'
+    return f'`{REST}` of {group.describe(p)} is not a tensor of shape {tuple(p.shape)} in it'
+
+
+def _formats() -> Iterator[Format]:
+    for pair in STATES.values(): yield from pair
 
 
 def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:
     "The format in which a stat came."
-    if beside(name, 'scale') not in entry or entry[name].dtype not in CODES: return None
-    return Blocks(CODES[entry[name].dtype])
+    if not isinstance(x := entry[name], Tensor): return None
+    there = [f for f in _formats() if f.dtype(torch.float32) == x.dtype
+             and all(beside(name, k) in entry for k in f.besides)]
+    return max(there, key=lambda f: len(f.besides), default=None)
 
 
 def _value(form: Format, name: str, tensors: Mapping[str, Any]) -> Any:

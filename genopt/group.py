@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .contract import GROUP_KEYS, REQUIRED, STORAGE
+from .contract import GROUP_KEYS, REQUIRED
 from .formats import Format
 from .hypers import SYNONYMS, TABLE, check_flag, did_you_mean, plain
 from .numbers import read
@@ -31,7 +31,7 @@ from .rehearsal import rehearse
 from .rule import Rule
 from .storage import NOTHING, Storage, formats_for, storage_of
 from .view import View, view_of
-from .words import COMMON, Words, is_note, unknown
+from .words import COMMON, NOTES, STORAGE, Words, is_note, unknown
 
 __all__ = ['Group', 'ENGINE_WORDS', 'is_momentum', 'is_slip', 'no_hyper', 'takes']
 
@@ -228,7 +228,8 @@ class Group(dict[str, Any]):
 def is_slip(key: Any, words: Words) -> bool:
     "True for another rule's hyperparameter or a near miss of one of these words, False for a note."
     if not isinstance(key, str) or is_note(key) or key in (*ENGINE_WORDS, *GROUP_KEYS): return False
-    near = get_close_matches(key.lower(), [*words.means, 'maximize'], 1, .7)
+    known = [*words.means, 'maximize']
+    near = get_close_matches(key.lower(), known, 1, .7) or get_close_matches(key, NOTES, 1, .85)
     return key in TABLE or key in COMMON or key.lower() in SYNONYMS or bool(near)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .composition import Composition
-from .contract import GROUP_KEYS, STORAGE, ContractError
+from .contract import GROUP_KEYS, ContractError
 from .engines.modes import take_engine_words
 from .group import Group, is_slip
 from .hypers import check_flag
@@ -46,10 +46,10 @@ def new_group(
     check_flag('maximize', maximize)
     base = settings.rule_of_new(given, index)
     own, notes = _sorted_out(given, base)
-    if view := view_of(given.get('view')): notes['view'] = view.text
-    notes |= {k: given[k] for k in STORAGE if given.get(k) is not None}
-    storage_of(notes)
     rule, values = base.bind(own, settings.values_for(base, defaults))
+    notes |= settings.notes_for(given, rule)
+    if view := view_of(notes.get('view')): notes['view'] = view.text
+    storage_of(notes)
     group = Group({
         'params': params, **({'param_names': names} if names else {}),
         **rule.entries(values), **notes, 'maximize': maximize, 'parts': rule.labels}, rule, index)

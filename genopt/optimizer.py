@@ -16,7 +16,6 @@ import torch
 
 from .averages import Averaging
 from .catalogue import rule_of
-from .contract import STORAGE
 from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
@@ -36,9 +35,9 @@ from .releasing import Releasing, unless_released
 from .settings import Settings
 from .sharding import Sharding
 from .state import begin, in_order, work_of
-from .storage import has_halves, without_weights
+from .storage import check_names, has_halves
 from .surgery import Surgery
-from .words import unknown
+from .words import NOTES, unknown
 
 __all__ = ['Optimizer']
 
@@ -72,15 +71,15 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
         rule = None if parts is None else rule_of(parts)
         self.recipe = rule and (rule.recipe or rule.composition)
         groups = as_groups(params)
-        self._own = {k: hypers.pop(k) for k in ('view', *STORAGE) if k in hypers}
-        self._has_halves = any(has_halves(g) for g in groups)
-        self._settings = Settings(rule, hypers)
+        notes = {k: hypers.pop(k) for k in NOTES if k in hypers}
+        self._settings = Settings(rule, hypers, notes, any(map(has_halves, groups)))
         self._settings.spread(groups)
         defaults = self._settings.made = {**self._settings.defaults(), 'maximize': maximize}
         super().__init__(groups, dict(defaults))
         words = [g.rule.words for g in self.param_groups]
         for name in hypers:
             if not any(name in w.means for w in words): raise unknown(name, *words)
+        check_names(notes.get('state'), [k for g in self.param_groups for k in g.composition.stats])
         first = self.param_groups[0]  # each group may have an lr of its own, for example
         self.defaults = {k: first[k] for k in first if k in first.rule.words.means} | defaults
         self._settings.made = dict(self.defaults)
@@ -93,9 +92,6 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
         Other entries are notes. Raises what the constructor raises; then nothing has changed.
         """
         groups = self.groups()
-        if own := vars(self).get('_own'):
-            if self._has_halves and not has_halves(param_group): own = without_weights(own)
-            param_group = {**own, **param_group}
         group = new_group(param_group, groups, self._settings, self.defaults)
         check_parts(group.composition, group.numbers(), group.seen(), bool(self.compile))
         if self.released: self.released.check(group)
@@ -193,7 +189,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
 
     def __getstate__(self) -> dict[str, Any]:
         mine, own = vars(self), ('recipe', 'compile', 'decisions', 'frozen_idx', '_settings',
-                                '_own', '_has_halves', '_warned')
+                                '_warned')
         return {**super().__getstate__(), **{k: mine[k] for k in own if k in mine}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

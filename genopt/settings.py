@@ -18,7 +18,8 @@ from .contract import REQUIRED
 from .hypers import TABLE
 from .per_group import is_per_group, per_group
 from .rule import Rule
-from .words import Words
+from .storage import has_halves, without_weights
+from .words import NOTES, Words
 
 __all__ = ['Settings', 'labels_in']
 
@@ -27,9 +28,11 @@ class Settings:
     "The rule and the values that an optimizer was made with, and the rule of each of its groups."
     def __init__(self,
         rule: Rule | None,        # The rule of groups that have no parts of their own
-        given: Mapping[str, Any]  # Hyperparameters and options as they were given, for all groups
+        given: Mapping[str, Any],  # Hyperparameters and options as they were given, for all groups
+        notes: Mapping[str, Any]={},  # As they were given: `view`, and how numbers are kept
+        halves: bool=False        # True if some of the weights have 16 bits
     ):
-        self.rule, self.given = rule, dict(given)
+        self.rule, self.given, self.notes, self.halves = rule, dict(given), dict(notes), halves
         self.made: dict[str, Any] = {}  # the optimizer's defaults when it was made
         self.rules: tuple[Rule, ...] = ()
 
@@ -64,6 +67,16 @@ class Settings:
         made = self.made
         return {**self.given,
                 **{k: v for k, v in defaults.items() if k not in made or v is not made[k]}}
+
+    def notes_for(self, group: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+        "What a group says of its view and of how its numbers are kept, or the optimizer for all."
+        shared = dict(self.notes)
+        if self.halves and not has_halves(group): shared = without_weights(shared)
+        if isinstance(state := shared.get('state'), Mapping):
+            there = ('', *rule.composition.stats)
+            shared['state'] = {k: v for k, v in state.items() if k in there} or None
+        found = {**shared, **{k: v for k, v in group.items() if k in NOTES}}
+        return {k: v for k, v in found.items() if v is not None}
 
     def rule_of_new(self, group: Mapping[str, Any], index: int) -> Rule:
         "The rule that a group asks for with its `parts`. Raises TypeError if there is none."

@@ -17,13 +17,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from .contract import STORAGE
 from .engines.work import Work
 from .group import Group
 from .numbers import read_all
 from .owners import Owners, cuts, on_several, peers_along
 from .pieces import in_pieces
 from .spread import Item, Peers, Spread, gather, local, meta, scatter
+from .words import STORAGE
 
 __all__ = ['Sharding', 'run_in_pieces']
 

@@ -7,7 +7,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from .composition import Composition
-from .contract import STORAGE, PartError
-from .formats import Blocks, Compensated, Format, Random, Split, block_of
+from .contract import PartError
+from .formats import STATES, Compensated, Format, Random, Split, block_of
 from .hypers import did_you_mean
 from .kinds import Stat
+from .words import STORAGE
 
-__all__ = ['NOTHING', 'Storage', 'check_storage_of', 'dtype_of', 'formats_for', 'has_halves',
-           'storage_of', 'without_weights']
+__all__ = ['NOTHING', 'Storage', 'check_names', 'check_storage_of', 'dtype_of', 'formats_for',
+           'has_halves', 'storage_of', 'without_weights']
 
 DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-FORMATS = (*DTYPES, '8bit')
 ROUNDINGS = 'nearest', 'stochastic', 'kahan'
 MASTERS = 24, 32
 SMALL = 4096  # elements of a tensor below which its state has no codes
@@ -72,9 +72,9 @@ def storage_of(group: Mapping[str, Any]) -> Storage:
 @lru_cache
 def _storage(state: tuple[tuple[str, str], ...], rounding: Any, master: Any, seed: Any) -> Storage:
     for k, v in state:
-        if v in FORMATS: continue
+        if v in (known := (*DTYPES, *STATES)): continue
         what = f"state['{k}']" if k else 'state'
-        raise ValueError(f'`{what}` = {v!r}: {did_you_mean(str(v), FORMATS)}')
+        raise ValueError(f'`{what}` = {v!r}: {did_you_mean(str(v), known)}')
     rounding = 'nearest' if rounding is None else rounding
     if rounding not in ROUNDINGS:
         raise ValueError(f'`rounding` = {rounding!r}: {did_you_mean(str(rounding), ROUNDINGS)}')
@@ -96,10 +96,10 @@ def check_storage_of(group: Any) -> None:
     And for weights that are not of 16 bits, if that is asked for.
     """
     storage, c = group.storage, group.composition
+    check_names(dict(storage.state), c.stats)
     for k, v in storage.state:
         if not k: continue
         it = f"`state['{k}']` = {v!r}"
-        if k not in c.stats: raise ValueError(f'{it}: {did_you_mean(k, c.stats)}')
         if c.stats[k].is_number: raise ValueError(f'{it}: `{k}` is a number, which stays one')
     params = [p for p in group['params'] if isinstance(p, Tensor)]
     for k, v in storage.state:
@@ -117,6 +117,13 @@ def check_storage_of(group: Any) -> None:
     names = ' or '.join(str(d).removeprefix('torch.') for d in takes)
     raise ValueError(f'{wish} is for weights of {names}, and {group.describe(params[0])} has '
                      f'{"more" if params[0].dtype not in HALVES else "others"}: leave it out')
+
+
+def check_names(state: Any, stats: Collection[str]) -> None:
+    "Raises ValueError for a format of a stat that is not there."
+    for k, v in state.items() if isinstance(state, Mapping) else ():
+        if not k or k in stats: continue
+        raise ValueError(f"`state['{k}']` = {v!r}: {did_you_mean(k, stats)}")
 
 
 def has_halves(group: Mapping[str, Any]) -> bool:
@@ -140,7 +147,7 @@ def _check_returned(group: Any, params: Sequence[Tensor]) -> None:
         wish = storage.of(c.stats[k])
         others = ', '.join(f"{n}='8bit'" for n in c.tensor_stats if n != k)
         kept = DTYPES.get(wish)
-        loses = wish == '8bit' or any(kept and torch.promote_types(kept, p.dtype) != kept
+        loses = wish in STATES or any(kept and torch.promote_types(kept, p.dtype) != kept
                                       for p in params)
         why = f'`{part.label}` puts the weights back from `{k}`, which must keep all of their bits'
         if loses: raise ValueError(f'`state` = {wish!r}: {why}: name the stats that it is for, as '
@@ -163,13 +170,13 @@ def formats_for(storage: Storage, composition: Composition, dtype: torch.dtype,
     elif storage.rounding == 'stochastic' and dtype in HALVES: res['param'] = Random()
     for k in composition.tensor_stats:
         stat = composition.stats[k]
-        if storage.of(stat) == '8bit' and has_codes(stat, dtype, shape, is_cut):
-            res[k] = Blocks(not stat.nonnegative)
+        forms = STATES.get(storage.of(stat))
+        if forms and has_codes(stat, dtype, shape, is_cut): res[k] = forms[stat.nonnegative]
     return res
 
 
 def has_codes(stat: Stat, dtype: torch.dtype, shape: tuple[int, ...], is_cut: bool) -> bool:
-    "Can a stat have 8 bits? It must have the shape of a parameter that is not small."
+    "Can a stat have codes? It must have the shape of a parameter that is not small."
     fits = stat.init is None or not stat.needs and not stat.whole
     if prod(shape) < SMALL or dtype.is_complex or not fits: return False
     return not is_cut or len(shape) > 1 and prod(shape[1:]) % block_of(shape) == 0

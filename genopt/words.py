@@ -30,6 +30,8 @@ COMMON = {'betas': ('mom', 'sqr_mom'), 'momentum': ('mom',), 'weight_decay': ('w
           'decoupled_weight_decay': ('decouple_wd',)}
 
 OTHERS = 'maximize', 'compile', 'fused', 'foreach', 'params'  # an optimizer's other arguments
+STORAGE = 'state', 'rounding', 'master', 'rounding_seed'  # how a group keeps its numbers
+NOTES = ('view', *STORAGE)  # words of a group that are no hyperparameters
 
 
 class Series:
@@ -153,5 +155,5 @@ def unknown(name: str, *words: Words) -> TypeError:
         return TypeError(f'`{name}` belongs to the optimizer, not to a recipe: give it when '
                          'the optimizer is made')
     choices = [n for w in words for n in w.names]
-    spellings = [*[n for w in words for n in w.means], *OTHERS]
+    spellings = [*[n for w in words for n in w.means], *OTHERS, *NOTES]
     return TypeError(f'no part takes `{name}`: {did_you_mean(name, choices, spellings)}')

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from unittest.mock import patch
 
 import genopt
 import matplotlib
@@ -16,6 +17,7 @@ import torch
 from genopt.cli import main
 from genopt.engines import cache, toolchain
 from genopt.extras import DISTRIBUTION
+from genopt.formats import STATES
 from pages import DOCS, README, ROOT, Page
 from PIL import Image
 
@@ -41,7 +43,7 @@ def test_the_code_in_docs(page, tmp_path, monkeypatch, capsys):
         port = str(free.getsockname()[1])
     alone = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)  # torchrun's
     for name, value in alone.items(): monkeypatch.setenv(name, value)
-    with matplotlib.rc_context(): page.run(names_for(page))
+    with matplotlib.rc_context(), patch.dict(STATES): page.run(names_for(page))
 
 
 @pytest.mark.parametrize('page, command', [(p, c) for p in ALONE for c in p.commands

@@ -195,6 +195,33 @@ def test_what_a_group_cannot_say(make, sentence):
     with says(ValueError, sentence): make()
 
 
+def two_rules(**said):
+    return AdamW([dict(params=[P()], parts=genopt.Adagrad), dict(params=[P()], **said)],
+                 state=dict(sqr_avg='8bit', sqr_sum='bf16'))
+
+
+def test_a_format_said_for_all_goes_to_the_groups_that_have_the_stat():
+    found = [str(g.storage) for g in two_rules().param_groups]
+    assert found == ['state sqr_sum: bf16', 'state sqr_avg: 8bit']
+    found = [str(g.storage) for g in two_rules(state='fp16').param_groups]
+    assert found == ['state sqr_sum: bf16', 'state fp16']
+    with says(ValueError, "`state['sqr_sum']` = 'bf16': there are `grad_avg`, `sqr_avg`, `count`"):
+        two_rules(state=dict(sqr_sum='bf16'))  # said for this group alone
+    with says(ValueError, "`state['sqr']` = 'bf16': there are `count`, `sqr_sum`, `grad_avg`, "
+                          '`sqr_avg`'):
+        AdamW([dict(params=[P()], parts=genopt.Adagrad), dict(params=[P()])],
+              state=dict(sqr='bf16'))
+
+
+@pytest.mark.parametrize('word, near', [('stat', 'state'), ('roundin', 'rounding')])
+def test_a_slip_in_a_word(word, near):
+    with says(TypeError, f'no part takes `{word}`: did you mean `{near}`?'):
+        AdamW([P()], **{word: '8bit'})
+    with says(TypeError, f'no part takes `{word}`: did you mean `{near}`?'):
+        AdamW([dict(params=[P()], **{word: '8bit'})])
+    AdamW([dict(params=[P()], status='my own')])  # a note
+
+
 def test_a_seed_that_is_no_whole_number():
     with says(TypeError, '`rounding_seed` = 0.5: give a whole number'):
         AdamW([P(BF16)], rounding='stochastic', rounding_seed=.5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from genopt import converting
 from genopt.converting import weight
+from genopt.formats import STATES, Format
 from helpers import random
 from torch import nn
 
@@ -154,6 +155,47 @@ def test_notes_in_the_state_of_a_parameter_stay():
     assert opt.state[p]['my.note'] == 3
     opt.select(p, range(8))
     assert opt.state[p]['my.note'] == 3
+
+
+class Upper(Format):
+    "16 bits of a float32 number, cut off: another format with a dtype of its own."
+    functions = '''
+static inline float upper_value(int16_t x)
+{ uint32_t u = (uint32_t)(uint16_t)x << 16; float v; memcpy(&v, &u, 4); return v; }
+static inline int16_t upper_code(float v)
+{ uint32_t u; memcpy(&u, &v, 4); return (int16_t)(u >> 16); }
+'''
+    read, write = 'upper_value({x})', '{x} = upper_code({v});'
+    def dtype(self, now): return torch.int16
+    def value(self, tensors): return (tensors[''].int() << 16).view(F32)
+    def kept(self, x, like, draw):
+        return {'': (x.float().contiguous().view(torch.int32) >> 16).to(torch.int16)}
+
+
+@pytest.mark.parametrize('compile', [False, True])
+def test_a_format_of_ones_own_goes_wherever_others_go(compile, monkeypatch):
+    monkeypatch.setitem(STATES, 'upper', (Upper(), Upper()))
+    def made(state, start=random(0, (8, 600), F32)):
+        return genopt.AdamW([nn.Parameter(start.clone())], lr=.01, compile=compile, state=state)
+    def load(opt, other):
+        with pytest.warns(UserWarning, match='grad_avg'): opt.load_state_dict(other.state_dict())
+    opt = steps(made('upper'))
+    p, sqr_avg = opt.param_groups[0]['params'][0], torch.zeros(8, 600)
+    for t in range(3):
+        sqr_avg = sqr_avg * .999 + (1 - .999) * random(100 * t, p.shape, F32)**2
+        sqr_avg = (sqr_avg.view(torch.int32) >> 16 << 16).view(F32)
+    assert opt.state[p]['sqr_avg'].dtype == torch.int16
+    torch.testing.assert_close(seen(opt, p)['sqr_avg'], sqr_avg, rtol=2**-7, atol=0)
+
+    again = made('upper', p.detach())  # bit for bit the run that never stopped
+    again.load_state_dict(copy.deepcopy(opt.state_dict()))
+    load(whole := made('float32'), opt)
+    found, = whole.state.values()
+    assert torch.equal(found['sqr_avg'], seen(opt, p)['sqr_avg'])
+    load(codes := made('8bit'), opt), load(made('upper'), codes)
+    steps(opt, 2, 3), steps(again, 2, 3)
+    assert same(opt, again)
+    with pytest.raises(ValueError, match="did you mean `upper`"): made('uper')
 
 
 # -- watching, averages, sparse gradients ----------------------------------------------------------

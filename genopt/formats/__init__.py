@@ -9,5 +9,9 @@ from .blocks import BLOCK, Blocks, block_of
 from .format import DRAWN, Draw, Format, beside, kept_beside
 from .weights import Compensated, Random, Split, drawn
 
-__all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'Random', 'Split', 'beside',
-           'block_of', 'drawn', 'kept_beside']
+__all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'Random', 'STATES', 'Split',
+           'beside', 'block_of', 'drawn', 'kept_beside']
+
+# The formats of stats by the names that groups give: for any numbers, and for those that are never
+# negative. In a checkpoint, one is known by its dtype and by the names of what it keeps beside.
+STATES: dict[str, tuple[Format, Format]] = {'8bit': (Blocks(True), Blocks(False))}

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,8 +141,8 @@ static inline _Float16 random_f16(float v, uint32_t bits)
         return {'': torch.where(x.isnan(), x, near).to(torch.float16)}
 
 
-def _hashed(x: Tensor) -> Tensor:
-    "32 bits of each number that no pattern of the numbers shows."
+def _hashed(x: Any) -> Any:
+    "32 bits of each number that no pattern of the numbers shows: of a tensor, or of an array."
     x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
     x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
     return x ^ x >> 16
@@ -148,6 +150,7 @@ def _hashed(x: Tensor) -> Tensor:
 
 def drawn(seed: int, places: Sequence[int], counts: Sequence[int]) -> Tensor:
     "A `Draw` for each parameter, as a row: of its place, and how often it was rounded before."
-    steps = _hashed(torch.tensor(counts) * 0x9e3779b9 + seed & 0xffffffff)
-    seeds = _hashed(steps + torch.tensor(places) * 0x85ebca6b & 0xffffffff)
-    return torch.stack([seeds, torch.zeros_like(seeds)], 1)
+    res = np.zeros((len(places), 2), np.int64)
+    steps = _hashed(np.array(counts, np.uint32) * 0x9e3779b9 + (seed & 0xffffffff))
+    res[:, 0] = _hashed(steps + np.array(places, np.uint32) * 0x85ebca6b)
+    return torch.from_numpy(res)

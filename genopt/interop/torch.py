@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ..composition import Composition
-from ..contract import GROUP_KEYS, STORAGE
+from ..contract import GROUP_KEYS
 from ..converting import seen
 from ..group import ENGINE_WORDS, Group
 from ..numbers import read
 from ..packing import refusal, refusing
 from ..state import begun
 from ..twins import TWINS, Twin, twin
-from ..words import COMMON
+from ..words import COMMON, STORAGE
 
 __all__ = ['from_torch', 'to_torch']
 

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from ..contract import STORAGE
 from ..hypers import did_you_mean
 from ..optimizer import Optimizer
 from ..policy import Role
+from ..words import STORAGE
 from .decisions import Decision, Decisions
 from .roles import Found, roles
 from .rulings import Ruling, Rulings
