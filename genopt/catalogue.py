@@ -107,8 +107,14 @@ def recipe(fn: Any=None, /, **defaults: float | str) -> Recipe | Callable[[Optio
 
 def users(part: Part) -> list[str]:
     "The names of the recipes that use a part, with any options and under any names."
-    return [name for name in zoo.__all__
-            if any(part.fn in reach(ps) for _, ps in choices(getattr(zoo, name)))]
+    return [name for name, reached in _reached().items() if part.fn in reached]
+
+
+@cache
+def _reached() -> dict[str, set[object]]:
+    "The functions that each recipe uses, with any options."
+    return {name: set().union(*(reach(ps) for _, ps in choices(getattr(zoo, name))))
+            for name in zoo.__all__}
 
 
 def reach(parts: Iterable[Part]) -> set[object]:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -25,6 +24,7 @@ from .rule import Rule
 from .spread import meta
 from .trial import Trial, apart
 from .twins import torchs_names
+from .warning import warn
 from .words import STORAGE, unknown
 
 __all__ = ['checked', 'kind_of', 'stats_like', 'values_of']
@@ -73,7 +73,7 @@ def _tell(changed: Sequence[str]) -> None:
             'now kept as this optimizer keeps it'] * bool(stats)
     said += ['what was kept beside the weights came in another format, and is rounded or left out'
              ] * ('param' in changed)
-    warnings.warn(f'load_state_dict: {"; ".join(said)}', UserWarning, 5)
+    warn(f'load_state_dict: {"; ".join(said)}')
 
 
 # -- groups ----------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-_cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')  # lives as long as this module
-os.environ['GENOPT_CACHE'] = _cache.name
-# one core for each process of the tests
-if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1'
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ['OMP_NUM_THREADS'] = '1'  # one core for each process of the tests
+else:  # they all find what one of them has built; it lives as long as this module
+    _cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')
+    os.environ['GENOPT_CACHE'] = _cache.name
 
 
 def pytest_addoption(parser):

@@ -124,7 +124,7 @@ def test_legal_hyperparameters_make_numbers(label, n):
     defaults = {k: .1 if v is REQUIRED else v for k, v in composition.hypers.items()}
     for dtype, kind in itertools.product(LARGE, GRADS) if n == 1 else [(torch.float64, 'mixed')]:
         found = settings(composition, dtype, n)
-        for given in sampled(found, 60 if n > 1 else 12, kind):
+        for given in sampled(found, 40 if n > 1 else 8, kind):
             for x in numbers_in_a_run(composition, defaults | given, dtype, kind):
                 assert not isinstance(x, complex), (given, dtype, kind)
                 assert is_number(x) or without_a_number(label, given, dtype, kind), \

@@ -222,7 +222,7 @@ def by_kernels(few, dtypes):
     check()
 
 
-def test_kernels_agree_with_the_plain_engine_to_1e_12(two_threads): by_kernels(40, [torch.float64])
+def test_kernels_agree_with_the_plain_engine_to_1e_12(two_threads): by_kernels(20, [torch.float64])
 
 
 def test_and_in_lower_precision_to_its_own(): by_kernels(10, [torch.float32, torch.bfloat16])

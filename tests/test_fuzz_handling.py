@@ -90,7 +90,7 @@ ROUNDS = st.lists(st.tuples(st.sampled_from(ACTIONS), SEEDS), min_size=2, max_si
 
 @engines
 def test_goes_on_as_torch_does(compile):
-    @fuzz(25)
+    @fuzz(12)
     @given(st.sampled_from(CASES), SEEDS, ROUNDS)
     def check(case, seed, rounds): run(case, seed, rounds, compile)
     check()

@@ -178,7 +178,9 @@ def test_a_format_of_ones_own_goes_wherever_others_go(compile, monkeypatch):
     def made(state, start=random(0, (8, 600), F32)):
         return genopt.AdamW([nn.Parameter(start.clone())], lr=.01, compile=compile, state=state)
     def load(opt, other):
-        with pytest.warns(UserWarning, match='grad_avg'): opt.load_state_dict(other.state_dict())
+        with pytest.warns(UserWarning, match='grad_avg') as told:
+            opt.load_state_dict(other.state_dict())
+        assert told[0].filename == __file__
     opt = steps(made('upper'))
     p, sqr_avg = opt.param_groups[0]['params'][0], torch.zeros(8, 600)
     for t in range(3):

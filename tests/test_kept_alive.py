@@ -303,10 +303,10 @@ def grown_memory(do, steps):
 @engines
 def test_memory_stays_the_same_under_a_schedule(compile):
     p = param(); opt = genopt.AdamW([p], compile=compile)
-    genopt.Schedule(opt, 5000, lr=genopt.one_cycle(.1),
+    genopt.Schedule(opt, 2500, lr=genopt.one_cycle(.1),
                     mom=genopt.cosine(.95, .8), wd=genopt.linear(.1, 0.))
     p.grad = torch.ones_like(p)
-    assert grown_memory(lambda i: opt.step(), 4800) < 40_000  # an object a step would be 120_000
+    assert grown_memory(lambda i: opt.step(), 2400) < 30_000  # an object a step would be 60_000
 
 
 @engines

@@ -1,8 +1,8 @@
 """Promise: no kernel reads or writes an element beyond its tensors: the address sanitizer, with
 which these kernels are built, would see it.
 
-Each recipe and modifier is run in float32, and two of them in other dtypes. All in all dtypes, and
-the tests of memory, take some ten minutes:
+Some recipes and modifiers are run in float32, and two in other dtypes. All in all dtypes, and the
+tests of memory, take some ten minutes:
 
     GENOPT_SANITIZE=all python -m pytest tests/test_sanitizer.py
 """

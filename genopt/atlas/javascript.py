@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -53,6 +54,7 @@ def function(part: Part) -> Printed:
     return Printed(run, _function(['param', *part.init_hypers], begin(part), part.init_hypers))
 
 
+@cache
 def why_not(part: Part) -> str:
     "Why pages cannot run a part, in words that go on after its name; or ''."
     if not isinstance(part, KINDS): return CANNOT[part.kind]

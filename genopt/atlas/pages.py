@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from markupsafe import Markup
@@ -54,7 +55,7 @@ class RecipePage:
     def file(self) -> str: return file_of(self.name)
     @property
     def moves(self) -> bool: return not self.why_still
-    @property
+    @cached_property
     def why_still(self) -> Markup:
         "Why it has no playground, or ''."
         found = [still(parts) for _, parts in choices(self.recipe)]
@@ -108,7 +109,7 @@ class RecipePage:
     def identities(self) -> list[Markup]:
         return [Markup(phrase(i)) for i in identities() if self.name in (i.recipe, i.is_)]
 
-    @property
+    @cached_property
     def relatives(self) -> list[str]: return relatives(self.recipe)
 
     @property

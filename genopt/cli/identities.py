@@ -31,7 +31,7 @@ their range ends, or equal to another one, three of them at most. It is also run
 transform is left out, and a scalar or an average of squares is replaced by 1. All are given \
 the same gradients. Where two results differ by a constant factor at most, and that factor is a \
 simple expression of hyperparameters, both walk 25 steps along other gradients with other values, \
-as tall and as wide matrices, and once more after a gradient of 0. \
+and then 8 more with small numbers, 8 as a wide matrix and 8 after a gradient of 0. \
 What agrees to 10⁻¹⁰ of the path's length is an identity. What follows from another identity is \
 left out.
 

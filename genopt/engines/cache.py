@@ -21,12 +21,13 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ['find', 'folder', 'load', 'scratch', 'store']
+__all__ = ['FOUND', 'find', 'folder', 'is_ours', 'load', 'scratch', 'store']
 
 ABANDONED = 60 * 60       # seconds after which the process that compiles in a folder must be dead
 UNUSED = 90 * 24 * 60**2  # seconds after which a kernel that no process has loaded is removed
 SCRATCH = 'genopt-compiling-'  # how the name of a compilation's folder begins
 KERNEL = re.compile(r'[0-9a-f]{32}-[0-9a-f]{64}\.so')
+FOUND = 'genopt-found-'    # how the names of other files begin: see `genopt.study.kept`
 NOBODY = 65534            # owns root's folders, as seen in a user namespace
 
 
@@ -40,7 +41,7 @@ def find(folder: Path, key: str) -> ctypes.CDLL | None:
     for path in sorted(folder.glob(f'{key}-*.so')):
         with suppress(OSError):
             status = path.lstat()
-            is_safe = stat.S_ISREG(status.st_mode) and _is_ours(status)
+            is_safe = stat.S_ISREG(status.st_mode) and is_ours(status)
             if is_safe and path.name == _name(key, path.read_bytes()):
                 with suppress(OSError): os.utime(path)  # it is in use: see `_sweep`
                 return load(path)
@@ -95,7 +96,7 @@ def _sweep(folder: Path) -> None:
     with suppress(OSError):
         for path in folder.iterdir():
             if path.name.startswith(SCRATCH): limit = ABANDONED
-            elif KERNEL.fullmatch(path.name): limit = UNUSED
+            elif KERNEL.fullmatch(path.name) or path.name.startswith(FOUND): limit = UNUSED
             else: continue
             with suppress(OSError):
                 if time.time() - path.lstat().st_mtime > limit: _remove(path)
@@ -118,7 +119,7 @@ def folder() -> Path | None:
         for p in [*reversed(path.parents), path]:
             if not p.exists(): p.mkdir(0o700, exist_ok=True)
         found = Path(os.path.realpath(path, strict=True))
-        if _is_ours(found.stat()) and all(_is_safe(parent.stat()) for parent in found.parents):
+        if is_ours(found.stat()) and all(_is_safe(parent.stat()) for parent in found.parents):
             _sweep(found)
             return found
     return None
@@ -128,7 +129,7 @@ def folder() -> Path | None:
 def _absolute(path: str) -> Path: return Path(os.path.abspath(path))
 
 
-def _is_ours(status: os.stat_result) -> bool:
+def is_ours(status: os.stat_result) -> bool:
     "True if nobody else can write to the file or folder."
     if not hasattr(os, 'geteuid'): return True
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022

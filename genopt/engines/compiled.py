@@ -7,16 +7,14 @@ them if there is no compiler.
 """
 from __future__ import annotations
 
-import sys
-import warnings
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..composition import Composition
+from ..warning import warn
 from . import eager
 from .plan import Plan as _Plan
 from .sparse import dense_or_rows, has_sparse
@@ -92,13 +90,4 @@ class Compiled:
         if not self.strict and not isinstance(why, TooSlow) or self.told: return
         self.told = True
         text = f'{composition} runs in the eager engine, not compiled: {why}'
-        warnings.warn(text, RuntimeWarning, _callers_level())
-
-
-def _callers_level() -> int:
-    "The `stacklevel` of a warning about the code that called genopt and torch."
-    level, frame = 2, sys._getframe(2)
-    inside = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
-    while frame.f_back and frame.f_code.co_filename.startswith(inside):
-        level, frame = level + 1, frame.f_back
-    return level
+        warn(text, RuntimeWarning)

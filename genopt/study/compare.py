@@ -9,8 +9,8 @@
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..catalogue import choices, find, recipes
@@ -18,6 +18,7 @@ from ..composition import Composition
 from ..hypers import TABLE
 from ..letters import letters
 from ..part import Part
+from ..recipe import Recipe
 from .explain import Section
 from .family import likeness
 from .identities import Identity, among, idea_of, rule_of, same_ideas
@@ -51,15 +52,19 @@ def relatives(what: What) -> list[str]:
     return _relatives(member(what))
 
 
+@cache
+def _library() -> list[tuple[Member, bool]]:
+    "Each recipe with each choice of its options, and if that is its own."
+    def given(r: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in options.items() if v != r.options[k]}
+    found = [(r, given(r, o)) for r in (find(e.name) for e in recipes()) for o, _ in choices(r)]
+    return [(member(partial(r, **own)), not own) for r, own in found]
+
+
 def _relatives(mine: Member) -> list[str]:
-    found, plain = list[Member](), list[Member]()
-    for r in (find(entry.name) for entry in recipes()):
-        for options, parts in choices(r):
-            given = {k: v for k, v in options.items() if v != r.options[k]}
-            other = member(partial(r, **given))
-            if other.name == mine.name: continue
-            if not given: plain.append(other)
-            if max(map(len, difference(mine.parts, parts))) <= 1: found.append(other)
+    others = [(m, is_plain) for m, is_plain in _library() if m.name != mine.name]
+    plain = [m for m, is_plain in others if is_plain]
+    found = [m for m, _ in others if max(map(len, difference(mine.parts, m.parts))) <= 1]
     if not {m.name for m in found} & {m.name for m in plain}:
         found.append(max(plain, key=lambda m: likeness(mine, m)))
     return [edit(mine, m) for m in sorted(found, key=lambda m: distance(mine, m))]

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any
+from zlib import crc32
 
 from ..composition import Composition
 from ..letters import latex as latex_letter, letters
 from ..part import Part
 from .expressions import symbol
+from .kept import kept
 from .latex import Latex
 from .members import Member, What, member
 from .notation import Text
@@ -62,7 +64,9 @@ class Identity:
     @cached_property
     def is_proved(self) -> bool:
         "True if the symbols show it, and not only numbers."
-        return proved(*self.points, self.factor)
+        def prove() -> bool: return proved(*self.points, self.factor)
+        if not {p.rule for p in self.points} <= {*every_rule()}: return prove()
+        return kept(f'proof-{crc32(self.text.encode()):x}', prove)
 
     def __repr__(self) -> str: return self.text
 
@@ -124,9 +128,10 @@ def same_ideas() -> dict[str, str]:
 
 @lru_cache(64)
 def _found(rules: tuple[Rule, ...]) -> tuple[Identity, ...]:
-    order = [r.name for r in rules]
-    found = sorted(search(rules), key=lambda f: order.index(f.a.rule.name))
-    return tuple(map(_identity, found))
+    def find() -> list[Found]:
+        order = [r.name for r in rules]
+        return sorted(search(rules), key=lambda f: order.index(f.a.rule.name))
+    return tuple(map(_identity, kept('identities', find) if rules == every_rule() else find()))
 
 
 # -- in words --------------------------------------------------------------------------------------

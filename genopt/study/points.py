@@ -202,15 +202,16 @@ def run(point: Point, given: Mapping[str, float], seed: int=0) -> Tensor | None:
 class Course(NamedTuple):
     "Random gradients, and a parameter to begin with."
     seed: int
+    length: int
     size: float = 1.             # of all elements
     shape: tuple[int, ...] = SHAPE
     idle: int = 0                # so many gradients are 0, from the first on
 
 
-def walk(point: Point, given: Mapping[str, float], length: int, course: Course) -> Tensor:
+def walk(point: Point, given: Mapping[str, float], course: Course) -> Tensor:
     "Where a recipe takes a parameter along some gradients: its places."
     hypers, places = filled(point, given), list[Tensor]()
-    seed, size, shape, idle = course
+    seed, length, size, shape, idle = course
     param = size * drawn('param', 0, shape=shape)
     state = {p.out: p.start(param, hypers) for p in point.rule.parts if isinstance(p, Stat)}
     for t in range(length):

@@ -22,7 +22,8 @@ from .proofs import factor
 
 __all__ = ['Found', 'defaults', 'is_plain', 'search']
 
-LENGTH = 25   # steps of the paths by which a candidate is confirmed
+LENGTH = 25   # steps of the path by which a candidate is confirmed
+FEW = 8       # and of the others
 NEAR = 1e-10  # how far apart they may be, as a share of the path's length
 
 
@@ -121,10 +122,10 @@ def _confirmed(f: Found) -> bool:
         if course.idle and not mine.isfinite().all(): return not its.isfinite().all()  # as 0/0
         return bool((mine - its).norm() <= NEAR * (mine - mine[0]).norm())
     def differ() -> bool:
-        mine, other = _path(a, 1., Course(1)), _path(a, 1., Course(2))
+        mine, other = _path(a, 1., Course(1, LENGTH)), _path(a, 1., Course(2, LENGTH))
         return bool(NEAR * (mine - mine[0]).norm() < (mine - other).norm())
-    others = Course(1, size=.01), Course(1, shape=SHAPE[::-1]), Course(1, idle=1)
-    try: return agree(Course(1)) and differ() and all(map(agree, others))
+    others = [Course(1, FEW, size=.01), Course(1, FEW, shape=SHAPE[::-1]), Course(1, FEW, idle=1)]
+    try: return agree(Course(1, LENGTH)) and differ() and all(map(agree, others))
     except PartError: return False
 
 
@@ -135,7 +136,7 @@ _confirmed_once = cache(_confirmed)
 def _path(p: Point, factor: float, course: Course) -> Tensor:
     "Where a recipe takes a parameter, with a factor of its learning rate."
     given = values(p.rule.hypers, seed=1)
-    return walk(p, {k: factor * v if k == 'lr' else v for k, v in given.items()}, LENGTH, course)
+    return walk(p, {k: factor * v if k == 'lr' else v for k, v in given.items()}, course)
 
 
 def is_plain(p: Point) -> bool:
