@@ -9,7 +9,6 @@ process. Printed is the median of the ratios of steps in the same round, with th
 is better. What is not installed is left out.
 """
 import gc
-import os
 import random
 import sys
 from importlib import import_module
@@ -19,7 +18,7 @@ from time import perf_counter
 import genopt
 import torch
 from genopt.bench.models import shapes
-from genopt.bench.timing import threads
+from genopt.bench.timing import extra_memory, threads
 from torch import nn
 
 MODELS, ROUNDS, WARM = ('resnet50', 'gpt2'), 40, 4
@@ -68,19 +67,6 @@ def tensors_in(x):
     return []
 
 
-def allocated(run):
-    "The most bytes at a time that torch allocates while it runs."
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')
-    from torch.profiler import ProfilerActivity, profile
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof: run()
-    events = [e for e in prof.profiler.kineto_results.events() if e.name() == '[memory]']
-    now = most = 0
-    for e in sorted(events, key=lambda e: e.start_ns()):
-        now += e.nbytes()
-        most = max(most, now)
-    return most
-
-
 def bytes_of(dtype, make, released=False):
     "Of a parameter: state; and weight, state and all else at the peak of a training step."
     layers = [m for _ in range(LAYERS) for m in (nn.Linear(WIDTH, WIDTH), nn.Tanh())]
@@ -98,7 +84,7 @@ def bytes_of(dtype, make, released=False):
     n = sum(p.numel() for p in net.parameters())
     state = sum(t.nbytes for t in tensors_in(dict(opt.state)))
     weights = sum(p.nbytes for p in net.parameters())
-    return state / n, (weights + state + allocated(train)) / n
+    return state / n, (weights + state + extra_memory(train, torch.device('cpu'))) / n
 
 
 def print_bytes():

@@ -128,7 +128,7 @@ def _formats() -> Iterator[Format]:
 
 def _format_in(entry: Mapping[str, Any], name: str) -> Format | None:
     "The format in which a stat came."
-    if not isinstance(x := entry[name], Tensor): return None
+    if not isinstance(x := entry.get(name), Tensor): return None
     there = [f for f in _formats() if f.dtype(torch.float32) == x.dtype
              and all(beside(name, k) in entry for k in f.besides)]
     return max(there, key=lambda f: len(f.besides), default=None)

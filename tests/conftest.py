@@ -1,6 +1,7 @@
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -11,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['OMP_NUM_THREADS'] = '1'  # one core for each process of the tests
 else:  # they all find what one of them has built; it lives as long as this module
-    _cache = tempfile.TemporaryDirectory(prefix='genopt-tests-')
-    os.environ['GENOPT_CACHE'] = _cache.name
+    _shared = tempfile.TemporaryDirectory(prefix='genopt-tests-')
+    os.environ['GENOPT_TESTS'] = _shared.name
+    os.environ['GENOPT_CACHE'] = f'{_shared.name}/cache'
 
 
 def pytest_addoption(parser):
@@ -21,8 +23,35 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line('markers', 'exhaustive(n): one in n of its cases is tried; all of them '
+                                       'with GENOPT_WHOLE=1, and those that are asked for by name')
     if config.getoption('--write-docs') and config.getoption('numprocesses'):
         raise pytest.UsageError('--write-docs: one process has to see all tests: add -n 0')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    "What is exhaustive is sampled. Those that wait for the atlas come last."
+    from sampled import sampled
+    asked = config.option.keyword, config.option.write_docs, *['::' in a for a in config.args]
+    cases, left_out = defaultdict(list), set()
+    for item in [] if any(asked) else items:
+        if item.get_closest_marker('exhaustive'): cases[item.nodeid.split('[')[0]].append(item)
+    for name, some in cases.items():
+        n, = some[0].get_closest_marker('exhaustive').args
+        left_out |= {*some} - {*sampled(some, -(-len(some) // n), name)}
+    if left_out: config.hook.pytest_deselected(items=[*left_out])
+    items[:] = sorted((i for i in items if i not in left_out), key=needs_atlas)
+
+
+def needs_atlas(item): return 'site' in item.fixturenames
+
+
+def pytest_collection_finish(session):
+    "The atlas is built while other tests run."
+    if any(map(needs_atlas, session.items)) and not session.config.option.collectonly:
+        import atlas_site
+        atlas_site.begin()
 
 
 def pytest_sessionfinish(session, exitstatus):

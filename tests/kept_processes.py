@@ -2,6 +2,7 @@
 
 Each job compares a run of all processes together with the same run in one of them.
 """
+import copy
 import warnings
 
 import genopt
@@ -154,6 +155,30 @@ def values(net, opt):
 
 
 def place(folder, name, kept, flat): return folder / f'{name}-{kept}-{flat}'
+
+
+def training(folder):
+    """With fully_shard, each process on its part of the data: as one process, but for sums in
+    another order, which may turn a code into its neighbour."""
+    n, mine = dist.get_world_size(), dist.get_rank()
+    for kept in ('codes', 'codes_24'):
+        torch.manual_seed(0)
+        alone = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 64)).to(
+            BF16 if kept in HALVES else torch.float32)
+        net, start = copy.deepcopy(alone), copy.deepcopy(alone)
+        for layer in (net[0], net[2], net): fully_shard(layer)
+        for model, is_alone in ((alone, True), (net, False)):
+            opt = genopt.AdamW(model.parameters(), lr=1e-3, **FORMATS[kept])
+            for i in range(8):
+                x = many.random(i, (8 * n, 64)).to(next(model.parameters()).dtype)
+                opt.zero_grad()
+                loss = (model(x if is_alone else x.chunk(n)[mine]) - 1).square().mean()
+                loss.backward()
+                opt.step()
+        for p, q, s in zip(alone.parameters(), net.parameters(), start.parameters()):
+            moved, apart = (p - s).float().norm(), (all_of(q.detach()) - p).float().norm()
+            assert apart <= (.1 if kept in HALVES else .01) * moved, (kept, apart / moved)
+        assert opt.state[net[0].weight]['sqr_avg'].dtype == torch.uint8
 
 
 def save(folder):

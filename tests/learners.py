@@ -42,10 +42,10 @@ def layer(inputs, outputs):
     return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
 
 
-def learner(opt_func, path='.', **kwargs):
+def learner(opt_func, path='.', width=24, **kwargs):
     "The same data, in the same order, and the same model for every optimizer."
     torch.manual_seed(0)
-    model = nn.Sequential(layer(64, 24), layer(24, 16), nn.Linear(16, 10)).double()
+    model = nn.Sequential(layer(64, width), layer(width, 16), nn.Linear(16, 10)).double()
     dls = DataLoaders(DataLoader(ROWS[:400], bs=50), DataLoader(ROWS[400:], bs=80))
     return Learner(dls, model, CrossEntropyLossFlat(), opt_func, path=path, metrics=accuracy,
                    **{'splitter': split, **kwargs})

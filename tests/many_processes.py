@@ -105,7 +105,7 @@ def try_recipes(recipes, shard, prepare=lambda run: None):
 def varied():
     for name, parts in modifiers().items():
         yield genopt.AdamW + parts
-        if name in ('clip_by_global_norm', 'skip_nonfinite'): yield genopt.Muon + parts
+        if name in ('clip_by_global_norm', 'skip_nonfinite', 'sam'): yield genopt.Muon + parts
 
 
 def recipes(folder): try_recipes(map(genopt.recipe, SAMPLE), sharded)

@@ -1,11 +1,10 @@
 "Promise: the atlas is a site that one can walk around in, without a server and without a network."
 import json
-import os
 import re
 import subprocess
 import sys
-import time
 
+import atlas_site
 import genopt
 import pytest
 import torch
@@ -33,19 +32,9 @@ def built(folder):
 
 
 @pytest.fixture(scope='session')
-def site(tmp_path_factory):
-    "The site, built once for all processes of the tests."
-    folder = tmp_path_factory.getbasetemp()
-    if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent
-    try: (folder/'begun').mkdir()
-    except FileExistsError:
-        for _ in range(600):
-            if (folder/'done').exists(): return folder/'atlas'
-            time.sleep(.5)
-        pytest.fail('the process that builds the atlas has not finished')
-    built(folder/'atlas')
-    (folder/'done').mkdir()
-    return folder/'atlas'
+def site():
+    "The site: see `atlas_site`."
+    return atlas_site.finished()
 
 
 @pytest.fixture(scope='session')

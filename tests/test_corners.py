@@ -116,6 +116,7 @@ def without_a_number(label, given, dtype, kind):
     return any(given.get(k) == LARGE[dtype] for k in GROWS)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('label', COMPOSED)
 @pytest.mark.parametrize('n', [1, 2], ids=['each alone', 'in pairs'])
 def test_legal_hyperparameters_make_numbers(label, n):
@@ -178,6 +179,7 @@ def kinds(x): return torch.where(x.isnan(), 2, torch.where(x.isinf(), x.sign(), 
 TORCHS = [n for n in TWINS if n != 'Momentum']  # which has SGD's class
 
 
+@pytest.mark.exhaustive(2)
 @dtypes(*LARGE)
 @pytest.mark.parametrize('name', TORCHS)
 def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):

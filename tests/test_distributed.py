@@ -53,9 +53,9 @@ def test_several_processes_do_what_one_does(tmp_path):
 
 
 def test_state_in_formats_on_several_processes(tmp_path):
-    "Bit for bit what one process does; two save, and three and one load."
+    "What one process does, bit for bit if gradients are; two save, and three and one load."
     processes(2, 'kept_processes.py', tmp_path, 'elementwise', 'owned', 'owned_when_shared',
-              'averaged', 'refused', 'save')
+              'averaged', 'refused', 'training', 'save')
     processes(3, 'kept_processes.py', tmp_path, 'load')
     dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try: kept_processes.load(tmp_path)

@@ -19,7 +19,6 @@ from genopt.study.symbols import trace
 from helpers import random
 from interpreter import NUMPY, OPAQUE, Interpreter, function, read_back
 from latex2mathml.converter import convert
-from sampled import one_in
 from sympy.core import relational
 from sympy.logic import boolalg
 from torch import nn
@@ -105,10 +104,10 @@ def hypers_of(name, parts, nonzero):
             'lr': .05}
 
 
-@pytest.mark.parametrize('name, parts, nonzero', [
-    pytest.param(name, parts, nonzero, id=f'{name}-{i}-{"nonzero" if nonzero else "defaults"}')
-    for i, (name, parts) in enumerate(OPTIONS) for nonzero in (False, True)
-    if nonzero or one_in(4, name, str(i))])
+@pytest.mark.exhaustive(3)
+@pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
+@pytest.mark.parametrize('name, parts', OPTIONS,
+                         ids=[f'{n}-{i}' for i, (n, _) in enumerate(OPTIONS)])
 def test_the_equations_of_every_recipe_make_its_steps(name, parts, nonzero):
     shape = (6, 6) if any(p.__name__ == 'left_basis' for p in parts) else (5, 7)  # of full rank
     steps_agree(parts, hypers_of(name, parts, nonzero), shape=shape)
@@ -121,6 +120,7 @@ def test_the_equations_of_a_vector(name):
     steps_agree(parts, hypers_of(name, parts, True), shape=(6,))
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
 @pytest.mark.parametrize('name', genopt.modifiers())
 def test_the_equations_of_every_modifier(name, nonzero):
@@ -341,6 +341,7 @@ def odd(grad, x=fresh_pair): return {reader}
     return [genopt.step_count, names['odd'], genopt.sgd_step]
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('number', SCALARS)
 def test_a_condition_on_a_condition_has_no_word_of_sympys(number):
     for reader in READERS:

@@ -9,9 +9,8 @@ import statistics
 
 import pytest
 import torch
-from helpers import (RECIPES, SECOND, copy_values, difference, dtype_name, dtypes, each_recipe,
-                     fast_engines, keeps_to_matrices, name_of, param, random)
-from sampled import everything
+from helpers import (RECIPES, SECOND, copy_values, difference, dtypes, each_recipe, fast_engines,
+                     keeps_to_matrices, name_of, param, random)
 from three_engines import run_by
 from torch import nn
 
@@ -42,11 +41,11 @@ def go(opt, ps, steps):
         step(opt, ps)
 
 
-@pytest.mark.parametrize('recipe, engine, dtype', [
-    pytest.param(recipe, engine, dtype, id=f'{name_of(recipe)}-{engine}-{dtype_name(dtype)}')
-    for i, recipe in enumerate(RECIPES + SECOND) for j, dtype in enumerate(DTYPES)
-    for engine in ('eager', 'compiled') if everything or engine == 'compiled' or (i + j) % 3 == 0])
-def test_engines_agree(recipe, engine, dtype):
+@pytest.mark.exhaustive(3)
+@all_recipes
+@dtypes(*DTYPES)
+@pytest.mark.parametrize('engine', ['eager', 'compiled'])
+def test_engines_agree(recipe, dtype, engine):
     """With the plain one, to 1e-12 in float64, over ten steps; in others to the last places of one
     step. Matrix products are torch's, in bfloat16, which rounds those of turned matrices otherwise.
     """
@@ -93,6 +92,7 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
          'tiny': lambda p, t: torch.full_like(p, 1e-30)}
 
 
+@pytest.mark.exhaustive(3)
 @all_recipes
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('kind', GRADS)

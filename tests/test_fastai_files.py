@@ -36,6 +36,21 @@ def test_save_and_load(tmp_path, kwargs):
     assert all(map(torch.equal, weights(first), weights(again)))
 
 
+@pytest.mark.parametrize('state', ['8bit', 'bf16', dict(sqr_avg='8bit')], ids=str)
+def test_state_in_a_format_goes_on_bit_for_bit(tmp_path, state):
+    make = partial(genopt.AdamW, state=state)
+    def half(learn): learn.fit_one_cycle(1, 1e-2); learn.save('half')
+    first = train(make, half, path=tmp_path, width=100)
+    again = learner(make, path=tmp_path, width=100)
+    again.load('half')
+    for learn in (first, again):
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
+        kinds = {v.dtype for v in learn.opt.state[next(learn.model.parameters())].values()
+                 if isinstance(v, torch.Tensor)}
+        assert kinds & {torch.uint8, torch.bfloat16}
+    assert all(map(torch.equal, weights(first), weights(again)))
+
+
 def test_marks_of_a_new_learner_survive_a_file_without_them():
     a, b = (param() for _ in 'ab')
     old, new = genopt.Adam([a], lr=.1), genopt.Adam([b], lr=.1)

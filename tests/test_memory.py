@@ -28,12 +28,14 @@ LARGE = 366, 360  # cut into blocks by the eager engine
 def torchs_tale(rule, way): return tale(make_rule(rule, 'torch'), WAYS[way], SMALL)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('way', WAYS)
 @each_rule_and_engine
 def test_whatever_happens_between_two_steps(way, rule, engine):
     assert_alike(tale(make_rule(rule, engine), WAYS[way], SMALL), torchs_tale(rule, way))
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('way', [way for way in WAYS if way != 'rows are picked'])
 def test_and_where_states_have_shapes_of_their_own(way):
     "Adafactor's averages of rows and of columns. The plain engine says what is right."
@@ -47,6 +49,7 @@ LARGE_TOO = ('rows are cut', 'columns are cut', 'grown', 'turned', 'turned in me
              'a state with other strides', 'tied')
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('way', LARGE_TOO)
 @pytest.mark.parametrize('rule', ['elementwise', 'total'])
 def test_and_to_a_large_one(way, rule, two_threads):

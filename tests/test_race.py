@@ -131,6 +131,7 @@ def test_batches_take_every_example_once():
 
 OTHERS = 'other weights to evaluate'
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('spec', [
     *genopt.zoo.__all__, 'adam(amsgrad=True)', 'sgd(mom=.9, nesterov=True)',
     *(f'adamw + {m}' for m in genopt.modifiers()), 'lion + clip_by_global_norm + lookahead'])

@@ -10,7 +10,6 @@ import genopt
 import pytest
 import torch
 from helpers import RECIPES, assert_close, keeps_to_matrices, name_of, random
-from sampled import everything
 from torch import nn
 
 SHAPES = (700, 300), (200_000,), (3, 5), (64, 3, 7, 7), (), (0, 3), (70_000, 2), (2, 70_000)
@@ -51,6 +50,7 @@ def assert_same_for_all_threads(recipe):
 OF_TORCH = [genopt.recipe(e.name) for e in genopt.recipes() if e.family == 'matrices']
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('recipe', [r for r in RECIPES if r not in OF_TORCH], ids=name_of)
 def test_a_recipe(recipe): assert_same_for_all_threads(recipe)
 
@@ -61,9 +61,9 @@ def test_a_rule_with_torchs_products_to_rounding(recipe):
     for params in more: assert_close(params, one, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize('name, recipe', [
-    (name, recipe) for i, name in enumerate(genopt.modifiers())
-    for j, recipe in enumerate([genopt.AdamW, genopt.SGD]) if everything or (i + j) % 2])
+@pytest.mark.exhaustive(3)
+@pytest.mark.parametrize('name', genopt.modifiers())
+@pytest.mark.parametrize('recipe', [genopt.AdamW, genopt.SGD], ids=name_of)
 def test_a_modifier(name, recipe): assert_same_for_all_threads(recipe + genopt.modifiers()[name])
 
 

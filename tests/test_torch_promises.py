@@ -83,6 +83,7 @@ def test_a_complex_parameter_moves_as_pairs_of_real_ones(recipe):
                                [q.detach() for q in qs], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.exhaustive(3)
 @each_recipe
 def test_the_demands_of_training_loops(recipe):
     "Those of `genopt.check`, on the plain engine."
@@ -173,6 +174,7 @@ def test_a_group_added_later(recipe):
         opt.add_param_group(dict(params=[('again', a)]))
 
 
+@pytest.mark.exhaustive(3)
 @each_recipe
 def test_a_state_of_its_own_for_each_dtype(recipe):
     dtypes = torch.float64, torch.float32, torch.bfloat16, torch.float16

@@ -27,9 +27,9 @@ IDS = ['Adam', 'SGD', 'AdamW, compiled']
 each = pytest.mark.parametrize('ours, theirs', RECIPES, ids=IDS)
 
 
-def net():
+def net(width=8):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3))
 
 
 def data(**kwargs): return DataLoader(TensorDataset(X, Y), batch_size=8, **kwargs)
@@ -42,9 +42,9 @@ def assert_same_weights(a, b, tol=1e-5):
 # -- Lightning -------------------------------------------------------------------------------------
 
 class Module(lightning.LightningModule):
-    def __init__(self, make):
+    def __init__(self, make, width=8):
         super().__init__()
-        self.net, self.make = net(), make
+        self.net, self.make = net(width), make
 
     def training_step(self, batch, i):
         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
@@ -55,9 +55,9 @@ class Module(lightning.LightningModule):
         return dict(optimizer=opt, lr_scheduler=dict(scheduler=sched, interval='step'))
 
 
-def lightning_run(make, folder, epochs=2, ckpt_path=None):
-    module = Module(make)
-    trainer = lightning.Trainer(max_epochs=epochs, accelerator='cpu',
+def lightning_run(make, folder, epochs=2, ckpt_path=None, width=8, **kwargs):
+    module = Module(make, width)
+    trainer = lightning.Trainer(max_epochs=epochs, accelerator='cpu', **kwargs,
                                 default_root_dir=folder, logger=False, enable_progress_bar=False,
                                 enable_model_summary=False, gradient_clip_val=.5,
                                 accumulate_grad_batches=2, enable_checkpointing=False)
@@ -76,6 +76,20 @@ def test_lightning(ours, theirs, tmp_path):
     resumed, again = lightning_run(ours, tmp_path, 4, tmp_path/'two.ckpt')
     assert_same_weights(whole, resumed, 0.)
     assert again.optimizers[0].param_groups[0]['lr'] != .01
+
+
+def test_lightning_in_low_precision(tmp_path):
+    "Weights of 24 bits and state of 8: a run that is resumed goes on bit for bit."
+    make = partial(genopt.AdamW, state='8bit', master=24)
+    run = partial(lightning_run, make, tmp_path, width=1200, precision='bf16-true')
+    _, trainer = run()
+    trainer.save_checkpoint(tmp_path/'two.ckpt')
+    assert isinstance(torch.load(tmp_path/'two.ckpt', weights_only=True), dict)
+    runs = run(4), run(4, tmp_path/'two.ckpt')
+    p, q = (module.net[0].weight for module, _ in runs)
+    a, b = (trainer.optimizers[0].state[x] for x, (_, trainer) in zip((p, q), runs))
+    assert {torch.int8, torch.uint8} < {v.dtype for v in a.values()}
+    assert torch.equal(p, q) and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_lightning_with_a_checkpoint_of_another_recipe(tmp_path):

@@ -50,7 +50,7 @@ def compare(task: Task, shapes: Shapes, device: torch.device, rounds: int,
                         gb_per_s=moved / ms / 1e6)
         if label != LIMIT:
             row['of_mul'] = moved / (8 * elements) * ratio(times[LIMIT], times[label])
-            row['extra_memory'] = _extra_memory(run, device) / (4 * elements)
+            row['extra_memory'] = extra_memory(run, device) / (4 * elements)
         rows.append(row)
     return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
 
@@ -112,7 +112,7 @@ def bytes_moved(task: Task, elements: int) -> int:
     return 4 * elements * (3 + 2 * len(composition.tensor_stats))
 
 
-def _extra_memory(run: Run, device: torch.device) -> int:
+def extra_memory(run: Run, device: torch.device) -> int:
     "The bytes that torch allocates during a step, at their peak."
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
