@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from .averages import refuse_swapped
 from .by_name import Loaded, aligned
 from .checkpoint import checked
+from .converting import weight
 from .engines.shield import shielded
 from .group import Group
 from .interop.dynamo import outside_graphs
@@ -17,6 +20,7 @@ from .interop.torch import from_torch
 from .packing import pack, refusal
 from .settings import Settings
 from .sharding import Sharding
+from .storage import HALVES
 
 __all__ = ['Loading']
 
@@ -57,8 +61,8 @@ class Loading:
 
         Everything is checked first. Raises ValueError if it has other parts, groups or shapes or
         is incomplete, and RuntimeError while the parameters are swapped with their averages; then
-        nothing has changed. State keeps the dtype that it was saved in, and goes to its
-        parameter's device.
+        nothing has changed. State goes to its parameter's device. It keeps the dtype that it was
+        saved in, unless a group says in which format it is kept.
         """
         self._load(state_dict, lambda saved, groups: (saved, None))
 
@@ -70,6 +74,12 @@ class Loading:
         """
         loaded: Loaded = self._load(state_dict, aligned)
         return loaded
+
+    def master_weights(self) -> dict[Tensor, Tensor]:
+        """The weights in float32, by parameter, with the bits that are kept beside them in state
+        (`master=24` or `32`, `rounding='kahan'`); those of more than 32 bits stay as they are."""
+        found = {p: weight(self.state.get(p, {}), p, g) for g in self.groups() for p in g['params']}
+        return {p: x.float() if x.dtype in HALVES else x for p, x in found.items()}
 
     def _load(self, state_dict: Any, align: Callable[..., tuple[Any, Any]]) -> Any:
         if not isinstance(state_dict, Mapping):

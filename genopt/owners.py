@@ -20,7 +20,7 @@ from .rehearsal import adds_up
 from .spread import Item, Peers, Spread, meta, scatter, whole
 from .state import begin, begun
 
-__all__ = ['Owners', 'cuts', 'on_several', 'peers_along']
+__all__ = ['Owners', 'cuts', 'is_sharded', 'on_several', 'peers_along']
 
 
 class Owners:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+import torch.distributed as dist
+
 from .backward import Release
-from .owners import on_several
+from .owners import is_sharded, on_several
 
 __all__ = ['Releasing', 'unless_released']
 
@@ -21,7 +23,7 @@ F = TypeVar('F', bound=Callable[..., Any])
 class Releasing:
     "The part of an Optimizer that lets gradients go."
     released: Release | None = None
-    sharding: Any
+    param_groups: list[Any]
     recorders: tuple[Any, ...]
 
     def release(self, accumulate: int=1) -> Release:
@@ -52,7 +54,8 @@ class Releasing:
         if self.recorders:
             raise RuntimeError('release(): a recorder looks at all parameters before a step, and '
                                'there is no such moment: call its `stop()` first')
-        if on_several():
+        params = [p for g in self.param_groups for p in g['params']]
+        if on_several() and (dist.get_world_size() > 1 or any(map(is_sharded, params))):
             raise RuntimeError('release() is for one process: DDP and FSDP send gradients after '
                                'they are there, so leave it out')
         self.released = Release(self, accumulate)

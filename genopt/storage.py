@@ -30,6 +30,7 @@ ROUNDINGS = 'nearest', 'stochastic', 'kahan'
 MASTERS = 24, 32
 SMALL = 4096  # elements of a tensor below which its state has no codes
 HALVES = torch.bfloat16, torch.float16
+PROBE = torch.arange(6., device='cpu').view(2, 3)  # a parameter, as no other shape is like its own
 
 
 class Storage(NamedTuple):
@@ -105,10 +106,10 @@ def check_storage_of(group: Any) -> None:
     for k, v in storage.state:
         for p in params if k else ():
             like = group.start(k, p)
-            if like.shape == p.shape and not like.is_complex(): continue
+            if has_its_shape(c.stats[k]) and not like.is_complex(): continue
             raise ValueError(f"`state['{k}']` = {v!r}: `{k}` of {group.describe(p)} is a tensor of "
-                             f'shape {tuple(like.shape)}, and only those of the shape of their '
-                             'parameter have a format: leave it out')
+                             f'shape {tuple(like.shape)}, and only real ones that always have the '
+                             'shape of their parameter have a format: leave it out')
     if c.returns: _check_returned(group, params)
     wish = f'master={storage.master}' if storage.master else f'rounding={storage.rounding!r}'
     if wish == "rounding='nearest'": return
@@ -177,22 +178,31 @@ def formats_for(storage: Storage, composition: Composition, dtype: torch.dtype,
 
 def has_codes(stat: Stat, dtype: torch.dtype, shape: tuple[int, ...], is_cut: bool) -> bool:
     "Can a stat have codes? It must have the shape of a parameter that is not small."
-    fits = stat.init is None or not stat.needs and not stat.whole
-    if prod(shape) < SMALL or dtype.is_complex or not fits: return False
+    if prod(shape) < SMALL or dtype.is_complex or not has_its_shape(stat): return False
     return not is_cut or len(shape) > 1 and prod(shape[1:]) % block_of(shape) == 0
 
 
 @lru_cache(maxsize=4096)
+def has_its_shape(stat: Stat) -> bool:
+    "True if it has the shape of its parameter, whatever that is."
+    first = _first(stat)
+    return not stat.whole and not stat.needs if first is None else first.shape == PROBE.shape
+
+
 def begins_as_weights(stat: Stat) -> bool:
     "True if its first value is that of the parameter."
-    if not callable(stat.init) or stat.is_number or stat.init_hypers: return False
-    probe = torch.arange(6., device='cpu').view(2, 3)
-    try: return torch.equal(stat.start(probe), probe)
-    except PartError: return False
+    return callable(stat.init) and (first := _first(stat)) is not None and torch.equal(first, PROBE)
+
+
+@lru_cache(maxsize=4096)
+def _first(stat: Stat) -> Tensor | None:
+    "Its first value for `PROBE`, if that is all that it depends on."
+    if stat.is_number or stat.init_hypers: return None
+    try: return stat.start(PROBE)  # type: ignore[no-any-return]
+    except PartError: return None
 
 
 def dtype_of(storage: Storage, stat: Stat, now: Tensor, param: Tensor) -> torch.dtype:
     "The dtype of a stat without codes, which begins as `now`."
     wish = DTYPES.get(storage.of(stat))
-    is_like = now.shape == param.shape and now.is_floating_point()
-    return wish if wish and is_like else now.dtype
+    return wish if wish and has_its_shape(stat) and now.is_floating_point() else now.dtype

@@ -177,7 +177,7 @@ def it(dtype): return f'parameter 0 of group 0 (shape (64, 128), {dtype})'
      "`state['count']` = '8bit': `count` is a number, which stays one"),
     (lambda: genopt.SOAP([P()], state=dict(left_avg='8bit')),
      f"`state['left_avg']` = '8bit': `left_avg` of {it('float32')} is a tensor of shape (64, 64), "
-     'and only those of the shape of their parameter have a format: leave it out'),
+     'and only real ones that always have the shape of their parameter have a format: leave it out'),
     (lambda: AdamW([P()], rounding='kahn'), "`rounding` = 'kahn': did you mean `kahan`?"),
     (lambda: AdamW([P()], rounding='kahan'),
      f"rounding='kahan' is for weights of bfloat16 or float16, and {it('float32')} has more: "
@@ -193,6 +193,20 @@ def it(dtype): return f'parameter 0 of group 0 (shape (64, 128), {dtype})'
     (lambda: AdamW([P(BF16)], rounding_seed=3), "`rounding_seed` is for rounding='stochastic'")])
 def test_what_a_group_cannot_say(make, sentence):
     with says(ValueError, sentence): make()
+
+
+def test_a_square_weight_makes_no_stat_alike():
+    p = torch.nn.Parameter(random(0, (80, 80), F32))
+    for state in 'bf16', '8bit':
+        opt = genopt.SOAP([p], state=state)
+        p.grad = random(1, (80, 80), F32)
+        opt.step()
+        assert opt.state[p]['left_avg'].dtype == F32 and opt.state[p]['grad_avg'].dtype != F32
+    with says(ValueError, "`state['left_avg']` = 'bf16': `left_avg` of parameter 0 of group 0 "
+                          '(shape (80, 80), float32) is a tensor of shape (80, 80), and only real '
+                          'ones that always have the shape of their parameter have a format: '
+                          'leave it out'):
+        genopt.SOAP([p], state=dict(left_avg='bf16'))
 
 
 def two_rules(**said):

@@ -200,6 +200,25 @@ def test_a_format_of_ones_own_goes_wherever_others_go(compile, monkeypatch):
     with pytest.raises(ValueError, match="did you mean `upper`"): made('uper')
 
 
+@pytest.mark.parametrize('said, exact', [(dict(master=32), True), (dict(master=24), False),
+                                         (dict(rounding='kahan'), False), ({}, False)], ids=str)
+def test_the_weights_with_all_of_their_bits(said, exact):
+    "As those of a run in float32 from the same start; of bfloat16 alone, as they are."
+    p, = weights(1)
+    q = nn.Parameter(p.detach().float())
+    opt, other = genopt.AdamW([p], lr=1e-4, **said), genopt.AdamW([q], lr=1e-4)
+    assert torch.equal(opt.master_weights()[p], q)  # before the first step
+    for t in range(4):
+        p.grad = random(t, p.shape, BF16)
+        q.grad = p.grad.float()
+        opt.step(), other.step()
+    found = opt.master_weights()[p]
+    assert found.dtype == F32 and torch.equal(other.master_weights()[q], q)
+    if not said: assert torch.equal(found, p.float())
+    elif exact: assert torch.equal(found, q)
+    else: torch.testing.assert_close(found, q, rtol=2**-14, atol=1e-7)
+
+
 # -- watching, averages, sparse gradients ----------------------------------------------------------
 
 def all_tensors(opt):

@@ -182,9 +182,9 @@ def test_a_report():
         '    a          bfloat16  100 %          100 %',
         '    d          float32   100 %          100 %',
         '    b          bfloat16  50 %           70.7 %', '',
-        '    Group 0: these updates are smaller than the distance between two weights. Give '
+        '    Group 0: these updates are smaller than half the distance between two weights. Give '
         "master=24, rounding='kahan', rounding='stochastic', weights in float32 or a larger lr.",
-        '    Group 1: these updates are smaller than the distance between two weights. Give '
+        '    Group 1: these updates are smaller than half the distance between two weights. Give '
         'weights in float64 or a larger lr.',
         '    The other parameter loses nothing that matters.']
     assert '`a`' in report.markdown() and str(report) == report.text(80)

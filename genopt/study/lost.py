@@ -102,8 +102,8 @@ class LostUpdates(Report):
         for group in dict.fromkeys(r.group for r in self.worst):
             mine = [r for r in self.worst if r.group == group]
             found = [w for w in mine[0].instead if all(w in r.enough for r in mine)]
-            yield (f'Group {group}: these updates are smaller than the distance between two '
-                   f'weights. {advice(found)}.')
+            yield (f'Group {group}: these updates are smaller than half the distance between '
+                   f'two weights. {advice(found)}.')
         if self.worst and (others := len(self.rows) - len(self.worst)):
             said = 'parameters lose' if others > 1 else 'parameter loses'
             yield f'The other {said} nothing that matters.'
