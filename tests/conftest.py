@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    "What is exhaustive is sampled. Those that wait for the atlas come last."
+    "What is exhaustive is sampled. See `lateness` for the order."
     from sampled import sampled
     asked = config.option.keyword, config.option.write_docs, *['::' in a for a in config.args]
     cases, left_out = defaultdict(list), set()
@@ -41,15 +41,20 @@ def pytest_collection_modifyitems(config, items):
         n, = some[0].get_closest_marker('exhaustive').args
         left_out |= {*some} - {*sampled(some, -(-len(some) // n), name)}
     if left_out: config.hook.pytest_deselected(items=[*left_out])
-    items[:] = sorted((i for i in items if i not in left_out), key=needs_atlas)
+    items[:] = sorted((i for i in items if i not in left_out), key=lateness)
 
 
-def needs_atlas(item): return 'site' in item.fixturenames
+LATE = '/test_identities.py', '/test_compare.py', 'genopt.study.identities', 'genopt.atlas', '[explain'
+
+
+def lateness(item):
+    "Last are those that wait for the atlas, and before them those that need what it searches for."
+    return 2 if 'site' in item.fixturenames else any(name in item.nodeid for name in LATE)
 
 
 def pytest_collection_finish(session):
     "The atlas is built while other tests run."
-    if any(map(needs_atlas, session.items)) and not session.config.option.collectonly:
+    if any('site' in i.fixturenames for i in session.items) and not session.config.option.collectonly:
         import atlas_site
         atlas_site.begin()
 

@@ -106,6 +106,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
 
 # -- every page ------------------------------------------------------------------------------------
 
+@pytest.mark.exhaustive(2)
 @browser_needed
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 @pytest.mark.parametrize('page', PAGES)

@@ -292,6 +292,7 @@ def words(section):
     return {w for pair in said for text in pair for w in WORD.findall(text)}
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_no_recipe_is_explained_in_words_of_sympys(name):
     recipe = genopt.recipe(name)

@@ -73,6 +73,7 @@ def test_all_parts_are_in_the_kernel_but_matrix_products(recipe):
     assert 'eager' not in str(opt)
 
 
+@pytest.mark.exhaustive(4)
 @all_recipes
 @dtypes(*DTYPES)
 @fast_engines

@@ -177,7 +177,8 @@ def it(dtype): return f'parameter 0 of group 0 (shape (64, 128), {dtype})'
      "`state['count']` = '8bit': `count` is a number, which stays one"),
     (lambda: genopt.SOAP([P()], state=dict(left_avg='8bit')),
      f"`state['left_avg']` = '8bit': `left_avg` of {it('float32')} is a tensor of shape (64, 64), "
-     'and only real ones that always have the shape of their parameter have a format: leave it out'),
+     'and only real ones that always have the shape of their parameter have a format: leave it '
+     'out'),
     (lambda: AdamW([P()], rounding='kahn'), "`rounding` = 'kahn': did you mean `kahan`?"),
     (lambda: AdamW([P()], rounding='kahan'),
      f"rounding='kahan' is for weights of bfloat16 or float16, and {it('float32')} has more: "

@@ -69,6 +69,7 @@ CASES = [
 IDS = [r.__name__ for r, *_ in CASES]
 
 
+@pytest.mark.exhaustive(2)
 @engines
 @pytest.mark.parametrize('recipe, formula, letters', CASES, ids=IDS)
 def test_as_in_its_reference(recipe, formula, letters, compile):

@@ -300,6 +300,7 @@ def by_hand(parts, of):
 
 ALL = STORIES | MEMORY_SECOND
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('base, extra, parts', ALL.values(), ids=ALL)
 def test_a_sum_is_the_list_that_one_would_write(base, extra, parts):
     new = base + extra

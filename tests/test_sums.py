@@ -13,6 +13,7 @@ from sampled import one_in
 from test_gates import GATHER
 
 
+@pytest.mark.exhaustive(3)
 @each_recipe
 @pytest.mark.parametrize('name', genopt.modifiers())
 def test_every_modifier_goes_with_every_recipe(recipe, name):
@@ -23,7 +24,7 @@ def test_every_modifier_goes_with_every_recipe(recipe, name):
         with pytest.raises(ContractError, match='put `lookahead_step` before them'): recipe + parts
         return
     new, p = recipe + parts, param(3, 3)
-    opt = new([p], compile=None if one_in(10, recipe.__name__, name) else False)
+    opt = new([p], compile=None if one_in(5, recipe.__name__, name) else False)
     for seed in range(4): random_step(opt, seed)  # some only look in the first, or climb in it
     assert p.isfinite().all() and not torch.equal(p, param(3, 3))
     replaced = {q for q in base if q.switch and any(q.switch == p.switch for p in parts)}

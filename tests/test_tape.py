@@ -118,6 +118,7 @@ def draw_program(seed, dtype):
     return program
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('default', [torch.float32, torch.float64],
                          ids=lambda d: f'default {str(d)[6:]}')
 @pytest.mark.parametrize('seed', range(40))
@@ -130,6 +131,7 @@ def test_a_kernel_computes_what_torch_computes(seed, default):
     finally: torch.set_default_dtype(before)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('code', [
     'a.bfloat16().float()', 'a.half().float()', 'a.double().bfloat16()',
     '(a.bfloat16() + b.bfloat16()) * a.bfloat16()',
