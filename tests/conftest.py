@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config, items):
     items[:] = sorted((i for i in items if i not in left_out), key=lateness)
 
 
-LATE = '/test_identities.py', '/test_compare.py', 'genopt.study.identities', 'genopt.atlas', '[explain'
+LATE = 'test_identities', 'test_compare', 'genopt.study.identities', 'genopt.atlas', '[explain'
 
 
 def lateness(item):
@@ -54,7 +54,8 @@ def lateness(item):
 
 def pytest_collection_finish(session):
     "The atlas is built while other tests run."
-    if any('site' in i.fixturenames for i in session.items) and not session.config.option.collectonly:
+    is_run = not session.config.option.collectonly
+    if is_run and any('site' in i.fixturenames for i in session.items):
         import atlas_site
         atlas_site.begin()
 
