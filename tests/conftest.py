@@ -14,7 +14,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 else:  # they all find what one of them has built; it lives as long as this module
     _shared = tempfile.TemporaryDirectory(prefix='genopt-tests-')
     os.environ['GENOPT_TESTS'] = _shared.name
-    os.environ['GENOPT_CACHE'] = f'{_shared.name}/cache'
+    os.environ['GENOPT_CACHE'] = os.environ.get('GENOPT_TESTS_CACHE') or f'{_shared.name}/cache'
 
 
 def pytest_addoption(parser):

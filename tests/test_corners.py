@@ -116,7 +116,7 @@ def without_a_number(label, given, dtype, kind):
     return any(given.get(k) == LARGE[dtype] for k in GROWS)
 
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(4)
 @pytest.mark.parametrize('label', COMPOSED)
 @pytest.mark.parametrize('n', [1, 2], ids=['each alone', 'in pairs'])
 def test_legal_hyperparameters_make_numbers(label, n):

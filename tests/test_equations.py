@@ -104,7 +104,7 @@ def hypers_of(name, parts, nonzero):
             'lr': .05}
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(5)
 @pytest.mark.parametrize('nonzero', [False, True], ids=['defaults', 'nonzero'])
 @pytest.mark.parametrize('name, parts', OPTIONS,
                          ids=[f'{n}-{i}' for i, (n, _) in enumerate(OPTIONS)])

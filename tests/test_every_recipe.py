@@ -41,7 +41,7 @@ def go(opt, ps, steps):
         step(opt, ps)
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(5)
 @all_recipes
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('engine', ['eager', 'compiled'])
@@ -93,7 +93,7 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
          'tiny': lambda p, t: torch.full_like(p, 1e-30)}
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(6)
 @all_recipes
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('kind', GRADS)

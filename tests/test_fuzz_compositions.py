@@ -163,7 +163,7 @@ def assert_as_by_hand(c, opt, p, q, state, stacks):
 
 @pytest.mark.parametrize('engine', ['plain', 'eager'])
 def test_parts_are_run_as_by_hand(engine):
-    @fuzz(100)
+    @fuzz(50)
     @given(SEEDS, st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
     def check(seed, dtype): check_by_hand(seed, engine, dtype)
     check()
@@ -222,7 +222,7 @@ def by_kernels(few, dtypes):
     check()
 
 
-def test_kernels_agree_with_the_plain_engine_to_1e_12(two_threads): by_kernels(20, [torch.float64])
+def test_kernels_agree_with_the_plain_engine_to_1e_12(two_threads): by_kernels(12, [torch.float64])
 
 
 def test_and_in_lower_precision_to_its_own(): by_kernels(10, [torch.float32, torch.bfloat16])

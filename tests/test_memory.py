@@ -28,7 +28,7 @@ LARGE = 366, 360  # cut into blocks by the eager engine
 def torchs_tale(rule, way): return tale(make_rule(rule, 'torch'), WAYS[way], SMALL)
 
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(4)
 @pytest.mark.parametrize('way', WAYS)
 @each_rule_and_engine
 def test_whatever_happens_between_two_steps(way, rule, engine):

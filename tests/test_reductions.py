@@ -108,7 +108,7 @@ def test_and_of_tensors_that_lie_in_another_order(name, order):
 SPECIAL = [math.nan, math.inf, -math.inf, -0., 1e300, -1e300, 5e-324]
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(4)
 @pytest.mark.parametrize('values', [[x] for x in SPECIAL] + [
     [math.inf, -math.inf], [math.inf, math.nan], [1e300, math.inf], [-0., 5e-324, -1e300]])
 @pytest.mark.parametrize('shape', [(5, 7), (40, 5)])

@@ -75,7 +75,7 @@ def assert_agree(info, kwargs, dtype, steps, **engine):
     return worst
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(5)
 @pytest.mark.parametrize('info, kwargs, desc', CONFIGS, ids=names)
 @engines
 def test_every_configuration(info, kwargs, desc, compile):
