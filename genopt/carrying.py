@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .converting import REST, seen, stored
-from .formats import DRAWN
+from .formats import DRAWN, are_random
 from .group import Group
 from .hypers import did_you_mean
 from .kinds import Stat
@@ -174,7 +174,7 @@ def followed(
     form = group.formats(param).get('param')
     if REST in kept and form and form.besides.get('rest') == kept[REST].dtype:
         res[REST] = kept[REST].to(device or kept[REST].device)
-    if DRAWN in kept and form and form.is_random: res[DRAWN] = kept[DRAWN]
+    if DRAWN in kept and are_random(group.formats(param)): res[DRAWN] = kept[DRAWN]
     return res
 
 
