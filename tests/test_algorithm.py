@@ -26,9 +26,9 @@ def lines(what, **given):
 
 
 def everything():
-    "Every recipe with many of its options, with every modifier, and every part."
+    "Every recipe with some of its options, with every modifier, and every part."
     for name in RECIPES:
-        for options, _ in sampled([*choices(genopt.recipe(name))], 2, name):
+        for options, _ in sampled([*choices(genopt.recipe(name))], 1, name):
             yield genopt.recipe(name).explain(lr=.1, **options)
     for modifier in genopt.modifiers().values():
         for base in genopt.SGD, genopt.RAdam: yield (base + modifier).explain()

@@ -15,7 +15,7 @@ from genopt.catalogue import choices
 from genopt.contract import REQUIRED, ContractError
 from genopt.links import with_links
 from genopt.study.surfaces import SURFACES
-from sampled import everything, one_in
+from sampled import everything, one_in, sampled
 
 pytestmark = pytest.mark.skipif(not shutil.which('node'), reason='node is not installed')
 STATIC = Path(javascript.__file__).parent/'static'
@@ -23,8 +23,9 @@ STEPS = 8
 NONZERO = dict(wd=.1, lr_decay=.1, initial_accumulator_value=.2, warmup=4, eps=1e-3, nu=.6,
                lambd=.1, t0=2., dampening=.3, diff_mom=.8, max_norm=.5, max_value=.7, max_ratio=.1,
                sync_every=2)
-CHOICES = [(e.name, i, ps) for e in genopt.recipes()
-           for i, (_, ps) in enumerate(choices(genopt.recipe(e.name))) if not still(ps)]
+CHOICES = [(e.name, i, ps) for e in genopt.recipes() for i, ps in sampled(
+           [(i, ps) for i, (_, ps) in enumerate(choices(genopt.recipe(e.name))) if not still(ps)],
+           3, e.name)]
 SUMS = [(base, name, (getattr(genopt, base) + ps).parts())
         for base in ('SGD', 'AdamW', 'Lion') for name, ps in genopt.modifiers().items()
         if not still(ps)]

@@ -47,7 +47,7 @@ def test_what_is_right_passes_with_other_values_too(checked, against):
 
 # -- what is wrong ---------------------------------------------------------------------------------
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(4)
 @pytest.mark.parametrize('cls, against, guess, values', MISTAKES, ids=name_of)
 def test_a_planted_mistake_is_named(cls, against, guess, values):
     found = genopt.check(cls, against, **values)

@@ -232,7 +232,7 @@ ROLES = dict(M='hidden matrix', X='experts', R='router', C='convolution', E='emb
 STILL = 'position or token', 'norm', 'bias', 'other'  # and do not decay
 
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(4)
 @architectures
 @pytest.mark.parametrize('recipe, rest, found', POLICIES, ids=[p[0] for p in POLICIES])
 def test_what_authors_do_with_a_whole_model(recipe, rest, found, name):

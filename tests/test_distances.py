@@ -152,6 +152,7 @@ def test_growth_may_have_no_limit_and_nothing_else_may():
     with pytest.raises(ValueError, match='`d0` = 0 is out of range'): genopt.Prodigy([p], d0=0.)
 
 
+@pytest.mark.exhaustive(3)
 @engines
 @pytest.mark.parametrize('name', ['DoG', 'DAdaptSGD', 'Prodigy', 'DAdaptAdam'])
 def test_it_is_found_from_gradients_that_were_clipped_before(name, compile):

@@ -93,7 +93,7 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
          'tiny': lambda p, t: torch.full_like(p, 1e-30)}
 
 
-@pytest.mark.exhaustive(6)
+@pytest.mark.exhaustive(12)
 @all_recipes
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('kind', GRADS)
