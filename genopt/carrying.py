@@ -61,7 +61,8 @@ class Edit:
 
     def _beside(self, kept: Mapping[str, Any]) -> dict[str, Any]:
         "What stands beside the weight."
-        res, dims = {k: kept[k] for k in (REST, DRAWN) if k in kept}, [self.rows.dim]
+        stays = (REST, DRAWN) if are_random(self.group.formats(self.new)) else (REST,)
+        res, dims = {k: kept[k] for k in stays if k in kept}, [self.rows.dim]
         if REST not in res: return res
         old = self.rows.take(self.param.detach(), dims, self.new)
         rest = self.rows.take(res[REST], dims, torch.zeros_like(self.new, dtype=res[REST].dtype))
