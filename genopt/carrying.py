@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .converting import REST, seen, stored
-from .formats import DRAWN
+from .formats import DRAWN, are_random
 from .group import Group
 from .hypers import did_you_mean
 from .kinds import Stat
@@ -61,7 +61,8 @@ class Edit:
 
     def _beside(self, kept: Mapping[str, Any]) -> dict[str, Any]:
         "What stands beside the weight."
-        res, dims = {k: kept[k] for k in (REST, DRAWN) if k in kept}, [self.rows.dim]
+        stays = (REST, DRAWN) if are_random(self.group.formats(self.new)) else (REST,)
+        res, dims = {k: kept[k] for k in stays if k in kept}, [self.rows.dim]
         if REST not in res: return res
         old = self.rows.take(self.param.detach(), dims, self.new)
         rest = self.rows.take(res[REST], dims, torch.zeros_like(self.new, dtype=res[REST].dtype))
@@ -174,7 +175,7 @@ def followed(
     form = group.formats(param).get('param')
     if REST in kept and form and form.besides.get('rest') == kept[REST].dtype:
         res[REST] = kept[REST].to(device or kept[REST].device)
-    if DRAWN in kept and form and form.is_random: res[DRAWN] = kept[DRAWN]
+    if DRAWN in kept and are_random(group.formats(param)): res[DRAWN] = kept[DRAWN]
     return res
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .formats import DRAWN, STATES, Draw, Format, Split, beside, kept_beside
+from .formats import (DRAWN, STATES, Draw, Format, Split, are_random, beside,
+                      kept_beside)
 from .group import Group
-from .spread import whole
+from .spread import first_of, whole
 from .storage import dtype_of
 
 __all__ = ['REST', 'converted', 'in_rows', 'is_beside', 'like_seen', 'seen', 'stored', 'tensors_in',
@@ -42,7 +43,7 @@ def stored(name: str, value: Any, p: Any, group: Group) -> dict[str, Any]:
         dtype = dtype_of(storage, stat, value, p) if storage else value.dtype
         return {name: value if value.dtype == dtype else value.to(dtype)}
     like = torch.empty((0,), dtype=form.dtype(value.dtype), device='cpu')
-    return {beside(name, k): x for k, x in _in_parts(form.kept, value, like, Draw(0)).items()}
+    return {beside(name, k): x for k, x in _in_parts(form.kept, value, like).items()}
 
 
 def seen(entry: Mapping[str, Any], p: Any) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def converted(entry: Mapping[str, Any], p: Any, group: Group) -> tuple[dict[str,
         if theirs or ours or new[k].dtype != value.dtype: changed.append(k)
         res |= new
     form = formats.get('param')
-    if DRAWN in entry and form and form.is_random: res[DRAWN] = entry[DRAWN]
+    if DRAWN in entry and are_random(formats): res[DRAWN] = entry[DRAWN]
     res |= _rest(entry, form, changed)
     return res, changed
 
@@ -148,12 +149,12 @@ def in_rows(x: Any) -> bool:
     return all(q.is_replicate() or type(q) is Shard and q.dim == 0 for q in x.placements)
 
 
-def _in_parts(kept: Any, value: Any, like: Tensor, draw: Draw) -> dict[str, Any]:
+def _in_parts(kept: Any, value: Any, like: Tensor) -> dict[str, Any]:
     """What a format keeps: of a tensor that is sharded in rows, of each process's part, sharded as
     that is. Of another one it is whole, as blocks go along rows."""
-    if not hasattr(value, 'to_local'): return kept(value, like, draw)  # type: ignore[no-any-return]
-    if not in_rows(value): return kept(whole(value), like, draw)  # type: ignore[no-any-return]
-    found = kept(value.to_local(), like, draw)
+    if not hasattr(value, 'to_local'): return kept(value, like, Draw(0))  # type: ignore[no-any-return]
+    if not in_rows(value): return kept(whole(value), like, Draw(0))  # type: ignore[no-any-return]
+    found = kept(value.to_local(), like, Draw(0, first_of(value)))
     return {k: _like(x, value) for k, x in found.items()}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any, TypeAlias
 
 import torch
@@ -22,7 +21,7 @@ from .group import Group
 from .numbers import read_all
 from .owners import Owners, cuts, on_several, peers_along
 from .pieces import in_pieces
-from .spread import Item, Peers, Spread, gather, local, meta, scatter
+from .spread import Item, Peers, Spread, first_of, gather, local, meta, scatter
 from .words import STORAGE
 
 __all__ = ['Sharding', 'run_in_pieces']
@@ -133,19 +132,8 @@ def _here(work: Work) -> Work:
     read = {k: [local(_like(x, p)) for x, p in zip(column, work.params)]
             for k, column in work.inputs().items()}
     return replace(work, params=params, grads=read.pop('grad'), fed=read, columns=columns,
-                   firsts=[*map(_first, work.params)] if work.is_random else (),
+                   firsts=[*map(first_of, work.params)] if work.is_random else (),
                    describe=lambda p: work.describe(names.get(id(p), p)))
-
-
-def _first(p: Any) -> int:
-    "The place, in the whole parameter, of the first element that this process has."
-    if not hasattr(p, 'placements'): return 0
-    first, rows = 0, int(p.shape[0]) if p.dim() else 1
-    for i, placement in enumerate(p.placements):  # as torch.chunk cuts
-        if placement.is_replicate(): continue
-        most, rank = -(-rows // p.device_mesh.size(i)), p.device_mesh.get_local_rank(i)
-        first, rows = first + most * rank, max(min(most, rows - most * rank), 0)
-    return first * int(prod(p.shape[1:]))
 
 
 def run_in_pieces(works: Sequence[Work], engine: Run, recorders: Sequence[Run]=()) -> list[Work]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ['Item', 'Peers', 'Spread', 'gather', 'local', 'meta', 'scatter', 'whole']
+__all__ = ['Item', 'Peers', 'Spread', 'first_of', 'gather', 'local', 'meta', 'scatter', 'whole']
 
 
 @dataclass(frozen=True)
@@ -181,3 +182,14 @@ def _broadcast(theirs: Sequence[Sequence[Item]], like: Item) -> None:
         work.wait()
         if not items[0].spread.is_mine or items[0].local is not items[0].whole:
             for x, t in _along(flat, [rooms]): t.copy_(x)
+
+
+def first_of(p: Any) -> int:
+    "The place, in the whole parameter, of the first element that this process has."
+    if not hasattr(p, 'placements'): return 0
+    first, rows = 0, int(p.shape[0]) if p.dim() else 1
+    for i, placement in enumerate(p.placements):  # as torch.chunk cuts
+        if placement.is_replicate(): continue
+        most, rank = -(-rows // p.device_mesh.size(i)), p.device_mesh.get_local_rank(i)
+        first, rows = first + most * rank, max(min(most, rows - most * rank), 0)
+    return first * int(prod(p.shape[1:]))

@@ -18,7 +18,7 @@ from .averages import refuse_swapped
 from .contract import MARKS, PartError
 from .converting import stored
 from .engines.work import Work
-from .formats import DRAWN, Format, beside
+from .formats import DRAWN, Format, are_random, beside
 from .group import Group
 from .numbers import kept
 from .spread import Spread, meta
@@ -45,6 +45,7 @@ def begin(group: Group, p: Tensor, state: MutableMapping[Any, Any]) -> dict[str,
     spread = group.spreads.get(p)
     if 'param' in formats:
         entry |= _beside_param(formats['param'], spread.whole(p, False) if spread else p, entry)
+    if are_random(formats) and DRAWN not in entry: entry[DRAWN] = kept(0)
     for k in formats:  # as others may have written it
         if k in entry and any(beside(k, what) not in entry for what in formats[k].besides):
             entry |= stored(k, entry[k], p, group)
@@ -63,7 +64,6 @@ def _beside_param(form: Format, p: Tensor, entry: Mapping[str, Any]) -> dict[str
     "What is missing beside a weight that is what it is."
     new = {beside('param', k): torch.zeros_like(p.detach(), dtype=dtype)
            for k, dtype in form.besides.items()}
-    if form.is_random: new[DRAWN] = kept(0)
     return {k: v for k, v in new.items() if k not in entry}
 
 

@@ -84,8 +84,8 @@ def _storage(state: tuple[tuple[str, str], ...], rounding: Any, master: Any, see
     if master and rounding != 'nearest':
         raise ValueError(f'`master` = {master} keeps what rounding={rounding!r} would round: give '
                          'one of them')
-    if seed is not None and rounding != 'stochastic':
-        raise ValueError("`rounding_seed` is for rounding='stochastic'")
+    if seed is not None and rounding != 'stochastic' and not any(v in STATES for _, v in state):
+        raise ValueError("`rounding_seed` is for rounding='stochastic' and for state='8bit'")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise TypeError(f'`rounding_seed` = {seed!r}: give a whole number')
     return Storage(state, rounding, master, seed or 0)

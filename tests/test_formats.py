@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import genopt
 from genopt import Optimizer, stat, step
 from genopt.formats import Blocks, Compensated, Draw, Random, Split, block_of, drawn
 from helpers import dtypes, random
@@ -182,9 +183,8 @@ def test_the_codes_of_blocks(signed, scale):
         assert (codes * u >= 0).all()
         table = np.sign(codes) * (codes / 127)**2
     else:
-        table = UNSIGNED[codes]
-        near = np.abs(UNSIGNED[1:] - u[..., None]).min(-1)
-        assert (np.abs(table - u) <= near * (1 + 1e-6))[u > 0].all()
+        table, more = UNSIGNED[codes], UNSIGNED[np.minimum(codes + 1, 255)]
+        assert ((UNSIGNED[np.maximum(codes - 1, 0)] < u * (1 + 1e-6)) & (u <= more))[u > 0].all()
     np.testing.assert_allclose(as_numbers(value), table * most, rtol=1e-6, atol=2.**-149)
 
 
@@ -195,10 +195,49 @@ def test_errors_of_blocks(signed):
     error = (value - x).abs() / x.abs().amax(1, keepdim=True)
     if signed: assert (error <= (2 * u.abs().sqrt() + 1 / 254) / 254 + 1e-6).all()
     else:
-        assert (error <= u / 17 * (1 + 1e-5))[u > 2.**-31].all()
+        assert (error < u / 8)[u > 2.**-31].all()
         assert (value > 0).equal(x > 0)
     assert ((value == x) | (u.abs() < 1)).all()     # the largest one
     assert (value[x == 0] == 0).all() and (value * x >= 0).all()
+
+
+def test_codes_without_a_sign_are_right_on_average():
+    "Within the standard error of 400 draws, from the share by which a number lies between codes."
+    x = of_every_size(False, rows=8)
+    x[:, 0] = 1.
+    x = x.clamp(min=2.**-30)
+    draws = [kept(Blocks(False), x, draw=Draw(*row))
+             for row in drawn(0, [0] * 400, range(400)).tolist()]
+    found = as_numbers(torch.stack([Blocks(False).value(there) for there in draws]))
+    u = as_numbers(x)
+    at = np.searchsorted(UNSIGNED, u, 'right') - 1
+    low, high = UNSIGNED[at], UNSIGNED[np.minimum(at + 1, 255)]
+    assert ((found == low) | (found == high)).all()
+    error = np.sqrt((high - u) * (u - low) / len(draws))
+    z = (found.mean(0) - u)[error > 0] / error[error > 0]
+    assert abs(z).max() < 4.5 and .8 < (z**2).mean() < 1.2 and len(z) > 700
+
+
+@pytest.mark.parametrize('compile', [False, True])
+def test_an_average_of_squares_follows_its_gradients(compile):
+    """Up and down by a thousandth in a step, which the nearest code would never show: gradients
+    become a tenth, and ten times as large, but for a few that keep the block's scale."""
+    def average(**said):
+        p = torch.zeros(64, 128, requires_grad=True)
+        opt = genopt.RMSprop([p], lr=0., sqr_mom=.99, compile=compile, **said)
+        size = torch.ones_like(p)
+        for t in range(600):
+            if t == 100: size[:, 10:60], size[:, 60:] = .1, 10.
+            p.grad = size * random(t, p.shape, F32)
+            if t >= 100: p.grad[:, :10] = 30.
+            opt.step()
+        return opt.state[p], [slice(10, 60), slice(60, None)]
+    codes, parts = average(state='8bit')
+    exact, _ = average()
+    found = Blocks(False).value({'': codes['sqr_avg'], 'scale': codes['sqr_avg.scale']})
+    for part in parts:
+        ratio = (found / exact['sqr_avg'])[:, part]
+        assert .95 < ratio.mean() < 1.05 and ratio.std() < .4
 
 
 @both_signs
@@ -259,7 +298,8 @@ def test_the_shape_of_blocks(shape, block, scales, signed):
     flat[:x.numel()] = np.abs(x.numpy()).ravel()
     most = flat.reshape(*scales, block).max(-1, initial=0)
     np.testing.assert_array_equal(there['scale'].numpy(), most)
-    assert value.shape == shape and (not x.numel() or (value - x).abs().max() < .05 * x.abs().max())
+    most = (.05 if signed else .11) * x.abs().max() if x.numel() else 1.
+    assert value.shape == shape and ((value - x).abs() < most).all()
 
 
 def test_a_row_in_parts_has_the_same_blocks():

@@ -191,7 +191,8 @@ def it(dtype): return f'parameter 0 of group 0 (shape (64, 128), {dtype})'
      '`master` = 16: give the bits of a whole weight, 24 or 32'),
     (lambda: AdamW([P(BF16)], master=24, rounding='kahan'),
      "`master` = 24 keeps what rounding='kahan' would round: give one of them"),
-    (lambda: AdamW([P(BF16)], rounding_seed=3), "`rounding_seed` is for rounding='stochastic'")])
+    (lambda: AdamW([P(BF16)], rounding_seed=3), "`rounding_seed` is for rounding='stochastic' "
+     "and for state='8bit'")])
 def test_what_a_group_cannot_say(make, sentence):
     with says(ValueError, sentence): make()
 

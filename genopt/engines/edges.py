@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..formats import BLOCK
+from ..formats import BLOCK, HASH
 from .nest import bounds, index, loop_along
 from .operations import TYPES, read, write
 from .passes import Column, Pass
@@ -44,6 +44,7 @@ class Edges:
     def functions(self) -> Iterator[str]:
         "The C of the formats."
         if self.has_blocks: yield f'#include <float.h>\n{SCALE}'
+        if self.draws is not None: yield HASH
         yield from dict.fromkeys(f.functions for f in self.formats.values())
 
     def defines(self, axes: int) -> Iterator[str]:

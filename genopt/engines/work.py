@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..composition import Composition
 from ..contract import PartError
-from ..formats import DRAWN, Format, beside, drawn
+from ..formats import DRAWN, Format, are_random, beside, drawn
 from ..numbers import read, read_all, store
 from ..part import Part
 from ..view import View
@@ -63,7 +63,7 @@ class Work:
         return [beside(k, what) for k, f in self.formats.items() for what in f.besides]
 
     @property
-    def is_random(self) -> bool: return any(f.is_random for f in self.formats.values())
+    def is_random(self) -> bool: return are_random(self.formats)
 
     def draws(self) -> Tensor | None:
         "For each parameter, what decides the bits of random rounding: a row of numbers."

@@ -6,11 +6,11 @@ scale for each block, or what a weight of 16 bits cannot hold. They are plain te
 such as `grad_avg.scale` and `param.rest`.
 """
 from .blocks import BLOCK, Blocks, block_of
-from .format import DRAWN, Draw, Format, beside, kept_beside
+from .format import DRAWN, HASH, Draw, Format, are_random, beside, kept_beside
 from .weights import Compensated, Random, Split, drawn
 
-__all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'Random', 'STATES', 'Split',
-           'beside', 'block_of', 'drawn', 'kept_beside']
+__all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'HASH', 'Random', 'STATES',
+           'Split', 'are_random', 'beside', 'block_of', 'drawn', 'kept_beside']
 
 # The formats of stats by the names that groups give: for any numbers, and for those that are never
 # negative. In a checkpoint, one is known by its dtype and by the names of what it keeps beside.

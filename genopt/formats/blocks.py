@@ -6,11 +6,12 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .format import Draw, Format, Tensors
+from .format import Draw, Format, Tensors, random_bits
 
 __all__ = ['BLOCK', 'Blocks', 'block_of']
 
 LARGEST, SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
+SALT = 0x9e3779b9  # other bits than those of a weight in the same place
 BLOCK, LEAST = 256, 32  # elements of a block: at most, and at least if it is to divide a row
 
 
@@ -31,7 +32,9 @@ class Blocks(Format):
     Numbers of either sign have 127 codes for each, even in the square root of a number: so those
     near 0 are closer to each other. If no number is negative, a code is a float without a sign, of
     5 bits for the exponent and 3 for the rest: each number down to a 2³¹th of the largest one is
-    kept to 6 % of itself, and what is above 0 stays so. The largest one is kept exactly. A block
+    one of the two codes next to it, and what is above 0 stays so. Which of the two is random, and
+    right on average: an average of squares changes by a thousandth in a step, which the nearest
+    code would never show. The largest one is kept exactly. A block
     whose numbers are all below the smallest normal one of float32 (1.2e-38) is kept as zeros. What
     is infinite is kept as the largest number of float32; a block with a NaN has nothing else.
     """
@@ -53,12 +56,12 @@ static inline float unsigned_value(uint8_t c, float scale)
     float x; memcpy(&x, &u, 4);
     return (c ? x : 0) * scale;
 }
-static inline uint8_t unsigned_code(float v, float inverse)
+static inline uint8_t unsigned_code(float v, float inverse, uint32_t bits)
 {
     const float x = fabsf(v * inverse);
     uint32_t u; memcpy(&u, &x, 4);
-    const int32_t near = (int32_t)((u + 0x80000) >> 20) - 761, least = v > 0;
-    const int32_t c = near > least ? near : least;
+    const int32_t next = (int32_t)((u + (bits & 0xfffff | 1)) >> 20) - 761, least = v > 0;
+    const int32_t c = next > least ? next : least;
     return (uint8_t)(c < 255 ? c : 255);
 }
 '''
@@ -71,7 +74,11 @@ static inline uint8_t unsigned_code(float v, float inverse)
 
     @property
     def write(self) -> str:  # type: ignore[override]
-        return f'{{x}} = {self._kind}_code({{v}}, {{inverse}});'
+        bits = '' if self.signed else f', random_bits((uint32_t){{at}}, {{seed}} ^ {SALT:#x}u)'
+        return f'{{x}} = {self._kind}_code({{v}}, {{inverse}}{bits});'
+
+    @property
+    def is_random(self) -> bool: return not self.signed  # type: ignore[override]
 
     @property
     def _kind(self) -> str: return 'signed' if self.signed else 'unsigned'
@@ -101,7 +108,8 @@ static inline uint8_t unsigned_code(float v, float inverse)
             root = torch.where(u < 1, u, 1.).double().sqrt().float()
             codes = (root * 127).round().copysign(rows)
         else:
-            codes = ((u.view(torch.int32) >> 4) + 0x8000 >> 16) - 761
+            bits = _rows(random_bits(x, draw, SALT)) & 0xfffff | 1
+            codes = (u.view(torch.int32).long() + bits >> 20) - 761
             codes = codes.maximum((rows > 0).int()).clamp(max=255)
         codes = codes.to(like.dtype).reshape(-1)[:x.numel()].view(x.shape)
         return {'': codes, 'scale': scale.view(self.shape('scale', x))}

@@ -7,11 +7,22 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ['DRAWN', 'Draw', 'Format', 'Tensors', 'beside', 'kept_beside']
+__all__ = ['DRAWN', 'Draw', 'Format', 'HASH', 'Tensors', 'are_random', 'beside', 'hashed',
+           'kept_beside', 'random_bits']
 
 Tensors: TypeAlias = Mapping[str, Tensor]  # '' is the tensor itself, and others have names
 
-DRAWN = 'param.drawn'  # in the state: how often a weight was rounded at random
+DRAWN = 'param.drawn'  # in the state: how often it was rounded at random, or its weight
+
+HASH = '''
+static inline uint32_t random_bits(uint32_t at, uint32_t seed)
+{
+    uint32_t x = at ^ seed;
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    return x ^ x >> 16;
+}
+'''
 
 
 class Draw(NamedTuple):
@@ -56,6 +67,24 @@ class Format:
     def __hash__(self) -> int: return hash((type(self), *vars(self).items()))
     def __repr__(self) -> str:
         return f'{type(self).__name__}({", ".join(f"{k}={v!r}" for k, v in vars(self).items())})'
+
+
+def hashed(x: Any) -> Any:
+    "32 bits of each number that no pattern of the numbers shows: of a tensor, or of an array."
+    x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
+    x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
+    return x ^ x >> 16
+
+
+def random_bits(like: Tensor, draw: Draw, salt: int=0) -> Tensor:
+    "32 bits for each element, by its place: what `HASH` does in C, with a salt in the seed."
+    at = torch.arange(draw.first, draw.first + like.numel(), device=like.device).view(like.shape)
+    found: Tensor = hashed(at & 0xffffffff ^ draw.seed ^ salt)
+    return found
+
+
+def are_random(formats: Mapping[str, Format]) -> bool:
+    return any(f.is_random for f in formats.values())
 
 
 def beside(name: str, what: str) -> str:

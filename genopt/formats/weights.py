@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .format import Draw, Format, Tensors
+from .format import Draw, Format, Tensors, hashed, random_bits
 
 __all__ = ['Compensated', 'Random', 'Split', 'drawn']
 
@@ -103,13 +102,6 @@ class Random(Format):
     """
     is_random = True
     functions = '''
-static inline uint32_t random_bits(uint32_t at, uint32_t seed)
-{
-    uint32_t x = at ^ seed;
-    x = (x ^ x >> 16) * 0x7feb352du;
-    x = (x ^ x >> 15) * 0x846ca68bu;
-    return x ^ x >> 16;
-}
 static inline bf16 random_bf16(float v, uint32_t bits)
 {
     uint32_t u; memcpy(&u, &v, 4);
@@ -130,8 +122,7 @@ static inline _Float16 random_f16(float v, uint32_t bits)
 
     def kept(self, x: Tensor, like: Tensor, draw: Draw) -> dict[str, Tensor]:
         x = x.float().contiguous()
-        at = torch.arange(draw.first, draw.first + x.numel(), device=x.device).view(x.shape)
-        bits, u = _hashed(at & 0xffffffff ^ draw.seed), x.view(torch.int32).long() & 0xffffffff
+        bits, u = random_bits(x, draw), x.view(torch.int32).long() & 0xffffffff
         if like.dtype == torch.bfloat16:
             top = torch.where(x.isnan(), 0x7fc0, u + (bits & 0xffff) >> 16)
             return {'': top.to(torch.uint16).view(torch.bfloat16)}
@@ -141,16 +132,9 @@ static inline _Float16 random_f16(float v, uint32_t bits)
         return {'': torch.where(x.isnan(), x, near).to(torch.float16)}
 
 
-def _hashed(x: Any) -> Any:
-    "32 bits of each number that no pattern of the numbers shows: of a tensor, or of an array."
-    x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
-    x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
-    return x ^ x >> 16
-
-
 def drawn(seed: int, places: Sequence[int], counts: Sequence[int]) -> Tensor:
     "A `Draw` for each parameter, as a row: of its place, and how often it was rounded before."
     res = np.zeros((len(places), 2), np.int64)
-    steps = _hashed(np.array(counts, np.uint32) * 0x9e3779b9 + (seed & 0xffffffff))
-    res[:, 0] = _hashed(steps + np.array(places, np.uint32) * 0x85ebca6b)
+    steps = hashed(np.array(counts, np.uint32) * 0x9e3779b9 + (seed & 0xffffffff))
+    res[:, 0] = hashed(steps + np.array(places, np.uint32) * 0x85ebca6b)
     return torch.from_numpy(res)
