@@ -79,12 +79,14 @@ class Edges:
         return f'{{ const float w = {value}; {self._line(i, self.formats[i].write, at, "w")} }}'
 
     def _line(self, i: int, template: str, at: str, value: str) -> str:
-        kind, load, store = HALVES.get(self.columns[i].dtype, ('', '', ''))
         in_blocks = self.formats[i].in_blocks
+        place = f'({at} + first)'  # in 32 bits along a block, so that more fit into a vector
+        if in_blocks: place = '((uint32_t)(base + first) + (uint32_t)i)'
+        kind, load, store = HALVES.get(self.columns[i].dtype, ('', '', ''))
         besides = {k: f'q{j}' if in_blocks else f'c{j}[{at}]'
                    for k, j in self.columns[i].besides.items()}
         return template.format(**besides | dict(
-            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=f'({at} + first)',
+            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=place,
             seed='seed', inverse='inverse'))
 
     # -- blocks ------------------------------------------------------------------------------------
@@ -131,5 +133,5 @@ class Edges:
             yield f'c{scale}[base / block] = most;'
             yield '#pragma omp simd'
             line = self._line(i, self.formats[i].write, 'base + i', f'w{i}[i]')
-            yield f'for (int64_t i = 0; i < count; i++) {{ {line} }} }}'
+            yield f'for (int32_t i = 0; i < (int32_t)count; i++) {{ {line} }} }}'
         yield '}'
