@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .formats import (DRAWN, STATES, Draw, Format, Split, are_random, beside,
-                      kept_beside)
+from .formats import DRAWN, STATES, Draw, Format, Split, are_random, beside, kept_beside
 from .group import Group
 from .spread import first_of, whole
 from .storage import dtype_of
@@ -110,9 +109,9 @@ def _wrong(entry: Mapping[str, Any], p: Any, group: Group) -> str:
     for k in group.composition.tensor_stats:
         form = _format_in(entry, k)
         more = [what for f in _formats() for what in f.besides if beside(k, what) in entry]
-        if more and (form is None or entry[k].shape != p.shape):
-            return (f'`{k}` of {group.describe(p)} has a {more[0]} in it, and is not codes of '
-                    f'shape {tuple(p.shape)}')
+        if more and form is None or form and entry[k].shape != p.shape:
+            said = f' has a {more[0]} in it, and' if more else ''
+            return f'`{k}` of {group.describe(p)}{said} is not codes of shape {tuple(p.shape)}'
         if form is None: continue
         for what in form.besides:
             name, wanted = beside(k, what), form.shape(what, entry[k])

@@ -14,6 +14,7 @@ INSIDE = str(Path(__file__).parent), str(Path(torch.__file__).parent), contextli
 
 
 def warn(text: str, kind: type[Warning]=UserWarning) -> None:
+    "Warns about the code that called genopt."
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_code.co_filename.startswith(INSIDE):
         level, frame = level + 1, frame.f_back
