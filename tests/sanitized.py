@@ -65,8 +65,8 @@ def step_with_a_short(what):
 def main(what):
     recipes = [recipe.__name__ for recipe in RECIPES]
     modified = [name for name in MODIFIED if name.startswith('SGD')]
-    if what == 'recipes': all_of(sampled(recipes, 8))
-    elif what == 'modifiers': all_of(sampled(modified, 6))
+    if what == 'recipes': all_of(sampled(recipes, 4))
+    elif what == 'modifiers': all_of(sampled(modified, 3))
     elif what == 'dtypes': all_of(['AdamW', 'LAMB'], DTYPES[1:])
     elif what == 'everything': all_of(RULES, DTYPES)
     else: step_with_a_short(what)

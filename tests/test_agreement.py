@@ -38,7 +38,7 @@ def _doubled(state_dict):
     return res
 
 
-@pytest.mark.exhaustive(4)
+@pytest.mark.exhaustive(6)
 @dtypes(torch.float32, torch.bfloat16, torch.float16, torch.complex64)
 @each_case
 def test_each_step_within_units_of_the_last_place(recipe, twin, kwargs, dtype):

@@ -78,6 +78,7 @@ def test_a_learning_rate_that_falls_on_a_plateau_has_an_effect():
     assert {round(h['lr'], 9) for h in learn.opt.hypers} == {1e-2 / 16}
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('recipe', [r for r in RECIPES if not keeps_to_matrices(r)], ids=name_of)
 @pytest.mark.filterwarnings('ignore:`mom` has no effect:UserWarning')
 def test_every_recipe_in_a_learner(recipe):

@@ -49,7 +49,7 @@ LARGE_TOO = ('rows are cut', 'columns are cut', 'grown', 'turned', 'turned in me
              'a state with other strides', 'tied')
 
 
-@pytest.mark.exhaustive(6)
+@pytest.mark.exhaustive(8)
 @pytest.mark.parametrize('way', LARGE_TOO)
 @pytest.mark.parametrize('rule', ['elementwise', 'total'])
 def test_and_to_a_large_one(way, rule, two_threads):

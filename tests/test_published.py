@@ -196,7 +196,7 @@ IDS = [f'{r}({", ".join(f"{k}={v}" for k, v in ours.items())})' for r, ours, *_ 
 MATRICES = [(5, 7), (7, 5), (4, 4), (3, 8)]
 
 
-@pytest.mark.exhaustive(5)
+@pytest.mark.exhaustive(8)
 @engines
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_as_in_the_paper(case, compile):

@@ -285,6 +285,7 @@ def params_for(parts):
     return [P(5, 4), P(3), nn.Parameter(torch.ones(())), P(8, 3, 3, 3)]
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('name', genopt.zoo.__all__)
 def test_all_recipes_and_options_pass(name):
     recipe, seen = getattr(genopt, name), 0

@@ -72,6 +72,7 @@ def test_and_whatever_happens_between_two_steps(file, tmp_path):
     Sanitized(tmp_path, *options, file).check()
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('what', ['parameter', 'gradient', 'state'])
 def test_one_element_too_many_is_seen(what, tmp_path):
     run = Sanitized(tmp_path, 'sanitized.py', what)

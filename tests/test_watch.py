@@ -45,7 +45,7 @@ def bits(opt, params):
 
 # -- nothing changes -------------------------------------------------------------------------------
 
-@pytest.mark.exhaustive(5)
+@pytest.mark.exhaustive(8)
 @pytest.mark.parametrize('compile', [None, False], ids=['compiled', 'plain'])
 @each_recipe
 def test_a_watched_run_is_the_same_bit_for_bit(recipe, compile):
