@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .composition import Composition
 from .contract import PartError
 from .dispatch import Watch
-from .engines.shield import shielded
+from .engines.shield import shielded, uncollected
 from .kinds import Made, Step, Total
 from .part import Part
 
@@ -41,11 +41,12 @@ PIECES: list[Callable[[Tensor], Tensor]] = [
 def apart() -> Iterator[None]:
     """Leaves all modes: fake tensors, a default device, vmap, autocast, inference, users' own.
 
-    An interrupt waits until they are back, as otherwise some of them might stay off.
+    An interrupt waits until they are back, as otherwise some of them might stay off. So does the
+    garbage collector, as what finalizers do would be seen by a `Watch`.
     """
-    with (shielded(), _disable_current_modes(), temporarily_clear_interpreter_stack(),
-          torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad(),
-          torch.autocast('cpu', enabled=False)):
+    with (shielded(), uncollected(), _disable_current_modes(),
+          temporarily_clear_interpreter_stack(), torch._C.DisableTorchFunction(),
+          torch.inference_mode(False), torch.no_grad(), torch.autocast('cpu', enabled=False)):
         yield
 
 

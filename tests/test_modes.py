@@ -1,6 +1,7 @@
 """Promise: a step is the same whatever mode of torch it is made in: with another default device,
 while somebody watches operations, and while a graph is made of it.
 """
+import gc
 from functools import partial
 
 import genopt
@@ -113,3 +114,32 @@ def test_a_graph_of_compiled_steps_has_them_all(kind, engine):
     graph = make_fx(two_steps(adam(kind, engine)))(x, g)
     torch.testing.assert_close(graph(-2 * g, x), two_steps(torchs_adam)(-2 * g, x),
                                rtol=2e-5, atol=1e-6)
+
+
+# -- what has nothing to do with a part ------------------------------------------------------------
+
+class Forgotten:
+    "Garbage that only the collector finds. It looks at modes and tensors when it goes."
+    seen = []
+    def __init__(self): self.me = self
+    def __del__(self):
+        watched = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
+        self.seen.append((bool(watched), tuple((START[0] + 1).shape)))
+
+
+@transform
+def littering(grad):
+    Forgotten()
+    return [grad * 1, *[[i] for i in range(9)]][0]  # each of these lists may call the collector
+
+
+def test_a_finalizer_is_not_taken_for_a_part():
+    usual, Forgotten.seen = gc.get_threshold(), []
+    gc.set_threshold(5)
+    try:
+        compiled = steps_of(partial(genopt.Optimizer, parts=[littering, genopt.sgd_step], lr=.1))
+        assert Forgotten.seen and gc.isenabled()
+    finally: gc.set_threshold(*usual)
+    assert {*Forgotten.seen} == {(False, (6, 8))}
+    assert_same = partial(torch.testing.assert_close, rtol=0, atol=0)
+    assert_same(compiled, steps_of(partial(genopt.SGD, lr=.1)))

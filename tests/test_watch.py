@@ -90,7 +90,7 @@ def test_no_generator_is_advanced_and_no_total_changes(parts, compile):
         runs.append(bits(opt, params))
     for a, b, c in zip(*runs, strict=True):
         a, b, c = (t.nan_to_num() for t in (a, b, c))
-        assert torch.equal(a, b) and torch.equal(a, c)
+        assert torch.equal(a, b) and torch.equal(a, c), opt
 
 
 # -- the numbers -----------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
-"Ctrl-C waits for the end of a step, so that it leaves no parameter with half of one."
+"""What must not come in between: Ctrl-C waits for the end of a step, so that it leaves no parameter
+with half of one, and the garbage collector for the end of a recording."""
 from __future__ import annotations
 
+import gc
 import signal
 # `signal` itself takes 10 µs to make enums of what these return
 from _signal import getsignal, signal as set_handler  # type: ignore[import-not-found]
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from threading import get_ident, main_thread
 from types import FrameType
 
-__all__ = ['exposed', 'shielded']
+__all__ = ['exposed', 'shielded', 'uncollected']
 
 SIGINT = int(signal.SIGINT)
 
@@ -52,6 +54,16 @@ def exposed() -> Iterator[None]:
         if shield.came: shield.usual(*shield.came.pop())
         yield
     finally: set_handler(SIGINT, shield.wait)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    "Puts off the finalizers of garbage, whose operations would be taken for those of a part."
+    was_on = gc.isenabled()
+    gc.disable()
+    try: yield
+    finally:
+        if was_on: gc.enable()
 
 
 _shields: list[shielded] = []  # of the main thread, which alone is told of an interrupt

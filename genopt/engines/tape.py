@@ -29,7 +29,7 @@ from ..part import Part
 from .axes import OWN, Axes, of_param, of_stat
 from .numbers import Crosses, Decides, Numbers, Unrecordable
 from .recorder import Op, Recorder, Reduction, Ref
-from .shield import shielded
+from .shield import shielded, uncollected
 
 __all__ = ['Foreign', 'Operation', 'Tape', 'record']
 
@@ -135,7 +135,8 @@ def record(
 
     off = dict[str, bool]()  # the scalars that are switches, and if they are 0
     odd = set[str]()  # tensors of any shape, of which only parts that run as they are know more
-    with shielded(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+    with (shielded(), uncollected(), _disable_current_modes(), torch.inference_mode(False),
+          torch.no_grad()):
         env = Env(tensors)
         env |= {k: torch.tensor(float(v), dtype=torch.float64, device='cpu')
                 for k, v in numbers.items()}
