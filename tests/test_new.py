@@ -37,6 +37,7 @@ def test_its_tests_pass_and_see_a_mistake(project):
     assert done.returncode == 1 and '2 failed' in done.stdout
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('folder, name', [('squash', 'squash'), ('c++ (1)', 'Path')])
 def test_any_name_and_folder_will_do(folder, name, tmp_path):
     project = tmp_path / folder

@@ -1,6 +1,6 @@
-"""What two processes do: `torchrun --nproc-per-node 2 two_processes.py JOB FOLDER RECIPE COMPILE`.
+"""What two processes do: `torchrun --nproc-per-node 2 two_processes.py FOLDER RECIPE JOB...`.
 
-`ddp` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves
+`replicas` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves
 a distributed checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads
 it, goes on, and compares.
 """
@@ -34,10 +34,10 @@ def steps(model, opt, numbers):
         opt.step()
 
 
-def replicas(recipe, compile):
+def replicas(recipe, folder):
     net = model()
     ddp = nn.parallel.DistributedDataParallel(net)
-    opt = recipe(ddp.parameters(), lr=.01, compile=compile)
+    opt = recipe(ddp.parameters(), lr=.01, compile=True)
     genopt.Schedule(opt, 10, lr=genopt.one_cycle(.01))
     steps(ddp, opt, range(10))
     mine = torch.cat([t.flatten() for p in net.parameters() for t in (
@@ -49,9 +49,9 @@ def replicas(recipe, compile):
                for a, b in zip(net.parameters(), model().parameters())), 'nothing has moved'
 
 
-def sharded(recipe, compile):
+def sharded(recipe):
     net = model(); fully_shard(net)
-    opt = recipe(net.named_parameters(), lr=.01, compile=compile)
+    opt = recipe(net.named_parameters(), lr=.01, compile=False)
     genopt.Schedule(opt, 8, lr=genopt.linear(.01, .001))
     return net, opt
 
@@ -62,8 +62,8 @@ def as_dict(net, opt, flat):
                 opt=get_optimizer_state_dict(net, opt, options=options))
 
 
-def save(recipe, compile, folder):
-    net, opt = sharded(recipe, compile)
+def save(recipe, folder):
+    net, opt = sharded(recipe)
     steps(net, opt, range(4))
     for flat in (False, True):
         dcp.save(as_dict(net, opt, flat), checkpoint_id=folder / f'flat-{flat}')
@@ -71,11 +71,11 @@ def save(recipe, compile, folder):
     dcp.save(dict(model=get_model_state_dict(net)), checkpoint_id=folder / 'end')
 
 
-def resume(recipe, compile, folder):
-    end = dict(model=get_model_state_dict(sharded(recipe, compile)[0]))
+def resume(recipe, folder):
+    end = dict(model=get_model_state_dict(sharded(recipe)[0]))
     dcp.load(end, checkpoint_id=folder / 'end')
     for flat in (False, True):
-        net, opt = sharded(recipe, compile)
+        net, opt = sharded(recipe)
         found = as_dict(net, opt, flat)
         dcp.load(found, checkpoint_id=folder / f'flat-{flat}')
         set_model_state_dict(net, found['model'])
@@ -88,11 +88,9 @@ def resume(recipe, compile, folder):
         assert opt.param_groups[0]['scheduled lr'] == 8
 
 
-def main(job, folder, name, compile):
+def main(folder, name, *jobs):
     dist.init_process_group('gloo')
-    recipe = genopt.recipe(name)
-    if job == 'ddp': replicas(recipe, compile == 'True')
-    else: globals()[job](recipe, compile == 'True', Path(folder))
+    for job in jobs: globals()[job](genopt.recipe(name), Path(folder))
     dist.barrier()
     sys.stdout.flush(); sys.stderr.flush()
     # gloo's threads sometimes abort a process that ends as usual: "terminate called without …"

@@ -1,9 +1,9 @@
 """The race: optimizers on tasks, each at the best of the same number of learning rates.
 
     >>> from genopt import race
-    >>> result = race(['adamw', 'lion', 'adamw + cautious'], ['digits'], out='race')
+    >>> result = race(['adamw', 'lion', 'adamw + cautious'], ['leastsquares'], out='race')
     >>> print(result.table)
-    >>> result.plot('digits')
+    >>> result.plot('leastsquares')
 """
 from __future__ import annotations
 
