@@ -30,8 +30,8 @@ def everything():
     for name in sampled(RECIPES, 30):
         for options, _ in sampled([*choices(genopt.recipe(name))], 1, name):
             yield genopt.recipe(name).explain(lr=.1, **options)
-    modified = [base + m for m in genopt.modifiers().values() for base in (genopt.SGD, genopt.RAdam)]
-    for recipe in sampled(modified, 30): yield recipe.explain()
+    bases, modifiers = (genopt.SGD, genopt.RAdam), genopt.modifiers().values()
+    for recipe in sampled([base + m for m in modifiers for base in bases], 30): yield recipe.explain()
     for part in sampled(every_part(), 60): yield explain(part)
 
 

@@ -1,8 +1,8 @@
 """What two processes do: `torchrun --nproc-per-node 2 two_processes.py FOLDER RECIPE JOB...`.
 
-`replicas` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2), saves
-a distributed checkpoint in the middle, and the end of the run; `resume`, in fresh processes, loads
-it, goes on, and compares.
+`replicas` trains a replica in each, and compares them bit for bit. `save` trains sharded (FSDP2),
+saves a distributed checkpoint in the middle, and the end of the run; `resume`, in fresh processes,
+loads it, goes on, and compares.
 """
 import os
 import sys
