@@ -80,13 +80,11 @@ class Edges:
 
     def _line(self, i: int, template: str, at: str, value: str) -> str:
         in_blocks = self.formats[i].in_blocks
-        place = f'({at} + first)'  # in 32 bits along a block, so that more fit into a vector
-        if in_blocks: place = '((uint32_t)(base + first) + (uint32_t)i)'
         kind, load, store = HALVES.get(self.columns[i].dtype, ('', '', ''))
         besides = {k: f'q{j}' if in_blocks else f'c{j}[{at}]'
                    for k, j in self.columns[i].besides.items()}
         return template.format(**besides | dict(
-            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=place,
+            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=f'(uint32_t)({at} + first)',
             seed='seed', inverse='inverse'))
 
     # -- blocks ------------------------------------------------------------------------------------
@@ -131,6 +129,7 @@ class Edges:
             scale = self.columns[i].besides['scale']
             yield f'{{ const float most = scale_of(most{i}), inverse = most > 0 ? 1 / most : 0;'
             yield f'c{scale}[base / block] = most;'
+            yield self._line(i, self.formats[i].begin, 'base', '')
             yield '#pragma omp simd'
             line = self._line(i, self.formats[i].write, 'base + i', f'w{i}[i]')
             yield f'for (int32_t i = 0; i < (int32_t)count; i++) {{ {line} }} }}'

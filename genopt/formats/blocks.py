@@ -6,12 +6,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .format import Draw, Format, Tensors, random_bits
+from .format import Draw, Format, Tensors, hashed
 
 __all__ = ['BLOCK', 'Blocks', 'block_of']
 
 LARGEST, SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
-SALT = 0x9e3779b9  # other bits than those of a weight in the same place
+GOLDEN = 0x9e3779b9  # 2³² over the golden ratio: its multiples are spread evenly
+SALT = GOLDEN  # other bits than those of a weight in the same place
 BLOCK, LEAST = 256, 32  # elements of a block: at most, and at least if it is to divide a row
 
 
@@ -60,7 +61,7 @@ static inline uint8_t unsigned_code(float v, float inverse, uint32_t bits)
 {
     const float x = fabsf(v * inverse);
     uint32_t u; memcpy(&u, &x, 4);
-    const int32_t next = (int32_t)((u + (bits & 0xfffff | 1)) >> 20) - 761, least = v > 0;
+    const int32_t next = (int32_t)((u + (bits >> 12 | 1)) >> 20) - 761, least = v > 0;
     const int32_t c = next > least ? next : least;
     return (uint8_t)(c < 255 ? c : 255);
 }
@@ -73,8 +74,13 @@ static inline uint8_t unsigned_code(float v, float inverse, uint32_t bits)
         return f'{self._kind}_value({{x}}, {{scale}})'
 
     @property
+    def begin(self) -> str:  # type: ignore[override]
+        if self.signed: return ''
+        return f'const uint32_t bits = random_bits({{at}}, {{seed}} ^ {SALT:#x}u);'
+
+    @property
     def write(self) -> str:  # type: ignore[override]
-        bits = '' if self.signed else f', random_bits((uint32_t){{at}}, {{seed}} ^ {SALT:#x}u)'
+        bits = '' if self.signed else f', bits + (uint32_t)i * {GOLDEN:#x}u'
         return f'{{x}} = {self._kind}_code({{v}}, {{inverse}}{bits});'
 
     @property
@@ -108,11 +114,19 @@ static inline uint8_t unsigned_code(float v, float inverse, uint32_t bits)
             root = torch.where(u < 1, u, 1.).double().sqrt().float()
             codes = (root * 127).round().copysign(rows)
         else:
-            bits = _rows(random_bits(x, draw, SALT)) & 0xfffff | 1
-            codes = (u.view(torch.int32).long() + bits >> 20) - 761
+            bits = _random_bits(rows, draw)
+            codes = (u.view(torch.int32).long() + (bits >> 12 | 1) >> 20) - 761
             codes = codes.maximum((rows > 0).int()).clamp(max=255)
         codes = codes.to(like.dtype).reshape(-1)[:x.numel()].view(x.shape)
         return {'': codes, 'scale': scale.view(self.shape('scale', x))}
+
+
+def _random_bits(rows: Tensor, draw: Draw) -> Tensor:
+    "32 bits for each element: those of its block, and a multiple of the golden ratio."
+    count, n = rows.shape
+    at, i = (torch.arange(size, device=rows.device) for size in (count, n))
+    of_block: Tensor = hashed(draw.first + n * at & 0xffffffff ^ draw.seed ^ SALT)
+    return of_block.view(-1, 1) + GOLDEN * i & 0xffffffff
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Format:
 
     In C, {x} is an element in memory, {v} a float, and a name of `besides` in braces its element
     or, with `in_blocks`, that of the block; {inverse} is 1 over the block's scale, or 0; {at} is
-    the place of the element; {load} and {store} convert between memory and float.
+    the place of the element; {load} and {store} convert between memory and float. `begin` is what
+    a block begins with, at its first element, before `write` for each, whose number in it is `i`.
     """
     besides: Mapping[str, torch.dtype] = {}
     in_blocks, is_random = False, False
@@ -44,7 +45,7 @@ class Format:
     def in_order(self) -> bool:
         "True if elements must lie in memory in the order of their indices."
         return self.in_blocks or self.is_random
-    functions = read = write = ''  # in C
+    functions = begin = read = write = ''  # in C
 
     def value(self, tensors: Tensors) -> Tensor:
         "What parts see, in float32."
@@ -76,10 +77,10 @@ def hashed(x: Any) -> Any:
     return x ^ x >> 16
 
 
-def random_bits(like: Tensor, draw: Draw, salt: int=0) -> Tensor:
-    "32 bits for each element, by its place: what `HASH` does in C, with a salt in the seed."
+def random_bits(like: Tensor, draw: Draw) -> Tensor:
+    "32 bits for each element, by its place: what `HASH` does in C."
     at = torch.arange(draw.first, draw.first + like.numel(), device=like.device).view(like.shape)
-    found: Tensor = hashed(at & 0xffffffff ^ draw.seed ^ salt)
+    found: Tensor = hashed(at & 0xffffffff ^ draw.seed)
     return found
 
 

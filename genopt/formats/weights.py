@@ -116,7 +116,7 @@ static inline _Float16 random_f16(float v, uint32_t bits)
     return (_Float16)(fabsf(v) < 0x1p-14f ? copysignf(small, v) : v != v ? v : near);
 }
 '''
-    read, write = '{load}({x})', '{x} = random_{kind}({v}, random_bits((uint32_t){at}, {seed}));'
+    read, write = '{load}({x})', '{x} = random_{kind}({v}, random_bits({at}, {seed}));'
 
     def value(self, tensors: Tensors) -> Tensor: return tensors[''].float()
 
