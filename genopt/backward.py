@@ -199,8 +199,7 @@ class Release:
         for w, k, values, moves in held:
             if moves: self.new[k] = read(w.states[0][k])
             _put_back(w, k, values)
-        for w, moves in running:
-            if moves: w.count_draws()
+        for w in works: w.count_draws()
 
     def share(self) -> None:
         "Writes the numbers that all parameters share, made of the totals of all."

@@ -331,6 +331,15 @@ def test_what_follows_the_stats_happens_once_in_a_step():
     assert opts[1].state[nets[1].out]['count'] == 5
 
 
+def test_each_pass_is_rounded_by_bits_of_its_own():
+    p = nn.Parameter(random(0, (64, 64), torch.float32))
+    opt = genopt.AdamW([p], state='8bit')
+    opt.release(accumulate=3)
+    for i in range(1, 7):
+        (p * random(i, p.shape, p.dtype)).sum().backward()
+        assert opt.state[p]['param.drawn'] == i and opt.state[p]['count'] == i // 3
+
+
 def test_hooks_see_one_step_for_several_passes():
     net, seen = Net(), []
     opt = genopt.Momentum(net.parameters(), lr=.05)

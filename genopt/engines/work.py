@@ -73,7 +73,7 @@ class Work:
         return res
 
     def count_draws(self) -> None:
-        "After a step."
+        "After a step, or a pass over gradients."
         if self.is_random: torch._foreach_add_([s[DRAWN] for s in self.states], 1)
 
     def subset(self, rows: Sequence[int]) -> Work:
