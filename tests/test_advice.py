@@ -169,6 +169,7 @@ LISTS = {
                              [step(plain)])}
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('wrong, advice, right', LISTS.values(), ids=LISTS)
 def test_who_follows_the_advice_has_an_optimizer(wrong, advice, right):
     with pytest.raises(ContractError, match=re.escape(advice)): made(*wrong)

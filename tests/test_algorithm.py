@@ -31,7 +31,8 @@ def everything():
         for options, _ in sampled([*choices(genopt.recipe(name))], 1, name):
             yield genopt.recipe(name).explain(lr=.1, **options)
     bases, modifiers = (genopt.SGD, genopt.RAdam), genopt.modifiers().values()
-    for recipe in sampled([base + m for m in modifiers for base in bases], 30): yield recipe.explain()
+    modified = [base + m for m in modifiers for base in bases]
+    for recipe in sampled(modified, 30): yield recipe.explain()
     for part in sampled(every_part(), 60): yield explain(part)
 
 

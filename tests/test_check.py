@@ -19,6 +19,7 @@ from mistakes import MISTAKES
 
 # -- what is right ---------------------------------------------------------------------------------
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', TWINS)
 def test_torchs_class_agrees_with_its_recipe(name):
     found = genopt.check(TWINS[name].cls, name)

@@ -22,6 +22,7 @@ def is_plain(x):
     return type(x) in (torch.Tensor, int, float, bool, str)
 
 
+@pytest.mark.exhaustive(2)
 @each_case
 @dtypes(torch.float64, torch.float32, torch.bfloat16, torch.complex64)
 def test_resumes_bit_for_bit(recipe, twin, kwargs, dtype):

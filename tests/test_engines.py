@@ -64,7 +64,7 @@ def test_float64(recipe, twin, kwargs, compile):
                      groups=lambda params: two_groups(params, lr=.02, weight_decay=.03)), 20)
 
 
-@pytest.mark.exhaustive(5)
+@pytest.mark.exhaustive(10)
 @LOW
 @fast_engines
 @each_case

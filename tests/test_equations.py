@@ -131,6 +131,7 @@ def test_the_equations_of_every_modifier(name, nonzero):
 
 # -- what is printed is what was evaluated ---------------------------------------------------------
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_the_text_says_what_was_evaluated(name):
     "Read back, it is the same expression: at random numbers, to what is printed of constants."

@@ -62,6 +62,7 @@ def test_engines_agree(recipe, dtype, engine):
             if not v.dim(): torch.testing.assert_close(other.state[q][k], v)
 
 
+@pytest.mark.exhaustive(2)
 @each_recipe
 def test_all_parts_are_in_the_kernel_but_matrix_products(recipe):
     ps = [nn.Parameter(random(i, (5, 7), torch.float32)) for i in range(2)]

@@ -112,6 +112,7 @@ def test_an_optimizer_with_its_groups():
     assert 'climbing: g is the gradient with its sign turned' in text and 'lr = 0.25' in text
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_memory_is_what_the_state_takes(name):
     p = nn.Parameter(torch.zeros(8, 5)); opt = genopt.recipe(name)([p])
@@ -253,6 +254,7 @@ def letters_in(text):
                                      plain))} - PROSE
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', [e.name for e in genopt.recipes()])
 def test_help_has_the_letters_of_explain_and_none_means_two_things(name):
     "Of each recipe, alone, with some modifiers, and with some pairs of them."

@@ -54,6 +54,7 @@ def test_freezing():
         genopt.Adam(ps[0]).freeze()
 
 
+@pytest.mark.exhaustive(4)
 @engines
 @pytest.mark.parametrize('recipe', [r for r in RECIPES if 'wd' in r.__signature__.parameters],
                          ids=name_of)

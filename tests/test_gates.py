@@ -94,6 +94,7 @@ def test_a_climb_and_a_step_from_the_top(compile):
         for p, q in zip(ours, theirs): assert torch.allclose(p, q, 1e-12, 1e-13)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('recipe', [Climbing, Gathering, Gathering + genopt.clip_by_global_norm],
                          ids=lambda r: r.__name__)
 @pytest.mark.parametrize('dtype', [DOUBLE, torch.float32, torch.bfloat16], ids=str)

@@ -41,6 +41,7 @@ def test_gradients_in_any_layout(layout, kind, order, engine):
     torch.testing.assert_close(p.detach(), want, rtol=0, atol=0)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('dtypes',
                          [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16),
                           (torch.float32, torch.float64), (torch.float64, torch.float32),

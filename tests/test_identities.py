@@ -201,10 +201,10 @@ def test_ones_own_rule_is_recognised():
 
     @recipe(lr=.1)
     def Mine(): return average_grad, my_step
-    found = {i.text for i in identities(Mine)}
-    assert 'Mine with blend = 1 is Momentum with learning rate η·(1 − β₁)' in found
-    assert {text.replace('Mine', 'list 1') for text in found} == \
-        {i.text for i in identities([average_grad, my_step])}
+    for mine in sampled([Mine, [average_grad, my_step]], 1):
+        name = 'Mine' if mine is Mine else 'list 1'
+        found = {i.text for i in identities(mine)}
+        assert f'{name} with blend = 1 is Momentum with learning rate η·(1 − β₁)' in found
 
 
 def test_what_may_be_left_out():

@@ -151,6 +151,7 @@ ORDERS = {'channels last': channels_last, 'contiguous': torch.Tensor.contiguous,
           'cut': lambda x: x[:, :, 1:], 'viewed': lambda x: x.view(3, 4, 6, 6)}
 
 
+@pytest.mark.exhaustive(4)
 @pytest.mark.parametrize('begin, order', [
     ('contiguous', order) for order in ORDERS if order != 'contiguous'] + [
     ('channels last', order) for order in ORDERS if order not in ('channels last', 'viewed')])

@@ -59,6 +59,7 @@ def adaptively(gs, xs, t):
     return [clipped(g, x) for g, x in zip(gs, xs)]
 
 
+@pytest.mark.exhaustive(2)
 @engines
 @pytest.mark.parametrize('modifier, kwargs, formula', [
     (genopt.centralize, {}, centralized),

@@ -140,6 +140,7 @@ def madgrad_by_the_square_root():
 
 
 # ..., what the recipe is given; a formula, what that is given; and what the mutant is given instead
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('mutant, name, kwargs, formula, letters, changes', [
     (lion_remembers_first, 'Lion', {}, ref.lion, {}, {}),
     (lion_with_its_betas_swapped, 'Lion', {}, ref.lion, {}, {}),

@@ -296,6 +296,7 @@ def test_all_recipes_and_options_pass(name):
     assert seen
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', catalogue.modifiers())
 def test_all_modifiers_pass(name):
     for base in genopt.SGD, genopt.AdamW, genopt.Muon, genopt.Adan:

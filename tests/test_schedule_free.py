@@ -51,6 +51,7 @@ def assert_same_path(ours, theirs, tol=1e-11):
             for x, y in zip(which, other): torch.testing.assert_close(x, y, rtol=tol, atol=tol)
 
 
+@pytest.mark.exhaustive(2)
 @BOTH
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @engines
@@ -106,6 +107,7 @@ def around(base, *, beta, r=0., power=2., wd_at_y=0., at_y=False, lr):
 DENSE = [k for k in TWINS if k not in ('SparseAdam', 'Muon')]
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', DENSE)
 def test_around_every_rule_of_torchs(name):
     "Without decay, which belongs at y: see the next test."

@@ -88,6 +88,7 @@ BASES = [(SGD, dict(lr=.1, mom=.9, wd=.01), torch.optim.SGD, dict(lr=.1, momentu
          (AdamW, dict(lr=.01, wd=.1), torch.optim.AdamW, dict(lr=.01, weight_decay=.1))]
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('adaptive', [False, True], ids=['', 'adaptive'])
 @pytest.mark.parametrize('recipe, ours, cls, theirs', BASES, ids=['SGD', 'AdamW'])
 @engines

@@ -48,6 +48,7 @@ def test_order():
 def totals_of(parts): return {p for p in with_links(parts) if p.kind == 'total'}
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name', [*genopt.modifiers(), 'gathered'])
 def test_a_recipe_keeps_the_order_that_it_wrote(name):
     """Of its tensors, and of its numbers, which run before these; but for numbers made of a total

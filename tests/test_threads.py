@@ -50,7 +50,7 @@ def assert_same_for_all_threads(recipe):
 OF_TORCH = [genopt.recipe(e.name) for e in genopt.recipes() if e.family == 'matrices']
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(6)
 @pytest.mark.parametrize('recipe', [r for r in RECIPES if r not in OF_TORCH], ids=name_of)
 def test_a_recipe(recipe): assert_same_for_all_threads(recipe)
 
@@ -61,7 +61,7 @@ def test_a_rule_with_torchs_products_to_rounding(recipe):
     for params in more: assert_close(params, one, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.exhaustive(4)
+@pytest.mark.exhaustive(8)
 @pytest.mark.parametrize('name', genopt.modifiers())
 @pytest.mark.parametrize('recipe', [genopt.AdamW, genopt.SGD], ids=name_of)
 def test_a_modifier(name, recipe): assert_same_for_all_threads(recipe + genopt.modifiers()[name])

@@ -131,6 +131,7 @@ def assert_state_goes_over(info, kwargs, dtype):
     assert difference(again, theirs) <= tolerance(info)
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('info, kwargs, desc', CONFIGS, ids=names)
 def test_state_comes_from_torch_and_goes_back(info, kwargs, desc):
     assert_state_goes_over(info, kwargs, torch.float64)

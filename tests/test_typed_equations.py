@@ -82,6 +82,7 @@ TENSORS = {n.removeprefix('prev_') for p in PARTS if not p.is_number for n in (*
 TENSORS -= {'count', 'prev_count', 'place', 'eta', 'mom_product', 'sqr_norm'}
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('part', PARTS, ids=lambda p: p.__name__)
 def test_an_equation_in_the_documentation_of_a_part(part):
     equations = explain(part).sections[0].equations

@@ -44,6 +44,7 @@ def go(opt, ps, steps, cut=None):
 def seen(shape, dtype=torch.float64, seed=9): return nn.Parameter(random(seed, shape, dtype))
 
 
+@pytest.mark.exhaustive(3)
 @views
 @pytest.mark.parametrize('recipe', RULES, ids=lambda r: r.__name__)
 @engines

@@ -84,8 +84,8 @@ class Edges:
         besides = {k: f'q{j}' if in_blocks else f'c{j}[{at}]'
                    for k, j in self.columns[i].besides.items()}
         return template.format(**besides | dict(
-            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, at=f'(uint32_t)({at} + first)',
-            seed='seed', inverse='inverse'))
+            x=f'c{i}[{at}]', v=value, load=load, store=store, kind=kind, inverse='inverse',
+            at=f'(uint32_t)({at} + first)', seed='seed'))
 
     # -- blocks ------------------------------------------------------------------------------------
 
