@@ -187,6 +187,21 @@ def test_recipes_that_are_made_in_a_function_are_freed(compile):
     assert alive(made()) == 0
 
 
+def test_an_equal_rule_keeps_the_programs_of_one_that_is_freed(no_kernels):
+    parts = defined_here(.5, whole=True)
+    first, second = (Optimizer([random_param(0, (5, 7)), random_param(1, (4, 2))], parts, lr=.1)
+                     for _ in range(2))
+    assert first.param_groups[0].composition is not second.param_groups[0].composition
+    for opt in (first, second): random_step(opt)
+    def programs(opt): return {u.program for u in opt.engine.last.batches[0][1].units[None, b'']}
+    same = programs(first)
+    assert same == programs(second) and len(same) == 1
+    del opt, first; gc.collect()
+    second.engine.plans.clear()
+    random_step(second, 1)
+    assert programs(second) == same
+
+
 def caches() -> int:
     """The sizes of all dicts, sets, lists and lru_caches at the top of genopt's modules and in its
     classes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -31,13 +31,21 @@ ANSWERS = 16  # programs for one kind of parameters; if numbers ask for more, pa
 _programs: WeakKeyDictionary[Composition, dict[Any, Any]] = WeakKeyDictionary()
 
 
+def _programs_of(composition: Composition) -> dict[Any, Any]:
+    "What equal compositions share. It lives as long as the first, which the others keep alive."
+    known = _programs.setdefault(composition, {})
+    first = known.setdefault('first', ref(composition))()
+    if first is not composition: vars(composition)['first'] = first
+    return known
+
+
 def program_for(composition: Composition, kind: Kind, numbers: Mapping[str, float],
                 total: Part | None=None, strict: bool=False) -> Program:
     """The program for parameters of a kind, and such numbers.
 
     Raises NoKernel, with the reason; with `strict`, PartError for a part that must be compiled.
     """
-    known = _programs.setdefault(composition, {})
+    known = _programs_of(composition)
     keys = [(total, k, strict, torch.get_default_dtype()) for k in (_of_any_size(kind), kind)]
     for key in keys:
         for found in known.get(key, ()):
@@ -75,7 +83,7 @@ def check_parts(composition: Composition, hypers: Mapping[str, Any], params: Seq
     rehearsal has seen of it; with `strict`, for one that must be compiled and cannot. Only the
     shapes and dtypes of `params` are read.
     """
-    known = _programs.setdefault(composition, {})
+    known = _programs_of(composition)
     if known.get(key := ('checked', strict)): return
     dtype = params[0].dtype if params else torch.float32
     param = torch.zeros(trial_shape(composition, params), dtype=dtype, device='cpu')
