@@ -44,8 +44,8 @@ def pytest_collection_modifyitems(config, items):
     items[:] = sorted((i for i in items if i not in left_out), key=lateness)
 
 
-LATE = ('test_identities', 'test_compare', 'test_specs', 'test_workbench', '[explain',
-        'genopt.study.identities', 'genopt.atlas')
+LATE = ('test_identities', 'test_compare', 'test_specs', 'test_workbench', 'test_atlas_javascript',
+        '[explain', 'genopt.study.identities', 'genopt.study.family', 'genopt.atlas')
 
 
 def lateness(item):
