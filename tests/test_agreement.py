@@ -14,6 +14,7 @@ from helpers import (CASES, assert_agree, closed_loop, difference, dtypes, each_
 from sampled import everything
 
 
+@pytest.mark.exhaustive(2)
 @each_case
 def test_on_the_same_gradients_in_two_groups(recipe, twin, kwargs):
     worst = assert_agree(lambda groups: recipe(groups, **kwargs),

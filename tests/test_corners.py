@@ -179,7 +179,7 @@ def kinds(x): return torch.where(x.isnan(), 2, torch.where(x.isinf(), x.sign(), 
 TORCHS = [n for n in TWINS if n != 'Momentum']  # which has SGD's class
 
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(3)
 @dtypes(*LARGE)
 @pytest.mark.parametrize('name', TORCHS)
 def test_hyperparameters_at_their_edges_make_torchs_numbers(name, dtype):

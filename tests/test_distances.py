@@ -61,7 +61,7 @@ CASES = [(name, cls, kwargs) for name, cls, options in (
         dict(momentum=.9, lr=.7, d0=1e-5, growth_rate=1.05)])) for kwargs in options]
 
 
-@pytest.mark.exhaustive(4)
+@pytest.mark.exhaustive(6)
 @engines
 @pytest.mark.parametrize('name, cls, kwargs', CASES, ids=lambda x: str(x)[:60])
 def test_as_in_the_authors_code(name, cls, kwargs, compile):

@@ -56,7 +56,7 @@ def agree(plain, ours, other, theirs, steps, tol=1e-12):
 LOW = dtypes(torch.float32, torch.bfloat16, torch.float16, torch.complex64)
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(4)
 @fast_engines
 @each_case
 def test_float64(recipe, twin, kwargs, compile):

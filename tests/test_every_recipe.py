@@ -94,7 +94,7 @@ GRADS = {'zero': lambda p, t: torch.zeros_like(p),
          'tiny': lambda p, t: torch.full_like(p, 1e-30)}
 
 
-@pytest.mark.exhaustive(12)
+@pytest.mark.exhaustive(16)
 @all_recipes
 @dtypes(*DTYPES)
 @pytest.mark.parametrize('kind', GRADS)

@@ -254,7 +254,7 @@ def bits(x):
     return x.dtype, x.shape, x.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
 
 
-@pytest.mark.exhaustive(12)
+@pytest.mark.exhaustive(16)
 @pytest.mark.parametrize('file, recipe, options, dtype', EACH, ids=[
     f'{case_id((r, None, options))}-{dtype_name(dtype)}' for _, r, options, dtype in EACH])
 def test_a_file_makes_the_steps_of_the_plain_engine(results, file, recipe, options, dtype,

@@ -123,6 +123,7 @@ def are_equal(a, b):
 
 # -- steps -----------------------------------------------------------------------------------------
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('begun', [0, 2], ids=['first', 'third'])
 @makers
 def test_a_step_that_is_interrupted_at_any_line_is_done_or_not_begun(make, begun):

@@ -87,7 +87,7 @@ PROGRAMS = {'all': (OF_ALL, SHAPES), 'spread': (SPREAD, of(1)), 'rows': (OF_ROWS
             'images': (OF_IMAGES, [(4, 3, 2, 5), (1, 3, 5, 2), (64, 3, 7, 7), (2, 70, 33, 40)])}
 
 
-@pytest.mark.exhaustive(2)
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('name', PROGRAMS)
 @dtypes(torch.float32, torch.float64)
 @pytest.mark.filterwarnings('ignore:.*degrees of freedom')  # of one element
@@ -108,7 +108,7 @@ def test_and_of_tensors_that_lie_in_another_order(name, order):
 SPECIAL = [math.nan, math.inf, -math.inf, -0., 1e300, -1e300, 5e-324]
 
 
-@pytest.mark.exhaustive(4)
+@pytest.mark.exhaustive(6)
 @pytest.mark.parametrize('values', [[x] for x in SPECIAL] + [
     [math.inf, -math.inf], [math.inf, math.nan], [1e300, math.inf], [-0., 5e-324, -1e300]])
 @pytest.mark.parametrize('shape', [(5, 7), (40, 5)])

@@ -13,7 +13,7 @@ from sampled import one_in
 from test_gates import GATHER
 
 
-@pytest.mark.exhaustive(12)
+@pytest.mark.exhaustive(16)
 @each_recipe
 @pytest.mark.parametrize('name', genopt.modifiers())
 def test_every_modifier_goes_with_every_recipe(recipe, name):
