@@ -39,7 +39,8 @@ JOBS = ('recipes', 'gates_and_bad_gradients', 'totals_that_do_not_add_up', 'numb
 def test_several_processes_do_what_one_does(tmp_path):
     "Two processes save, and then four and one load."
     processes(2, 'many_processes.py', tmp_path, *JOBS, 'save')
-    processes(4, 'many_processes.py', tmp_path, 'shards_of_columns_and_of_replicas', 'load')
+    processes(4, 'many_processes.py', tmp_path, 'recipes', 'shards_of_columns_and_of_replicas',
+              'load')
     dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try: many_processes.load(tmp_path)
     finally: dist.destroy_process_group()
