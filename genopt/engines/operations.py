@@ -228,7 +228,8 @@ def read(dtype: torch.dtype, x: str) -> str:
 
 def write(dtype: torch.dtype, ref: Ref) -> str:
     "A value on the tape as it stands in the memory of a tensor of `dtype`."
-    return _stored(dtype, _cast(f'v{ref.place}', ref.dtype, dtype))
+    x = f'v{ref.place}'
+    return _stored(dtype, f'(float){x}' if dtype in HALVES else _cast(x, ref.dtype, dtype))
 
 
 def _reinterpreted(ref: Ref, dtype: torch.dtype) -> str:
