@@ -6,12 +6,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .format import Draw, Format, Tensors, hashed
+from .format import GOLDEN, Draw, Format, Tensors, hashed
 
 __all__ = ['BLOCK', 'Blocks', 'block_of']
 
 LARGEST, SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
-GOLDEN = 0x9e3779b9  # 2³² over the golden ratio: its multiples are spread evenly
 SALT = GOLDEN  # other bits than those of a weight in the same place
 BLOCK, LEAST = 256, 32  # elements of a block: at most, and at least if it is to divide a row
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ['DRAWN', 'Draw', 'Format', 'HASH', 'Tensors', 'are_random', 'beside', 'hashed',
-           'kept_beside', 'random_bits']
+__all__ = ['DRAWN', 'Draw', 'Format', 'GOLDEN', 'HASH', 'Tensors', 'are_random', 'beside', 'hashed',
+           'kept_beside']
 
 Tensors: TypeAlias = Mapping[str, Tensor]  # '' is the tensor itself, and others have names
 
+GOLDEN = 0x9e3779b9  # 2³² over the golden ratio: its multiples are spread evenly
 DRAWN = 'param.drawn'  # in the state: how often it was rounded at random, or its weight
 
 HASH = '''
@@ -75,13 +76,6 @@ def hashed(x: Any) -> Any:
     x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
     x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
     return x ^ x >> 16
-
-
-def random_bits(like: Tensor, draw: Draw) -> Tensor:
-    "32 bits for each element, by its place: what `HASH` does in C."
-    at = torch.arange(draw.first, draw.first + like.numel(), device=like.device).view(like.shape)
-    found: Tensor = hashed(at & 0xffffffff ^ draw.seed)
-    return found
 
 
 def are_random(formats: Mapping[str, Format]) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .format import Draw, Format, Tensors, hashed, random_bits
+from .format import GOLDEN, Draw, Format, Tensors, hashed
 
 __all__ = ['Compensated', 'Random', 'Split', 'drawn']
 
@@ -29,7 +29,7 @@ static inline int32_t split_rest(float v, int low)
 {
     const uint32_t u = low ? (bits_of(v) + 0x80) & ~0xffu : bits_of(v);
     const int32_t rest = (int32_t)(u - ((u + 0x8000) & ~0xffffu));
-    return v != v ? 0 : low ? rest / 256 : rest;
+    return v != v ? 0 : low ? rest >> 8 : rest;
 }
 static inline float joined(bf16 x, int32_t rest)
 {
@@ -77,9 +77,16 @@ class Compensated(Format):
     """
     functions = '''
 static inline float if_finite(float v) { return fabsf(v) < INFINITY ? v : 0; }
+static inline bf16 bf16_rest(float v)
+{
+    const float f = if_finite(v);
+    uint32_t u; memcpy(&u, &f, 4);
+    return (u + 0x7fff + (u >> 16 & 1)) >> 16;  /* `to_bf16`, but for NaN */
+}
+static inline _Float16 f16_rest(float v) { return (_Float16)if_finite(v); }
 '''
     read = '({load}({x}) + {load}({rest}))'
-    write = '{x} = {store}({v}); {rest} = {store}(if_finite({v} - {load}({x})));'
+    write = '{x} = {store}({v}); {rest} = {kind}_rest({v} - {load}({store}({v})));'
 
     def __init__(self, dtype: torch.dtype): self.besides = {'rest': dtype}
 
@@ -97,15 +104,21 @@ static inline float if_finite(float v) { return fabsf(v) < INFINITY ? v : 0; }
 class Random(Format):
     """A weight of 16 bits, rounded up or down at random: on average, it is what it should be.
 
-    Bits are a hash of the seed, the step, the parameter and the place of the element, so they are
-    the same in a run that is resumed, on any number of threads and of processes.
+    Bits come from a hash of the seed, the step and the parameter, and from the place of the
+    element, so they are the same in a run that is resumed, on any number of threads and of
+    processes.
     """
     is_random = True
     functions = '''
+static inline uint32_t bits_at(uint32_t at, uint32_t seed)
+{
+    const uint32_t x = (at ^ seed) * 0x9e3779b9u;
+    return (x ^ x >> 16) * 0x85ebca6bu >> 16;
+}
 static inline bf16 random_bf16(float v, uint32_t bits)
 {
     uint32_t u; memcpy(&u, &v, 4);
-    return v != v ? 0x7fc0 : (u + (bits & 0xffff)) >> 16;
+    return v != v ? 0x7fc0 : (u + bits) >> 16;
 }
 static inline _Float16 random_f16(float v, uint32_t bits)
 {
@@ -116,15 +129,15 @@ static inline _Float16 random_f16(float v, uint32_t bits)
     return (_Float16)(fabsf(v) < 0x1p-14f ? copysignf(small, v) : v != v ? v : near);
 }
 '''
-    read, write = '{load}({x})', '{x} = random_{kind}({v}, random_bits({at}, {seed}));'
+    read, write = '{load}({x})', '{x} = random_{kind}({v}, bits_at({at}, {seed}));'
 
     def value(self, tensors: Tensors) -> Tensor: return tensors[''].float()
 
     def kept(self, x: Tensor, like: Tensor, draw: Draw) -> dict[str, Tensor]:
         x = x.float().contiguous()
-        bits, u = random_bits(x, draw), x.view(torch.int32).long() & 0xffffffff
+        bits, u = _bits(x, draw), x.view(torch.int32).long() & 0xffffffff
         if like.dtype == torch.bfloat16:
-            top = torch.where(x.isnan(), 0x7fc0, u + (bits & 0xffff) >> 16)
+            top = torch.where(x.isnan(), 0x7fc0, u + bits >> 16)
             return {'': top.to(torch.uint16).view(torch.bfloat16)}
         near = (u + (bits & 0x1fff) & ~0x1fff).to(torch.uint32).view(torch.float32)
         small = (x.abs() * 2.**24 + (bits & 0x1fff).float() * 2.**-13).floor() * 2.**-24
@@ -132,9 +145,16 @@ static inline _Float16 random_f16(float v, uint32_t bits)
         return {'': torch.where(x.isnan(), x, near).to(torch.float16)}
 
 
+def _bits(like: Tensor, draw: Draw) -> Tensor:
+    "16 random ones for each element: what `bits_at` does in C."
+    at = torch.arange(draw.first, draw.first + like.numel(), device=like.device).view(like.shape)
+    x = (at & 0xffffffff ^ draw.seed) * GOLDEN & 0xffffffff
+    return (x ^ x >> 16) * 0x85ebca6b >> 16 & 0xffff
+
+
 def drawn(seed: int, places: Sequence[int], counts: Sequence[int]) -> Tensor:
     "A `Draw` for each parameter, as a row: of its place, and how often it was rounded before."
     res = np.zeros((len(places), 2), np.int64)
-    steps = hashed(np.array(counts, np.uint32) * 0x9e3779b9 + (seed & 0xffffffff))
+    steps = hashed(np.array(counts, np.uint32) * GOLDEN + (seed & 0xffffffff))
     res[:, 0] = hashed(steps + np.array(places, np.uint32) * 0x85ebca6b)
     return torch.from_numpy(res)
