@@ -137,7 +137,11 @@ def has_halves(group: Mapping[str, Any]) -> bool:
 
 def without_weights(given: Mapping[str, Any]) -> dict[str, Any]:
     "What is said of state alone: for a group whose weights are of more bits than those of others."
-    return {k: v for k, v in given.items() if k not in ('rounding', 'master', 'rounding_seed')}
+    state = given.get('state')
+    said = [*state.values()] if isinstance(state, Mapping) else [state]
+    but = {'rounding', 'master'} if any(v in [*STATES] for v in said) else {
+        'rounding', 'master', 'rounding_seed'}  # which codes need too
+    return {k: v for k, v in given.items() if k not in but}
 
 
 def _check_returned(group: Any, params: Sequence[Tensor]) -> None:

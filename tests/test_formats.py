@@ -374,3 +374,12 @@ def test_blocks_have_the_same_bits_in_c_and_in_torch(shape, kind):
         found.append(opt.state[p])
     assert {'any_sign.scale', 'no_sign.scale'} < {*found[0]} == {*found[1]}
     for k in found[0]: assert same_bits(found[0][k], found[1][k]), k
+
+
+def test_a_seed_is_for_the_codes_of_float32_weights_too():
+    def group(dtype): return dict(params=[torch.nn.Parameter(torch.ones(8, dtype=dtype))])
+    opt = genopt.AdamW([group(BF16), group(torch.float32)], state='8bit', rounding='stochastic',
+                       rounding_seed=5)
+    assert [g.storage.seed for g in opt.param_groups] == [5, 5]
+    opt = genopt.AdamW([group(BF16), group(torch.float32)], rounding='stochastic', rounding_seed=5)
+    assert [g.storage.seed for g in opt.param_groups] == [5, 0]

@@ -1,4 +1,4 @@
-"""Formats: how values are kept between steps. Parts see float32 numbers, and never a format.
+"""Formats: how values are stored between steps. Parts see only float32 numbers.
 
 A format has the two halves of that edge in torch, `value` and `kept`, and the same as lines of C
 for kernels, which give the same bits. Beside the tensor itself it may keep others, in the state: a
@@ -12,6 +12,6 @@ from .weights import Compensated, Random, Split, drawn
 __all__ = ['BLOCK', 'Blocks', 'Compensated', 'DRAWN', 'Draw', 'Format', 'HASH', 'Random', 'STATES',
            'Split', 'are_random', 'beside', 'block_of', 'drawn', 'kept_beside']
 
-# The formats of stats by the names that groups give: for any numbers, and for those that are never
-# negative. In a checkpoint, one is known by its dtype and by the names of what it keeps beside.
+# The formats that `state=` takes by name, besides plain dtypes: for any numbers, and for those that
+# are never negative. In a checkpoint, one is known by its dtype and by what it keeps beside.
 STATES: dict[str, tuple[Format, Format]] = {'8bit': (Blocks(True), Blocks(False))}

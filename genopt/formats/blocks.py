@@ -19,7 +19,7 @@ def block_of(shape: tuple[int, ...]) -> int:
     """Elements of a block of a tensor of this shape.
 
     Its rows are cut evenly, if that gives blocks of 32 to 256 elements: then blocks are the same
-    in a tensor whose rows lie on several processes. Else blocks do not mind rows.
+    in a tensor whose rows lie on several processes. Otherwise blocks run across rows.
     """
     row = prod(shape[1:])
     if len(shape) < 2 or row < LEAST: return BLOCK
@@ -29,14 +29,14 @@ def block_of(shape: tuple[int, ...]) -> int:
 class Blocks(Format):
     """8 bits for each element, and for each block the largest number in it, in float32.
 
-    Numbers of either sign have 127 codes for each, even in the square root of a number: so those
-    near 0 are closer to each other. If no number is negative, a code is a float without a sign, of
-    5 bits for the exponent and 3 for the rest: each number down to a 2³¹th of the largest one is
-    one of the two codes next to it, and what is above 0 stays so. Which of the two is random, and
-    right on average: an average of squares changes by a thousandth in a step, which the nearest
-    code would never show. The largest one is kept exactly. A block
-    whose numbers are all below the smallest normal one of float32 (1.2e-38) is kept as zeros. What
-    is infinite is kept as the largest number of float32; a block with a NaN has nothing else.
+    Signed numbers have 127 codes on each side of 0, evenly spaced in the square root of the
+    magnitude, so codes are closer to each other near 0. Numbers that are never negative are small
+    floats of 5 bits for the exponent and 3 for the mantissa, down to 2⁻³¹ of the largest one. They
+    are rounded at random to one of the two codes next to them, and are right on average: an average
+    of squares changes by a thousandth in a step, which the nearest code would never show. A
+    positive number never becomes 0, unless all of its block is below the smallest normal number of
+    float32 (1.2e-38): such a block is kept as zeros. The largest number is exact. Infinity becomes
+    the largest number of float32; one NaN makes all of its block NaN.
     """
     besides, in_blocks = {'scale': torch.float32}, True
     functions = '''

@@ -27,7 +27,7 @@ static inline uint32_t random_bits(uint32_t at, uint32_t seed)
 
 
 class Draw(NamedTuple):
-    "What decides the bits of random rounding, beside the place of an element."
+    "What decides the bits of random rounding, together with the position of an element."
     seed: int     # of this step and parameter, a number of 32 bits
     first: int=0  # the place of the first element in a parameter that lies on several processes
 
@@ -35,10 +35,14 @@ class Draw(NamedTuple):
 class Format:
     """How one tensor is kept.
 
-    In C, {x} is an element in memory, {v} a float, and a name of `besides` in braces its element
-    or, with `in_blocks`, that of the block; {inverse} is 1 over the block's scale, or 0; {at} is
-    the place of the element; {load} and {store} convert between memory and float. `begin` is what
-    a block begins with, at its first element, before `write` for each, whose number in it is `i`.
+    `begin` is C that runs once for each block, at its first element. `read` and `write` are for
+    each element; in `write`, `i` is its number within the block. Names in braces are
+
+    * {x}: the element in memory, and {v}: its value, a float
+    * a name of `besides`: the element of that tensor, or with `in_blocks` that of the block
+    * {inverse}: 1 over the block's scale, or 0
+    * {at}: the position of the element in its parameter, and {seed}: what decides random bits
+    * {load} and {store}: functions between memory and float, and {kind}: `bf16` or `f16`
     """
     besides: Mapping[str, torch.dtype] = {}
     in_blocks, is_random = False, False
@@ -57,11 +61,11 @@ class Format:
         raise NotImplementedError
 
     def dtype(self, now: torch.dtype) -> torch.dtype:
-        "Of the tensor itself, which would be `now`."
+        "The dtype of the stored tensor; without a format it would be `now`."
         return now
 
     def shape(self, name: str, x: Tensor) -> tuple[int, ...]:
-        "Of the tensor `name` that is kept beside `x`."
+        "The shape of the tensor `name` that is kept beside `x`."
         return tuple(x.shape)
 
     def __eq__(self, other: object) -> bool:
@@ -72,7 +76,7 @@ class Format:
 
 
 def hashed(x: Any) -> Any:
-    "32 bits of each number that no pattern of the numbers shows: of a tensor, or of an array."
+    "A hash of 32 bits of each number in a tensor or an array. It shows no pattern of theirs."
     x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
     x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
     return x ^ x >> 16
@@ -88,5 +92,5 @@ def beside(name: str, what: str) -> str:
 
 
 def kept_beside(name: str, form: Format, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    "All tensors of a format, of those that are there by name."
+    "The tensors of one format, from a state by name."
     return {'': tensors[name], **{what: tensors[beside(name, what)] for what in form.besides}}

@@ -13,10 +13,10 @@ __all__ = ['Compensated', 'Random', 'Split', 'drawn']
 
 
 class Split(Format):
-    """A weight in bfloat16 and, beside it, 8 or 16 bits of what that cannot hold.
+    """A weight in bfloat16 and, beside it, 8 or 16 of the bits that bfloat16 cannot hold.
 
-    With 16, these two are the float32 weight. A weight half-way between two of bfloat16 is rounded
-    away from 0.
+    With 16, the two together are exactly the float32 weight. A weight half-way between two of
+    bfloat16 is rounded away from 0.
     """
     functions = '''
 static inline uint32_t bits_of(float v) { uint32_t u; memcpy(&u, &v, 4); return u; }
@@ -70,9 +70,9 @@ static inline float joined(bf16 x, int32_t rest)
 
 
 class Compensated(Format):
-    """A weight of 16 bits and, beside it, a second number of its dtype: what it was rounded by.
+    """A weight of 16 bits and, beside it, its rounding error: a second number of its dtype.
 
-    Both are added up before the next step (Kahan, "Further remarks on reducing truncation errors",
+    The two are added before the next step (Kahan, "Further remarks on reducing truncation errors",
     1965).
     """
     functions = '''
@@ -102,7 +102,7 @@ static inline _Float16 f16_rest(float v) { return (_Float16)if_finite(v); }
 
 
 class Random(Format):
-    """A weight of 16 bits, rounded up or down at random: on average, it is what it should be.
+    """A weight of 16 bits, rounded up or down at random, so that it is right on average.
 
     Bits come from a hash of the seed, the step and the parameter, and from the place of the
     element, so they are the same in a run that is resumed, on any number of threads and of
@@ -146,7 +146,7 @@ static inline _Float16 random_f16(float v, uint32_t bits)
 
 
 def _bits(like: Tensor, draw: Draw) -> Tensor:
-    "16 random ones for each element: what `bits_at` does in C."
+    "16 random bits for each element: what `bits_at` does in C."
     at = torch.arange(draw.first, draw.first + like.numel(), device=like.device).view(like.shape)
     x = (at & 0xffffffff ^ draw.seed) * GOLDEN & 0xffffffff
     return (x ^ x >> 16) * 0x85ebca6b >> 16 & 0xffff
