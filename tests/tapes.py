@@ -27,5 +27,5 @@ def run_as_kernel(parts, a, b, **numbers):
     columns += [Column(tape.results[k].dtype, None, tape.results[k]) for k in stats]
     tables = [Table([len(a)]), Table([t.data_ptr() for t in (a, b, *made.values())]),
               Table([numbers.get(k, 0.) for k in tape.numbers], float), Table([0])]
-    Kernel(loop.source(tape, columns))(1, *(t.at for t in tables))
+    loop.kernel(tape, columns)(1, *(t.at for t in tables))
     return made

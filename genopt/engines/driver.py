@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from .operations import TYPED, VECTOR
 
-__all__ = ['DRIVER', 'PREAMBLE', 'vector_math']
+__all__ = ['DRIVER', 'HALF', 'PREAMBLE', 'TENSOR', 'vector_math']
 
-PREAMBLE = '''#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-''' + TYPED + '''
-typedef struct {
+HALF = '''
+typedef _Float16 f16;
+static inline float from_f16(f16 x) { return x; }
+static inline f16 to_f16(float x) { return (f16)x; }
+'''
+
+TENSOR = '''typedef struct {
     char *const *table;     /* its address in each column, `count` places apart */
     int64_t count;
     const int64_t *sizes;   /* along each axis */
@@ -27,6 +25,17 @@ typedef struct {
     int64_t chunks;
 } Tensor;
 '''
+
+PREAMBLE = '''#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#define BITS(S, T, x) (((union { S from; T to; }){ .from = (x) }).to)
+''' + TYPED + TENSOR
 
 DRIVER = '''
 enum { LARGE = 131072, LITTLE = 16384 };  /* elements: shared by all threads; left to one */

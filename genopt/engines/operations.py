@@ -28,7 +28,7 @@ FLOATS, HALVES = (torch.float32, torch.float64), (torch.bfloat16, torch.float16)
 INTS = {torch.uint8: 'uint8_t', torch.int8: 'int8_t', torch.int16: 'int16_t',
         torch.int32: 'int32_t', torch.int64: 'int64_t'}
 TYPES = {torch.float32: 'float', torch.float64: 'double', torch.bfloat16: 'bf16',
-         torch.float16: '_Float16', torch.bool: '_Bool', **INTS}  # in memory
+         torch.float16: 'f16', torch.bool: '_Bool', **INTS}  # in memory
 
 
 # -- the tables: a line for each operation ---------------------------------------------------------
@@ -119,7 +119,6 @@ static inline bf16 to_bf16(float f)
     uint32_t u; memcpy(&u, &f, 4);
     return f != f ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16;  /* to the nearest, ties to even */
 }
-#define BITS(S, T, x) (((union { S from; T to; }){ .from = (x) }).to)
 '''
 
 
@@ -217,13 +216,13 @@ def _rounded(x: str, dtype: torch.dtype) -> str:
 def _stored(dtype: torch.dtype, x: str) -> str:
     "A value as it stands in memory."
     if dtype == torch.bfloat16: return f'to_bf16({x})'
-    return f'(_Float16)({x})' if dtype == torch.float16 else x
+    return f'to_f16({x})' if dtype == torch.float16 else x
 
 
 def read(dtype: torch.dtype, x: str) -> str:
     "The value of an element in memory."
     if dtype == torch.bfloat16: return f'from_bf16({x})'
-    return f'(float)({x})' if dtype == torch.float16 else x
+    return f'from_f16({x})' if dtype == torch.float16 else x
 
 
 def write(dtype: torch.dtype, ref: Ref) -> str:

@@ -18,7 +18,7 @@ import torch
 from ..formats import Format
 from .recorder import Op, Reduction, Ref, Space
 
-__all__ = ['Column', 'Pass', 'passes']
+__all__ = ['Column', 'Pass', 'needed', 'passes']
 
 
 class Column(NamedTuple):
@@ -44,19 +44,19 @@ def passes(ops: Sequence[Op | Reduction], columns: Sequence[Column]) -> list[Pas
     "The passes that make the columns' new values, in order."
     makes = {op.out: op for op in ops if not op.out.is_number}
     ends = [(i, c.end) for i, c in enumerate(columns) if c.end]
-    needed = _needed([end for _, end in ends], makes)
-    stages = _stages(needed)
+    ops = needed([end for _, end in ends], makes)
+    stages = _stages(ops)
     last = max((stages[end] for _, end in ends), default=0)
     every = sorted({ref.space for ref in stages}, key=len)
-    kept = {a for op in needed for a in _args(op)
+    kept = {a for op in ops for a in _args(op)
             if a in makes and not isinstance(op, Reduction) and a.space != op.out.space}
     found = []
     for stage in range(last + 1):
         for space in every:
-            here = [op for op in needed if stages[op.out] == stage]
+            here = [op for op in ops if stages[op.out] == stage]
             found.append(Pass(space, [op.out for op in here
                                       if op.out in kept and op.out.space == space],
-                              [op for op in needed if isinstance(op, Reduction)
+                              [op for op in ops if isinstance(op, Reduction)
                                and stages[op.of] == stage and op.of.space == space]))
     for space in reversed(every):
         found.append(Pass(space, writes=[(i, end) for i, end in ends if end.space == space]))
@@ -64,7 +64,7 @@ def passes(ops: Sequence[Op | Reduction], columns: Sequence[Column]) -> list[Pas
     for p in found:
         wanted = [*p.keeps, *(r.of for r in p.reduces), *(end for _, end in p.writes)]
         inside = {ref: op for ref, op in makes.items() if ref.space == p.space}
-        p.ops = [op for op in _needed(wanted, inside) if isinstance(op, Op)]
+        p.ops = [op for op in needed(wanted, inside) if isinstance(op, Op)]
     return found
 
 
@@ -73,7 +73,7 @@ def _args(op: Op | Reduction) -> list[Ref]:
     return [a for a in op.args if isinstance(a, Ref) and not a.is_number]
 
 
-def _needed(wanted: Iterable[Ref], makes: Mapping[Ref, Op | Reduction]) -> list[Op | Reduction]:
+def needed(wanted: Iterable[Ref], makes: Mapping[Ref, Op | Reduction]) -> list[Op | Reduction]:
     "The operations that lead to some values, in order; from reductions on only those in `makes`."
     found, waiting = set[Ref](), [*wanted]
     while waiting:
@@ -84,13 +84,13 @@ def _needed(wanted: Iterable[Ref], makes: Mapping[Ref, Op | Reduction]) -> list[
     return [op for ref, op in makes.items() if ref in found]
 
 
-def _stages(needed: Iterable[Op | Reduction]) -> dict[Ref, int]:
+def _stages(ops: Iterable[Op | Reduction]) -> dict[Ref, int]:
     "How many passes must be over before a value can be computed."
     class Stages(dict[Ref, int]):
         def __missing__(self, ref: Ref) -> int:  # it stands in memory
             self[ref] = 0
             return 0
     res = Stages()
-    for op in needed:
+    for op in ops:
         res[op.out] = max((res[a] for a in _args(op)), default=0) + isinstance(op, Reduction)
     return res

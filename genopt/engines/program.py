@@ -22,9 +22,8 @@ from ..composition import Composition
 from ..formats import Format, beside, block_of
 from ..kinds import Gate
 from ..part import Part
-from . import operations
 from .axes import OWN, Axes, of_stat
-from .loop import source
+from . import loop, operations
 from .numbers import Decides, Unrecordable
 from .operations import Untranslatable
 from .passes import Column
@@ -170,11 +169,11 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
         now |= known | {r: Column(r.dtype, None, r) for r in makes}
         names = [*now]
         now = {k: c._replace(besides=_places(k, c, names)) for k, c in now.items()}
-        code = source(_inside(tape, groups), [_column(c, groups) for c in now.values()],
-                      {} if any(f.in_blocks for f in formats.values()) else few)
+        kernel = loop.kernel(_inside(tape, groups), [_column(c, groups) for c in now.values()],
+                             {} if any(f.in_blocks for f in formats.values()) else few)
         given = *composition.read_only, total and total.out, DRAWS
         varying = [n for n in names if isinstance(n, Ref) or n in given]
-        stages.append(Stage(Kernel(code), names, varying, makes, foreign))
+        stages.append(Stage(kernel, names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []
         known |= {r: Column(r.dtype, r, None) for r in made if r.space != (-1,)}
     own_ends = {k: ends[k] for k in own if k in ends}

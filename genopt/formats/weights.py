@@ -120,13 +120,13 @@ static inline bf16 random_bf16(float v, uint32_t bits)
     uint32_t u; memcpy(&u, &v, 4);
     return v != v ? 0x7fc0 : (u + bits) >> 16;
 }
-static inline _Float16 random_f16(float v, uint32_t bits)
+static inline f16 random_f16(float v, uint32_t bits)
 {
     uint32_t u; memcpy(&u, &v, 4);
     u = (u + (bits & 0x1fff)) & ~0x1fffu;
     float near; memcpy(&near, &u, 4);
     const float small = floorf(fabsf(v) * 0x1p24f + (bits & 0x1fff) * 0x1p-13f) * 0x1p-24f;
-    return (_Float16)(fabsf(v) < 0x1p-14f ? copysignf(small, v) : v != v ? v : near);
+    return to_f16(fabsf(v) < 0x1p-14f ? copysignf(small, v) : v != v ? v : near);
 }
 '''
     read, write = '{load}({x})', '{x} = random_{kind}({v}, bits_at({at}, {seed}));'

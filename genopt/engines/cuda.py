@@ -1,0 +1,323 @@
+"""Kernels for a GPU: the passes of a tape in CUDA C++, each for all tensors at once.
+
+A block of threads has a *piece* of one tensor, which it looks up in a table. Its threads go over
+the piece side by side. What they add up meets in a tree, and the sums of pieces in a kernel of
+their own, in the pieces' order. Only sizes decide where pieces begin, so results do not depend on
+timing.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .dialect import Dialect
+from .driver import TENSOR
+from .edges import Edges
+from .nest import index, product
+from .operations import TYPED, TYPES, line
+from .passes import Pass, needed
+from .recorder import Reduction, Ref, Space
+from .reductions import HOW
+from .table import Integers
+
+__all__ = ['ARGUMENTS', 'Cuda', 'Launch', 'THREADS']
+
+THREADS = 256        # of a block
+PIECE = 4096         # elements of a piece
+LONG_PIECE = 16384   # the same, if it must be added up
+PIECES = 512         # at most, if each needs memory for sums along rows
+
+PREAMBLE = '''#ifndef EMULATED
+typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long long int64_t;
+typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned int uint32_t;
+typedef unsigned long long uint64_t; typedef bool _Bool; typedef uint16_t f16;
+#define restrict __restrict__
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#define FLT_MAX 3.402823466e+38f
+#define FLT_MIN 1.175494351e-38f
+#define THREADS %d
+#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
+static inline float from_f16(f16 x)
+{
+    float f; asm("cvt.f32.f16 %%0, %%1;" : "=f"(f) : "h"(x));
+    return f;
+}
+static inline f16 to_f16(float x)
+{
+    f16 h; asm("cvt.rn.f16.f32 %%0, %%1;" : "=h"(h) : "f"(x));
+    return h;
+}
+template<typename S, typename T> static inline T bits_as(S x)
+{
+    T y; memcpy(&y, &x, sizeof(T));
+    return y;
+}
+#define BITS(S, T, x) bits_as<S, T>(x)
+#endif
+''' % THREADS
+
+ARGUMENTS = ('const int64_t *pieces, const int64_t *sizes, char *const *table, const double *rows, '
+             'const int64_t *row, char *memory, const int64_t *at, int count')
+BEGIN = '''    const int64_t *const piece = pieces + 4 * (int64_t)blockIdx.x, k = piece[0];
+    if (row[k] < 0) return;
+    const Tensor tensor = { table + k, count, sizes + k * SIZES, rows + row[k] * NUMBERS,
+                            memory, at + k * MEMORY, 0 };
+    const Tensor *const T = &tensor;
+    const int64_t *const n = T->sizes, a = piece[1], b = piece[2], c = piece[3];
+    const double *const x = T->numbers;
+    const uint32_t t = threadIdx.x; (void)n; (void)x; (void)a; (void)b; (void)c; (void)t;'''
+LANES = '''    uint32_t {small} = 1;
+    while ({small} < THREADS && {small} < {of}) {small} *= 2;
+    const uint32_t {large} = THREADS / {small};'''
+TREE = '''fold[t] = s{i}; __syncthreads();
+for (uint32_t k = lanes / 2; k; k /= 2) {{
+    if (lane < k) {{ const double a = fold[t], b = fold[t + k * step]; fold[t] = {combine}; }}
+    __syncthreads();
+}}
+s{i} = fold[t]; __syncthreads();'''
+
+
+class Launch(NamedTuple):
+    "A kernel, and how its tensors are cut: what a piece's numbers count."
+    name: str
+    how: str      # 'elements', 'rows' (in elements, but no row is cut), or 'sums' that meet
+    space: Space  # the axes along which it runs
+    p: Pass
+
+
+class _Edges(Edges):
+    "All threads read codes where they are. A block's new values wait in shared memory."
+    restrict = 'restrict '
+
+    def read(self, i: int, at: str) -> str:
+        if i not in self.formats or not self.formats[i].in_blocks: return super().read(i, at)
+        return self.line(i, self.formats[i].read, at, '')
+
+    def beside(self, i: int, j: int, at: str) -> str:
+        return f'c{j}[({at}) / block]' if self.formats[i].in_blocks else f'c{j}[{at}]'
+
+    def codes(self, i: int) -> Iterator[str]:
+        "The codes of a block, when its new values are known."
+        scale, f = self.columns[i].besides['scale'], self.formats[i]
+        yield f'found[t] = most{i}; __syncthreads();'
+        yield 'for (uint32_t k = THREADS / 2; k; k /= 2) {'
+        yield '    if (t < k && found[t + k] > found[t]) found[t] = found[t + k];'
+        yield '    __syncthreads();\n}'
+        yield '{ const float most = scale_of(found[0]), inverse = most > 0 ? 1 / most : 0;'
+        yield f'__syncthreads();\nif (!t) c{scale}[base / block] = most;'
+        yield self.line(i, f.begin, 'base', '')
+        yield 'for (uint32_t i = t; i < length; i += THREADS) {'
+        yield f'{self.line(i, f.write, "base + i", f"w{i}[i]")} }} }}'
+
+
+class Cuda(Dialect):
+    "The CUDA C++ of a tape's passes."
+    edges_of = _Edges
+    edges: _Edges
+
+    def is_complete(self, p: Pass, r: Reduction) -> bool: return False
+
+    def meets(self, p: Pass, r: Reduction) -> bool:
+        return 0 not in r.out.space and (0 in p.space or self._cuts_rows(p))
+
+    def _cuts_rows(self, p: Pass) -> bool: return not any(r.out.space for r in p.reduces)
+
+    def place(self, space: Space, inside: Space) -> str:
+        return 'e' if space == inside else super().place(space, inside)
+
+    def launches(self) -> list[Launch]:
+        "The kernels of a step, in order."
+        res = []
+        for n, p in enumerate(self.passes):
+            how = 'elements' if self._cuts_rows(p) else 'rows'
+            res.append(Launch(f'pass{n}', how, p.space, p))
+            meeting = dict.fromkeys(r.out.space for r in p.reduces if self.meets(p, r))
+            res += [Launch(f'meet{n}_{i}', 'sums', space, p) for i, space in enumerate(meeting)]
+        return res
+
+    def source(self) -> str:
+        kernels = [line for launch in self.launches() for line in self._kernel(launch)]
+        return '\n'.join([PREAMBLE, TYPED, TENSOR, *self.edges.functions(), *self.defines(),
+                          *kernels])
+
+    def _kernel(self, launch: Launch) -> Iterator[str]:
+        p = launch.p
+        yield f'KERNEL {launch.name}({ARGUMENTS})\n{{\n{BEGIN}'
+        if launch.how == 'sums':
+            rs = [r for r in p.reduces if self.meets(p, r) and r.out.space == launch.space]
+            yield '    __shared__ double fold[THREADS];'
+            yield from (self.pointer(what, r.out) for r in rs for what in ('sum', 'chunk'))
+            yield from self._meeting(rs)
+        else:
+            yield from self.edges.pointers()
+            yield from self.numbers()
+            yield from (self.pointer(what, ref) for what, ref in self.memory_of(p))
+            yield from self._digits(p.space)
+            if p.reduces: yield '    __shared__ double fold[THREADS];'
+            for out in dict.fromkeys(r.out.space for r in p.reduces): yield from self._sums(p, out)
+            if p.keeps or p.writes: yield from self._elements(p)
+        yield '}'
+
+    # -- places ------------------------------------------------------------------------------------
+
+    def _digits(self, space: Space) -> Iterator[str]:
+        "Where a piece begins, along each axis."
+        yield '    int64_t left = a; (void)left;'
+        for axis in reversed(space[1:]):
+            yield f'    const int64_t d{axis} = left % n{axis}; left /= n{axis};'
+        if space: yield f'    const int64_t d{space[0]} = left;'
+
+    def _places(self, of: str, space: Space) -> Iterator[str]:
+        "The place along each axis of the element that is `of` behind the first one."
+        rest = of
+        for axis in reversed(space[1:]):
+            yield f'const uint32_t h{axis} = {rest} + (uint32_t)d{axis};'
+            yield f'const int64_t i{axis} = h{axis} % (uint32_t)n{axis};'
+            rest = f'h{axis} / (uint32_t)n{axis}'
+        if space: yield f'const int64_t i{space[0]} = d{space[0]} + {rest};'
+
+    def _values(self, p: Pass, wanted: Iterable[Ref]) -> Iterator[str]:
+        "What makes some values of one element."
+        wanted = [ref for ref in dict.fromkeys(wanted) if not ref.is_number]
+        ops: Any = needed(wanted, {op.out: op for op in p.ops})
+        read = dict.fromkeys([*wanted, *(x for op in ops for x in op.args if isinstance(x, Ref))])
+        made = {op.out for op in ops}
+        yield from (self.load(x, p.space) for x in read if not x.is_number and x not in made)
+        yield from map(line, ops)
+
+    # -- elements ----------------------------------------------------------------------------------
+
+    def _elements(self, p: Pass) -> Iterator[str]:
+        "Values that are kept and written."
+        coded = [i for i, _ in p.writes if i in self.edges.formats
+                 and self.edges.formats[i].in_blocks]
+        length = 'block' if coded else '(b - a)'
+        for i in coded: yield f'    __shared__ float w{i}[256];'
+        if coded: yield '    __shared__ uint32_t found[THREADS];'
+        yield f'for (int64_t base = a; base < b; base += {length}) {{'
+        yield f'const uint32_t length = b - base < {length} ? b - base : {length};'
+        for i in coded: yield f'uint32_t most{i} = 0;'
+        yield '#pragma unroll 4\nfor (uint32_t l = t; l < length; l += THREADS) {'
+        yield 'const int64_t e = base + l; (void)e;'
+        yield from self._places('(uint32_t)(e - a)', p.space)
+        yield from self._values(p, [*p.keeps, *(end for _, end in p.writes)])
+        for ref in p.keeps: yield f'm{self.memory["kept", ref]}[e] = v{ref.place};'
+        for i, end in p.writes: yield self.edges.write(i, end, 'e')
+        yield '}'
+        for i in coded: yield from self.edges.codes(i)
+        yield '}'
+
+    # -- sums --------------------------------------------------------------------------------------
+
+    def _sums(self, p: Pass, out: Space) -> Iterator[str]:
+        "Sums along all axes but some, of a piece."
+        rs = [r for r in p.reduces if r.out.space == out]
+        inner = product(p.space[1:]) if p.space[0] == 0 else '1'
+        def count(axes: Space) -> str:
+            if axes == p.space: return '(b - a)'
+            return product(axes).replace('n0', f'((b - a) / ({inner}))')
+        rest = tuple(a for a in p.space if a not in out)
+        yield f'{{\n    const uint32_t outs = {count(out)}, rest = {count(rest)};'
+        yield from self._lanes(is_beside=p.space[-1] in rest)
+        yield from self._places('o', out)
+        for r in rs: yield f'double s{r.out.place} = {HOW[r.how].begin};'
+        yield 'if (o < outs) {\n#pragma unroll 4\nfor (uint32_t q = lane; q < rest; q += lanes) {'
+        yield from self._places('q', rest)
+        at = index(p.space) if out else 'a + q'
+        yield f'const int64_t e = {at}; (void)e;'
+        yield from self._values(p, [r.of for r in rs])
+        for r in rs:
+            x = f'v{r.of.place}' + ' ? 1 : 0' * (r.of.dtype == torch.bool)
+            yield f'const double t{r.out.place} = (double)({x});'
+            yield from self._combined(r, HOW[r.how].take.format(v=f't{r.out.place}'))
+        yield '} }'
+        yield from self._trees(rs, lambda r: f'{self.sums(p, r)}[{index(out)}]')
+
+    def _meeting(self, rs: Sequence[Reduction]) -> Iterator[str]:
+        "The sums of all pieces."
+        yield '{\n    const uint32_t outs = b - a, rest = c;'
+        yield from self._lanes(is_beside=not rs[0].out.space)
+        for r in rs: yield f'double s{r.out.place} = {HOW[r.how].begin};'
+        yield 'if (o < outs) for (uint32_t q = lane; q < rest; q += lanes) {'
+        for r in rs:
+            part = self.memory['chunk', r.out]
+            yield from self._combined(r, f'm{part}[q * ({product(r.out.space)}) + a + o]')
+        yield '}'
+        yield from self._trees(rs, lambda r: f'm{self.memory["sum", r.out]}[a + o]')
+
+    def _lanes(self, is_beside: bool) -> Iterator[str]:
+        """Threads that work on one sum: side by side if its elements lie so, or else far apart,
+        and those of neighbouring sums side by side."""
+        many, of = ('lanes', 'rest') if is_beside else ('sums', 'outs')
+        few = 'sums' if is_beside else 'lanes'
+        yield LANES.format(small=many, large=few, of=of)
+        places = ('t / lanes', 't % lanes', '1') if is_beside else ('t % sums', 't / sums', 'sums')
+        yield '    const uint32_t me = {}, lane = {}, step = {};'.format(*places)
+        yield '    for (uint32_t begin = 0; begin < outs; begin += sums) {'
+        yield '    const uint32_t o = begin + me;'
+
+    def _combined(self, r: Reduction, new: str) -> Iterator[str]:
+        total, e = f's{r.out.place}', f'e{r.out.place}'
+        yield f'const double {e} = {new};'
+        yield f'{total} = {HOW[r.how].combine.format(a=total, b=e)};'
+
+    def _trees(self, rs: Sequence[Reduction], place: Any) -> Iterator[str]:
+        for r in rs:
+            yield TREE.format(i=r.out.place, combine=HOW[r.how].combine.format(a='a', b='b'))
+            yield f'if (o < outs && !lane) {place(r)} = s{r.out.place};'
+        yield '} }'
+
+    # -- the tables --------------------------------------------------------------------------------
+
+    def pieces(self, launch: Launch, sizes: Integers) -> Integers:
+        "For tensors of such sizes: rows of a tensor, the first and last element, and the number."
+        whole = self._count(launch.space, sizes)
+        if launch.how == 'sums': long = np.full_like(whole, THREADS)
+        else: long = self._long(launch, sizes)
+        counts = -(-whole // long)
+        k = np.repeat(np.arange(len(sizes)), counts)
+        number = np.arange(len(k)) - np.repeat(counts.cumsum() - counts, counts)
+        first = number * long[k]
+        if launch.how == 'sums': number = self._chunks(launch.p, sizes)[k]
+        return np.stack([k, first, np.minimum(first + long[k], whole[k]), number], 1)
+
+    def _long(self, launch: Launch, sizes: Integers) -> Integers:
+        "The elements of a piece."
+        least = LONG_PIECE if launch.p.reduces else PIECE
+        whole = self._count(launch.space, sizes)
+        if launch.how == 'elements':
+            block = sizes[:, -1] if self.edges.has_blocks else np.ones_like(whole)
+            return np.maximum(least // block, 1) * block
+        if 0 not in launch.space: return np.maximum(whole, 1)
+        inner = np.maximum(self._count(launch.space[1:], sizes), 1)
+        rows = np.maximum(least // inner, 1)
+        if any(self.meets(launch.p, r) for r in launch.p.reduces):
+            rows = np.maximum(rows, -(-sizes[:, 0] // PIECES))
+        return rows * inner
+
+    def _chunks(self, p: Pass, sizes: Integers) -> Integers:
+        "How many pieces each tensor has in a pass."
+        launch = next(x for x in self.launches() if x.p is p)
+        return -(-self._count(p.space, sizes) // self._long(launch, sizes))
+
+    @staticmethod
+    def _count(axes: Space, sizes: Integers) -> Integers:
+        return sizes[:, list(axes)].prod(1, dtype=np.int64)
+
+    def layout(self, sizes: Integers) -> tuple[Integers, int]:
+        "Where each tensor's memory begins, in bytes, and how much there is."
+        lengths = []
+        for what, ref in self.memory:
+            n, C = self._count(ref.space, sizes), self.type_in_memory(what, ref)
+            item = 8 if what != 'kept' else next(d.itemsize for d, T in TYPES.items() if T == C)
+            if what == 'chunk':
+                p = next(p for p in self.passes if any(r.out == ref for r in p.reduces))
+                n = n * self._chunks(p, sizes)
+            lengths.append(-(-n * item // 64) * 64)
+        ends = np.array(lengths, np.int64).reshape(len(lengths), -1).T.ravel().cumsum()
+        at = np.concatenate([[0], ends])
+        return at[:-1].reshape(-1, max(len(lengths), 1)), int(at[-1])
