@@ -5,8 +5,8 @@ import pytest
 import torch
 from emulation import Emulated, compiled, library
 from genopt.engines import loop
-from helpers import (RECIPES, difference, each_recipe, keeps_to_matrices, name_of, random,
-                     random_param, set_grads)
+from genopt.engines.cuda import Cuda
+from helpers import difference, each_recipe, keeps_to_matrices, random, set_grads
 from torch import nn
 
 SHAPES = {'matrix': (5, 7), 'large': (150, 130), 'wide': (3, 9000), 'tall': (9000, 3),
@@ -49,3 +49,45 @@ def test_the_source_runs_on_the_cpu(recipe, emulated):
     assert 'kernel: ' in str(opt) and emulated
     plain = run(recipe, False)
     assert difference(tensors(opt, params), tensors(*plain)) <= 1e-12
+
+
+FORMATS = {'codes': (torch.float32, dict(state='8bit')), 'bf16': (torch.float32, dict(state='bf16')),
+           'fp16': (torch.float16, dict(state='float32')),
+           'rest of 8 bits': (torch.bfloat16, dict(state='8bit', master=24)),
+           'rest of 16 bits': (torch.bfloat16, dict(master=32)),
+           'kahan': (torch.float16, dict(rounding='kahan')),
+           'random': (torch.bfloat16, dict(rounding='stochastic', state='8bit'))}
+
+
+@pytest.mark.parametrize('name', ['Momentum', 'AdamW', 'Lion'])
+@pytest.mark.parametrize('dtype, said', FORMATS.values(), ids=FORMATS)
+def test_formats_are_kept_as_by_the_plain_engine(name, dtype, said, emulated):
+    recipe = genopt.recipe(name)
+    opt, params = run(recipe, None, 3, dtype, **said)
+    assert emulated and 'eager' not in str(opt)
+    plain, theirs = run(recipe, False, 3, dtype, **said)
+    for k, p in params.items():
+        a, b = opt.state.get(p, {}), plain.state.get(theirs[k], {})
+        assert {*a} == {*b}
+        for x, y in ((p, theirs[k]), *((a[n], b[n]) for n in a)):
+            assert torch.equal(x, y), (k, name)
+
+
+@pytest.fixture
+def sources(monkeypatch, no_kernels):
+    "The CUDA C++ of the kernels that are made from now on."
+    found, kernel = [], loop.kernel
+    def recorded(*args):
+        found.append(Cuda(*args).source())
+        return kernel(*args)
+    monkeypatch.setattr(loop, 'kernel', recorded)
+    return found
+
+
+@pytest.mark.skipif(not library(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+@pytest.mark.parametrize('arch', ['sm_80', 'sm_90'])
+@each_recipe
+def test_nvrtc_compiles_it(recipe, arch, sources):
+    run(recipe, None, 1, torch.float32)
+    assert sources
+    for code in {*sources}: assert compiled(code, arch)

@@ -318,6 +318,6 @@ class Cuda(Dialect):
                 p = next(p for p in self.passes if any(r.out == ref for r in p.reduces))
                 n = n * self._chunks(p, sizes)
             lengths.append(-(-n * item // 64) * 64)
-        ends = np.array(lengths, np.int64).reshape(len(lengths), -1).T.ravel().cumsum()
+        ends = np.array(lengths, np.int64).reshape(len(lengths), len(sizes)).T.ravel().cumsum()
         at = np.concatenate([[0], ends])
-        return at[:-1].reshape(-1, max(len(lengths), 1)), int(at[-1])
+        return at[:-1].reshape(len(sizes), len(lengths)), int(at[-1])
