@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from genopt.engines import toolchain
-from genopt.engines.cuda import ARGUMENTS, Cuda
+from genopt.engines.cuda import Cuda
+from genopt.engines.cuda_driver import ARGUMENTS
+from genopt.engines.pieces import Pieces
 
 HEADER = Path(__file__).with_name('emulated.h').read_text(encoding='utf-8')
 TYPES = [*[ctypes.c_void_p] * 7, ctypes.c_int]
@@ -24,10 +26,11 @@ class Emulated:
         axes = max(self.cuda.axes, 1) + self.cuda.edges.has_blocks
         sizes = np.ctypeslib.as_array((ctypes.c_int64 * (count * axes)).from_address(sizes))
         sizes = sizes.reshape(count, axes)
-        at, size = self.cuda.layout(sizes)
+        found = Pieces(self.cuda, sizes)
+        at, size = found.layout()
         memory = np.full(size + 64, 0x7f, np.uint8)  # nobody has cleared it
         for launch in self.cuda.launches():
-            pieces = np.ascontiguousarray(self.cuda.pieces(launch, sizes), np.int64)
+            pieces = np.ascontiguousarray(found.of(launch), np.int64)
             run = self.library[f'run_{launch.name}']
             run.argtypes = [ctypes.c_int64, *TYPES]
             assert not run(len(pieces), pieces.ctypes.data, sizes.ctypes.data, table, numbers, row,

@@ -10,75 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
+from .cuda_driver import ARGUMENTS, BEGIN, LANES, PREAMBLE, TREE
 from .dialect import Dialect
 from .driver import TENSOR
 from .edges import Edges
 from .nest import index, product
-from .operations import TYPED, TYPES, line
+from .operations import TYPED, line
 from .passes import Pass, needed
 from .recorder import Reduction, Ref, Space
 from .reductions import HOW
-from .table import Integers
 
-__all__ = ['ARGUMENTS', 'Cuda', 'Launch', 'THREADS']
-
-THREADS = 256        # of a block
-PIECE = 4096         # elements of a piece
-LONG_PIECE = 16384   # the same, if it must be added up
-PIECES = 512         # at most, if each needs memory for sums along rows
-
-PREAMBLE = '''#ifndef EMULATED
-typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long long int64_t;
-typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned int uint32_t;
-typedef unsigned long long uint64_t; typedef bool _Bool; typedef uint16_t f16;
-#define restrict __restrict__
-#define INFINITY __int_as_float(0x7f800000)
-#define NAN __int_as_float(0x7fffffff)
-#define FLT_MAX 3.402823466e+38f
-#define FLT_MIN 1.175494351e-38f
-#define THREADS %d
-#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
-static inline float from_f16(f16 x)
-{
-    float f; asm("cvt.f32.f16 %%0, %%1;" : "=f"(f) : "h"(x));
-    return f;
-}
-static inline f16 to_f16(float x)
-{
-    f16 h; asm("cvt.rn.f16.f32 %%0, %%1;" : "=h"(h) : "f"(x));
-    return h;
-}
-template<typename S, typename T> static inline T bits_as(S x)
-{
-    T y; memcpy(&y, &x, sizeof(T));
-    return y;
-}
-#define BITS(S, T, x) bits_as<S, T>(x)
-#endif
-''' % THREADS
-
-ARGUMENTS = ('const int64_t *pieces, const int64_t *sizes, char *const *table, const double *rows, '
-             'const int64_t *row, char *memory, const int64_t *at, int count')
-BEGIN = '''    const int64_t *const piece = pieces + 4 * (int64_t)blockIdx.x, k = piece[0];
-    if (row[k] < 0) return;
-    const Tensor tensor = { table + k, count, sizes + k * SIZES, rows + row[k] * NUMBERS,
-                            memory, at + k * MEMORY, 0 };
-    const Tensor *const T = &tensor;
-    const int64_t *const n = T->sizes, a = piece[1], b = piece[2], c = piece[3];
-    const double *const x = T->numbers;
-    const uint32_t t = threadIdx.x; (void)n; (void)x; (void)a; (void)b; (void)c; (void)t;'''
-LANES = '''    uint32_t {small} = 1;
-    while ({small} < THREADS && {small} < {of}) {small} *= 2;
-    const uint32_t {large} = THREADS / {small};'''
-TREE = '''fold[t] = s{i}; __syncthreads();
-for (uint32_t k = lanes / 2; k; k /= 2) {{
-    if (lane < k) {{ const double a = fold[t], b = fold[t + k * step]; fold[t] = {combine}; }}
-    __syncthreads();
-}}
-s{i} = fold[t]; __syncthreads();'''
+__all__ = ['Cuda', 'Launch']
 
 
 class Launch(NamedTuple):
@@ -270,54 +214,3 @@ class Cuda(Dialect):
             yield TREE.format(i=r.out.place, combine=HOW[r.how].combine.format(a='a', b='b'))
             yield f'if (o < outs && !lane) {place(r)} = s{r.out.place};'
         yield '} }'
-
-    # -- the tables --------------------------------------------------------------------------------
-
-    def pieces(self, launch: Launch, sizes: Integers) -> Integers:
-        "For tensors of such sizes: rows of a tensor, the first and last element, and the number."
-        whole = self._count(launch.space, sizes)
-        if launch.how == 'sums': long = np.full_like(whole, THREADS)
-        else: long = self._long(launch, sizes)
-        counts = -(-whole // long)
-        k = np.repeat(np.arange(len(sizes)), counts)
-        number = np.arange(len(k)) - np.repeat(counts.cumsum() - counts, counts)
-        first = number * long[k]
-        if launch.how == 'sums': number = self._chunks(launch.p, sizes)[k]
-        return np.stack([k, first, np.minimum(first + long[k], whole[k]), number], 1)
-
-    def _long(self, launch: Launch, sizes: Integers) -> Integers:
-        "The elements of a piece."
-        least = LONG_PIECE if launch.p.reduces else PIECE
-        whole = self._count(launch.space, sizes)
-        if launch.how == 'elements':
-            block = sizes[:, -1] if self.edges.has_blocks else np.ones_like(whole)
-            return np.maximum(least // block, 1) * block
-        if 0 not in launch.space: return np.maximum(whole, 1)
-        inner = np.maximum(self._count(launch.space[1:], sizes), 1)
-        rows = np.maximum(least // inner, 1)
-        if any(self.meets(launch.p, r) for r in launch.p.reduces):
-            rows = np.maximum(rows, -(-sizes[:, 0] // PIECES))
-        return rows * inner
-
-    def _chunks(self, p: Pass, sizes: Integers) -> Integers:
-        "How many pieces each tensor has in a pass."
-        launch = next(x for x in self.launches() if x.p is p)
-        return -(-self._count(p.space, sizes) // self._long(launch, sizes))
-
-    @staticmethod
-    def _count(axes: Space, sizes: Integers) -> Integers:
-        return sizes[:, list(axes)].prod(1, dtype=np.int64)
-
-    def layout(self, sizes: Integers) -> tuple[Integers, int]:
-        "Where each tensor's memory begins, in bytes, and how much there is."
-        lengths = []
-        for what, ref in self.memory:
-            n, C = self._count(ref.space, sizes), self.type_in_memory(what, ref)
-            item = 8 if what != 'kept' else next(d.itemsize for d, T in TYPES.items() if T == C)
-            if what == 'chunk':
-                p = next(p for p in self.passes if any(r.out == ref for r in p.reduces))
-                n = n * self._chunks(p, sizes)
-            lengths.append(-(-n * item // 64) * 64)
-        ends = np.array(lengths, np.int64).reshape(len(lengths), len(sizes)).T.ravel().cumsum()
-        at = np.concatenate([[0], ends])
-        return at[:-1].reshape(len(sizes), len(lengths)), int(at[-1])
