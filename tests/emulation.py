@@ -4,77 +4,59 @@ import ctypes
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
+import torch
 from genopt.engines import toolchain
 from genopt.engines.cuda import Cuda
 from genopt.engines.cuda_driver import ARGUMENTS
-from genopt.engines.pieces import Pieces
+from genopt.engines.launches import Launches
 
 HEADER = Path(__file__).with_name('emulated.h').read_text(encoding='utf-8')
-TYPES = [*[ctypes.c_void_p] * 7, ctypes.c_int]
+TYPES = [ctypes.c_int64, *[ctypes.c_void_p] * 7, ctypes.c_int]
 NAMES = [a.split()[-1].lstrip('*') for a in ARGUMENTS.split(', ')]
 
 
 class Emulated:
-    "Takes the place of `toolchain.Kernel`."
-    def __init__(self, tape, columns, sizes={}):
-        self.cuda = cuda = Cuda(tape, columns, sizes)
-        self.code = '\n'.join([HEADER, cuda.source(), *map(caller, cuda.launches()), *cuda.fits()])
-        self.library = toolchain.build(self.code, 'fits')
+    "A machine that is this CPU. It keeps what was launched and sent."
+    device = torch.device('cpu')
 
-    def __call__(self, count, sizes, table, numbers, row):
-        axes = max(self.cuda.axes, 1) + self.cuda.edges.has_blocks
-        sizes = np.ctypeslib.as_array((ctypes.c_int64 * (count * axes)).from_address(sizes))
-        sizes = sizes.reshape(count, axes)
-        found = Pieces(self.cuda, sizes)
-        at, size = found.layout()
-        memory = np.full(size + 64, 0x7f, np.uint8)  # nobody has cleared it
-        for launch in self.cuda.launches():
-            pieces = np.ascontiguousarray(found.of(launch), np.int64)
-            run = self.library[f'run_{launch.name}']
-            run.argtypes = [ctypes.c_int64, *TYPES]
-            assert not run(len(pieces), pieces.ctypes.data, sizes.ctypes.data, table, numbers, row,
-                           memory.ctypes.data, np.ascontiguousarray(at).ctypes.data, count)
+    def __init__(self): self.launched, self.sent = [], []
 
-    def fits(self, numbers):
-        return bool(self.library.fits(ctypes.c_void_p(numbers.buffer_info()[0])))
+    def kernel_on(self, device, *args):
+        "In place of `machines.kernel_on`."
+        return Launches(Cuda(*args), self)
+
+    def load(self, source, names):
+        library = toolchain.build('\n'.join([HEADER, source, *map(caller, names)]))
+        return [self._function(library, name) for name in names]
+
+    def _function(self, library, name):
+        run = library[f'run_{name}']
+        run.argtypes = TYPES
+        def launch(grid, *given):
+            self.launched.append((name, grid))
+            if run(grid, *given): raise AssertionError(f'{name}: a barrier that some never come to')
+        return launch
+
+    def send(self, values, to=None):
+        self.sent.append(len(values))
+        if to is None: to = torch.empty(len(values), dtype=torch.int64)
+        return to.copy_(torch.from_numpy(values))
+
+    def room(self, size): return torch.full((size,), 0x7f, dtype=torch.uint8)
 
 
-def caller(launch):
+def caller(name):
     "A function that runs all blocks of a kernel."
-    given = [f'g_{launch.name}_{name}' for name in NAMES]
-    kept = [f'static {a.rpartition(name)[0]}{g};'
-            for a, name, g in zip(ARGUMENTS.split(', '), NAMES, given)]
-    sets = ' '.join(f'{g} = {name};' for g, name in zip(given, NAMES))
-    return '\n'.join([
-        *kept, f'static void call_{launch.name}(void) {{ {launch.name}({", ".join(given)}); }}',
-        f'int run_{launch.name}(int64_t grid, {ARGUMENTS})',
-        f'{{ {sets} return emulate(grid, call_{launch.name}); }}'])
+    given = [f'g_{name}_{k}' for k in NAMES]
+    kept = [f'static {a.rpartition(k)[0]}{g};' for a, k, g in zip(ARGUMENTS.split(', '), NAMES, given)]
+    sets = ' '.join(f'{g} = {k};' for g, k in zip(given, NAMES))
+    return '\n'.join([*kept, f'static void call_{name}(void) {{ {name}({", ".join(given)}); }}',
+                      f'int run_{name}(int64_t grid, {ARGUMENTS})',
+                      f'{{ {sets} return emulate(grid, call_{name}); }}'])
 
 
-# -- NVRTC -----------------------------------------------------------------------------------------
-
-def library():
+def nvrtc():
     "NVRTC from PyPI, or None."
     spec = find_spec('nvidia') and find_spec('nvidia.cuda_nvrtc')
     if not spec: return None
     return ctypes.CDLL(str(next(Path(spec.submodule_search_locations[0]).glob('lib/libnvrtc.so.*'))))
-
-
-def compiled(code, arch):
-    "What NVRTC makes of it: the machine code. Raises ValueError with its message."
-    nvrtc, program, size = library(), ctypes.c_void_p(), ctypes.c_size_t()
-    assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b'kernel.cu', 0, None,
-                                        None)
-    options = [f'--gpu-architecture={arch}', '-default-device', '-fmad=false', '--std=c++17']
-    given = (ctypes.c_char_p * len(options))(*map(str.encode, options))
-    failed = nvrtc.nvrtcCompileProgram(program, len(options), given)
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, log)
-    if failed: raise ValueError(log.value.decode())
-    nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
-    cubin = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetCUBIN(program, cubin)
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return cubin.raw

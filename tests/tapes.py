@@ -1,7 +1,7 @@
 "A list of parts as a kernel in C, run on two tensors: the parameter and its gradient."
 import genopt
 import torch
-from genopt.engines import loop
+from genopt.engines.machines import kernel_on
 from genopt.engines.passes import Column
 from genopt.engines.program import numbers_of_kernel
 from genopt.engines.table import Table
@@ -27,5 +27,5 @@ def run_as_kernel(parts, a, b, **numbers):
     columns += [Column(tape.results[k].dtype, None, tape.results[k]) for k in stats]
     tables = [Table([len(a)]), Table([t.data_ptr() for t in (a, b, *made.values())]),
               Table([numbers.get(k, 0.) for k in tape.numbers], float), Table([0])]
-    loop.kernel(tape, columns)(1, *(t.at for t in tables))
+    kernel_on(a.device, tape, columns)(1, *(t.at for t in tables))
     return made

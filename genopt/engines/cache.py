@@ -17,41 +17,52 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 __all__ = ['FOUND', 'find', 'folder', 'is_ours', 'load', 'scratch', 'store']
 
 ABANDONED = 60 * 60       # seconds after which the process that compiles in a folder must be dead
 UNUSED = 90 * 24 * 60**2  # seconds after which a kernel that no process has loaded is removed
 SCRATCH = 'genopt-compiling-'  # how the name of a compilation's folder begins
-KERNEL = re.compile(r'[0-9a-f]{32}-[0-9a-f]{64}\.so')
+KERNEL = re.compile(r'[0-9a-f]{32}-[0-9a-f]{64}\.(so|cubin)')
 FOUND = 'genopt-found-'    # how the names of other files begin: see `genopt.study.kept`
 NOBODY = 65534            # owns root's folders, as seen in a user namespace
 
 
 # -- files -----------------------------------------------------------------------------------------
 
-def find(folder: Path, key: str) -> ctypes.CDLL | None:
+def load(path: Path) -> ctypes.CDLL:
+    "A library. If it cannot be loaded, the file is removed."
+    try: return ctypes.CDLL(str(path))
+    except OSError as e:
+        _remove(path)
+        why = str(e).removeprefix(f'{path}: ')
+        raise OSError(f'the compiled kernel does not load: {why}') from None
+
+
+def find(folder: Path, key: str, load: Callable[[Path], Any]=load, suffix: str='.so') -> Any:
     """The kernel with this key, or None.
 
     A file that does not match its name is removed, and so is one that does not load.
     """
-    for path in sorted(folder.glob(f'{key}-*.so')):
+    for path in sorted(folder.glob(f'{key}-*{suffix}')):
         with suppress(OSError):
             status = path.lstat()
             is_safe = stat.S_ISREG(status.st_mode) and is_ours(status)
-            if is_safe and path.name == _name(key, path.read_bytes()):
+            if is_safe and path.name == _name(key, path.read_bytes(), suffix):
                 with suppress(OSError): os.utime(path)  # it is in use: see `_sweep`
                 return load(path)
         _remove(path)
     return None
 
 
-def store(content: bytes, scratch: Path, folder: Path, key: str) -> Path:
+def store(content: bytes, scratch: Path, folder: Path, key: str, suffix: str='.so') -> Path:
     "Writes a kernel's file in `scratch`, and moves it to its place when all of it is on the disk."
-    beside, path = scratch / 'whole.so', folder / _name(key, content)
+    beside, path = scratch / f'whole{suffix}', folder / _name(key, content, suffix)
     beside.touch(0o600)
     beside.write_bytes(content)
     _sync(beside)
@@ -66,22 +77,14 @@ def _sync(path: Path) -> None:
     finally: os.close(descriptor)
 
 
-def load(path: Path) -> ctypes.CDLL:
-    "A library. If it cannot be loaded, the file is removed."
-    try: return ctypes.CDLL(str(path))
-    except OSError as e:
-        _remove(path)
-        why = str(e).removeprefix(f'{path}: ')
-        raise OSError(f'the compiled kernel does not load: {why}') from None
-
-
 def scratch(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
     "A private folder for one compilation: in `folder`, or where temporary files are."
     _sweep(folder or Path(tempfile.gettempdir()))
     return tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH, ignore_cleanup_errors=True)
 
 
-def _name(key: str, content: bytes) -> str: return f'{key}-{hashlib.sha256(content).hexdigest()}.so'
+def _name(key: str, content: bytes, suffix: str) -> str:
+    return f'{key}-{hashlib.sha256(content).hexdigest()}{suffix}'
 
 
 def _remove(path: Path) -> None:

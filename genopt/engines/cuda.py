@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .cuda_driver import ARGUMENTS, BEGIN, LANES, PREAMBLE, TREE
+from .cuda_driver import ARGUMENTS, BEGIN, LANES, NUMBERS, PREAMBLE, TREE
 from .dialect import Dialect
 from .driver import TENSOR
 from .edges import Edges
 from .nest import index, product
-from .operations import TYPED, line
+from .operations import TYPED, line, type_of
 from .passes import Pass, needed
 from .recorder import Reduction, Ref, Space
 from .reductions import HOW
@@ -83,10 +83,27 @@ class Cuda(Dialect):
             res += [Launch(f'meet{n}_{i}', 'sums', space, p) for i, space in enumerate(meeting)]
         return res
 
+    @property
+    def values(self) -> list[Ref]:
+        "All numbers of a row: those that are given, and what follows from them."
+        return [*self.tape.numbers.values(), *(op.out for op in self.on_numbers)]
+
     def source(self) -> str:
         kernels = [line for launch in self.launches() for line in self._kernel(launch)]
         return '\n'.join([PREAMBLE, TYPED, TENSOR, *self.edges.functions(), *self.defines(),
-                          *kernels])
+                          f'#define VALUES {len(self.values)}', *self._rows(), *kernels])
+
+    def _rows(self) -> Iterator[str]:
+        "A kernel that makes the numbers of each row, before all others."
+        yield NUMBERS
+        yield from self.worked_out()
+        yield from (f'    y[{i}] = v{ref.place};' for i, ref in enumerate(self.values))
+        yield '}'
+
+    def numbers(self) -> Iterator[str]:
+        for i, ref in enumerate(self.values):
+            C = type_of(ref.dtype)
+            yield f'    const {C} v{ref.place} = ({C})x[{i}];'
 
     def _kernel(self, launch: Launch) -> Iterator[str]:
         p = launch.p

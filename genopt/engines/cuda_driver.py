@@ -1,7 +1,7 @@
 "What is the same in all kernels for a GPU: types, how a block finds its piece, and how sums meet."
 from __future__ import annotations
 
-__all__ = ['ARGUMENTS', 'BEGIN', 'LANES', 'PREAMBLE', 'THREADS', 'TREE']
+__all__ = ['ARGUMENTS', 'BEGIN', 'LANES', 'NUMBERS', 'PREAMBLE', 'THREADS', 'TREE']
 
 THREADS = 256        # of a block
 
@@ -39,12 +39,19 @@ ARGUMENTS = ('const int64_t *pieces, const int64_t *sizes, char *const *table, c
              'const int64_t *row, char *memory, const int64_t *at, int count')
 BEGIN = '''    const int64_t *const piece = pieces + 4 * (int64_t)blockIdx.x, k = piece[0];
     if (row[k] < 0) return;
-    const Tensor tensor = { table + k, count, sizes + k * SIZES, rows + row[k] * NUMBERS,
+    const Tensor tensor = { table + k, count, sizes + k * SIZES, rows + row[k] * VALUES,
                             memory, at + k * MEMORY, 0 };
     const Tensor *const T = &tensor;
     const int64_t *const n = T->sizes, a = piece[1], b = piece[2], c = piece[3];
-    const double *const x = T->numbers;
+    const double *const x = T->numbers;  /* those that were given, and what follows from them */
     const uint32_t t = threadIdx.x; (void)n; (void)x; (void)a; (void)b; (void)c; (void)t;'''
+NUMBERS = '''KERNEL numbers(%s)
+{
+    const int64_t k = blockIdx.x * THREADS + threadIdx.x;
+    if (k >= count) return;
+    const double *const x = rows + k * NUMBERS;
+    double *const y = (double *)memory + k * VALUES; (void)x;''' % ARGUMENTS
+
 LANES = '''    uint32_t {small} = 1;
     while ({small} < THREADS && {small} < {of}) {small} *= 2;
     const uint32_t {large} = THREADS / {small};'''

@@ -73,6 +73,11 @@ class Dialect:
         return f'    {C} *restrict m{i} = ({C} *)(T->memory + T->at[{i}]);'
 
     def numbers(self) -> Iterator[str]:
+        "The lines that make all numbers known to a pass."
+        return self.worked_out()
+
+    def worked_out(self) -> Iterator[str]:
+        "The lines that make all numbers from those that are given."
         for i, (name, ref) in enumerate(self.tape.numbers.items()):
             yield f'    const double v{ref.place} = x[{i}];  // {name}'
         yield from (f'    {line(op)}' for op in self.on_numbers)
@@ -107,6 +112,6 @@ class Dialect:
     def fits(self) -> Iterator[str]:
         "Whether a row of numbers answers all questions as on the tape."
         yield 'int fits(const double *x)\n{\n    (void)x;'
-        yield from self.numbers()
+        yield from self.worked_out()
         yield '    return 1' + ''.join(f' && (v{ref.place} != 0) == {int(answer)}'
                                        for ref, answer in self.tape.questions) + ';\n}'

@@ -118,7 +118,7 @@ def kind_of_tensors(composition: Composition, tensors: Mapping[str, Tensor], cli
         order = sorted(range(real[0].dim()), key=lambda a: -strides[a])
     return Kind(tuple((k, d.to_real()) for k, d in dtypes.items()),
                 torch.float64 if is_double else torch.float32, climb,
-                tuple(shapes), tuple(order), tuple(formats.items()))
+                tuple(shapes), tuple(order), tuple(formats.items()), tensors['param'].device)
 
 
 def _of_any_size(kind: Kind) -> Kind:

@@ -7,7 +7,7 @@ tensor has one of these.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import torch
 
@@ -15,22 +15,15 @@ from .dialect import Dialect
 from .driver import DRIVER, HALF, PREAMBLE, vector_math
 from .nest import Nest, Values, index, loop_along, product, result
 from .operations import type_of
-from .passes import Column, Pass
+from .passes import Pass
 from .recorder import Op, Reduction
 from .reductions import HOW
-from .tape import Tape
-from .toolchain import Kernel
 
-__all__ = ['Loops', 'kernel']
+__all__ = ['Loops']
 
 CHUNK = 4096        # elements of a chunk, if a row is not longer
 LONG_CHUNK = 16384  # the same, if a pass must add up
 CHUNKS = 64         # at most, if each needs memory for sums along rows
-
-
-def kernel(tape: Tape, columns: Sequence[Column], sizes: Mapping[int, int]={}) -> Kernel:
-    "Raises NoKernel, with the reason."
-    return Kernel(Loops(tape, columns, sizes).source())
 
 
 class Loops(Dialect):

@@ -23,13 +23,13 @@ from ..formats import Format, beside, block_of
 from ..kinds import Gate
 from ..part import Part
 from .axes import OWN, Axes, of_stat
-from . import loop, operations
+from .machines import AnyKernel, kernel_on
+from . import operations
 from .numbers import Decides, Unrecordable
 from .operations import Untranslatable
 from .passes import Column
 from .recorder import Op, Reduction, Ref
 from .tape import Foreign, Operation, Tape, record
-from .toolchain import Kernel
 
 __all__ = ['DRAWS', 'Kind', 'Program', 'numbers_of_kernel', 'program_of', 'tape_inside', 'tape_of']
 
@@ -45,6 +45,7 @@ class Kind(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]          # in the same order
     order: tuple[int, ...]                       # the axes, as they lie in memory
     formats: tuple[tuple[str, Format], ...] = ()  # of those that are not just tensors
+    device: torch.device = torch.device('cpu')
 
     @property
     def few(self) -> range:
@@ -57,7 +58,7 @@ class Kind(NamedTuple):
 
 class Stage(NamedTuple):
     "A kernel, and the part that runs after it, as it is."
-    kernel: Kernel
+    kernel: AnyKernel
     names: list[Name]     # of its columns
     varying: list[Name]   # those that are elsewhere in each step
     makes: dict[Ref, Axes]  # those that are values for the part
@@ -78,9 +79,11 @@ class Program:
         self.tape, self.stages, self.order, self.groups = tape, stages, kind.order, groups
         self.own, self.in_state, self.sized = own, in_state, sized
         self.has_blocks = any(f.in_blocks for _, f in kind.formats)
+        self.device = kind.device
         self.foreign = {s.then.part: s.then.why for s in stages if s.then}
         # Programs that do the same, for other numbers of dimensions, have the same kernels
-        self.key = id(self) if self.foreign else (stages[0].kernel.code, *stages[0].names)
+        self.key = id(self) if self.foreign else (stages[0].kernel.code, kind.device,
+                                                  *stages[0].names)
 
     def fits(self, numbers: Mapping[str, float]) -> bool:
         "True if these numbers answer all questions as on the tape."
@@ -157,6 +160,7 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
                 for k, f in formats.items() for what, d in f.besides.items()}
     if any(f.is_random for f in formats.values()): columns[DRAWS] = Column(torch.int64, None, None)
     if total: columns[total.out] = Column(torch.float64, None, ends[total.out])
+    given = {*composition.read_only, total and total.out, DRAWS}  # elsewhere in each step
     groups = _groups(tape, kind)
     few = {i: size for i, g in enumerate(groups) if i and (size := _size(shape, g)) in kind.few}
     stages, known = list[Stage](), dict[Name, Column]()
@@ -167,11 +171,11 @@ def program_of(composition: Composition, kind: Kind, tape: Tape, total: Part | N
                  if r not in in_state and r not in known and r.space != (-1,)} if foreign else {}
         now = _unwritten(columns) if foreign else dict(columns)
         now |= known | {r: Column(r.dtype, None, r) for r in makes}
-        names = [*now]
-        now = {k: c._replace(besides=_places(k, c, names)) for k, c in now.items()}
-        kernel = loop.kernel(_inside(tape, groups), [_column(c, groups) for c in now.values()],
-                             {} if any(f.in_blocks for f in formats.values()) else few)
-        given = *composition.read_only, total and total.out, DRAWS
+        names = sorted(now, key=lambda n: isinstance(n, Ref) or n in given)  # these come last
+        now = {k: now[k]._replace(besides=_places(k, now[k], names)) for k in names}
+        kernel = kernel_on(kind.device, _inside(tape, groups),
+                           [_column(c, groups) for c in now.values()],
+                           {} if any(f.in_blocks for f in formats.values()) else few)
         varying = [n for n in names if isinstance(n, Ref) or n in given]
         stages.append(Stage(kernel, names, varying, makes, foreign))
         made = [*makes, foreign.out] if foreign else []

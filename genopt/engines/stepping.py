@@ -36,12 +36,13 @@ class Step:
         self.batch, self.works, self.work, self.inputs = batch, works, work, inputs
         self.values: list[dict[str, Any]] = []  # the numbers of each row
         self.units: list[Unit] = []
-        self.shares: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}  # of totals
+        self.shares: dict[str, Integers] = {}  # of totals
         self.firsts, table = list[int](), NO_ROWS  # the first parameter of each row
         if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
         self.rows, self.row_at = table.values, table.at  # the row of each parameter
         self.row = self.rows                    # -1 where a gate is closed
-        self.draws = work.draws() if batch.members else None  # they decide random bits
+        self.draws: dict[torch.device, Tensor] = {}  # on each device: they decide random bits
+        self.drawn = work.draws() if batch.members else None
 
     def _work_out(self, total: Part | None=None) -> array[float]:
         "The numbers of each row, as kernels take them. Raises PartError."
@@ -80,19 +81,22 @@ class Step:
         rest = [work for g, work in self._rest() if counts[g]]
         return float(shares.sum()) + eager_total(name, rest)
 
-    def _shares(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        "The share of each parameter that has a program."
-        shares, x = np.zeros(len(self.rows)), self._work_out(self.batch.composition.totals[name])
-        given = {**self._given(),
-                 name: shares.ctypes.data + 8 * np.arange(len(shares))}
-        for unit in self.units: unit.run(given, x, self)
-        return shares
+    def _shares(self, name: str) -> Integers:
+        "The share of each parameter that has a program. A GPU is waited for."
+        x = self._work_out(self.batch.composition.totals[name])
+        found = {d: torch.zeros(len(self.rows), dtype=torch.float64, device=d)
+                 for d in {unit.program.device for unit in self.units}}
+        for unit in self.units:
+            at = _addresses(found[unit.program.device])
+            unit.run({**self._given(unit), name: at}, x, self)
+        return sum((t.cpu().numpy() for t in found.values()), np.zeros(len(self.rows)))
 
-    def _given(self) -> dict[str, Integers]:
+    def _given(self, unit: Unit) -> dict[str, Integers]:
         "The addresses of what is elsewhere in each step."
-        if self.draws is None: return self.inputs.addresses
-        at = self.draws.data_ptr() + 16 * np.arange(len(self.rows))
-        return {**self.inputs.addresses, DRAWS: at}
+        if self.drawn is None: return self.inputs.addresses
+        device = unit.program.device
+        if device not in self.draws: self.draws[device] = self.drawn.to(device)
+        return {**self.inputs.addresses, DRAWS: _addresses(self.draws[device])}
 
     def prepare(self) -> None:
         "Works out all numbers, so that an error comes before anything has changed."
@@ -100,9 +104,8 @@ class Step:
 
     def run(self) -> None:
         "Steps each parameter: those that have no program by the eager engine."
-        given = self._given()
         for unit in self.units:
-            made = unit.run(given, self.x, self)
+            made = unit.run(self._given(unit), self.x, self)
             self._keep(unit, made)
         increment_version(self.work.params)  # state is never part of a graph
         try:
@@ -163,3 +166,8 @@ class Step:
     def located(self, e: PartError, i: int) -> PartError:
         g, _ = self.batch.members[i]
         return self.works[g].located(e, self.work.params[i])
+
+
+def _addresses(rows: Tensor) -> Integers:
+    "Of a tensor's rows."
+    return rows.data_ptr() + rows.stride(0) * rows.element_size() * np.arange(len(rows))

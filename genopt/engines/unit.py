@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..env import Env
 from ..contract import PartError
@@ -70,6 +71,8 @@ class Unit:
             for column, name in zip(table.values, stage.names):
                 if isinstance(name, str) and name in addresses:
                     column[:] = addresses[name][self.rows]
+        self.calls = [stage.kernel.on(self.sizes, table)
+                      for stage, table in zip(program.stages, self.tables)]
 
     def run(self, given: Mapping[str, Integers], x: array[float], host: Host) -> dict[Ref, Stacks]:
         """Runs the kernels, and the parts between them. Returns what parts made.
@@ -85,13 +88,13 @@ class Unit:
         if self.sized.size:
             rows, of = self._with_sizes(x, host.row[self.rows])
             numbers, row = rows.at, of.at
-        for stage, table in zip(self.program.stages, self.tables):
+        for stage, table, call in zip(self.program.stages, self.tables, self.calls):
             made |= {ref: self._room(ref, axes) for ref, axes in stage.makes.items()}
             for name in stage.varying:
                 column = table.values[stage.names.index(name)]
                 if isinstance(name, Ref): column[:] = _addresses(made[name])
                 else: column[:] = given[name] if self.is_all else given[name][self.rows]
-            stage.kernel(len(self.rows), self.sizes.at, table.at, numbers, row)
+            call(numbers, row)
             if stage.then: made[stage.then.out] = self._as_it_is(stage.then, made, host)
         return made
 
@@ -109,8 +112,8 @@ class Unit:
     def _room(self, ref: Ref, axes: Axes) -> Stacks:
         order, back = in_memory(axes, self.program.order)
         sizes = [(n, *shape_along(axes, shape)) for shape, n in self.shapes]
-        return [torch.empty([size[d] for d in order], dtype=ref.dtype, device='cpu').permute(back)
-                for size in sizes]
+        return [torch.empty([size[d] for d in order], dtype=ref.dtype,
+                            device=self.program.device).permute(back) for size in sizes]
 
     def _as_it_is(self, foreign: Foreign, made: Mapping[Ref, Stacks], host: Host) -> Stacks:
         "The results of a part."
@@ -164,7 +167,8 @@ def _results(foreign: Foreign, rows: list[int], values: Mapping[str, Any], shape
     for at, i in enumerate(rows):
         one = env(i, {k: _item(v, at) for k, v in values.items()})
         is_off = host.row[i] < 0 or part.switch and part.is_off(one)
-        each.append(torch.zeros(one[part.template].shape, dtype=foreign.out.dtype, device='cpu')
+        each.append(torch.zeros(one[part.template].shape, dtype=foreign.out.dtype,
+                                device=_device(values))
                     if is_off else _result(foreign, one, i, host))
     return each if axes == OWN else torch.stack(each)
 
@@ -176,6 +180,12 @@ def _result(foreign: Foreign, env: Env, i: int, host: Host) -> Any:
     except PartError as e: raise host.located(e, i) from e.__cause__
     if isinstance(foreign.part, Made) and foreign.part.whole: return out
     return out.to(foreign.out.dtype).contiguous()
+
+
+def _device(values: Any) -> torch.device:
+    "Where the first tensor in there is."
+    found = (x.device for x in tree_leaves(values) if isinstance(x, Tensor))
+    return next(found, torch.device('cpu'))
 
 
 def _stack(values: Any) -> Any:

@@ -105,7 +105,9 @@ def why_not(tensors: Mapping[str, Tensor], composition: Composition,
     others = [t for t in written if t.shape != p.shape]
     if not all(_is_plain(t) and not t.is_meta for t in tensors.values()):
         return 'they are not plain tensors'
-    if any(t.device.type != 'cpu' for t in tensors.values()): return 'they are not on the CPU'
+    if p.device.type not in ('cpu', 'cuda'): return f'there are no kernels for {p.device}'
+    if any(t.device != p.device for t in tensors.values()):
+        return 'their state or gradient is on another device'
     if any(t.is_complex() != p.is_complex() for t in tensors.values()):
         return 'some of their tensors are complex, and some are not'
     if any(t.is_neg() or t.is_conj() for t in written): return 'they are lazily negated'

@@ -83,7 +83,7 @@ static inline bf16 bf16_rest(float v)
     uint32_t u; memcpy(&u, &f, 4);
     return (u + 0x7fff + (u >> 16 & 1)) >> 16;  /* `to_bf16`, but for NaN */
 }
-static inline _Float16 f16_rest(float v) { return (_Float16)if_finite(v); }
+static inline f16 f16_rest(float v) { return to_f16(if_finite(v)); }
 '''
     read = '({load}({x}) + {load}({rest}))'
     write = '{x} = {store}({v}); {rest} = {kind}_rest({v} - {load}({store}({v})));'

@@ -1,0 +1,104 @@
+"""A kernel for a GPU, which is called as one for the CPU is: its tables are sent there, and its passes
+are launched one after another.
+
+Sizes, pieces and layouts stay on the device. Addresses, rows and numbers are sent again where they
+have changed: in one copy, from the first that is not as before to the last. Nothing waits for it.
+"""
+from __future__ import annotations
+
+import ctypes
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cuda import Cuda
+from .cuda_driver import THREADS
+from .driver import PREAMBLE
+from .pieces import Pieces
+from .table import Integers, Table
+from .toolchain import build
+
+__all__ = ['Function', 'Launches', 'Machine']
+
+# Runs all blocks: how many, and the arguments in `cuda_driver.ARGUMENTS`
+Function = Callable[..., None]
+
+
+class Machine(Protocol):
+    "What runs launches."
+    device: torch.device
+
+    def load(self, source: str, names: Sequence[str]) -> list[Function]:
+        "The kernels of a source. Raises NoKernel, with the reason."
+
+    def send(self, values: Integers, to: Tensor | None=None) -> Tensor:
+        "A copy of numbers of 8 bytes, in new memory or in `to`. Nothing waits for it."
+
+    def room(self, size: int) -> Tensor:
+        "So many bytes, with anything in them."
+
+
+class Launches:
+    "A kernel of one launch for each pass, and for each meeting of its sums. Raises NoKernel."
+    def __init__(self, cuda: Cuda, machine: Machine):
+        self.cuda, self.machine, self.code = cuda, machine, cuda.source()
+        self.launches = cuda.launches()
+        names = ['numbers', *(x.name for x in self.launches)]
+        self.work_out, *self.functions = machine.load(self.code, names)
+        self._fits: ctypes.CDLL | None = None
+
+    def on(self, sizes: Table, table: Table) -> Call:
+        "It, for tensors of these sizes, by the addresses that stand in this table by then."
+        return Call(self, sizes, table)
+
+    def fits(self, numbers: array[float]) -> bool:
+        "True if this row of numbers answers all of its questions as when it was made."
+        if not self._fits: self._fits = build('\n'.join([PREAMBLE, *self.cuda.fits()]), 'fits')
+        return bool(self._fits.fits(ctypes.c_void_p(numbers.buffer_info()[0])))
+
+
+class Call:
+    "A kernel for some tensors, and its tables on the device."
+    def __init__(self, kernel: Launches, sizes: Table, table: Table):
+        self.machine, self.table, self.count = kernel.machine, table.values, len(sizes.values)
+        self.given, self.values = len(kernel.cuda.tape.numbers), len(kernel.cuda.values)
+        self.work_out, pieces = kernel.work_out, Pieces(kernel.cuda, sizes.values)
+        at, self.memory = pieces.layout()
+        self.sizes, self.at = self._sent(sizes.values), self._sent(at)
+        found = [(f, pieces.of(x)) for f, x in zip(kernel.functions, kernel.launches)]
+        self.launches = [(f, len(rows), self._sent(rows)) for f, rows in found if len(rows)]
+        self.before, self.there = np.empty(0, np.int64), torch.empty(0)  # what was sent last
+
+    def _sent(self, values: Integers) -> Tensor:
+        return self.machine.send(np.ascontiguousarray(values, np.int64).reshape(-1))
+
+    def __call__(self, numbers: int, row: int) -> None:
+        "Runs it on rows of numbers at this address, and the row of each tensor, or -1, at that."
+        rows = _array(row, self.count, ctypes.c_int64)
+        count = 1 + int(rows.max(initial=-1))
+        given = _array(numbers, self.given * count, ctypes.c_int64)  # bits, to be compared
+        self._send(np.concatenate([self.table.reshape(-1), rows, given]))
+        memory = self.machine.room(self.memory + 8 * self.values * count)
+        begin, table = memory.data_ptr(), self.there.data_ptr()
+        values, row_at = begin + self.memory, table + 8 * self.table.size
+        if not count: return
+        self.work_out(-(-count // THREADS), 0, 0, 0, row_at + 8 * self.count, 0, values, 0, count)
+        for function, grid, pieces in self.launches:
+            function(grid, pieces.data_ptr(), self.sizes.data_ptr(), table, values, row_at, begin,
+                     self.at.data_ptr(), self.count)
+
+    def _send(self, now: Integers) -> None:
+        if len(now) != len(self.before): self.there = self.machine.send(now)
+        elif len(changed := np.flatnonzero(now != self.before)):
+            part = slice(int(changed[0]), int(changed[-1]) + 1)
+            self.machine.send(now[part], self.there[part])
+        self.before = now
+
+
+def _array(at: int, count: int, of: Any) -> Integers:
+    "Numbers in memory."
+    return np.ctypeslib.as_array((of * count).from_address(at)) if count else np.empty(0, np.int64)
