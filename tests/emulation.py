@@ -48,7 +48,8 @@ class Emulated:
 def caller(name):
     "A function that runs all blocks of a kernel."
     given = [f'g_{name}_{k}' for k in NAMES]
-    kept = [f'static {a.rpartition(k)[0]}{g};' for a, k, g in zip(ARGUMENTS.split(', '), NAMES, given)]
+    kept = [f'static {a.rpartition(k)[0]}{g};'
+            for a, k, g in zip(ARGUMENTS.split(', '), NAMES, given)]
     sets = ' '.join(f'{g} = {k};' for g, k in zip(given, NAMES))
     return '\n'.join([*kept, f'static void call_{name}(void) {{ {name}({", ".join(given)}); }}',
                       f'int run_{name}(int64_t grid, {ARGUMENTS})',
@@ -59,4 +60,5 @@ def nvrtc():
     "NVRTC from PyPI, or None."
     spec = find_spec('nvidia') and find_spec('nvidia.cuda_nvrtc')
     if not spec: return None
-    return ctypes.CDLL(str(next(Path(spec.submodule_search_locations[0]).glob('lib/libnvrtc.so.*'))))
+    folder = Path(spec.submodule_search_locations[0]) / 'lib'
+    return ctypes.CDLL(str(next(folder.glob('libnvrtc.so.*'))))

@@ -6,7 +6,6 @@ from genopt.engines.passes import Column
 from genopt.engines.program import numbers_of_kernel
 from genopt.engines.table import Table
 from genopt.engines.tape import record
-from genopt.engines.toolchain import Kernel
 
 
 def tape_of(composition, dtype, **numbers):

@@ -52,7 +52,8 @@ def test_the_source_runs_on_the_cpu(recipe, emulated):
     assert difference(tensors(opt, params), tensors(*plain)) <= 1e-12
 
 
-FORMATS = {'codes': (torch.float32, dict(state='8bit')), 'bf16': (torch.float32, dict(state='bf16')),
+FORMATS = {'codes': (torch.float32, dict(state='8bit')),
+           'bf16': (torch.float32, dict(state='bf16')),
            'fp16': (torch.float16, dict(state='float32')),
            'rest of 8 bits': (torch.bfloat16, dict(state='8bit', master=24)),
            'rest of 16 bits': (torch.bfloat16, dict(master=32)),

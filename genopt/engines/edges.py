@@ -59,8 +59,8 @@ class Edges:
         written = {j for c in self.columns if c.end for j in c.besides.values()}
         for i, c in enumerate(self.columns):
             const = '' if c.end or i in written else 'const '
-            yield f'    {const}{TYPES[c.dtype]} *{self.restrict}c{i} = ({const}{TYPES[c.dtype]} *)' \
-                  f'T->table[{i} * T->count];'
+            C = f'{const}{TYPES[c.dtype]} *'
+            yield f'    {C}{self.restrict}c{i} = ({C})T->table[{i} * T->count];'
         if self.draws is not None:
             yield f'    const uint32_t seed = (uint32_t)c{self.draws}[0];'
             yield f'    const int64_t first = c{self.draws}[1]; (void)seed; (void)first;'

@@ -1,5 +1,5 @@
-"""A kernel for a GPU, which is called as one for the CPU is: its tables are sent there, and its passes
-are launched one after another.
+"""A kernel for a GPU, which is called as one for the CPU is: its tables are sent there, and its
+passes are launched one after another.
 
 Sizes, pieces and layouts stay on the device. Addresses, rows and numbers are sent again where they
 have changed: in one copy, from the first that is not as before to the last. Nothing waits for it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from .cuda import Cuda
 from .cuda_driver import THREADS
 from .driver import PREAMBLE
 from .pieces import Pieces
-from .table import Integers, Table
+from .table import Integers
 from .toolchain import build
 
 __all__ = ['Function', 'Launches', 'Machine']
@@ -51,9 +51,11 @@ class Launches:
         self.work_out, *self.functions = machine.load(self.code, names)
         self._fits: ctypes.CDLL | None = None
 
-    def on(self, sizes: Table, table: Table) -> Call:
-        "It, for tensors of these sizes, by the addresses that stand in this table by then."
-        return Call(self, sizes, table)
+    def on(self, count: int, sizes: int, table: int) -> Call:
+        "It, for tables that stay where they are: see `toolchain.Kernel`."
+        axes = max(self.cuda.axes, 1) + self.cuda.edges.has_blocks
+        return Call(self, _array(sizes, count * axes).reshape(count, axes),
+                    _array(table, len(self.cuda.columns) * count))
 
     def fits(self, numbers: array[float]) -> bool:
         "True if this row of numbers answers all of its questions as when it was made."
@@ -63,12 +65,12 @@ class Launches:
 
 class Call:
     "A kernel for some tensors, and its tables on the device."
-    def __init__(self, kernel: Launches, sizes: Table, table: Table):
-        self.machine, self.table, self.count = kernel.machine, table.values, len(sizes.values)
+    def __init__(self, kernel: Launches, sizes: Integers, table: Integers):
+        self.machine, self.table, self.count = kernel.machine, table, len(sizes)
         self.given, self.values = len(kernel.cuda.tape.numbers), len(kernel.cuda.values)
-        self.work_out, pieces = kernel.work_out, Pieces(kernel.cuda, sizes.values)
+        self.work_out, pieces = kernel.work_out, Pieces(kernel.cuda, sizes)
         at, self.memory = pieces.layout()
-        self.sizes, self.at = self._sent(sizes.values), self._sent(at)
+        self.sizes, self.at = self._sent(sizes), self._sent(at)
         found = [(f, pieces.of(x)) for f, x in zip(kernel.functions, kernel.launches)]
         self.launches = [(f, len(rows), self._sent(rows)) for f, rows in found if len(rows)]
         self.before, self.there = np.empty(0, np.int64), torch.empty(0)  # what was sent last
@@ -78,10 +80,10 @@ class Call:
 
     def __call__(self, numbers: int, row: int) -> None:
         "Runs it on rows of numbers at this address, and the row of each tensor, or -1, at that."
-        rows = _array(row, self.count, ctypes.c_int64)
+        rows = _array(row, self.count)
         count = 1 + int(rows.max(initial=-1))
-        given = _array(numbers, self.given * count, ctypes.c_int64)  # bits, to be compared
-        self._send(np.concatenate([self.table.reshape(-1), rows, given]))
+        given = _array(numbers, self.given * count)  # the bits of floats, to be compared
+        self._send(np.concatenate([self.table, rows, given]))
         memory = self.machine.room(self.memory + 8 * self.values * count)
         begin, table = memory.data_ptr(), self.there.data_ptr()
         values, row_at = begin + self.memory, table + 8 * self.table.size
@@ -99,6 +101,7 @@ class Call:
         self.before = now
 
 
-def _array(at: int, count: int, of: Any) -> Integers:
-    "Numbers in memory."
-    return np.ctypeslib.as_array((of * count).from_address(at)) if count else np.empty(0, np.int64)
+def _array(at: int, count: int) -> Integers:
+    "Numbers of 8 bytes in memory."
+    if not count: return np.empty(0, np.int64)
+    return np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(at))

@@ -71,7 +71,8 @@ class Nvidia:
         made_of = [source, self.arch, *OPTIONS, *(str(v.value) for v in version), __version__]
         key = hashlib.sha256('\0'.join(made_of).encode()).hexdigest()[:32]
         if not (folder := cache.folder()): return compiled(self.nvrtc, source, self.arch)
-        if found := cache.find(folder, key, Path.read_bytes, '.cubin'): return found
+        found: bytes | None = cache.find(folder, key, Path.read_bytes, '.cubin')
+        if found: return found
         made = compiled(self.nvrtc, source, self.arch)
         try:
             with cache.scratch(folder) as scratch:

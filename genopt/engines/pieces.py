@@ -1,5 +1,5 @@
-"""The tables of a kernel for a GPU: which piece of which tensor each block of threads has, and where
-the memory for each tensor's sums and kept values begins.
+"""The tables of a kernel for a GPU: which piece of which tensor each block of threads has, and
+where the memory for each tensor's sums and kept values begins.
 """
 from __future__ import annotations
 
@@ -57,18 +57,21 @@ class Pieces:
         whole = self._count(launch.space)
         if launch.how == 'elements':
             block = self.sizes[:, -1] if self.cuda.edges.has_blocks else np.ones_like(whole)
-            return np.maximum(least // block, 1) * block
+            elements: Integers = np.maximum(least // block, 1) * block
+            return elements
         if 0 not in launch.space: return np.maximum(whole, 1)
         inner = np.maximum(self._count(launch.space[1:]), 1)
-        rows = np.maximum(least // inner, 1)
+        rows: Integers = np.maximum(least // inner, 1)
         if any(self.cuda.meets(launch.p, r) for r in launch.p.reduces):
             rows = np.maximum(rows, -(-self.sizes[:, 0] // PIECES))
-        return rows * inner
+        elements = rows * inner
+        return elements
 
     def _chunks(self, p: Pass) -> Integers:
         "How many pieces each tensor has in a pass."
         launch = next(x for x in self.cuda.launches() if x.p is p)
-        return -(-self._count(p.space) // self._long(launch))
+        chunks: Integers = -(-self._count(p.space) // self._long(launch))
+        return chunks
 
     def _count(self, axes: Space) -> Integers:
         found: Integers = self.sizes[:, list(axes)].prod(1, dtype=np.int64)

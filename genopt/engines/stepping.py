@@ -84,12 +84,16 @@ class Step:
     def _shares(self, name: str) -> Integers:
         "The share of each parameter that has a program. A GPU is waited for."
         x = self._work_out(self.batch.composition.totals[name])
-        found = {d: torch.zeros(len(self.rows), dtype=torch.float64, device=d)
-                 for d in {unit.program.device for unit in self.units}}
+        shares, others = np.zeros(len(self.rows)), dict[torch.device, Tensor]()
         for unit in self.units:
-            at = _addresses(found[unit.program.device])
+            at, device = shares.ctypes.data + 8 * np.arange(len(shares)), unit.program.device
+            if device.type != 'cpu':
+                if device not in others: others[device] = torch.zeros(
+                    len(shares), dtype=torch.float64, device=device)
+                at = _addresses(others[device])
             unit.run({**self._given(unit), name: at}, x, self)
-        return sum((t.cpu().numpy() for t in found.values()), np.zeros(len(self.rows)))
+        for t in others.values(): shares += t.cpu().numpy()
+        return shares
 
     def _given(self, unit: Unit) -> dict[str, Integers]:
         "The addresses of what is elsewhere in each step."

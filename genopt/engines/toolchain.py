@@ -22,14 +22,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from . import cache
 from .shield import exposed
-
-if TYPE_CHECKING: from .table import Table
 
 __all__ = ['Kernel', 'NoKernel', 'TooSlow', 'build']
 
@@ -72,9 +70,9 @@ class Kernel:
         if self.library.run(count, sizes, table, numbers, row, torch.get_num_threads()):
             raise MemoryError('there is no memory for the sums of a kernel')
 
-    def on(self, sizes: Table, table: Table) -> Callable[[int, int], None]:
-        "It, for tensors of these sizes, by the addresses that stand in this table by then."
-        return partial(self, len(sizes.values), sizes.at, table.at)
+    def on(self, count: int, sizes: int, table: int) -> Callable[[int, int], None]:
+        "It, for tables that stay where they are; it is then called with `numbers` and `row`."
+        return partial(self, count, sizes, table)
 
     def fits(self, numbers: array[float]) -> bool:
         "True if this row of numbers answers all of its questions as when it was made."

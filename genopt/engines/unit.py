@@ -71,7 +71,7 @@ class Unit:
             for column, name in zip(table.values, stage.names):
                 if isinstance(name, str) and name in addresses:
                     column[:] = addresses[name][self.rows]
-        self.calls = [stage.kernel.on(self.sizes, table)
+        self.calls = [stage.kernel.on(len(rows), self.sizes.at, table.at)
                       for stage, table in zip(program.stages, self.tables)]
 
     def run(self, given: Mapping[str, Integers], x: array[float], host: Host) -> dict[Ref, Stacks]:

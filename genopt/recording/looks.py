@@ -151,7 +151,7 @@ class LookStep(Step):
 
     def run(self) -> None:
         if not isinstance(self.batch.composition, Watched): return
-        for unit in self.units: unit.run(self._given(), self.x, self)
+        for unit in self.units: unit.run(self._given(unit), self.x, self)
         closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
         shut = [self.works[g].subset([i]) for g, i in closed]
         for work in [*shut, *(work for _, work in self._rest())]: exhaust(look_at(work))
