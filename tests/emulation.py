@@ -16,16 +16,17 @@ NAMES = [a.split()[-1].lstrip('*') for a in ARGUMENTS.split(', ')]
 
 
 class Emulated:
-    "A machine that is this CPU. It keeps what was launched and sent."
+    "A machine that is this CPU. It remembers what was compiled, launched and sent."
     device = torch.device('cpu')
 
-    def __init__(self): self.launched, self.sent = [], []
+    def __init__(self): self.launched, self.sent, self.sources = [], [], []
 
     def kernel_on(self, device, *args):
         "In place of `machines.kernel_on`."
         return Launches(Cuda(*args), self)
 
     def load(self, source, names):
+        self.sources.append(source)
         library = toolchain.build('\n'.join([HEADER, source, *map(caller, names)]))
         return [self._function(library, name) for name in names]
 

@@ -1,22 +1,25 @@
 """Promise: the kernels for a GPU are right, as far as that can be seen without one. Their source,
 run on the CPU, does what the plain engine does; and NVRTC compiles it for sm_80 and sm_90."""
+from contextlib import nullcontext
+
 import genopt
 import pytest
 import torch
 from emulation import Emulated, nvrtc
-from genopt.engines import kernels, program
-from genopt.engines.cuda import Cuda
-from genopt.engines.nvidia import compiled
+from genopt.engines import kernels, nvidia, program, toolchain
+from genopt.engines.nvidia import Nvidia, compiled, machine_of
+from genopt.engines.toolchain import NoKernel
 from helpers import difference, each_recipe, keeps_to_matrices, random, set_grads
 from torch import nn
 
+F64 = torch.float64
 SHAPES = {'matrix': (5, 7), 'large': (150, 130), 'wide': (3, 9000), 'tall': (9000, 3),
           'vector': (7,), 'long': (40_000,), 'conv': (4, 3, 3, 3), 'scalar': (), 'empty': (0, 3),
           'sometimes': (4, 2)}
 SQUARED = {'Shampoo', 'SOAP', 'PSGDKron'}  # these make matrices of n×n for a side of n
 
 
-def params_for(recipe, dtype=torch.float64):
+def params_for(recipe, dtype=F64):
     most = 200 if recipe.__name__ in SQUARED else 10**6
     shapes = {k: s for k, s in SHAPES.items()
               if max(s, default=0) <= most and (len(s) == 2 or not keeps_to_matrices(recipe))}
@@ -26,11 +29,12 @@ def params_for(recipe, dtype=torch.float64):
 @pytest.fixture
 def emulated(monkeypatch, no_kernels):
     machine = Emulated()
+    monkeypatch.setattr(toolchain, 'WAYS', [['-O1']])  # it is compiled sooner
     monkeypatch.setattr(program, 'kernel_on', machine.kernel_on)
     return machine
 
 
-def run(recipe, compile, steps=5, dtype=torch.float64, **hypers):
+def run(recipe, compile, steps=5, dtype=F64, **hypers):
     params = params_for(recipe, dtype)
     opt = recipe(params.items(), compile=compile, **hypers)
     for i in range(steps):
@@ -44,6 +48,7 @@ def tensors(opt, params):
             if isinstance(t, torch.Tensor)]
 
 
+@pytest.mark.exhaustive(3)
 @each_recipe
 def test_the_source_runs_on_the_cpu(recipe, emulated):
     opt, params = run(recipe, None)
@@ -61,6 +66,7 @@ FORMATS = {'codes': (torch.float32, dict(state='8bit')),
            'random': (torch.bfloat16, dict(rounding='stochastic', state='8bit'))}
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize('name', ['Momentum', 'AdamW', 'Lion'])
 @pytest.mark.parametrize('dtype, said', FORMATS.values(), ids=FORMATS)
 def test_formats_are_kept_as_on_the_cpu(name, dtype, said, emulated, monkeypatch):
@@ -77,21 +83,114 @@ def test_formats_are_kept_as_on_the_cpu(name, dtype, said, emulated, monkeypatch
             assert torch.equal(x, y), (k, name)
 
 
-@pytest.fixture
-def sources(monkeypatch, no_kernels):
-    "The CUDA C++ of the kernels that are made from now on."
-    found, kernel_on = [], program.kernel_on
-    def recorded(device, *args):
-        found.append(Cuda(*args).source())
-        return kernel_on(device, *args)
-    monkeypatch.setattr(program, 'kernel_on', recorded)
-    return found
-
-
 @pytest.mark.skipif(not nvrtc(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+@pytest.mark.exhaustive(8)
 @pytest.mark.parametrize('arch', ['sm_80', 'sm_90'])
 @each_recipe
-def test_nvrtc_compiles_it(recipe, arch, sources):
+def test_nvrtc_compiles_it(recipe, arch, emulated):
     run(recipe, None, 1, torch.float32)
-    assert sources
-    for code in {*sources}: assert compiled(nvrtc(), code, arch)
+    assert emulated.sources
+    for code in {*emulated.sources}: assert compiled(nvrtc(), code, arch)
+
+
+def test_what_nvrtc_refuses_is_no_kernel():
+    if not nvrtc(): pytest.skip('NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+    with pytest.raises(NoKernel, match='NVRTC: .*error'): compiled(nvrtc(), 'KERNEL', 'sm_90')
+
+
+# -- what is sent, and when ------------------------------------------------------------------------
+
+def clipped(params): return (genopt.AdamW + genopt.clip_by_global_norm)(params, max_norm=.1)
+
+
+def test_addresses_are_sent_when_they_change(emulated):
+    params = [nn.Parameter(random(i, (30,), F64)) for i in range(9)]
+    opt = genopt.AdamW(params)
+    grads = [random(i, (30,), F64) for i in range(9)]
+    def sent(grads):
+        for p, g in zip(params, grads): p.grad = g
+        emulated.sent.clear()
+        opt.step()
+        return emulated.sent
+    assert max(sent(grads)) >= 9 * 4                 # all columns
+    assert sum(sent(grads)) < 9                      # numbers alone
+    others = [*grads[:4], grads[4].clone(), *grads[5:]]
+    assert len(sent(others)) == 1 and 9 - 4 <= emulated.sent[0] < 9 * 3  # from it to the numbers
+    opt.state[params[0]]['sqr_avg'] = opt.state[params[0]]['sqr_avg'].clone()
+    assert 9 * 2 < max(sent(others))
+
+
+def test_a_launch_is_for_all_tensors(emulated):
+    params = [nn.Parameter(random(i, (30,), F64)) for i in range(9)]
+    opt = clipped(params)
+    for p in params: p.grad = torch.ones_like(p)
+    for _ in range(2):
+        emulated.launched.clear()
+        opt.step()
+    assert emulated.launched == [('numbers', 1), ('pass0', 9), ('meet0_0', 9), ('pass1', 9),
+                                 ('numbers', 1), ('pass0', 9)]
+
+
+def test_totals_and_groups_with_other_numbers(emulated):
+    def steps(compile):
+        params = [nn.Parameter(random(i, s, F64)) for i, s in enumerate([(40, 30), (30,), (7, 5)])]
+        opt = (genopt.AdamW + genopt.clip_by_global_norm)(
+            [dict(params=params[:2], lr=.1), dict(params=params[2:], wd=.1)], max_norm=.1,
+            compile=compile)
+        for i in range(4):
+            for p in params[i % 2:]: p.grad = random(i, p.shape, F64)
+            opt.step()
+        return tensors(opt, dict(enumerate(params)))
+    found = steps(None)
+    assert emulated.launched and difference(found, steps(False)) <= 1e-12
+
+
+# -- a GPU -----------------------------------------------------------------------------------------
+
+def test_without_a_gpu_there_is_no_machine():
+    with pytest.raises(NoKernel, match='cuda:7'): machine_of(torch.device('cuda:7'))
+    with pytest.raises(NoKernel, match='cpu'): machine_of(torch.device('cpu'))
+
+
+class Driver:
+    "Of a GPU that is not there."
+    def __init__(self): self.modules = []
+
+    def cuModuleLoadData(self, module, cubin):
+        self.modules.append(cubin)
+        return 0
+
+    def cuModuleGetFunction(self, function, module, name): return int(name != b'here')
+
+    def cuGetErrorString(self, status, text):
+        text._obj.value = b'not found'
+
+
+@pytest.fixture
+def gpu(disk, monkeypatch):
+    "An `Nvidia` that compiles, and has no GPU."
+    if not nvrtc(): pytest.skip('NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+    monkeypatch.setattr(torch.cuda, 'device', lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: torch.Stream('cpu'))
+    res = Nvidia.__new__(Nvidia)
+    vars(res).update(driver=Driver(), nvrtc=nvrtc(), device=torch.device('cuda:0'), arch='sm_90')
+    return res
+
+
+KERNEL = 'extern "C" __global__ void here(float *x) { x[threadIdx.x] = 0; }'
+
+
+def test_machine_code_is_kept_on_disk(gpu, disk, monkeypatch):
+    gpu.load(KERNEL, ['here'])
+    monkeypatch.setattr(nvidia, 'compiled', None)
+    gpu.load(KERNEL, ['here'])
+    first, second = gpu.driver.modules
+    assert first == second and first[:4] == b'\x7fELF'
+    file, = disk.folder.glob('*.cubin')
+    file.write_bytes(first[:-1] + b'?')
+    with pytest.raises(TypeError): gpu.load(KERNEL, ['here'])  # it is compiled again
+    assert not [*disk.folder.glob('*.cubin')]
+
+
+def test_an_error_of_the_driver_is_told(gpu):
+    with pytest.raises(RuntimeError, match='CUDA: not found'): gpu.load(KERNEL, ['there'])
