@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from genopt.bench import figure, first, timing, watching
+import genopt
+from genopt.bench import checking, figure, first, timing, watching
 from genopt.bench.contenders import contenders, installed, task
 from genopt.bench.goals import GOALS, Flat, Goal, measure
 from genopt.bench.models import shapes
@@ -70,6 +71,27 @@ def test_a_contender_that_fails_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(timing, 'contenders', every)
     rows = timing.compare(task('SGD'), [(2, 3)], torch.device('cpu'), 1, [])
     assert rows[-1] == dict(contender='torch broken', failed='RuntimeError: out of luck')
+
+
+def test_every_recipe_is_checked_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checking, 'names_of_recipes', lambda: ['Lion', 'Muon'])
+    monkeypatch.setattr(checking, 'FORMATS', dict([*checking.FORMATS.items()][:1]))
+    options = ['bench', '--check', '--models', '3x5', '--rounds', '1', '--first', '', '--no-curves',
+               '--out', str(tmp_path)]
+    assert main(options) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith('ok')]
+    assert [line[2].strip(',') for line in said] == ['Lion', 'Muon', 'AdamW']
+    assert all(float(line[1]) <= 1e-12 and 'kernel:' in line for line in said)
+    (tmp_path / 'bench.json').unlink()
+
+    walk = checking._walk
+    def worse(recipe, *args, compile=None, **said):
+        opt, found = walk(recipe, *args, compile=compile, **said)
+        if recipe is genopt.Lion and compile is None: found[0] += 1e-9
+        return opt, found
+    monkeypatch.setattr(checking, '_walk', worse)
+    assert main(options) == 1 and not (tmp_path / 'bench.json').exists()
+    assert '1 wrong: Lion' in capsys.readouterr().out
 
 
 # -- goals -----------------------------------------------------------------------------------------

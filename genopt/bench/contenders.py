@@ -100,6 +100,13 @@ class Clipped(OfTorch):
         self.opt.step()
 
 
+class Traced(OfTorch):
+    "The step as `torch.compile` makes it."
+    def __init__(self, make: Callable[..., Any], arguments: dict[str, Any], params: list[Tensor]):
+        super().__init__(make, arguments, params)
+        self.step = torch.compile(self.opt.step)  # type: ignore[method-assign]
+
+
 class OfJax(Contender):
     "An optax optimizer in one compiled function, which may overwrite parameters and state."
     def __init__(self, make: Callable[..., Any], arguments: dict[str, Any], params: list[Tensor]):
@@ -138,13 +145,17 @@ def _tensors(state: Any) -> Iterator[Tensor]:
         for v in state.values(): yield from _tensors(v)
 
 
-def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
-    "How to make each contender. All follow the same rule, with the same hyperparameters."
+def contenders(task: Task, libraries: Iterable[str], on_gpu: bool=False) -> dict[str, Make]:
+    """How to make each contender. All follow the same rule, with the same hyperparameters.
+
+    On a GPU, `torch.compile` is one more way in torch.
+    """
     res: dict[str, Make] = {}
     for label, compile in {'genopt compiled': True, 'genopt plain': False}.items():
         res[label] = partial(OfTorch, task.recipe, dict(compile=compile, **task.options))
-    name = task.recipe.__name__
-    if name in TWINS:
+    name, _, added = task.recipe.__name__.partition(' + ')
+    if name in TWINS and added in ('', 'clip_by_global_norm'):
+        way_of = Clipped if added else OfTorch
         cls, options = TWINS[name].cls, task.options
         if name == 'Momentum': options = dict(momentum=.9) | options
         takes = signature(cls).parameters
@@ -152,8 +163,10 @@ def contenders(task: Task, libraries: Iterable[str]) -> dict[str, Make]:
         ways = dict(loop=loop, foreach=dict(foreach=True), fused=dict(fused=True))
         for way, flags in ways.items():
             if flags.keys() <= takes.keys():  # RMSprop has no fused
-                res[f'torch {way}'] = partial(OfTorch, cls, {**flags, **options})
-    for library in libraries:
+                res[f'torch {way}'] = partial(way_of, cls, {**flags, **options})
+        if on_gpu and not added:
+            res['torch compiled'] = partial(Traced, cls, {'foreach': True, **options})
+    for library in libraries if not added else ():
         for recipe, place, arguments in PEERS[library]:
             if recipe == name and not task.options: res[library] = partial(_peer, place, arguments)
     return res

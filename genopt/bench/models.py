@@ -32,14 +32,18 @@ def resnet50() -> Iterator[tuple[int, ...]]:
     yield from [(1000, before), (1000,)]
 
 
-def gpt2() -> Iterator[tuple[int, ...]]:
+def gpt2(d: int=768, layers: int=12) -> Iterator[tuple[int, ...]]:
     "148 tensors, 124 million elements: GPT-2 small (Radford et al., 2019)."
-    d = 768
     yield from [(50257, d), (1024, d)]
-    for _ in range(12):
+    for _ in range(layers):
         yield from [(d,), (d,), (3 * d, d), (3 * d,), (d, d), (d,),
                     (d,), (d,), (4 * d, d), (4 * d,), (d, 4 * d), (d,)]
     yield from [(d,), (d,)]
+
+
+def gpt2_medium() -> Iterator[tuple[int, ...]]:
+    "292 tensors, 355 million elements."
+    return gpt2(1024, 24)
 
 
 def transformer() -> Iterator[tuple[int, ...]]:
@@ -50,4 +54,5 @@ def transformer() -> Iterator[tuple[int, ...]]:
     yield (d,)
 
 
-MODELS = dict(resnet50=resnet50, gpt2=gpt2, transformer=transformer)
+MODELS = {'resnet50': resnet50, 'gpt2': gpt2, 'gpt2-medium': gpt2_medium,
+          'transformer': transformer}

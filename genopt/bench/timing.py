@@ -5,20 +5,19 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from random import Random
 from statistics import median
+from time import perf_counter
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.benchmark import timer  # it waits for a GPU
 
-from .contenders import Contender, Make, Task, contenders
+from .contenders import Contender, Make, OfTorch, Task, contenders
 from .models import Shapes
 
 Row: TypeAlias = 'dict[str, Any]'
-Run: TypeAlias = Callable[[], float]
 Times: TypeAlias = 'dict[str, list[float]]'  # of each contender, by its label
 LIMIT = 'mul_'
 
@@ -29,43 +28,81 @@ class InPlace(Contender):
     def step(self) -> None: self.x.mul_(1.)
 
 
+class Runner:
+    "Makes timed steps of a contender, with these gradients."
+    def __init__(self, contender: Contender, grads: list[Tensor]):
+        self.contender, self.grads = contender, grads
+
+    def __call__(self) -> float:
+        "The seconds of one step. A GPU is waited for."
+        self.contender.give(self.grads)  # before each step, as HeavyBall takes them away
+        start = timer()
+        self.contender.step()
+        return timer() - start
+
+    def on_gpu(self, rounds: int) -> dict[str, float]:
+        "Median milliseconds of a step: on the GPU, and until `step()` returns."
+        of_kernels, of_host = [], []
+        for _ in range(rounds):
+            self.contender.give(self.grads)
+            begin, end = (_event() for _ in range(2))
+            before = timer()
+            begin.record()
+            self.contender.step()
+            of_host.append(1e3 * (perf_counter() - before))
+            end.record()
+            end.synchronize()
+            of_kernels.append(begin.elapsed_time(end))
+        return dict(gpu_ms=median(of_kernels), host_ms=median(of_host))
+
+
+def _event() -> Any: return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+Run: TypeAlias = Callable[[], float]
+
+
 def compare(task: Task, shapes: Shapes, device: torch.device, rounds: int,
             libraries: Sequence[str]) -> list[Row]:
     """A row for each contender: the median time of its steps, and the median of its ratios.
 
     A ratio is that of two steps of a round, its own and the one of the fastest way in torch.
     """
+    on_gpu = device.type == 'cuda'
     runners, failed = start({label: (make, shapes) for label, make
-                             in contenders(task, libraries).items()}, device)
+                             in contenders(task, libraries, on_gpu).items()}, device)
     elements = sum(map(math.prod, shapes))
-    runners[LIMIT] = partial(_run, InPlace(torch.ones(elements, device=device)), [])
+    runners[LIMIT] = Runner(InPlace(torch.ones(elements, device=device)), [])
     times = take_turns(runners, rounds)
+    ours = next((r.contender for label, r in runners.items() if label.startswith('genopt')), None)
+    least = bytes_moved(ours.opt) if isinstance(ours, OfTorch) else 0
     to = min((label for label in times if label.startswith('torch')), default='genopt compiled',
              key=lambda label: median(times[label]))
     rows = []
     for label, run in runners.items():
-        moved = 8 * elements if label == LIMIT else bytes_moved(task, elements)
+        moved = 8 * elements if label == LIMIT else least
         ms = 1000 * median(times[label])
         row: Row = dict(contender=label, ms=ms, ratio=ratio(times[label], times[to]), to=to,
                         gb_per_s=moved / ms / 1e6)
         if label != LIMIT:
             row['of_mul'] = moved / (8 * elements) * ratio(times[LIMIT], times[label])
             row['extra_memory'] = extra_memory(run, device) / (4 * elements)
+        if on_gpu: row |= run.on_gpu(rounds)
         rows.append(row)
     return rows + [dict(contender=label, failed=why) for label, why in failed.items()]
 
 
 def start(work: Mapping[str, tuple[Make, Shapes]],
-          device: torch.device) -> tuple[dict[str, Run], dict[str, str]]:
+          device: torch.device) -> tuple[dict[str, Runner], dict[str, str]]:
     """A function for each contender that makes a timed step, after three; and why others failed.
 
     Each has parameters and gradients of its own, as some write to their gradients.
     """
-    runners, failed = dict[str, Run](), dict[str, str]()
+    runners, failed = dict[str, Runner](), dict[str, str]()
     for label, (make, shapes) in work.items():
         params, grads = ([torch.full(s, v, device=device) for s in shapes] for v in (.5, .01))
         try:
-            run = partial(_run, make(params), grads)
+            run = Runner(make(params), grads)
             for _ in range(3): run()
             runners[label] = run
         except Exception as e: failed[label] = f'{type(e).__name__}: {e}'.splitlines()[0]
@@ -98,18 +135,15 @@ def threads(n: int) -> Iterator[None]:
     finally: torch.set_num_threads(before)
 
 
-def _run(contender: Contender, grads: list[Tensor]) -> float:
-    "The seconds of one step."
-    contender.give(grads)  # before each step, as HeavyBall takes them away
-    start = timer()
-    contender.step()
-    return timer() - start
+def bytes_moved(opt: Any) -> int:
+    """What a step must at least read (parameter, gradient, state) and write (parameter, state).
 
-
-def bytes_moved(task: Task, elements: int) -> int:
-    "What a step must at least read (parameter, gradient, state) and write (parameter, state)."
-    composition = task.recipe.rule().bind({}, task.options)[0].composition
-    return 4 * elements * (3 + 2 * len(composition.tensor_stats))
+    A total needs all gradients before any parameter moves, so they are read once more.
+    """
+    weights: int = sum(p.nbytes for group in opt.param_groups for p in group['params'])
+    state: int = sum(x.nbytes for s in opt.state.values() for x in s.values() if x.dim())
+    has_totals = any(group.composition.totals for group in opt.param_groups)
+    return (3 + has_totals) * weights + 2 * state
 
 
 def extra_memory(run: Run, device: torch.device) -> int:

@@ -14,10 +14,16 @@ from .. import __version__
 from . import REFUSED, Stop, print_table, require, write
 
 
+RECIPES = dict(cpu='Adam', cuda='AdamW,Lion,LAMB,AdEMAMix,AdamW + clip_by_global_norm,Adafactor')
+MODELS = dict(cpu='resnet50,gpt2,500x32x32,100M,3000x100',
+              cuda='gpt2,gpt2-medium,resnet50,500x32x32')
+
+
 def bench(
-    recipes: str='Adam',  # With commas between: adam(amsgrad=True), adamw + cautious
-    models: str='resnet50,gpt2,500x32x32,100M,3000x100',  # Or transformer, and other such shapes
-    device: str='cpu',  # cpu or cuda
+    recipes: str='',  # With commas between: adam(amsgrad=True), adamw + cautious; by default Adam
+    models: str='',  # As resnet50,gpt2,gpt2-medium,transformer,500x32x32 (tensors),100M (one)
+    device: str='cpu',  # cpu or cuda; a GPU has other recipes and models by default
+    check: bool=False,  # First compare every recipe with the plain engine on that device
     rounds: int | None=None,  # Steps of each contender, after three to warm up; by default 20
     peers: str='',  # Other libraries, if they are installed: heavyball, optimi, fastai, optax
     first: str='500x32x32',  # Models whose first step is timed in a new process
@@ -31,8 +37,10 @@ def bench(
     from ..bench.models import shapes
     if rounds is not None and rounds < 1: raise Stop(f'--rounds {rounds}: give at least 1')
     where = _device(device)
+    if check and not _check(where): return 1
     if rows: return _goals(rows, where, rounds, out)
     rounds = rounds or 20
+    recipes, models = recipes or RECIPES[where.type], models or MODELS[where.type]
     try:
         tasks = [task(t) for t in names(recipes)]
         libraries = [p for p in names(peers) if installed(p)]
@@ -85,6 +93,21 @@ def _goals(rows: str, device: torch.device, rounds: int | None, out: Path) -> in
     return 0
 
 
+def _check(device: torch.device) -> bool:
+    "Compares every recipe with the plain engine. True if all are right."
+    from ..bench.checking import check_formats, check_recipe, names_of_recipes
+    wrong = list[str]()
+    print(f'On {device}: the largest difference from the plain engine in float64, after 5 steps; '
+          'for formats, the\nshare of numbers that differ from the kernel of the CPU.\n')
+    for row in (*(check_recipe(name, device) for name in names_of_recipes()),
+                *check_formats(device)):
+        said = f'{row.found:7.0e}  {row.name:36}  {row.engine.partition(";")[0]}'
+        print(f'{"ok" if row.is_right else "WRONG":5}  {said}', flush=True)
+        if not row.is_right: wrong.append(row.name)
+    print(f'\n{len(wrong)} wrong: {", ".join(wrong)}' if wrong else '\nall are right')
+    return not wrong
+
+
 def _device(name: str) -> torch.device:
     if name.split(':')[0] not in ('cpu', 'cuda'): raise Stop(f'--device {name}: give cpu or cuda')
     if name.startswith('cuda') and not torch.cuda.is_available():
@@ -125,10 +148,12 @@ def _show_steps(result: dict[str, Any]) -> None:
     done = [r for r in result['rows'] if 'failed' not in r]
     rows = [[r['contender'], f'{r["ms"]:.3g}', f'{r["ratio"]:.2f}', f'{r["gb_per_s"]:.1f}',
              f'{r["of_mul"]:.2f}' if 'of_mul' in r else '',
-             f'{r["extra_memory"]:.1%}' if 'extra_memory' in r else ''] for r in done]
+             f'{r["extra_memory"]:.1%}' if 'extra_memory' in r else '',
+             *(f'{r[k]:.3g}' for k in ('gpu_ms', 'host_ms') if k in r)] for r in done]
+    of_gpu = ('ms on the GPU', 'ms on the host') if 'gpu_ms' in done[0] else ()
     print_table('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result),
                 ('contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s",
-                 'extra memory'), rows)
+                 'extra memory', *of_gpu), rows)
     for r in result['rows']:
         if 'failed' in r: print(f'{r["contender"]} failed: {r["failed"]}')
 

@@ -1,0 +1,87 @@
+"""Whether kernels on a device do what the plain engine does there, for every recipe.
+
+Recipes are compared in float64. Formats of AdamW are compared with the kernel of the CPU. Both
+compute the same bits where a device rounds as IEEE 754 says, but a power may differ in its last
+one: so the share of numbers that are not equal is told.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..catalogue import find, recipes
+from ..recipe import Recipe
+
+__all__ = ['Checked', 'check_formats', 'check_recipe', 'names_of_recipes']
+
+SHAPES = [(5, 7), (150, 130), (3, 300), (300, 3), (7,), (40_000,), (4, 3, 3, 3), (), (0, 3)]
+STEPS, LIMIT, SHARE = 5, 1e-12, 1e-3
+FORMATS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
+    "state='8bit'": (torch.float32, dict(state='8bit')),
+    "state='bf16'": (torch.float32, dict(state='bf16')),
+    "bf16, state='8bit', master=24": (torch.bfloat16, dict(state='8bit', master=24)),
+    'bf16, master=32': (torch.bfloat16, dict(master=32)),
+    "bf16, rounding='stochastic'": (torch.bfloat16, dict(rounding='stochastic')),
+    "fp16, rounding='kahan'": (torch.float16, dict(rounding='kahan'))}
+
+
+class Checked(NamedTuple):
+    "One comparison."
+    name: str
+    found: float  # a difference relative to the largest number of a tensor, or a share
+    limit: float
+    engine: str   # what the optimizer says of it
+
+    @property
+    def is_right(self) -> bool: return self.found <= self.limit
+
+
+def names_of_recipes() -> list[str]:
+    "All that take a step with one gradient."
+    return [e.name for e in recipes() if e.family != 'second']
+
+
+def check_recipe(name: str, device: torch.device) -> Checked:
+    "A recipe's kernels on a device beside the plain engine there."
+    recipe = find(name)
+    is_flat = not any(part.needs == 'matrix' for part in recipe.parts())
+    shapes = [s for s in SHAPES if is_flat or len(s) == 2]
+    opt, ours = _walk(recipe, shapes, device, torch.float64)
+    _, plain = _walk(recipe, shapes, device, torch.float64, compile=False)
+    gaps = [((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
+            for x, y in zip(ours, plain) if x.numel()]
+    return Checked(name, max(gaps), LIMIT, _engine(opt))
+
+
+def check_formats(device: torch.device) -> Iterator[Checked]:
+    "AdamW's kernels beside those of the CPU, in each format."
+    for label, (dtype, said) in FORMATS.items():
+        opt, ours = _walk(find('AdamW'), SHAPES, device, dtype, **said)
+        _, theirs = _walk(find('AdamW'), SHAPES, torch.device('cpu'), dtype, **said)
+        differ = sum(int((x.cpu() != y).sum()) for x, y in zip(ours, theirs))
+        yield Checked(f'AdamW, {label}', differ / sum(y.numel() for y in theirs), SHARE,
+                      _engine(opt))
+
+
+def _walk(recipe: Recipe, shapes: Sequence[tuple[int, ...]], device: torch.device,
+          dtype: torch.dtype, **said: Any) -> tuple[Any, list[Tensor]]:
+    "An optimizer after some steps, its parameters and its state."
+    draw = torch.Generator().manual_seed(0)
+    def random(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=draw, dtype=torch.float64).to(device, dtype)
+    params = [nn.Parameter(random(s)) for s in shapes]
+    opt = recipe(params, **said)
+    for _ in range(STEPS):
+        for p in params: p.grad = random(tuple(p.shape))
+        opt.step()
+    state = [t for p in params for t in opt.state.get(p, {}).values() if isinstance(t, Tensor)]
+    return opt, [*(p.detach() for p in params), *(t.to(device) for t in state)]
+
+
+def _engine(opt: Any) -> str:
+    "The line that says it, of what it prints."
+    said = [line.strip() for line in str(opt).splitlines()]
+    return next((line for line in said if line.startswith(('kernel', 'eager', 'engine'))), '')
