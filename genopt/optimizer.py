@@ -16,6 +16,7 @@ import torch
 
 from .averages import Averaging
 from .catalogue import rule_of
+from .engines.compiled import Compiled
 from .engines.kernels import check_parts
 from .engines.modes import Engine, asked, engine_for, report, take_engine_words
 from .engines.shield import shielded
@@ -50,6 +51,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
     contract on a trial run, and TypeError or ValueError for wrong parameters and hyperparameters.
     """
     param_groups: list[Any]
+    _advancing: Engine | None = None  # in place of the engine
     state: defaultdict[Any, Any]
     recipe: Any = None  # What `parts` was: a recipe, or a Composition
     compile: bool | None = None
@@ -135,6 +137,25 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
             there = self._end_half() if again else []
             if not again or closure is None: return losses[0] if losses else None
 
+    def advance(self) -> None:
+        """All of a step but its kernels, before a CUDA graph that has `launch` in it is replayed.
+
+        Counts go on, hooks are called, and the new numbers are sent to the device. Raises
+        RuntimeError, with the reason, if the step is more than kernels on a GPU, as with a total or
+        a matrix product, or if it needs another graph.
+        """
+        if not isinstance(self.engine, Compiled):
+            raise RuntimeError(f'advance() is for kernels on a GPU, and compile={self.compile}')
+        self._advancing = self.engine.advance
+        try: self.step()
+        finally: self._advancing = None
+
+    def launch(self) -> None:
+        "The kernels of a step alone, to be captured in a CUDA graph: see `advance`."
+        if not isinstance(self.engine, Compiled):
+            raise RuntimeError(f'launch() is for kernels on a GPU, and compile={self.compile}')
+        self.engine.launch()
+
     def _pass(self, *loss: Any) -> bool:
         "One run of the parts. True if a gate asks for another one. `loss` is the closure's."
         with shielded(), torch.no_grad():  # in this order: what is put off finds gradients on again
@@ -142,7 +163,7 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
             works = [*self._work()]
             again = self._take_fed(works, *loss)
             if again: works = [w for w in works if asks_again(w.composition)]
-            self.sharding.run(works, self.engine, self.recorders)
+            self.sharding.run(works, self._advancing or self.engine, self.recorders)
             for w in works: w.count_draws()
         return again
 

@@ -1,6 +1,7 @@
 """Kernels for a GPU, run on the CPU: their CUDA C++ under `emulated.h`, which is C; and what
 compiles them for a GPU that need not be there."""
 import ctypes
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +20,10 @@ class Emulated:
     "A machine that is this CPU. It remembers what was compiled, launched and sent."
     device = torch.device('cpu')
 
-    def __init__(self): self.launched, self.sent, self.sources = [], [], []
+    def __init__(self):
+        self.launched, self.sent, self.sources = [], [], []
+        self.graph = None  # what a graph that is being captured has in it
+        self.rooms = []
 
     def kernel_on(self, device, *args):
         "In place of `machines.kernel_on`."
@@ -34,16 +38,29 @@ class Emulated:
         run = library[f'run_{name}']
         run.argtypes = TYPES
         def launch(grid, *given):
+            if self.graph is not None: return self.graph.append((launch, grid, *given))
             self.launched.append((name, grid))
             if run(grid, *given): raise AssertionError(f'{name}: a barrier that some never come to')
         return launch
+
+    @contextmanager
+    def captured(self):
+        "As `torch.cuda.graph`: gives a function that replays what is launched within."
+        graph = self.graph = []
+        def replay():
+            for launch, *given in graph: launch(*given)
+        try: yield replay
+        finally: self.graph = None
 
     def send(self, values, to=None):
         self.sent.append(len(values))
         if to is None: to = torch.empty(len(values), dtype=torch.int64)
         return to.copy_(torch.from_numpy(values))
 
-    def room(self, size): return torch.full((size,), 0x7f, dtype=torch.uint8)
+    def room(self, size):
+        found = torch.full((size,), 0x7f, dtype=torch.uint8)
+        if self.graph is not None: self.rooms.append(found)  # it stays as long as the graph
+        return found
 
 
 def caller(name):

@@ -145,6 +145,76 @@ def test_totals_and_groups_with_other_numbers(emulated):
     assert emulated.launched and difference(found, steps(False)) <= 1e-12
 
 
+# -- a step in a graph -----------------------------------------------------------------------------
+
+def with_a_schedule(recipe, **said):
+    params = {k: p for k, p in params_for(recipe).items() if p.numel()}
+    for p in params.values(): p.grad = torch.zeros_like(p)
+    opt = recipe(params.items(), **said)
+    genopt.Schedule(opt, 6, lr=genopt.cosine(.1, .01))
+    return opt, params
+
+
+def give(params, i):
+    for n, p in enumerate(params.values()): p.grad.copy_(random(9 * i + n, p.shape, F64))
+
+
+@pytest.mark.parametrize('name', ['AdamW', 'LAMB', 'Adafactor'])
+def test_a_graph_makes_the_steps_that_step_makes(name, emulated):
+    recipe = genopt.recipe(name)
+    opt, params = with_a_schedule(recipe)
+    give(params, 0)
+    opt.step()
+    with emulated.captured() as replay: opt.launch()
+    before = [p.detach().clone() for p in params.values()]
+    for i in range(1, 5):
+        give(params, i)
+        opt.advance()
+        if i == 1: assert all(torch.equal(p, b) for p, b in zip(params.values(), before))
+        replay()
+    plain, theirs = with_a_schedule(recipe, compile=False)
+    for i in range(5):
+        give(theirs, i)
+        plain.step()
+    assert difference(tensors(opt, params), tensors(plain, theirs)) <= 1e-12
+    assert opt.param_groups[0]['lr'] == plain.param_groups[0]['lr']
+
+
+def test_what_a_graph_cannot_hold_is_an_error(emulated):
+    for opt, why in ((genopt.AdamW([param()]), 'take one step first'),
+                     (stepped(clipped([param()])), 'not in a kernel on a GPU'),
+                     (stepped(genopt.Muon([param((4, 3))], lr=.1)), '`orthogonalize` runs as it'),
+                     (stepped(genopt.AdamW([param()], compile=False)), 'compile=False')):
+        with pytest.raises(RuntimeError, match=why): opt.advance()
+    with pytest.raises(RuntimeError, match='take one step first'): genopt.SGD([param()]).launch()
+
+
+def test_a_step_that_needs_another_graph_is_an_error(emulated):
+    first, second = param(), param()
+    opt = stepped(genopt.AdamW([first, second]))
+    with emulated.captured(): opt.launch()
+    opt.advance()
+    opt.state[first]['count'] += 1  # the two have other numbers now
+    with pytest.raises(RuntimeError, match='capture it again'): opt.advance()
+
+
+def test_kernels_of_the_cpu_are_not_launched():
+    opt = stepped(genopt.AdamW([param()]))
+    for call in opt.advance, opt.launch:
+        with pytest.raises(RuntimeError, match='on a GPU'): call()
+
+
+def param(shape=(5,)):
+    res = nn.Parameter(random(0, shape, F64))
+    res.grad = random(1, shape, F64)
+    return res
+
+
+def stepped(opt):
+    opt.step()
+    return opt
+
+
 # -- a GPU -----------------------------------------------------------------------------------------
 
 def test_without_a_gpu_there_is_no_machine():

@@ -44,8 +44,8 @@ def says(error, sentence): return pytest.raises(error, match='^' + re.escape(sen
     (genopt.Adam, dict(amsgrad=.9), TypeError, '`amsgrad` = 0.9: give True or False'),
     (genopt.Adam, dict(fused='yes'), TypeError, "`fused` = 'yes': give True, False or None"),
     (genopt.Adam, dict(capturable=True), TypeError,
-     '`capturable`: a step reads its counts, so it cannot be captured in a CUDA graph: leave it '
-     'out'),
+     '`capturable`: leave it out; for a CUDA graph, call `launch()` in it, and `advance()` before '
+     'each replay'),
     (genopt.Adam, dict(differentiable=True), TypeError,
      '`differentiable`: leave it out; to differentiate through a step, call `Composition.update`, '
      'which is a pure function'),

@@ -37,6 +37,7 @@ class Compiled:
         self.strict, self.told, self.sets = strict, False, SETS
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
+        self.launched = list[tuple[Any, int]]()  # in a graph: calls, and where their tables are
         self.sparse: Counter[int] = Counter()  # the sparse gradients that each group had in it
 
     def __call__(self, works: Sequence[Work]) -> None:
@@ -74,6 +75,39 @@ class Compiled:
             self.sparse[rows.work.group] += len(rows.work.params)
             eager.step(rows.work)
             rows.put_back()
+
+    # -- in a CUDA graph ---------------------------------------------------------------------------
+
+    def advance(self, works: Sequence[Work]) -> None:
+        """All that a step does before its kernels are launched: new numbers, sent to the device.
+
+        Raises RuntimeError, with the reason, if a step is more than that, or if it would launch
+        other kernels than `launch` did, or at other addresses.
+        """
+        works = [w for w in works if w.params]
+        if not self.last: raise RuntimeError('take one step first: it makes state and kernels')
+        if any(w.put_back or w.composition.totals for w in works) or not self.last.is_launched:
+            raise RuntimeError('a part of the step is not in a kernel on a GPU, so it cannot be '
+                               'launched alone: ' + '; '.join(
+                                   dict.fromkeys(self.report(w.group) for w in works)))
+        if not self.last.step(works, launch=False):
+            raise RuntimeError('parameters, state or gradients are not where they were: take a '
+                               'step, and capture it again')
+        if self.launched and self.launched != self._launches():
+            raise RuntimeError('this step needs other launches than those in the graph: take a '
+                               'step, and capture it again')
+
+    def launch(self) -> None:
+        "Launches the kernels of the last step again, on the numbers that were sent last."
+        if not self.last or not self.last.is_launched:
+            raise RuntimeError('there are no kernels on a GPU to launch: take one step first')
+        self.launched = self._launches()
+        for unit in self.last.units:
+            for call in unit.calls: call.launch()
+
+    def _launches(self) -> list[tuple[Any, int]]:
+        units = self.last.units if self.last else []
+        return [(call, call.there.data_ptr()) for unit in units for call in unit.calls]
 
     def report(self, group: int) -> str:
         "How the last step of a group was done."

@@ -74,26 +74,34 @@ class Call:
         found = [(f, pieces.of(x)) for f, x in zip(kernel.functions, kernel.launches)]
         self.launches = [(f, len(rows), self._sent(rows)) for f, rows in found if len(rows)]
         self.before, self.there = np.empty(0, np.int64), torch.empty(0)  # what was sent last
+        self.rows = 0  # of numbers
 
     def _sent(self, values: Integers) -> Tensor:
         return self.machine.send(np.ascontiguousarray(values, np.int64).reshape(-1))
 
     def __call__(self, numbers: int, row: int) -> None:
         "Runs it on rows of numbers at this address, and the row of each tensor, or -1, at that."
-        rows = _array(row, self.count)
-        count = 1 + int(rows.max(initial=-1))
-        given = _array(numbers, self.given * count)  # the bits of floats, to be compared
-        self._send(np.concatenate([self.table, rows, given]))
-        memory = self.machine.room(self.memory + 8 * self.values * count)
+        self.send(numbers, row)
+        self.launch()
+
+    def launch(self) -> None:
+        "Runs it on what was sent last."
+        if not self.rows: return
+        memory = self.machine.room(self.memory + 8 * self.values * self.rows)
         begin, table = memory.data_ptr(), self.there.data_ptr()
         values, row_at = begin + self.memory, table + 8 * self.table.size
-        if not count: return
-        self.work_out(-(-count // THREADS), 0, 0, 0, row_at + 8 * self.count, 0, values, 0, count)
+        self.work_out(-(-self.rows // THREADS), 0, 0, 0, row_at + 8 * self.count, 0, values, 0,
+                      self.rows)
         for function, grid, pieces in self.launches:
             function(grid, pieces.data_ptr(), self.sizes.data_ptr(), table, values, row_at, begin,
                      self.at.data_ptr(), self.count)
 
-    def _send(self, now: Integers) -> None:
+    def send(self, numbers: int, row: int) -> None:
+        "Sends what is not there yet."
+        rows = _array(row, self.count)
+        self.rows = 1 + int(rows.max(initial=-1))
+        given = _array(numbers, self.given * self.rows)  # the bits of floats, to be compared
+        now = np.concatenate([self.table, rows, given])
         if len(now) != len(self.before): self.there = self.machine.send(now)
         elif len(changed := np.flatnonzero(now != self.before)):
             part = slice(int(changed[0]), int(changed[-1]) + 1)

@@ -22,7 +22,8 @@ Engine: TypeAlias = Callable[[Sequence[Work]], None]
 
 VARIABLE = 'GENOPT_COMPILE'
 NOT_TAKEN = {
-    'capturable': 'a step reads its counts, so it cannot be captured in a CUDA graph: leave it out',
+    'capturable': 'leave it out; for a CUDA graph, call `launch()` in it, and `advance()` before '
+                  'each replay',
     'differentiable': 'leave it out; to differentiate through a step, call `Composition.update`, '
                       'which is a pure function'}
 

@@ -47,6 +47,9 @@ class Nvidia:
         self.arch = f'sm_{major}{minor}'
 
     def send(self, values: Integers, to: Tensor | None=None) -> Tensor:
+        if torch.cuda.is_current_stream_capturing():
+            raise RuntimeError('a CUDA graph would make each step with the numbers of this one: '
+                               'call `launch()` in the graph, and `advance()` before each replay')
         pinned = torch.empty(len(values), dtype=torch.int64, pin_memory=True)
         pinned.copy_(torch.from_numpy(values))
         if to is None: to = torch.empty(len(values), dtype=torch.int64, device=self.device)

@@ -13,6 +13,7 @@ from .batch import Batch
 from .stepping import Step
 from .toolchain import NoKernel
 from .totals import totals
+from .unit import Unit
 from .work import Work
 
 __all__ = ['Plan']
@@ -27,11 +28,12 @@ class Plan:
         for i, w in enumerate(works):
             key = w.composition, w.climb, w.seed, *w.formats.items()
             if w.params: found.setdefault(key, []).append(i)
+        self.units = list[Unit]()  # of the last step
         self.has_totals = any(w.composition.totals for w in works)
         self.batches = [(at, Batch([works[i] for i in at], strict)) for at in found.values()]
 
-    def step(self, works: Sequence[Work]) -> bool:
-        "False, and nothing has happened, if anything but values has changed."
+    def step(self, works: Sequence[Work], launch: bool=True) -> bool:
+        "False, and nothing has happened, if anything but values has changed. See `Unit.run`."
         steps: list[Step] = []
         for at, batch in self.batches:
             mine = [works[i] for i in at]
@@ -42,8 +44,16 @@ class Plan:
                 return sum(s.total(name, some) for s in steps if name in s.batch.composition.totals)
             totals(works, total)
         for s in steps: s.prepare()
-        for s in steps: s.run()
+        for s in steps: s.run(launch)
+        self.units = [u for s in steps for u in s.units]
         return True
+
+    @property
+    def is_launched(self) -> bool:
+        "True if kernels on a GPU made all of the last step."
+        return bool(self.units) and all(
+            u.program.is_launched and not u.program.foreign for u in self.units) and all(
+            b.is_all and b.members and not b.no_kernel for _, b in self.batches)
 
     @property
     def without_kernel(self) -> tuple[Composition, NoKernel] | None:

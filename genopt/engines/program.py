@@ -23,6 +23,7 @@ from ..formats import Format, beside, block_of
 from ..kinds import Gate
 from ..part import Part
 from .axes import OWN, Axes, of_stat
+from .launches import Launches
 from .machines import AnyKernel, kernel_on
 from . import operations
 from .numbers import Decides, Unrecordable
@@ -80,6 +81,7 @@ class Program:
         self.own, self.in_state, self.sized = own, in_state, sized
         self.has_blocks = any(f.in_blocks for _, f in kind.formats)
         self.device = kind.device
+        self.is_launched = isinstance(stages[-1].kernel, Launches)  # on a GPU
         self.foreign = {s.then.part: s.then.why for s in stages if s.then}
         # Programs that do the same, for other numbers of dimensions, have the same kernels
         self.key = id(self) if self.foreign else (stages[0].kernel.code, kind.device,

@@ -106,10 +106,10 @@ class Step:
         "Works out all numbers, so that an error comes before anything has changed."
         self.x = self._work_out()
 
-    def run(self) -> None:
+    def run(self, launch: bool=True) -> None:
         "Steps each parameter: those that have no program by the eager engine."
         for unit in self.units:
-            made = unit.run(self._given(unit), self.x, self)
+            made = unit.run(self._given(unit), self.x, self, launch)
             self._keep(unit, made)
         increment_version(self.work.params)  # state is never part of a graph
         try:

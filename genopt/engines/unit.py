@@ -71,13 +71,16 @@ class Unit:
             for column, name in zip(table.values, stage.names):
                 if isinstance(name, str) and name in addresses:
                     column[:] = addresses[name][self.rows]
-        self.calls = [stage.kernel.on(len(rows), self.sizes.at, table.at)
+        # Functions; those of kernels for a GPU are a `launches.Call`
+        self.calls: list[Any] = [stage.kernel.on(len(rows), self.sizes.at, table.at)
                       for stage, table in zip(program.stages, self.tables)]
 
-    def run(self, given: Mapping[str, Integers], x: array[float], host: Host) -> dict[Ref, Stacks]:
+    def run(self, given: Mapping[str, Integers], x: array[float], host: Host, launch: bool=True
+            ) -> dict[Ref, Stacks]:
         """Runs the kernels, and the parts between them. Returns what parts made.
 
         `given` has the addresses of gradients, or of a total's shares; `x` the rows of numbers.
+        Without `launch`, that is only sent to the device of the kernel.
         """
         made: dict[Ref, Stacks] = {}
         numbers = x.buffer_info()[0]
@@ -94,7 +97,7 @@ class Unit:
                 column = table.values[stage.names.index(name)]
                 if isinstance(name, Ref): column[:] = _addresses(made[name])
                 else: column[:] = given[name] if self.is_all else given[name][self.rows]
-            call(numbers, row)
+            call(numbers, row) if launch else call.send(numbers, row)
             if stage.then: made[stage.then.out] = self._as_it_is(stage.then, made, host)
         return made
 

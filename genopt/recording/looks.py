@@ -149,7 +149,7 @@ class LookStep(Step):
     def prepare(self) -> None:
         if isinstance(self.batch.composition, Watched): super().prepare()
 
-    def run(self) -> None:
+    def run(self, launch: bool=True) -> None:
         if not isinstance(self.batch.composition, Watched): return
         for unit in self.units: unit.run(self._given(unit), self.x, self)
         closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
