@@ -34,8 +34,8 @@ PLAYGROUND = 'runtime by_hand parts facts order descent map controls heat kin pl
 SECTIONS = {
     'Learn': ['nbs/*'],
     'How to': ['docs/recipes', 'docs/groups', 'docs/training', 'docs/checkpoints', 'docs/surgery',
-               'docs/parts', 'docs/errors', 'docs/explain', 'docs/atlas', 'docs/speed',
-               'docs/kernels'],
+               'docs/precision', 'docs/parts', 'docs/errors', 'docs/explain', 'docs/atlas',
+               'docs/speed', 'docs/kernels', 'docs/gpu'],
     'Workbench': ['docs/workbench', 'docs/race', 'docs/watch', 'docs/check', 'docs/export'],
     'Reference': ['docs/catalogue', 'docs/identities', 'reference/*'],
     'Design': ['README', 'ARCHITECTURE', 'DECISIONS', 'docs/contributing', 'docs/verification',

@@ -1,4 +1,4 @@
-"""The compiled engine: kernels in C, which are called once a step for all tensors.
+"""The compiled engine: kernels in C or CUDA, which are called once a step for all tensors.
 
 Tensors stay where they are: a kernel is given their addresses, which a `Plan` remembers. Parts
 that have no place in a kernel run as they are, between two of them. The eager engine steps the

@@ -1,6 +1,6 @@
 """The eager engine: calls the parts one after another, as `plain` does, but on blocks of elements.
 
-It steps parameters that cannot have a kernel: on a GPU, sparse, or without a compiler.
+It steps parameters that cannot have a kernel: on other devices, sparse, or without a compiler.
 Parts see real tensors, all of one dtype: float64 if the parameter or its state is, else float32.
 Complex tensors are pairs of reals, as in torch. So a step in lower precision rounds once, when its
 results are stored. Parts return new values; only engines write.

@@ -1,6 +1,6 @@
 """A program: how a composition is computed for parameters of one kind.
 
-The parts are recorded on a tape. On the CPU that becomes a kernel, a function in C (`loop`), or
+The parts are recorded on a tape. That becomes a kernel, on the CPU a function in C (`loop`), or
 several if some parts run as they are: then a kernel makes what such a part reads, and the next one
 goes on with its result. Only the last one writes to parameters and state.
 
