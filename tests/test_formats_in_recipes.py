@@ -85,6 +85,7 @@ def differ(a, b):
         [*({*a} ^ {*b})])
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize('name, weights, state', CASES, ids=case_id)
 def test_a_case(name, weights, state, two_threads):
     whole = kept(steps(made(name, weights, state), range(3)))
