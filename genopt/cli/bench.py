@@ -20,8 +20,8 @@ MODELS = dict(cpu='resnet50,gpt2,500x32x32,100M,3000x100',
 
 
 def bench(
-    recipes: str='',  # With commas between: adam(amsgrad=True), adamw + cautious; by default Adam
-    models: str='',  # As resnet50,gpt2,gpt2-medium,transformer,500x32x32 (tensors),100M (one)
+    recipes: str | None=None,  # With commas between: adam(amsgrad=True), adamw + cautious; by default Adam
+    models: str | None=None,  # As resnet50,gpt2,gpt2-medium,transformer,500x32x32 (tensors),100M (one)
     device: str='cpu',  # cpu or cuda; a GPU has other recipes and models by default
     check: bool=False,  # First compare every recipe with the plain engine on that device
     rounds: int | None=None,  # Steps of each contender, after three to warm up; by default 20
@@ -40,7 +40,8 @@ def bench(
     if check and not _check(where): return 1
     if rows: return _goals(rows, where, rounds, out)
     rounds = rounds or 20
-    recipes, models = recipes or RECIPES[where.type], models or MODELS[where.type]
+    recipes = RECIPES[where.type] if recipes is None else recipes
+    models = MODELS[where.type] if models is None else models
     try:
         tasks = [task(t) for t in names(recipes)]
         libraries = [p for p in names(peers) if installed(p)]

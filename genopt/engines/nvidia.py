@@ -40,7 +40,7 @@ class Nvidia:
         if device.type != 'cuda' or torch.version.hip: raise NoKernel(f'{device} is not by NVIDIA')
         try:
             from torch.cuda import _utils
-            self.driver, self.nvrtc = _utils._get_gpu_runtime_library(), _utils._get_nvrtc_library()
+            self.driver, self.nvrtc = _utils._get_cuda_library(), _utils._get_nvrtc_library()
         except (ImportError, AttributeError, OSError) as e:
             raise NoKernel(f'NVRTC or the driver of {device} is not there: {e}') from None
         self.device, (major, minor) = device, torch.cuda.get_device_capability(device)
