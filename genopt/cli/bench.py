@@ -20,8 +20,8 @@ MODELS = dict(cpu='resnet50,gpt2,500x32x32,100M,3000x100',
 
 
 def bench(
-    recipes: str | None=None,  # With commas between: adam(amsgrad=True), adamw + cautious; by default Adam
-    models: str | None=None,  # As resnet50,gpt2,gpt2-medium,transformer,500x32x32 (tensors),100M (one)
+    recipes: str | None=None,  # With commas: adam(amsgrad=True), adamw + cautious
+    models: str | None=None,  # resnet50,gpt2-medium,500x32x32,100M; '' for none
     device: str='cpu',  # cpu or cuda; a GPU has other recipes and models by default
     check: bool=False,  # First compare every recipe with the plain engine on that device
     rounds: int | None=None,  # Steps of each contender, after three to warm up; by default 20
