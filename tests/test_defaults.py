@@ -116,8 +116,8 @@ def test_torchs_words_mean_a_mode_and_compile_is_the_last_word(words, mode):
 
 
 @pytest.mark.parametrize('word, advice', [
-    ('capturable', 'a step reads its counts, so it cannot be captured in a CUDA graph: leave it '
-                   'out'),
+    ('capturable', 'leave it out; for a CUDA graph, call `launch()` in it, and `advance()` before '
+                   'each replay'),
     ('differentiable', 'leave it out; to differentiate through a step, call `Composition.update`, '
                        'which is a pure function')])
 def test_what_no_engine_does_is_refused_with_what_to_do(word, advice):
