@@ -202,9 +202,17 @@ def test_shapes_are_those_of_the_models():
 
 
 def test_what_a_step_moves():
-    "Adam reads the parameter, the gradient and two averages, and writes all but the gradient: 7."
-    assert timing.bytes_moved(task('Adam'), 10) == 4 * 7 * 10
-    assert timing.bytes_moved(task('SGD'), 10) == 4 * 3 * 10
+    """Adam reads the parameter, the gradient and two averages, and writes all but the gradient: 7.
+
+    A clip reads gradients once more, and Adafactor's averages are a row and a column.
+    """
+    def moved(recipe):
+        p = torch.nn.Parameter(torch.ones(5, 2)); p.grad = torch.ones(5, 2)
+        opt = recipe([p]); opt.step()
+        return timing.bytes_moved(opt)
+    assert moved(genopt.Adam) == 4 * 7 * 10 and moved(genopt.SGD) == 4 * 3 * 10
+    assert moved(genopt.AdamW + genopt.clip_by_global_norm) == 4 * 8 * 10
+    assert moved(genopt.Adafactor) == 4 * (3 * 10 + 2 * (5 + 2))
 
 
 @pytest.mark.parametrize('args, sentence', [
@@ -214,7 +222,7 @@ def test_what_a_step_moves():
     (['--recipes', 'Adam(nesterov=True)'],
      'bench: `Adam(nesterov=True)`: no part takes `nesterov`'),
     (['--models', 'resnet'],
-     'bench: `resnet` is not a model: give resnet50, gpt2, transformer, 500x32x32'),
+     'bench: `resnet` is not a model: give resnet50, gpt2, gpt2-medium, transformer, 500x32x32'),
     (['--models', '0x3'], 'bench: `0x3` is not a model'),
     (['--device', 'tpu'], 'bench: --device tpu: give cpu or cuda'),
     (['--device', 'meta'], 'bench: --device meta: give cpu or cuda'),
