@@ -146,6 +146,9 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
         """
         if not isinstance(self.engine, Compiled):
             raise RuntimeError(f'advance() is for kernels on a GPU, and compile={self.compile}')
+        if self.recorders or self.released:
+            raise RuntimeError('advance() comes before the step, so it goes with neither watch() '
+                               'nor release()')
         self._advancing = self.engine.advance
         try: self.step()
         finally: self._advancing = None

@@ -93,6 +93,15 @@ def test_nvrtc_compiles_it(recipe, arch, emulated):
     for code in {*emulated.sources}: assert compiled(nvrtc(), code, arch)
 
 
+@pytest.mark.skipif(not nvrtc(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+@pytest.mark.exhaustive(3)
+@pytest.mark.parametrize('dtype, said', [(F64, {}), *FORMATS.values()], ids=['float64', *FORMATS])
+def test_nvrtc_compiles_formats(dtype, said, emulated):
+    run(genopt.AdamW, None, 1, dtype, **said)
+    assert emulated.sources
+    for code in {*emulated.sources}: assert compiled(nvrtc(), code, 'sm_90')
+
+
 def test_what_nvrtc_refuses_is_no_kernel():
     if not nvrtc(): pytest.skip('NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
     with pytest.raises(NoKernel, match='NVRTC: .*error'): compiled(nvrtc(), 'KERNEL', 'sm_90')
@@ -196,6 +205,16 @@ def test_a_step_that_needs_another_graph_is_an_error(emulated):
     opt.advance()
     opt.state[first]['count'] += 1  # the two have other numbers now
     with pytest.raises(RuntimeError, match='capture it again'): opt.advance()
+
+
+def test_other_parameters_need_another_graph(emulated):
+    params = param(), param()
+    opt = stepped(genopt.AdamW(params))
+    with emulated.captured(): opt.launch()
+    params[1].grad = None
+    with pytest.raises(RuntimeError, match='other parameters have gradients'): opt.advance()
+    params[1].grad = torch.ones(10, dtype=F64)[::2]
+    with pytest.raises(RuntimeError, match='a copy of it would be in the graph'): opt.advance()
 
 
 def test_kernels_of_the_cpu_are_not_launched():

@@ -2,7 +2,7 @@
 
 Recipes are compared in float64. Formats of AdamW are compared with the kernel of the CPU. Both
 compute the same bits where a device rounds as IEEE 754 says, but a power may differ in its last
-one: so the share of numbers that are not equal is told.
+one: so the largest share of a tensor's numbers that are not equal is told, but for one of them.
 """
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Checked(NamedTuple):
     engine: str   # what the optimizer says of it
 
     @property
-    def is_right(self) -> bool: return self.found <= self.limit
+    def is_right(self) -> bool:
+        return self.found <= self.limit and self.engine.startswith('kernel')
 
 
 def names_of_recipes() -> list[str]:
@@ -53,7 +54,7 @@ def check_recipe(name: str, device: torch.device) -> Checked:
     _, plain = _walk(recipe, shapes, device, torch.float64, compile=False)
     gaps = [((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
             for x, y in zip(ours, plain) if x.numel()]
-    return Checked(name, max(gaps), LIMIT, _engine(opt))
+    return Checked(name, torch.tensor(gaps).max().item(), LIMIT, _engine(opt))  # NaN stays one
 
 
 def check_formats(device: torch.device) -> Iterator[Checked]:
@@ -61,9 +62,9 @@ def check_formats(device: torch.device) -> Iterator[Checked]:
     for label, (dtype, said) in FORMATS.items():
         opt, ours = _walk(find('AdamW'), SHAPES, device, dtype, **said)
         _, theirs = _walk(find('AdamW'), SHAPES, torch.device('cpu'), dtype, **said)
-        differ = sum(int((x.cpu() != y).sum()) for x, y in zip(ours, theirs))
-        yield Checked(f'AdamW, {label}', differ / sum(y.numel() for y in theirs), SHARE,
-                      _engine(opt))
+        shares = [max(int((x.cpu() != y).sum()) - 1, 0) / y.numel()
+                  for x, y in zip(ours, theirs) if y.numel()]
+        yield Checked(f'AdamW, {label}', max(shares), SHARE, _engine(opt))
 
 
 def _walk(recipe: Recipe, shapes: Sequence[tuple[int, ...]], device: torch.device,

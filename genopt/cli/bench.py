@@ -99,7 +99,7 @@ def _check(device: torch.device) -> bool:
     from ..bench.checking import check_formats, check_recipe, names_of_recipes
     wrong = list[str]()
     print(f'On {device}: the largest difference from the plain engine in float64, after 5 steps; '
-          'for formats, the\nshare of numbers that differ from the kernel of the CPU.\n')
+          'for formats, the\nlargest share of numbers that differ from the kernel of the CPU.\n')
     for row in (*(check_recipe(name, device) for name in names_of_recipes()),
                 *check_formats(device)):
         said = f'{row.found:7.0e}  {row.name:36}  {row.engine.partition(";")[0]}'
@@ -113,7 +113,9 @@ def _device(name: str) -> torch.device:
     if name.split(':')[0] not in ('cpu', 'cuda'): raise Stop(f'--device {name}: give cpu or cuda')
     if name.startswith('cuda') and not torch.cuda.is_available():
         raise Stop(f'--device {name}: torch finds no CUDA here')
-    return torch.device(name)
+    where = torch.device(name)
+    if where.type == 'cuda': torch.cuda.set_device(where.index or 0)  # which timers wait for
+    return where
 
 
 def _machine(device: torch.device) -> dict[str, Any]:

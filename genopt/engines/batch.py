@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..composition import Composition
@@ -42,6 +43,7 @@ class Batch:
         self.why_not: dict[str, None] = {}  # reasons why parameters have no kernel
         self.no_kernel: NoKernel | None = None  # the first reason why none could be made
         self.units: dict[Any, list[Unit]] = {}
+        self.drawn: dict[torch.device, Tensor] = {}
         try: self._plan(works)
         except (ValueError, NoKernel) as e:
             self._no(str(e), e)
@@ -139,6 +141,14 @@ class Batch:
                     for mine in found.values()]
         if None not in happening: self.units[key] = self.units[name] = made
         return made
+
+    def on(self, device: torch.device, drawn: Tensor) -> Tensor:
+        "What decides random bits, on a device: in the same memory in each step, for a CUDA graph."
+        if device.type == 'cpu': return drawn
+        there = self.drawn.get(device)
+        if there is None: there = self.drawn[device] = torch.empty_like(drawn, device=device)
+        pinned = torch.empty_like(drawn, device='cpu', pin_memory=True)
+        return there.copy_(pinned.copy_(drawn), non_blocking=True)
 
     def _program(self, kind: Kind, happening: Composition | None, values: Values,
                  total: Part | None) -> Program | None:

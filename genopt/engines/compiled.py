@@ -42,6 +42,10 @@ class Compiled:
 
     def __call__(self, works: Sequence[Work]) -> None:
         "One step of each parameter, as `eager.run`."
+        is_there: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if is_there and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError('a CUDA graph would make each step with the numbers of this one: '
+                               'call `launch()` in the graph, and `advance()` before each replay')
         self.sparse.clear()
         self._step(works)
 
@@ -49,8 +53,7 @@ class Compiled:
         works = [w for w in works if w.params or w.across and w.composition.totals]
         if not works: return
         if torch._C._len_torch_dispatch_stack(): return eager.run(works)  # a mode watches it
-        key = tuple([(id(w.composition), w.climb, *w.places[:1], *w.places[-1:], len(w.params))
-                     for w in works])
+        key = _key(works)
         plans = self.plans.pop(key, [])
         self.plans[key] = plans  # the last used is the last to go
         while len(self.plans) > self.sets: del self.plans[next(iter(self.plans))]
@@ -90,6 +93,12 @@ class Compiled:
             raise RuntimeError('a part of the step is not in a kernel on a GPU, so it cannot be '
                                'launched alone: ' + '; '.join(
                                    dict.fromkeys(self.report(w.group) for w in works)))
+        if all(plan is not self.last for plan in self.plans.get(_key(works), ())):
+            raise RuntimeError('other parameters have gradients, or a group has another rule: take '
+                               'a step, and capture it again')
+        if any(g.stride() != p.stride() for w in works for p, g in zip(w.params, w.grads)):
+            raise RuntimeError('a gradient does not lie in memory as its parameter does, so a copy '
+                               'of it would be in the graph')
         if not self.last.step(works, launch=False):
             raise RuntimeError('parameters, state or gradients are not where they were: take a '
                                'step, and capture it again')
@@ -125,3 +134,9 @@ class Compiled:
         self.told = True
         text = f'{composition} runs in the eager engine, not compiled: {why}'
         warn(text, RuntimeWarning)
+
+
+def _key(works: Sequence[Work]) -> tuple[Any, ...]:
+    "What plans are kept by."
+    return tuple([(id(w.composition), w.climb, *w.places[:1], *w.places[-1:], len(w.params))
+                  for w in works])

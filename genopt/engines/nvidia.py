@@ -1,15 +1,16 @@
 """A GPU of NVIDIA: compiles kernels with NVRTC, which comes with torch, and launches them.
 
-What torch keeps for `torch.cuda._compile_kernel` finds NVRTC and the driver. That compiles one
-kernel at a time, without a cache; here all kernels of a source are compiled at once, and kept on
-disk.
+`torch.cuda._compile_kernel` compiles one kernel at a time, without a cache, and older versions of
+torch lack it. Here all kernels of a source are compiled at once, and kept on disk.
 """
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,14 @@ class Nvidia:
     "One GPU."
     def __init__(self, device: torch.device):
         if device.type != 'cuda' or torch.version.hip: raise NoKernel(f'{device} is not by NVIDIA')
-        try:
-            from torch.cuda import _utils
-            self.driver, self.nvrtc = _utils._get_cuda_library(), _utils._get_nvrtc_library()
-        except (ImportError, AttributeError, OSError) as e:
+        try: self.driver, self.nvrtc = _libraries()
+        except OSError as e:
             raise NoKernel(f'NVRTC or the driver of {device} is not there: {e}') from None
         self.device, (major, minor) = device, torch.cuda.get_device_capability(device)
         self.arch = f'sm_{major}{minor}'
 
     def send(self, values: Integers, to: Tensor | None=None) -> Tensor:
-        if torch.cuda.is_current_stream_capturing():
-            raise RuntimeError('a CUDA graph would make each step with the numbers of this one: '
-                               'call `launch()` in the graph, and `advance()` before each replay')
-        pinned = torch.empty(len(values), dtype=torch.int64, pin_memory=True)
+        pinned = torch.empty(len(values), dtype=torch.int64, device='cpu', pin_memory=True)
         pinned.copy_(torch.from_numpy(values))
         if to is None: to = torch.empty(len(values), dtype=torch.int64, device=self.device)
         return to.copy_(pinned, non_blocking=True)  # torch keeps `pinned` until then
@@ -63,7 +59,8 @@ class Nvidia:
         with torch.cuda.device(self.device):
             torch.cuda.current_stream().query()  # so that there is a context
             cubin = self._found(source)
-            self._check(self.driver.cuModuleLoadData(ctypes.byref(module), cubin))
+            try: self._check(self.driver.cuModuleLoadData(ctypes.byref(module), cubin))
+            except RuntimeError as e: raise NoKernel(str(e)) from None
             return [self._function(module, name) for name in names]
 
     def _found(self, source: str) -> bytes:
@@ -103,10 +100,32 @@ class Nvidia:
         raise RuntimeError(f'CUDA: {(text.value or b"error " + str(status).encode()).decode()}')
 
 
+def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
+    "The driver, and the NVRTC of torch's version of CUDA. Raises OSError."
+    major = (torch.version.cuda or '').partition('.')[0]
+    if not major: raise OSError('torch was built without CUDA')
+    if sys.platform == 'win32': return _first('nvcuda.dll'), _first(f'nvrtc64_{major}0_0.dll')
+    spec = find_spec('nvidia')  # where packages for pip have it
+    roots = spec.submodule_search_locations or [] if spec else []
+    own = [str(f) for r in roots for f in sorted(Path(r).glob(f'*/lib/libnvrtc.so.{major}*'))]
+    return _first('libcuda.so.1'), _first(f'libnvrtc.so.{major}', *own, 'libnvrtc.so')
+
+
+def _first(*names: str) -> ctypes.CDLL:
+    "The first library that there is."
+    why = OSError('there is none')
+    for name in names:
+        try: return ctypes.CDLL(name)
+        except OSError as e: why = e
+    raise why
+
+
 def compiled(nvrtc: Any, source: str, arch: str) -> bytes:
     "The machine code for a kind of GPU, such as 'sm_90'. Raises NoKernel, with NVRTC's message."
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b'kernel.cu', 0, None, None)
+    code = source.encode()
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), code, b'kernel.cu', 0, None, None):
+        raise NoKernel('NVRTC takes no program')
     try:
         options = [f'--gpu-architecture={arch}', *OPTIONS]
         given = (ctypes.c_char_p * len(options))(*map(str.encode, options))

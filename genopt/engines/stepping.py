@@ -99,7 +99,7 @@ class Step:
         "The addresses of what is elsewhere in each step."
         if self.drawn is None: return self.inputs.addresses
         device = unit.program.device
-        if device not in self.draws: self.draws[device] = self.drawn.to(device)
+        if device not in self.draws: self.draws[device] = self.batch.on(device, self.drawn)
         return {**self.inputs.addresses, DRAWS: _addresses(self.draws[device])}
 
     def prepare(self) -> None:
