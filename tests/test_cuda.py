@@ -217,6 +217,24 @@ def test_other_parameters_need_another_graph(emulated):
     with pytest.raises(RuntimeError, match='a copy of it would be in the graph'): opt.advance()
 
 
+def test_what_has_moved_or_is_looked_at_needs_another_step(emulated):
+    p = param()
+    opt = stepped(genopt.AdamW([p]))
+    with opt.watch(1), pytest.raises(RuntimeError, match='neither watch'): opt.advance()
+    opt.state[p]['sqr_avg'] = opt.state[p]['sqr_avg'].clone()
+    with pytest.raises(RuntimeError, match='not where they were'): opt.advance()
+
+
+def test_a_whole_step_is_not_captured(monkeypatch):
+    p = param()
+    opt, before = stepped(genopt.AdamW([p])), p.detach().clone()
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    with pytest.raises(RuntimeError, match='call `launch()` in the graph'.replace('()', r'\(\)')):
+        opt.step()
+    assert torch.equal(p, before) and opt.state[p]['count'] == 1
+
+
 def test_kernels_of_the_cpu_are_not_launched():
     opt = stepped(genopt.AdamW([param()]))
     for call in opt.advance, opt.launch:
