@@ -92,6 +92,10 @@ def test_every_recipe_is_checked_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checking, '_walk', worse)
     assert main(options) == 1 and not (tmp_path / 'bench.json').exists()
     assert '1 wrong: Lion' in capsys.readouterr().out
+    def fails(*args, **said): raise ValueError('out of luck')
+    monkeypatch.setattr(checking, '_walk', fails)
+    assert main(options) == 1
+    assert capsys.readouterr().out.count('ValueError: out of luck') == 3
     monkeypatch.setattr(checking, '_walk', walk)
     monkeypatch.setattr(checking, '_engine', lambda opt: 'eager engine')  # nothing was compared
     assert main(options) == 1 and '3 wrong' in capsys.readouterr().out

@@ -6,7 +6,9 @@ one: so the largest share of a tensor's numbers that are not equal is told, but 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -50,21 +52,33 @@ def check_recipe(name: str, device: torch.device) -> Checked:
     recipe = find(name)
     is_flat = not any(part.needs == 'matrix' for part in recipe.parts())
     shapes = [s for s in SHAPES if is_flat or len(s) == 2]
-    opt, ours = _walk(recipe, shapes, device, torch.float64)
-    _, plain = _walk(recipe, shapes, device, torch.float64, compile=False)
-    gaps = [((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
-            for x, y in zip(ours, plain) if x.numel()]
-    return Checked(name, torch.tensor(gaps).max().item(), LIMIT, _engine(opt))  # NaN stays one
+    def compare() -> tuple[float, Any]:
+        opt, ours = _walk(recipe, shapes, device, torch.float64)
+        _, plain = _walk(recipe, shapes, device, torch.float64, compile=False)
+        gaps = [((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
+                for x, y in zip(ours, plain) if x.numel()]
+        return torch.tensor(gaps).max().item(), opt  # NaN stays one
+    return _checked(name, LIMIT, compare)
 
 
 def check_formats(device: torch.device) -> Iterator[Checked]:
     "AdamW's kernels beside those of the CPU, in each format."
-    for label, (dtype, said) in FORMATS.items():
+    def compare(dtype: torch.dtype, said: dict[str, Any]) -> tuple[float, Any]:
         opt, ours = _walk(find('AdamW'), SHAPES, device, dtype, **said)
         _, theirs = _walk(find('AdamW'), SHAPES, torch.device('cpu'), dtype, **said)
         shares = [max(int((x.cpu() != y).sum()) - 1, 0) / y.numel()
                   for x, y in zip(ours, theirs) if y.numel()]
-        yield Checked(f'AdamW, {label}', max(shares), SHARE, _engine(opt))
+        return max(shares), opt
+    for label, form in FORMATS.items():
+        yield _checked(f'AdamW, {label}', SHARE, partial(compare, *form))
+
+
+def _checked(name: str, limit: float, compare: Callable[[], tuple[float, Any]]) -> Checked:
+    "One comparison, or the error that it ended in."
+    try: found, opt = compare()
+    except Exception as e:
+        return Checked(name, math.nan, limit, f'{type(e).__name__}: {e}'.splitlines()[0])
+    return Checked(name, found, limit, _engine(opt))
 
 
 def _walk(recipe: Recipe, shapes: Sequence[tuple[int, ...]], device: torch.device,

@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def bench(
                                         rows=timing.compare(t, s, where, rounds, libraries),
                                         elements=sum(map(math.prod, s))))
             _show_steps(result['steps'][-1])
+            (out / 'bench.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
         for model, s in firsts.items():
             result['first'].append(dict(recipe=t.name, model=model, tensors=len(s),
                                         rows=[*first_steps(t, model, device, libraries)]))
@@ -100,8 +102,8 @@ def _check(device: torch.device) -> bool:
     wrong = list[str]()
     print(f'On {device}: the largest difference from the plain engine in float64, after 5 steps; '
           'for formats, the\nlargest share of numbers that differ from the kernel of the CPU.\n')
-    for row in (*(check_recipe(name, device) for name in names_of_recipes()),
-                *check_formats(device)):
+    for row in chain((check_recipe(name, device) for name in names_of_recipes()),
+                     check_formats(device)):
         said = f'{row.found:7.0e}  {row.name:36}  {row.engine.partition(";")[0]}'
         print(f'{"ok" if row.is_right else "WRONG":5}  {said}', flush=True)
         if not row.is_right: wrong.append(row.name)
@@ -153,7 +155,7 @@ def _show_steps(result: dict[str, Any]) -> None:
              f'{r["of_mul"]:.2f}' if 'of_mul' in r else '',
              f'{r["extra_memory"]:.1%}' if 'extra_memory' in r else '',
              *(f'{r[k]:.3g}' for k in ('gpu_ms', 'host_ms') if k in r)] for r in done]
-    of_gpu = ('ms on the GPU', 'ms on the host') if 'gpu_ms' in done[0] else ()
+    of_gpu = ('ms between events', 'ms on the host') if 'gpu_ms' in done[0] else ()
     print_table('{recipe}, {model}: {tensors} tensors, {elements:,} elements'.format(**result),
                 ('contender', 'ms a step', f'over {done[0]["to"]}', 'GB/s', "of mul_'s",
                  'extra memory', *of_gpu), rows)
