@@ -48,7 +48,7 @@ def tensors(opt, params):
             if isinstance(t, torch.Tensor)]
 
 
-@pytest.mark.exhaustive(3)
+@pytest.mark.exhaustive(6)
 @each_recipe
 def test_the_source_runs_on_the_cpu(recipe, emulated):
     opt, params = run(recipe, None)
@@ -84,7 +84,7 @@ def test_formats_are_kept_as_on_the_cpu(name, dtype, said, emulated, monkeypatch
 
 
 @pytest.mark.skipif(not nvrtc(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
-@pytest.mark.exhaustive(8)
+@pytest.mark.exhaustive(16)
 @pytest.mark.parametrize('arch', ['sm_80', 'sm_90'])
 @each_recipe
 def test_nvrtc_compiles_it(recipe, arch, emulated):

@@ -226,20 +226,29 @@ def exported(recipe, options):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    "A folder with all files."
+def chosen(request):
+    "The cases that are tried in this run, or all."
+    tried = [item.callspec.params for item in request.session.items
+             if item.function is test_a_file_makes_the_steps_of_the_plain_engine]
+    found = {(params['file'], params['dtype']) for params in tried}
+    return [case for case in EACH if not found or (case[0], case[3]) in found]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, chosen):
+    "A folder with their files."
     folder = tmp_path_factory.mktemp('exported')
-    for file, r, options, _ in EACH:
+    for file, r, options, _ in chosen:
         if not (folder/f'{file}.py').exists():
             (folder/f'{file}.py').write_text(exported(r, options), encoding='utf-8')
     return folder
 
 
 @pytest.fixture(scope='module')
-def results(folder):
+def results(folder, chosen):
     "What the files did where there is no genopt: parameters, and state."
     cases = {}
-    for file, r, options, dtype in EACH:
+    for file, r, options, dtype in chosen:
         name = class_name((folder/f'{file}.py').read_text(encoding='utf-8'))
         cases[file, dtype] = file, name, options.get('maximize', False), *how(r, dtype)
     torch.save(cases, folder/'cases.pt')
