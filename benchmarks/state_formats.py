@@ -22,7 +22,7 @@ from genopt.bench.timing import extra_memory, threads
 from torch import nn
 
 MODELS, ROUNDS, WARM = ('resnet50', 'gpt2'), 40, 4
-LAYERS, WIDTH, BATCH = 8, 1024, 8
+LAYERS, WIDTH, BATCH = 24, 1024, 8
 F32, BF16 = torch.float32, torch.bfloat16
 OPTIONS = dict(lr=1e-4, weight_decay=.01)
 

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
 from .contract import OWN_NUMBERS
-from .env import Env, Run, walk
+from .env import Env, Run, walk, work_out
 from .given import Given
 from .kinds import Evaluation, Gate, Made, Stat, Total
 from .links import with_links
@@ -151,12 +150,7 @@ class Composition:
             raise TypeError(f'`{e.args[0]}` is missing: give a number for each of '
                             f'{", ".join(need)}') from None
         for k in self.number_stats: env[f'prev_{k}'] = read(state[k])
-        for part in parts:
-            env[part.out] = out = part.run(env)
-            if type(out) not in (int, float) and not isinstance(out, (Real, Tensor)):
-                raise part.bad_result(out, env)
-            if not out and isinstance(part, Gate): break
-        return env
+        return work_out(parts, env)
 
     def numbers_of(self, param: Tensor, place: int=0) -> dict[str, int]:
         "The numbers that a parameter has and `numbers` takes, if parts read them: its sizes."

@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from .kinds import Made
+from .kinds import Gate, Made
 from .part import Part
 
-__all__ = ['Env', 'Run', 'walk']
+__all__ = ['Env', 'Run', 'walk', 'work_out']
 
 Run: TypeAlias = Callable[[Part, Mapping[str, Any]], Any]
 
@@ -52,6 +53,19 @@ def walk(
             out = run(part, env)
             if not part.fits(out, env): raise part.bad_result(out, env)
             part.put(env, out)
+
+
+def work_out(parts: Iterable[Part], env: dict[str, Any]) -> dict[str, Any]:
+    """Runs parts that make numbers, in order, up to the first gate that is closed.
+
+    Their results are added to `env`. Raises PartError.
+    """
+    for part in parts:
+        env[part.out] = out = part.run(env)
+        if type(out) not in (int, float) and not isinstance(out, (Real, Tensor)):
+            raise part.bad_result(out, env)
+        if not out and isinstance(part, Gate): break
+    return env
 
 
 def _is_read(made: Part, later: Sequence[Part], env: Env) -> bool:

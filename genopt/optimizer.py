@@ -141,8 +141,8 @@ class Optimizer(ForLearner, Surgery, Averaging, Feeding, Loading, Losing, Releas
         """All of a step but its kernels, before a CUDA graph that has `launch` in it is replayed.
 
         Counts go on, hooks are called, and the new numbers are sent to the device. Raises
-        RuntimeError, with the reason, if the step is more than kernels on a GPU, as with a total or
-        a matrix product, or if it needs another graph.
+        RuntimeError, with the reason, if the step is more than kernels on a GPU, as with a matrix
+        product, or if it needs another graph: then no count has gone on.
         """
         if not isinstance(self.engine, Compiled):
             raise RuntimeError(f'advance() is for kernels on a GPU, and compile={self.compile}')

@@ -111,6 +111,18 @@ def no_kernels(monkeypatch):
 
 
 @pytest.fixture
+def emulated(monkeypatch, no_kernels):
+    "Kernels for a GPU, run on the CPU: the machine that runs them."
+    from emulation import Emulated
+    from genopt.engines import batch, program, toolchain
+    machine = Emulated()
+    monkeypatch.setattr(toolchain, 'WAYS', [['-O1']])  # it is compiled sooner
+    monkeypatch.setattr(program, 'kernel_on', machine.kernel_on)
+    monkeypatch.setattr(batch, 'is_launched_on', lambda device: True)
+    return machine
+
+
+@pytest.fixture
 def compile(request, monkeypatch):
     """What a test gives an optimizer, to run it by the engine that `helpers.engines` names.
 

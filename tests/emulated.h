@@ -16,7 +16,8 @@ static inline float from_f16(f16 x) { return x; }
 static inline f16 to_f16(float x) { return (f16)x; }
 #define BITS(S, T, x) (((union { S from; T to; }){ .from = (x) }).to)
 
-static struct { unsigned x; } threadIdx, blockIdx;
+static struct { unsigned x; } threadIdx, blockIdx, gridDim;
+int descending;  /* do threads take turns from the last to the first */
 static ucontext_t scheduler, fibres[THREADS];
 static char stacks[THREADS][1 << 16], over[THREADS];
 static void (*kernel)(void);
@@ -27,7 +28,7 @@ static void fibre(void) { kernel(); over[threadIdx.x] = 1; }
 /* Returns -1 if some threads have come to a barrier that others never come to. */
 static int emulate(int64_t grid, void (*body)(void))
 {
-    kernel = body;
+    kernel = body, gridDim.x = grid;
     for (int64_t i = 0; i < grid; i++) {
         blockIdx.x = i;
         for (int t = 0; t < THREADS; t++) {
@@ -39,7 +40,8 @@ static int emulate(int64_t grid, void (*body)(void))
         }
         for (int left = THREADS; left;) {
             left = 0;
-            for (int t = 0; t < THREADS; t++) {
+            for (int turn = 0; turn < THREADS; turn++) {
+                const int t = descending ? THREADS - 1 - turn : turn;
                 if (over[t]) continue;
                 threadIdx.x = t;
                 swapcontext(&scheduler, &fibres[t]);

@@ -10,6 +10,8 @@ from genopt.engines import toolchain
 from genopt.engines.cuda import Cuda
 from genopt.engines.cuda_driver import ARGUMENTS
 from genopt.engines.launches import Launches
+from helpers import keeps_to_matrices, random, set_grads
+from torch import nn
 
 HEADER = Path(__file__).with_name('emulated.h').read_text(encoding='utf-8')
 TYPES = [ctypes.c_int64, *[ctypes.c_void_p] * 7, ctypes.c_int]
@@ -23,7 +25,7 @@ class Emulated:
     def __init__(self):
         self.launched, self.sent, self.sources = [], [], []
         self.graph = None  # what a graph that is being captured has in it
-        self.rooms = []
+        self.keeps, self.rooms = False, []  # memory that is not used again
 
     def kernel_on(self, device, *args):
         "In place of `machines.kernel_on`."
@@ -59,7 +61,7 @@ class Emulated:
 
     def room(self, size):
         found = torch.full((size,), 0x7f, dtype=torch.uint8)
-        if self.graph is not None: self.rooms.append(found)  # it stays as long as the graph
+        if self.keeps or self.graph is not None: self.rooms.append(found)
         return found
 
 
@@ -80,3 +82,32 @@ def nvrtc():
     if not spec: return None
     folder = Path(spec.submodule_search_locations[0]) / 'lib'
     return ctypes.CDLL(str(next(folder.glob('libnvrtc.so.*'))))
+
+
+# -- what is stepped -------------------------------------------------------------------------------
+
+SHAPES = {'matrix': (5, 7), 'large': (150, 130), 'wide': (3, 9000), 'tall': (9000, 3),
+          'vector': (7,), 'long': (40_000,), 'conv': (4, 3, 3, 3), 'scalar': (), 'empty': (0, 3),
+          'sometimes': (4, 2)}
+SQUARED = {'Shampoo', 'SOAP', 'PSGDKron'}  # these make matrices of n×n for a side of n
+
+
+def params_for(recipe, dtype=torch.float64):
+    most = 200 if recipe.__name__ in SQUARED else 10**6
+    shapes = {k: s for k, s in SHAPES.items()
+              if max(s, default=0) <= most and (len(s) == 2 or not keeps_to_matrices(recipe))}
+    return {k: nn.Parameter(random(i, s, dtype)) for i, (k, s) in enumerate(shapes.items())}
+
+
+def run(recipe, compile, steps=5, dtype=torch.float64, **hypers):
+    params = params_for(recipe, dtype)
+    opt = recipe(params.items(), compile=compile, **hypers)
+    for i in range(steps):
+        set_grads(params, i)
+        opt.step()
+    return opt, params
+
+
+def tensors(opt, params):
+    return [t for p in params.values() for t in (p.detach(), *opt.state.get(p, {}).values())
+            if isinstance(t, torch.Tensor)]

@@ -14,14 +14,17 @@ from torch import Tensor
 
 from ..composition import Composition
 from ..formats import block_of
-from ..numbers import kept
+from ..numbers import kept, read_all
 from ..part import Part
 from .kernels import kind_of_tensors, program_for
+from .late import Late, late_of
+from .late_rows import LateRows
+from .machines import is_launched_on
 from .program import Kind, Program, numbers_of_kernel
 from .table import Counts, Integers, Memory, Table, addresses_of, overlapping
 from .toolchain import NoKernel
 from .unit import Unit
-from .watch import Inputs, Watch, check_storage, why_not
+from .watch import Inputs, Watch, check_storage, why_not, why_not_beside
 from .work import Values, Work
 
 __all__ = ['Batch']
@@ -33,7 +36,11 @@ class Batch:
     counts: Counts
     watch: Watch
 
-    def __init__(self, works: Sequence[Work], strict: bool):
+    late: Late | None = None      # numbers that are made on a GPU; None: the host makes all
+    rows: LateRows | None = None  # these, there
+    sets: tuple[Tensor, ...] = ()  # and which parameters have equal ones: see `_count_sets`
+
+    def __init__(self, works: Sequence[Work], strict: bool, may_be_late: bool=True):
         self.strict = strict  # is it an error if a part must be compiled and cannot
         self.composition: Composition = works[0].composition
         self.climb, self.places = works[0].climb, [w.places for w in works]
@@ -44,27 +51,62 @@ class Batch:
         self.no_kernel: NoKernel | None = None  # the first reason why none could be made
         self.units: dict[Any, list[Unit]] = {}
         self.drawn: dict[torch.device, Tensor] = {}
-        try: self._plan(works)
+        self.versions = list[int]()  # of the numbers in states
+        self.number_stats = self.composition.number_stats  # those that the host has
+        try: self._plan(works, may_be_late)
         except (ValueError, NoKernel) as e:
             self._no(str(e), e)
             self.members, self.is_all = [], False
 
-    def _plan(self, works: Sequence[Work]) -> None:
+    def _plan(self, works: Sequence[Work], may_be_late: bool) -> None:
         "Raises NoKernel without a compiler, ValueError if counts are not as states keep them."
         self.members = self._plannable(works)
         self.is_all = len(self.members) == sum(self.group_sizes)
         if not self.members: return
+        own = [[kept(works[g].own[i][k]) for g, i in self.members]
+               for k in self.composition.own_numbers]
+        if may_be_late and self._may_be_late(works):
+            self.late = late_of(self.composition)
+        if self.late and self.late.stats: self._settle(works, self.late)
+        if self.sets: own.append([*self.sets])
         work = self.pick(works)
-        self.counts = Counts([work.columns[k] for k in self.composition.number_stats],
-                             [g for g, _ in self.members],
-                             [[kept(own[k]) for own in work.own] for k in
-                              self.composition.own_numbers])
+        self.counts = Counts([work.columns[k] for k in self.number_stats],
+                             [g for g, _ in self.members], own)
         self.watch = Watch(work)
         self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb, self.formats)
                       for i in range(len(self.members))]
         self.blocks = [block_of(tuple(p.shape)) for p in work.params]
         self.shapes = [(p.numel() * (1 + p.is_complex()),) if self.composition.is_flat
                        else kind.shapes[0] for p, kind in zip(work.params, self.kinds)]
+
+    def _may_be_late(self, works: Sequence[Work]) -> bool:
+        "True if kernels on one GPU have all parameters, in all processes."
+        devices = {works[g].params[i].device for g, i in self.members}
+        return self.is_all and len(devices) == 1 and is_launched_on(*devices) and not any(
+            w.across or w.elsewhere for w in works)
+
+    def _settle(self, works: Sequence[Work], late: Late) -> None:
+        "Puts late stats on the device, where a kernel writes them from now on."
+        self.number_stats = [k for k in self.number_stats if k not in late.stats]
+        self.sets = *(kept(0) for _ in self.members),
+        for k in late.stats:
+            dtype = torch.int64 if late.is_whole(k) else torch.float64
+            for g, i in self.members:
+                x = works[g].columns[k][i]  # in its place: others may have the same tensor
+                x.data = x.data.to(works[g].params[i].device, dtype)
+
+    def _count_sets(self, work: Work, is_next: bool) -> None:
+        """Numbers the sets of parameters that have equal numbers in their states.
+
+        A kernel keeps those equal that are: so the device is read only if somebody else has changed
+        them, as a step of some of the parameters has.
+        """
+        columns = [work.columns[k] for k in self.composition.number_stats]
+        versions = [x._version for column in columns for x in column]
+        if is_next and versions == self.versions: return
+        self.versions, found = versions, dict[Any, int]()
+        for row, x in zip(zip(*map(read_all, columns)), self.sets):
+            x.fill_(found.setdefault(row, len(found)))
 
     def _plannable(self, works: Sequence[Work]) -> list[tuple[int, int]]:
         "Those that a kernel may step."
@@ -73,9 +115,11 @@ class Batch:
             for i in range(len(work.params)):
                 check_storage(work, i)
                 tensors = work.tensors(i)
-                if why := why_not(tensors, self.composition, work.formats.values()): self._no(why)
+                beside = {k: work.columns[k][i] for k in work.beside}
+                if why := (why_not(tensors, self.composition, work.formats.values())
+                           or why_not_beside(tensors['param'], beside.values())): self._no(why)
                 else:
-                    tensors |= {k: work.columns[k][i] for k in work.beside}
+                    tensors |= beside
                     written += [(len(found), t) for k, t in tensors.items()
                                 if k not in self.composition.read_only]
                     found.append((g, i))
@@ -106,14 +150,18 @@ class Batch:
                     firsts=picked([w.firsts or [0] * len(w.params) for w in works])
                     if any(w.firsts for w in works) else ())
 
-    def look(self, works: Sequence[Work]) -> tuple[Work, Inputs] | None:
-        "These parameters and their gradients. None if anything but values has changed."
+    def look(self, works: Sequence[Work], is_next: bool) -> tuple[Work, Inputs] | None:
+        """These parameters and their gradients. None if anything but values has changed.
+
+        `is_next`: the last step was one of this batch.
+        """
         if [w.places for w in works] != self.places: return None
         if not self.is_all:  # the watch does not see the gradients of the others
             for w in works: w.check_gradients()
         work = self.pick(works)
         if not self.members: return work, Inputs([], {})
         inputs = self.watch.inputs_of(work) if self.watch.is_same(work) else None
+        if inputs and self.sets: self._count_sets(work, is_next)
         return None if inputs is None else (work, inputs)
 
     def units_for(self, happening: Sequence[Composition | None], values: Sequence[Values],

@@ -16,7 +16,7 @@ import torch
 from ..composition import Composition
 from ..warning import warn
 from . import eager
-from .plan import Plan as _Plan
+from .plan import OTHER, Plan as _Plan
 from .sparse import dense_or_rows, has_sparse
 from .toolchain import NoKernel, TooSlow
 from .work import Work
@@ -37,7 +37,7 @@ class Compiled:
         self.strict, self.told, self.sets = strict, False, SETS
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
-        self.launched = list[tuple[Any, int]]()  # in a graph: calls, and where their tables are
+        self.launched = list[Any]()  # in a graph: its calls, and where their tables are
         self.sparse: Counter[int] = Counter()  # the sparse gradients that each group had in it
 
     def __call__(self, works: Sequence[Work]) -> None:
@@ -57,7 +57,7 @@ class Compiled:
         plans = self.plans.pop(key, [])
         self.plans[key] = plans  # the last used is the last to go
         while len(self.plans) > self.sets: del self.plans[next(iter(self.plans))]
-        self.last = next((p for p in plans if p.step(works)), None)
+        self.last = next((p for p in plans if p.step(works, is_next=p is self.last)), None)
         if self.last: plans.remove(self.last)
         else:
             for w in works: w.check_gradients()  # a plan holds only for gradients of these shapes
@@ -89,34 +89,32 @@ class Compiled:
         """
         works = [w for w in works if w.params]
         if not self.last: raise RuntimeError('take one step first: it makes state and kernels')
-        if any(w.put_back or w.composition.totals for w in works) or not self.last.is_launched:
+        if any(w.put_back for w in works) or not self.last.is_launched:
+            why = dict.fromkeys(self.report(w.group) for w in works)
+            if self.last.is_waiting: why['the host waits for a total'] = None
             raise RuntimeError('a part of the step is not in a kernel on a GPU, so it cannot be '
-                               'launched alone: ' + '; '.join(
-                                   dict.fromkeys(self.report(w.group) for w in works)))
+                               f'launched alone: {"; ".join(why)}')
         if all(plan is not self.last for plan in self.plans.get(_key(works), ())):
             raise RuntimeError('other parameters have gradients, or a group has another rule: take '
                                'a step, and capture it again')
         if any(g.stride() != p.stride() for w in works for p, g in zip(w.params, w.grads)):
             raise RuntimeError('a gradient does not lie in memory as its parameter does, so a copy '
                                'of it would be in the graph')
-        if not self.last.step(works, launch=False):
+        if not self.last.step(works, True, self._check):
             raise RuntimeError('parameters, state or gradients are not where they were: take a '
                                'step, and capture it again')
-        if self.launched and self.launched != self._launches():
-            raise RuntimeError('this step needs other launches than those in the graph: take a '
-                               'step, and capture it again')
+
+    def _check(self) -> None:
+        "Raises RuntimeError if the graph does not hold what is about to be launched."
+        if self.launched and self.last and self.launched != self.last.places:
+            raise RuntimeError(OTHER)
 
     def launch(self) -> None:
         "Launches the kernels of the last step again, on the numbers that were sent last."
         if not self.last or not self.last.is_launched:
             raise RuntimeError('there are no kernels on a GPU to launch: take one step first')
-        self.launched = self._launches()
-        for unit in self.last.units:
-            for call in unit.calls: call.launch()
-
-    def _launches(self) -> list[tuple[Any, int]]:
-        units = self.last.units if self.last else []
-        return [(call, call.there.data_ptr()) for unit in units for call in unit.calls]
+        self.launched = self.last.places
+        for launch in self.last.launches: launch()
 
     def report(self, group: int) -> str:
         "How the last step of a group was done."

@@ -98,7 +98,7 @@ class Cuda(Dialect):
         yield NUMBERS
         yield from self.worked_out()
         yield from (f'    y[{i}] = v{ref.place};' for i, ref in enumerate(self.values))
-        yield '}'
+        yield '} }'
 
     def numbers(self) -> Iterator[str]:
         for i, ref in enumerate(self.values):

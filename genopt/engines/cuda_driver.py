@@ -1,7 +1,8 @@
 "What is the same in all kernels for a GPU: types, how a block finds its piece, and how sums meet."
 from __future__ import annotations
 
-__all__ = ['ARGUMENTS', 'BEGIN', 'LANES', 'NUMBERS', 'PREAMBLE', 'THREADS', 'TREE']
+__all__ = ['ARGUMENTS', 'BEGIN', 'CLOSE', 'EACH', 'LANES', 'NUMBERS', 'PREAMBLE', 'THREADS',
+           'TOTAL', 'TREE']
 
 THREADS = 256        # of a block
 
@@ -45,13 +46,6 @@ BEGIN = '''    const int64_t *const piece = pieces + 4 * (int64_t)blockIdx.x, k 
     const int64_t *const n = T->sizes, a = piece[1], b = piece[2], c = piece[3];
     const double *const x = T->numbers;  /* those that were given, and what follows from them */
     const uint32_t t = threadIdx.x; (void)n; (void)x; (void)a; (void)b; (void)c; (void)t;'''
-NUMBERS = '''KERNEL numbers(%s)
-{
-    const int64_t k = blockIdx.x * THREADS + threadIdx.x;
-    if (k >= count) return;
-    const double *const x = rows + k * NUMBERS;
-    double *const y = (double *)memory + k * VALUES; (void)x;''' % ARGUMENTS
-
 LANES = '''    uint32_t {small} = 1;
     while ({small} < THREADS && {small} < {of}) {small} *= 2;
     const uint32_t {large} = THREADS / {small};'''
@@ -61,3 +55,28 @@ for (uint32_t k = lanes / 2; k; k /= 2) {{
     __syncthreads();
 }}
 s{i} = fold[t]; __syncthreads();'''
+
+# For small work: each thread has every so many rows
+EACH = '''KERNEL {name}(%s)
+{{
+    const int64_t all = (int64_t)gridDim.x * THREADS, mine = (int64_t)blockIdx.x * THREADS;
+    for (int64_t k = mine + threadIdx.x; k < count; k += all) {{''' % ARGUMENTS
+NUMBERS = EACH.format(name='numbers') + '''
+    const double *const x = rows + k * NUMBERS;
+    double *const y = (double *)memory + k * VALUES; (void)x;'''
+
+# Late numbers: see `late`
+TOTAL = '''KERNEL total(%s)
+{
+    __shared__ double fold[THREADS];
+    const uint32_t t = threadIdx.x, lane = t, lanes = THREADS, step = 1;
+    const int64_t end = sizes[blockIdx.x + 1];
+    double s = 0, *const found = (double *)memory + blockIdx.x;
+    for (int64_t k = sizes[blockIdx.x] + t; k < end; k += THREADS)
+        if (row[k] >= 0) s += ((const double *)table)[k];
+%s
+    if (!t) *found = count ? *found + s : s;  /* `count`: others have a part of it */
+}''' % (ARGUMENTS, TREE.format(i='', combine='a + b'))
+CLOSE = EACH.format(name='close') + '''
+    ((int64_t *)memory)[k] = row[k] < 0 || ((const int64_t *)at)[row[k]] ? row[k] : -1;
+} }'''

@@ -22,7 +22,7 @@ from .pieces import Pieces
 from .table import Integers
 from .toolchain import build
 
-__all__ = ['Function', 'Launches', 'Machine']
+__all__ = ['Call', 'Function', 'Launches', 'Machine', 'OnDevice', 'Sent']
 
 # Runs all blocks: how many, and the arguments in `cuda_driver.ARGUMENTS`
 Function = Callable[..., None]
@@ -63,8 +63,35 @@ class Launches:
         return bool(self._fits.fits(ctypes.c_void_p(numbers.buffer_info()[0])))
 
 
+class Sent:
+    "Numbers on a device, sent again where they have changed."
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self.before, self.there = np.empty(0, np.int64), torch.empty(0)  # what was sent last
+
+    @property
+    def at(self) -> int: return self.there.data_ptr()
+
+    def put(self, now: Integers) -> None:
+        "Sends what is not there yet."
+        if len(now) != len(self.before): self.there = self.machine.send(now)
+        elif len(changed := np.flatnonzero(now != self.before)):
+            part = slice(int(changed[0]), int(changed[-1]) + 1)
+            self.machine.send(now[part], self.there[part])
+        self.before = now
+
+
+class OnDevice(Protocol):
+    "Numbers that are on the device already, for all calls of a step."
+    def rows(self) -> int: "The address of the rows of numbers."
+    def row(self, at: int, count: int) -> tuple[int, Tensor | None]:
+        "The address of each tensor's row: of those at `at`, or -1; and the memory where they are."
+
+
 class Call:
     "A kernel for some tensors, and its tables on the device."
+    numbers: OnDevice | None = None  # None: they are sent
+
     def __init__(self, kernel: Launches, sizes: Integers, table: Integers):
         self.machine, self.table, self.count = kernel.machine, table, len(sizes)
         self.given, self.values = len(kernel.cuda.tape.numbers), len(kernel.cuda.values)
@@ -73,8 +100,7 @@ class Call:
         self.sizes, self.at = self._sent(sizes), self._sent(at)
         found = [(f, pieces.of(x)) for f, x in zip(kernel.functions, kernel.launches)]
         self.launches = [(f, len(rows), self._sent(rows)) for f, rows in found if len(rows)]
-        self.before, self.there = np.empty(0, np.int64), torch.empty(0)  # what was sent last
-        self.rows = 0  # of numbers
+        self.sent, self.rows = Sent(kernel.machine), 0  # of numbers
 
     def _sent(self, values: Integers) -> Tensor:
         return self.machine.send(np.ascontiguousarray(values, np.int64).reshape(-1))
@@ -88,25 +114,24 @@ class Call:
         "Runs it on what was sent last."
         if not self.rows: return
         memory = self.machine.room(self.memory + 8 * self.values * self.rows)
-        begin, table = memory.data_ptr(), self.there.data_ptr()
-        values, row_at = begin + self.memory, table + 8 * self.table.size
-        self.work_out(-(-self.rows // THREADS), 0, 0, 0, row_at + 8 * self.count, 0, values, 0,
-                      self.rows)
+        begin, table = memory.data_ptr(), self.sent.at
+        values, row = begin + self.memory, table + 8 * self.table.size
+        numbers = row + 8 * self.count
+        if self.numbers:
+            numbers = self.numbers.rows()
+            row, _kept = self.numbers.row(row, self.count)
+        self.work_out(-(-self.rows // THREADS), 0, 0, 0, numbers, 0, values, 0, self.rows)
         for function, grid, pieces in self.launches:
-            function(grid, pieces.data_ptr(), self.sizes.data_ptr(), table, values, row_at, begin,
+            function(grid, pieces.data_ptr(), self.sizes.data_ptr(), table, values, row, begin,
                      self.at.data_ptr(), self.count)
 
     def send(self, numbers: int, row: int) -> None:
         "Sends what is not there yet."
         rows = _array(row, self.count)
         self.rows = 1 + int(rows.max(initial=-1))
-        given = _array(numbers, self.given * self.rows)  # the bits of floats, to be compared
-        now = np.concatenate([self.table, rows, given])
-        if len(now) != len(self.before): self.there = self.machine.send(now)
-        elif len(changed := np.flatnonzero(now != self.before)):
-            part = slice(int(changed[0]), int(changed[-1]) + 1)
-            self.machine.send(now[part], self.there[part])
-        self.before = now
+        # The bits of floats, to be compared
+        given = _array(numbers, 0 if self.numbers else self.given * self.rows)
+        self.sent.put(np.concatenate([self.table, rows, given]))
 
 
 def _array(at: int, count: int) -> Integers:

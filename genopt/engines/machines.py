@@ -14,7 +14,7 @@ from .passes import Column
 from .tape import Tape
 from .toolchain import Kernel
 
-__all__ = ['AnyKernel', 'kernel_on']
+__all__ = ['AnyKernel', 'is_launched_on', 'kernel_on']
 
 AnyKernel: TypeAlias = Kernel | Launches
 
@@ -27,3 +27,8 @@ def kernel_on(device: torch.device, tape: Tape, columns: Sequence[Column],
     """
     if device.type == 'cpu': return Kernel(Loops(tape, columns, sizes).source())
     return Launches(Cuda(tape, columns, sizes), machine_of(device))
+
+
+def is_launched_on(device: torch.device) -> bool:
+    "True if kernels for it are `Launches`."
+    return device.type != 'cpu'

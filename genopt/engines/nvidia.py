@@ -44,7 +44,10 @@ class Nvidia:
             raise NoKernel(f'NVRTC or the driver of {device} is not there: {e}') from None
         self.device, (major, minor) = device, torch.cuda.get_device_capability(device)
         self.arch = f'sm_{major}{minor}'
+        self.modules: dict[bytes, ctypes.c_void_p] = {}  # by their machine code
+        self.context = ctypes.c_void_p()
 
+    @torch.inference_mode(False)  # or no later step could write to it
     def send(self, values: Integers, to: Tensor | None=None) -> Tensor:
         pinned = torch.empty(len(values), dtype=torch.int64, device='cpu', pin_memory=True)
         pinned.copy_(torch.from_numpy(values))
@@ -55,13 +58,19 @@ class Nvidia:
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
     def load(self, source: str, names: Sequence[str]) -> list[Function]:
-        module = ctypes.c_void_p()
         with torch.cuda.device(self.device):
             torch.cuda.current_stream().query()  # so that there is a context
-            cubin = self._found(source)
-            try: self._check(self.driver.cuModuleLoadData(ctypes.byref(module), cubin))
-            except RuntimeError as e: raise NoKernel(str(e)) from None
+            self._check(self.driver.cuCtxGetCurrent(ctypes.byref(self.context)))
+            module = self._module(self._found(source))
             return [self._function(module, name) for name in names]
+
+    def _module(self, cubin: bytes) -> ctypes.c_void_p:
+        module = ctypes.c_void_p()
+        if cubin in self.modules: return self.modules[cubin]
+        try: self._check(self.driver.cuModuleLoadData(ctypes.byref(module), cubin))
+        except RuntimeError as e: raise NoKernel(str(e)) from None
+        self.modules[cubin] = module
+        return module
 
     def _found(self, source: str) -> bytes:
         "The machine code, from disk if it was made before."
@@ -89,6 +98,7 @@ class Nvidia:
             places = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
             with torch.cuda.device(self.device):
                 stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+                self._check(self.driver.cuCtxSetCurrent(self.context))  # a new thread has none
                 self._check(self.driver.cuLaunchKernel(found, grid, 1, 1, THREADS, 1, 1, 0, stream,
                                                        places, None))
         return launch

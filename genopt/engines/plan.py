@@ -5,55 +5,119 @@ Before each step it compares them with the present ones. Gradients may be others
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from ..composition import Composition
 from .batch import Batch
-from .stepping import Step
+from .late_step import LateStep, LateTotals
+from .stepping import Launch, Step
 from .toolchain import NoKernel
 from .totals import totals
 from .unit import Unit
 from .work import Work
 
-__all__ = ['Plan']
+__all__ = ['OTHER', 'Plan']
+
+OTHER = 'this step needs other launches than those in the graph: take a step, and capture it again'
 
 
 class Plan:
     "One step of all groups."
-    of_batch = Step  # one step of a batch
+    of_batch: ClassVar[type[Step]] = Step  # one step of a batch
+    may_be_late = True  # may totals stay on a GPU
 
     def __init__(self, works: Sequence[Work], strict: bool):
+        self.strict = strict
+        self._make(works)
+
+    def _make(self, works: Sequence[Work]) -> None:
         found: dict[Any, list[int]] = {}
         for i, w in enumerate(works):
             key = w.composition, w.climb, w.seed, *w.formats.items()
             if w.params: found.setdefault(key, []).append(i)
-        self.units = list[Unit]()  # of the last step
+        self.units = list[Unit]()       # of the last step
+        self.calls = list[Any]()        # of its kernels, those of totals among them
+        self.launches = list[Launch]()  # what it launched on a GPU
         self.has_totals = any(w.composition.totals for w in works)
-        self.batches = [(at, Batch([works[i] for i in at], strict)) for at in found.values()]
+        self.batches = [(at, Batch([works[i] for i in at], self.strict, self.may_be_late))
+                        for at in found.values()]
+        late = [b for _, b in self.batches if b.composition.totals]
+        groups = [w.group for w in works if w.params]
+        are_late = all(b.late for b in late) and len({*groups}) == len(groups)
+        self.late = LateTotals(late) if late and are_late else None
+        if not are_late and any(b.late for b in late): self._bring_back(works)
 
-    def step(self, works: Sequence[Work], launch: bool=True) -> bool:
-        "False, and nothing has happened, if anything but values has changed. See `Unit.run`."
-        steps: list[Step] = []
+    def _bring_back(self, works: Sequence[Work]) -> None:
+        "From now on, the host makes all numbers."
+        for w in works: w.bring_back()
+        self.may_be_late = False
+        self._make(works)
+
+    def step(self, works: Sequence[Work], is_next: bool=False,
+             check: Callable[[], None] | None=None) -> bool:
+        """False, and nothing has happened, if anything but values has changed.
+
+        `is_next`: it made the last step of these parameters. With `check`, all is sent to a GPU,
+        and nothing is launched. It runs before new counts are stored, and may raise an error.
+        """
+        steps = self._steps(works, is_next, LateStep)
+        if steps is None: return False
+        if (first := self._totals(works, steps)) is None:
+            if check: raise RuntimeError(OTHER)
+            if any(s.happens for s in steps if isinstance(s, LateStep)): self._bring_back(works)
+            if (steps := self._steps(works, is_next, self.of_batch)) is None: return False
+            first = self._totals(works, steps) or []
+        for s in steps: s.prepare()
+        self.units = [u for s in steps for u in s.units]
+        self.calls = [call for s in steps for call in s.calls]
+        self.launches = [*first, *(x for s in steps for x in s.launches())]
+        if check:
+            if not self.is_launched: raise RuntimeError(OTHER)
+            for s in steps: s.send()
+            check()
+        else:
+            for launch in first: launch()
+            for s in steps: s.launch()
+        for s in steps: s.finish()
+        return True
+
+    def _steps(self, works: Sequence[Work], is_next: bool, late: type[Step]) -> list[Step] | None:
+        "A step of each batch. None if anything but values has changed."
+        res: list[Step] = []
         for at, batch in self.batches:
             mine = [works[i] for i in at]
-            if (seen := batch.look(mine)) is None: return False
-            steps.append(self.of_batch(batch, mine, *seen))
+            if (seen := batch.look(mine, is_next)) is None: return None
+            res.append((late if self.late and batch.late else self.of_batch)(batch, mine, *seen))
+        return res
+
+    def _totals(self, works: Sequence[Work], steps: Sequence[Step]) -> list[Launch] | None:
+        "What makes them on a GPU; or their values, in the works. None if a GPU cannot."
+        late = [s for s in steps if isinstance(s, LateStep)]
+        if self.late and late: return self.late.launches(late)
         if self.has_totals:
             def total(name: str, some: Sequence[Work]) -> float:
                 return sum(s.total(name, some) for s in steps if name in s.batch.composition.totals)
             totals(works, total)
-        for s in steps: s.prepare()
-        for s in steps: s.run(launch)
-        self.units = [u for s in steps for u in s.units]
-        return True
+        return []
+
+    @property
+    def is_waiting(self) -> bool:
+        "True if the host reads totals before it goes on."
+        return self.has_totals and not self.late
 
     @property
     def is_launched(self) -> bool:
         "True if kernels on a GPU made all of the last step."
-        return bool(self.units) and all(
+        return bool(self.units) and not self.is_waiting and all(
             u.program.is_launched and not u.program.foreign for u in self.units) and all(
             b.is_all and b.members and not b.no_kernel for _, b in self.batches)
+
+    @property
+    def places(self) -> list[Any]:
+        "Where kernels find what is sent to them, which a graph remembers."
+        rows = [b.rows.places for _, b in self.batches if self.late and b.rows]
+        return [*((call, call.sent.at, call.rows) for call in self.calls), *rows]
 
     @property
     def without_kernel(self) -> tuple[Composition, NoKernel] | None:

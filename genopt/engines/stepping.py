@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..numbers import read, read_all, store
 from ..part import Part
 from . import eager
 from .batch import Batch
+from .launches import OnDevice
 from .program import DRAWS
 from .table import Integers, Table
 from .totals import eager_total
@@ -24,9 +25,9 @@ from .unit import Unit
 from .watch import Inputs
 from .work import Work
 
-__all__ = ['Step']
+__all__ = ['Launch', 'Step']
 
-
+Launch: TypeAlias = Callable[[], None]
 NO_ROWS = Table([])
 
 
@@ -40,7 +41,8 @@ class Step:
         self.firsts, table = list[int](), NO_ROWS  # the first parameter of each row
         if batch.members: self.firsts, table = batch.counts.rows(), batch.counts.row
         self.rows, self.row_at = table.values, table.at  # the row of each parameter
-        self.row = self.rows                    # -1 where a gate is closed
+        self.row = self.rows                    # the same, and -1 where a gate is closed
+        self.there: OnDevice | None = None      # the numbers, if they are on a device already
         self.draws: dict[torch.device, Tensor] = {}  # on each device: they decide random bits
         self.drawn = work.draws() if batch.members else None
 
@@ -50,26 +52,31 @@ class Step:
         members = [batch.members[first] for first in self.firsts]
         self.values = [self.works[g].numbers_from(state, i, total)
                        for (g, i), state in zip(members, self._counts())]
+        self._find_units(total)
+        return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
+
+    def _find_units(self, total: Part | None=None) -> None:
+        "The units for these numbers, and which rows they leave out."
         happening = self.happening()
         if total: happening = [h if h and total.out in h.sources else None for h in happening]
-        if None in happening: self._close([h is None for h in happening])
-        if self.values: self.units = batch.units_for(happening, self.values, self.rows, total)
-        return array('d', [v.get(k, 0.) for v in self.values for k in batch.names])
+        closed = np.array([h is None for h in happening], bool)
+        self._take(np.where(closed[self.rows], -1, self.rows) if closed.any() else self.rows)
+        if self.values:
+            self.units = self.batch.units_for(happening, self.values, self.rows, total)
+
+    def _take(self, row: Integers) -> None:
+        self.row, self.row_at = row, row.ctypes.data
 
     def happening(self) -> list[Composition | None]:
         "What happens with the numbers of each row."
         return [self.batch.composition.happening(v) for v in self.values]
 
     def _counts(self) -> list[dict[str, Any]]:
-        "The stats that are numbers, of each row."
-        names = self.batch.composition.number_stats
+        "The stats that are numbers on the host, of each row."
+        names = self.batch.number_stats
         if not names: return [{} for _ in self.firsts]
         counts = [read_all([self.work.columns[k][i] for i in self.firsts]) for k in names]
         return [dict(zip(names, row)) for row in zip(*counts)]
-
-    def _close(self, closed: list[bool]) -> None:
-        self.row = np.where(np.array(closed, bool)[self.rows], -1, self.rows)
-        self.row_at = self.row.ctypes.data
 
     def total(self, name: str, over: Sequence[Work]) -> float:
         "The sum of a total over those of these parameters that are in some works."
@@ -106,16 +113,32 @@ class Step:
         "Works out all numbers, so that an error comes before anything has changed."
         self.x = self._work_out()
 
-    def run(self, launch: bool=True) -> None:
-        "Steps each parameter: those that have no program by the eager engine."
+    def send(self) -> None:
+        "Sends what kernels on a GPU are given."
+        for unit in self.units: unit.run(self._given(unit), self.x, self, launch=False)
+
+    def launch(self) -> None:
+        "Steps each parameter that has a program."
         for unit in self.units:
-            made = unit.run(self._given(unit), self.x, self, launch)
+            made = unit.run(self._given(unit), self.x, self)
             self._keep(unit, made)
+
+    def finish(self) -> None:
+        "Steps the others by the eager engine. Stores new counts."
         increment_version(self.work.params)  # state is never part of a graph
         try:
             for _, work in self._rest(): eager.step(work)  # pieces of one share their counts
         finally:
             if self.values: self._store_counts()
+
+    @property
+    def calls(self) -> list[Any]:
+        "Those of its kernels."
+        return [call for unit in self.units for call in unit.calls]
+
+    def launches(self) -> list[Launch]:
+        "What `launch` launches, if kernels on a GPU do all of it."
+        return [u.calls[0].launch for u in self.units if u.program.is_launched]
 
     def _keep(self, unit: Unit, made: Mapping[Any, Any]) -> None:
         "Writes stats of shapes of their own. One may be what another was before."
@@ -130,7 +153,7 @@ class Step:
 
     def _store_counts(self) -> None:
         "Writes new counts. Those after a closed gate stay."
-        names, counts = self.batch.composition.number_stats, self.batch.counts
+        names, counts = self.batch.number_stats, self.batch.counts
         if not names: return
         new = [[read(v[k] if k in v else v[f'prev_{k}']) for k in names] for v in self.values]
         mine = counts.row

@@ -121,7 +121,7 @@ class Counts:
 
     def rows(self) -> list[int]:
         "Gives each parameter a row of numbers, in `self.row`. Returns the first one of each row."
-        return self._rows() if self.formats else self.firsts
+        return self._rows() if self.formats or self.fixed else self.firsts
 
     def _rows(self) -> list[int]:
         count, counts = self.size

@@ -6,18 +6,19 @@ alone, and again in the step itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..composition import Composition
 from ..contract import PartError
 from .layout import cohorts, single_blocks
 from .unpacked import unpacked
 from .work import Work
 
-__all__ = ['eager_total', 'totals']
+__all__ = ['eager_total', 'in_order', 'totals']
 
 
 def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float]) -> None:
@@ -25,11 +26,7 @@ def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float])
 
     `total` sums one, over some of the works that have it.
     """
-    waiting = dict.fromkeys(k for w in works for k in w.composition.totals)
-    while waiting:
-        name = next(k for k in waiting if not any(p.out in waiting for w in works
-                                                  for p in w.composition.before.get(k, ())))
-        del waiting[name]
+    for name in in_order([w.composition for w in works]):
         readers = defaultdict[Any, list[Work]](list)
         for w in works:
             if name not in w.composition.totals: continue
@@ -39,6 +36,16 @@ def totals(works: Sequence[Work], total: Callable[[str, Sequence[Work]], float])
             for w in some: parts[w.across].append(w)
             value = sum(_over_all(peers, total(name, ws)) for peers, ws in parts.items())
             for w in some: w.hypers = {**w.hypers, name: value}
+
+
+def in_order(compositions: Sequence[Composition]) -> Iterator[str]:
+    "The names of all totals: each after those that it may depend on."
+    waiting = dict.fromkeys(k for c in compositions for k in c.totals)
+    while waiting:
+        name = next(k for k in waiting if not any(p.out in waiting for c in compositions
+                                                  for p in c.before.get(k, ())))
+        del waiting[name]
+        yield name
 
 
 def _over_all(across: Iterable[Any], value: float) -> float:

@@ -20,6 +20,7 @@ from ..env import Env
 from ..contract import PartError
 from ..kinds import Made
 from .axes import OWN, Axes
+from .launches import OnDevice
 from .program import Program
 from .recorder import Ref
 from .table import Integers, Table
@@ -41,6 +42,7 @@ class Host(Protocol):
     "What parts that run as they are ask of the step that they are part of."
     row: Integers  # of numbers, of each parameter; -1 where nothing happens
     row_at: int    # its address
+    there: OnDevice | None  # the numbers, if they are on a device already
     def numbers(self, i: int) -> Env: "All that a part may read of parameter `i` but tensors."
     def own(self, i: int, name: str) -> Tensor: "A stat with a shape of its own."
     def located(self, e: PartError, i: int) -> PartError: "The error, with the parameter's name."
@@ -97,6 +99,7 @@ class Unit:
                 column = table.values[stage.names.index(name)]
                 if isinstance(name, Ref): column[:] = _addresses(made[name])
                 else: column[:] = given[name] if self.is_all else given[name][self.rows]
+            if self.program.is_launched: call.numbers = host.there
             call(numbers, row) if launch else call.send(numbers, row)
             if stage.then: made[stage.then.out] = self._as_it_is(stage.then, made, host)
         return made

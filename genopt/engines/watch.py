@@ -18,7 +18,7 @@ from .layout import PLAIN, are_aligned, extent, in_order_of
 from .table import Integers, Kinds, Memory, Table, addresses_of
 from .work import Work
 
-__all__ = ['Inputs', 'Watch', 'check_storage', 'why_not']
+__all__ = ['Inputs', 'Watch', 'check_storage', 'why_not', 'why_not_beside']
 
 
 class Inputs(NamedTuple):
@@ -118,4 +118,13 @@ def why_not(tensors: Mapping[str, Tensor], composition: Composition,
         return 'their elements lie in memory with gaps, or in another order than their state\'s'
     if any(f.in_order for f in formats) and not p.is_contiguous():
         return 'their elements lie in memory in another order than their blocks'
+    return ''
+
+
+def why_not_beside(param: Tensor, tensors: Iterable[Tensor]) -> str:
+    "The same for what formats keep beside its tensors."
+    for t in tensors:
+        if not _is_plain(t) or t.device != param.device: return 'scales or bits are elsewhere'
+        if not (are_aligned([param, t]) if t.shape == param.shape else t.is_contiguous()):
+            return 'scales or bits lie in memory with gaps'
     return ''

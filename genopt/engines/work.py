@@ -54,7 +54,7 @@ class Work:
         self.columns = {k: [s[k] for s in self.states] for k in names}
         if self.composition.own_numbers and not self.own:
             self.own = [*map(self.composition.numbers_of, self.params, self.places)]
-        if self.states: self.shared = {k: read(self.states[0][k]) for k in self.composition.shared}
+        if self.states: self.shared = {k: _now(self.states[0][k]) for k in self.composition.shared}
         return self
 
     @property
@@ -71,6 +71,11 @@ class Work:
         res = drawn(self.seed, self.places, read_all([s[DRAWN] for s in self.states]))
         if self.firsts: res[:, 1] = torch.tensor(self.firsts)
         return res
+
+    def bring_back(self) -> None:
+        "Puts the numbers in states where they are at home, if they are on a device."
+        for k in self.composition.number_stats:
+            for x in self.columns[k]: x.data = x.data.cpu()
 
     def count_draws(self) -> None:
         "After a step, or a pass over gradients."
@@ -126,3 +131,8 @@ class Work:
     def located(self, e: PartError, param: Tensor) -> PartError:
         "The error with the name of the parameter that it is about."
         return PartError(f'{e} (on {self.describe(param)})')
+
+
+def _now(x: Any) -> Any:
+    "A number as it is now. One on a device is not waited for."
+    return x.clone() if isinstance(x, Tensor) and x.device.type != 'cpu' else read(x)

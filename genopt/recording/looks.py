@@ -149,7 +149,9 @@ class LookStep(Step):
     def prepare(self) -> None:
         if isinstance(self.batch.composition, Watched): super().prepare()
 
-    def run(self, launch: bool=True) -> None:
+    def finish(self) -> None: "Nothing has moved."
+
+    def launch(self) -> None:
         if not isinstance(self.batch.composition, Watched): return
         for unit in self.units: unit.run(self._given(unit), self.x, self)
         closed = [self.batch.members[i] for i in np.flatnonzero(self.row < 0)]
@@ -157,4 +159,4 @@ class LookStep(Step):
         for work in [*shut, *(work for _, work in self._rest())]: exhaust(look_at(work))
 
 
-class LookPlan(Plan): of_batch = LookStep
+class LookPlan(Plan): of_batch, may_be_late = LookStep, False

@@ -1,0 +1,256 @@
+"""Promise: on a GPU nothing waits for a total, and a step can be in a graph. Kernels make there
+what follows from totals: the numbers that plain Python makes, in the same steps."""
+import math
+
+import genopt
+import pytest
+import torch
+from emulation import nvrtc, params_for, tensors
+from genopt.engines import work
+from genopt.engines.nvidia import compiled
+from genopt.engines.written import Unwritable, Writer, Written
+from helpers import difference, random
+from torch import nn
+
+F64 = torch.float64
+
+
+# -- totals, for which nothing waits ---------------------------------------------------------------
+
+LATE = {name: genopt.recipe(name) for name in
+             ('Prodigy', 'DAdaptSGD', 'DoG')}
+LATE |= {'clipped': genopt.AdamW + genopt.clip_by_global_norm,
+              'finite': genopt.AdamW + genopt.skip_nonfinite,
+              'both': genopt.AdamW + genopt.clip_by_global_norm + genopt.skip_nonfinite}
+
+
+@genopt.scalar
+def root_share(square=genopt.sqr_grad_norm): return 1 / math.sqrt(1 + square)
+
+
+@genopt.transform
+def shrink(grad, share=root_share): return share * grad
+
+
+def by_math(params, **said): return (genopt.SGD + shrink)(params, **said)
+
+
+def skipping(params, **said):
+    groups = [dict(params=params[:2]), dict(params=params[2:], lr=.1)]
+    return (genopt.AdamW + genopt.clip_by_global_norm + genopt.skip_nonfinite)(
+        groups, max_norm=.5, **said)
+
+
+@genopt.total(over='group')
+def slope(grad): return grad.sum()
+
+
+@genopt.stat(init=0.)
+def sum_slope(slope_sum, slope=slope): return slope_sum + slope
+
+
+@genopt.scalar
+def later(count, slope_sum): return min(slope_sum, 2.) if count > 3 else 1.
+
+
+@genopt.transform
+def times_later(grad, later=later): return later * grad
+
+
+def of_groups(params, **said):
+    groups = [dict(params=params[:1]), dict(params=params[1:], lr=.1)]
+    return (genopt.SGD + (genopt.step_count, sum_slope, times_later))(groups, **said)
+
+
+def of_two_rules(params, **said):
+    rules = [genopt.recipe(n) + genopt.clip_by_global_norm for n in ('Lion', 'AdamW')]
+    groups = [dict(params=[p], parts=r, lr=.01) for p, r in zip(params[1:], rules)]
+    return (genopt.SGD + genopt.clip_by_global_norm)(
+        [dict(params=params[:1]), *groups], max_norm=.1, **said)
+
+
+def bad_gradients(opt, params, steps=6):
+    for i in range(steps):
+        for n, p in enumerate(params):
+            p.grad = None if i % 3 == 2 and not n else random(9 * i + n, p.shape, F64)
+        if i in (1, 4) and 'skipped' in opt.state[params[2]]: params[2].grad[0] = float('nan')
+        opt.step()
+    return tensors(opt, dict(enumerate(params)))
+
+
+@pytest.mark.parametrize('make', [skipping, by_math, of_groups, of_two_rules, *LATE.values()],
+                         ids=['groups', 'math', 'of groups', 'two rules', *LATE])
+def test_numbers_that_follow_from_totals(make, emulated):
+    def steps(**said):
+        params = [nn.Parameter(random(i, s, F64)) for i, s in enumerate([(40, 30), (30,), (7, 5)])]
+        opt = make(params, **said)
+        return opt, bad_gradients(opt, params)
+    opt, found = steps()
+    plain, wanted = steps(compile=False)
+    assert difference(found, wanted) <= 1e-12
+    if 'skipped' in opt.state[opt.param_groups[0]['params'][0]]:
+        assert [s['skipped'] for s in opt.state.values()] == [
+            s['skipped'] for s in plain.state.values()]
+
+
+@pytest.mark.parametrize('recipe', LATE.values(), ids=LATE)
+def test_nothing_is_read_on_the_device(recipe, emulated, monkeypatch):
+    params = [param((4, 3)), param()]
+    opt, emulated.keeps = recipe(params), True
+    for _ in range(2): opt.step()
+    [(_, batch)] = opt.engine.last.batches
+    there = {opt.state[p][k].data_ptr() for p in params for k in batch.late.stats}
+    there |= {b.data_ptr() for b in emulated.rooms}
+    def watched(name):
+        real = getattr(torch.Tensor, name)
+        def read(x, *args):
+            assert x.data_ptr() not in there, f'{name} waits for the device'
+            return real(x, *args)
+        return read
+    monkeypatch.setattr(work, '_now', torch.clone)  # as of what is not on the CPU
+    for name in ('item', 'cpu', 'numpy', 'tolist', '__bool__', '__float__', '__int__'):
+        monkeypatch.setattr(torch.Tensor, name, watched(name))
+    for _ in range(2): opt.step()
+    with pytest.raises(AssertionError, match='item waits'): emulated.rooms[0].item()
+
+
+@pytest.mark.skipif(not nvrtc(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
+@pytest.mark.parametrize('recipe', LATE.values(), ids=LATE)
+def test_nvrtc_compiles_late_numbers(recipe, emulated):
+    recipe([param()]).step()
+    [code] = {code for code in emulated.sources if 'KERNEL late' in code}
+    assert compiled(nvrtc(), code, 'sm_90')
+
+
+def test_counts_that_somebody_changes_are_seen(emulated):
+    def steps(**said):
+        params = [param(), param((4, 3))]
+        opt = LATE['finite'](params, **said)
+        for i in range(4):
+            opt.step()
+            if i == 1: opt.state[params[0]]['count'].fill_(7)
+        return tensors(opt, dict(enumerate(params)))
+    assert difference(steps(), steps(compile=False)) <= 1e-12
+
+
+# -- numbers that are written down -----------------------------------------------------------------
+
+def in_c(function, **values):
+    writer = Writer()
+    found = writer.explored(lambda: function(*(Written(writer, k) for k in values)))
+    return [*writer.lines, found.name]
+
+
+def test_each_answer_has_a_value():
+    def function(x, y): return x if x > 1 else max(y, 2.) or -1
+    assert in_c(function, x=0, y=0) == [
+        'const double t0 = x > 1.0;', 'const double t1 = y < 2.0;',
+        'const double t2 = y != 0 ? y : (-1.0);', 'const double t3 = t1 != 0 ? 2.0 : t2;',
+        'const double t4 = t0 != 0 ? x : t3;', 't4']
+
+
+def test_what_needs_a_value_is_not_written():
+    for function in (math.sqrt, int, float, round, '{:.1f}'.format, [1, 2].__getitem__,
+                     lambda x: [x], lambda x: x.real, lambda x: 'x', lambda x: sum(
+                         1 for _ in range(9) if x > _)):
+        with pytest.raises(Unwritable): in_c(function, x=0)
+
+
+# -- a step in a graph -----------------------------------------------------------------------------
+
+def with_a_schedule(recipe, **said):
+    params = {k: p for k, p in params_for(recipe).items() if p.numel()}
+    for p in params.values(): p.grad = torch.zeros_like(p)
+    opt = recipe(params.items(), **said)
+    genopt.Schedule(opt, 6, lr=genopt.cosine(.1, .01))
+    return opt, params
+
+
+def give(params, i):
+    for n, p in enumerate(params.values()): p.grad.copy_(random(9 * i + n, p.shape, F64))
+
+
+IN_GRAPHS = {k: genopt.recipe(k) for k in ('AdamW', 'LAMB', 'Adafactor')} | LATE
+
+
+@pytest.mark.parametrize('recipe', IN_GRAPHS.values(), ids=IN_GRAPHS)
+def test_a_graph_makes_the_steps_that_step_makes(recipe, emulated):
+    opt, params = with_a_schedule(recipe)
+    give(params, 0)
+    opt.step()
+    with emulated.captured() as replay: opt.launch()
+    before = [p.detach().clone() for p in params.values()]
+    for i in range(1, 5):
+        give(params, i)
+        opt.advance()
+        if i == 1: assert all(torch.equal(p, b) for p, b in zip(params.values(), before))
+        replay()
+    plain, theirs = with_a_schedule(recipe, compile=False)
+    for i in range(5):
+        give(theirs, i)
+        plain.step()
+    assert difference(tensors(opt, params), tensors(plain, theirs)) <= 1e-12
+    assert opt.param_groups[0]['lr'] == plain.param_groups[0]['lr']
+
+
+def test_what_a_graph_cannot_hold_is_an_error(emulated):
+    for opt, why in ((genopt.AdamW([param()]), 'take one step first'),
+                     (stepped(by_math([param()])), 'the host waits for a total'),
+                     (stepped(genopt.Muon([param((4, 3))], lr=.1)), '`orthogonalize` runs as it'),
+                     (stepped(genopt.AdamW([param()], compile=False)), 'compile=False')):
+        with pytest.raises(RuntimeError, match=why): opt.advance()
+    with pytest.raises(RuntimeError, match='take one step first'): genopt.SGD([param()]).launch()
+
+
+def test_a_step_that_needs_another_graph_is_an_error(emulated):
+    first, second = param(), param()
+    opt = stepped(genopt.AdamW([first, second]))
+    with emulated.captured(): opt.launch()
+    opt.advance()
+    opt.state[first]['count'] += 1  # the two have other numbers now
+    with pytest.raises(RuntimeError, match='capture it again'): opt.advance()
+
+
+def test_other_parameters_need_another_graph(emulated):
+    params = param(), param()
+    opt = stepped(genopt.AdamW(params))
+    with emulated.captured(): opt.launch()
+    params[1].grad = None
+    with pytest.raises(RuntimeError, match='other parameters have gradients'): opt.advance()
+    params[1].grad = torch.ones(10, dtype=F64)[::2]
+    with pytest.raises(RuntimeError, match='a copy of it would be in the graph'): opt.advance()
+
+
+def test_what_has_moved_or_is_looked_at_needs_another_step(emulated):
+    p = param()
+    opt = stepped(genopt.AdamW([p]))
+    with opt.watch(1), pytest.raises(RuntimeError, match='neither watch'): opt.advance()
+    opt.state[p]['sqr_avg'] = opt.state[p]['sqr_avg'].clone()
+    with pytest.raises(RuntimeError, match='not where they were'): opt.advance()
+
+
+def test_a_whole_step_is_not_captured(monkeypatch):
+    p = param()
+    opt, before = stepped(genopt.AdamW([p])), p.detach().clone()
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    with pytest.raises(RuntimeError, match='call `launch()` in the graph'.replace('()', r'\(\)')):
+        opt.step()
+    assert torch.equal(p, before) and opt.state[p]['count'] == 1
+
+
+def test_kernels_of_the_cpu_are_not_launched():
+    opt = stepped(genopt.AdamW([param()]))
+    for call in opt.advance, opt.launch:
+        with pytest.raises(RuntimeError, match='on a GPU'): call()
+
+
+def param(shape=(5,)):
+    res = nn.Parameter(random(0, shape, F64))
+    res.grad = random(1, shape, F64)
+    return res
+
+
+def stepped(opt):
+    opt.step()
+    return opt
