@@ -25,6 +25,7 @@ class Emulated:
     def __init__(self):
         self.launched, self.sent, self.sources = [], [], []
         self.graph = None  # what a graph that is being captured has in it
+        self.descending = False  # do the threads of a block take turns from the last to the first
         self.keeps, self.rooms = False, []  # memory that is not used again
 
     def kernel_on(self, device, *args):
@@ -42,6 +43,7 @@ class Emulated:
         def launch(grid, *given):
             if self.graph is not None: return self.graph.append((launch, grid, *given))
             self.launched.append((name, grid))
+            ctypes.c_int.in_dll(library, 'descending').value = self.descending
             if run(grid, *given): raise AssertionError(f'{name}: a barrier that some never come to')
         return launch
 

@@ -31,4 +31,4 @@ def kernel_on(device: torch.device, tape: Tape, columns: Sequence[Column],
 
 def is_launched_on(device: torch.device) -> bool:
     "True if kernels for it are `Launches`."
-    return device.type != 'cpu'
+    return device.type == 'cuda' and not torch.version.hip
