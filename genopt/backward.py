@@ -112,7 +112,8 @@ class Release:
         for left in (self.waiting, self.sums, self.firsts, self.new): left.clear()
         self.size = 0
         engine = self.opt.engine
-        if isinstance(engine, Compiled): engine.sets = max(engine.sets, 4 * len(self.hooks))
+        if isinstance(engine, Compiled):  # whose totals are added up here, as passes come
+            engine.sets, engine.may_be_late = max(engine.sets, 4 * len(self.hooks)), False
         if not self.done: before_step(self.opt)
         self.attach()
 

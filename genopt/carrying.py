@@ -149,8 +149,8 @@ def followed(
 ) -> dict[str, Any]:
     """The state on a device, with the dtypes with which it would begin for a parameter of `dtype`.
 
-    Numbers, such as counts, stay as they are. Raises ValueError for complex state that would become
-    real.
+    Numbers, such as counts, keep their dtype, and are on the CPU. Raises ValueError for complex
+    state that would become real.
     """
     kept, stats = in_our_names(entry, group), group.composition.stats
     kind = dtype.to_complex() if dtype and param.is_complex() else dtype
@@ -159,7 +159,10 @@ def followed(
     res, formats = (seen(kept, param), group.formats(new)) if dtype else ({**kept}, {})
     for k, v in res.items():
         part = stats.get(k)
-        if not isinstance(v, Tensor) or (part.is_number if part else not v.dim()): continue
+        if not isinstance(v, Tensor): continue
+        if part.is_number if part else not v.dim():
+            res[k] = v.cpu() if device else v
+            continue
         to = dtype and v.dtype
         if k in formats: to = v.dtype
         elif part and kind:

@@ -1,4 +1,5 @@
-"""Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch.
+"""Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch. (Only
+those that follow from a total are on a GPU, if its kernels make them: see `engines/late.py`.)
 
 Workers can share them, and tools that save, move or copy state treat them as any other tensor.
 Whole numbers are int64 and others float64: a count stays exact, and a product of decays is not
@@ -42,6 +43,8 @@ def read(x: Any) -> Any:
 def read_all(xs: Sequence[Any]) -> list[Any]:
     "The Python numbers that many states hold."
     if not torch._C._len_torch_dispatch_stack():
+        if len(xs) > 1 and all(isinstance(x, Tensor) and not x.is_cpu for x in xs):
+            return torch.stack([*xs]).tolist()  # a GPU is waited for once
         return [x.item() if hasattr(x, 'item') else x for x in xs]
     with _disable_current_modes(): return read_all(xs)  # a mode could return a stale value
 

@@ -8,7 +8,8 @@ import torch
 from emulation import nvrtc, params_for, tensors
 from genopt.engines import work
 from genopt.engines.nvidia import compiled
-from genopt.engines.written import Unwritable, Writer, Written
+from genopt.engines.toolchain import NoKernel
+from genopt.engines.written import Writer, Written
 from helpers import difference, random
 from torch import nn
 
@@ -114,6 +115,53 @@ def test_nothing_is_read_on_the_device(recipe, emulated, monkeypatch):
     with pytest.raises(AssertionError, match='item waits'): emulated.rooms[0].item()
 
 
+def of_shares(params, **said):
+    groups = [dict(params=params[:1], growth_rate=1.1), dict(params=params[1:])]
+    return genopt.Prodigy(groups, d0=.01, **said)
+
+
+def in_codes(params, **said):
+    return (genopt.AdamW + genopt.clip_by_global_norm)(params, state='8bit', max_norm=.1, **said)
+
+
+@pytest.mark.parametrize('make', [in_codes, of_shares])
+def test_nothing_is_waited_for_where_groups_are_cut(make, emulated):
+    params = [param((64, 80)), param((4, 3)), param()]
+    opt = make(params)
+    for _ in range(3): opt.step()
+    opt.advance()  # an error if the host reads a total
+    wanted = make(params_before := [param((64, 80)), param((4, 3)), param()], compile=False)
+    for _ in range(4): wanted.step()
+    opt.launch()
+    for p, q in zip(params, params_before):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
+
+
+def test_a_released_optimizer_adds_totals_up_itself(emulated):
+    def steps(**said):
+        model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+        for n, p in enumerate(model.parameters()): p.data = random(n, p.shape, F64)
+        opt = (genopt.AdamW + genopt.clip_by_last_norm)(model.parameters(), max_norm=.1, **said)
+        opt.release()
+        for i in range(4): model(random(i, (5, 4), F64)).square().sum().backward()
+        return tensors(opt, dict(enumerate(model.parameters())))
+    assert difference(steps(), steps(compile=False)) <= 1e-12
+
+
+def test_a_kernel_that_cannot_be_made_leaves_it_to_the_host(emulated, monkeypatch):
+    load = emulated.load
+    def refusing(source, names):
+        if 'late1' in names: raise NoKernel('no memory')
+        return load(source, names)
+    monkeypatch.setattr(emulated, 'load', refusing)
+    def steps(**said):
+        params = [param((4, 3)), param()]
+        opt = LATE['both'](params, **said)
+        for _ in range(3): opt.step()
+        return tensors(opt, dict(enumerate(params)))
+    assert difference(steps(), steps(compile=False)) <= 1e-12
+
+
 @pytest.mark.skipif(not nvrtc(), reason='NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
 @pytest.mark.parametrize('recipe', LATE.values(), ids=LATE)
 def test_nvrtc_compiles_late_numbers(recipe, emulated):
@@ -149,11 +197,39 @@ def test_each_answer_has_a_value():
         'const double t4 = t0 != 0 ? x : t3;', 't4']
 
 
+def test_a_question_has_one_answer():
+    def function(x): return 1 if x > 0 else 1 / 0 if x > 0 else 2
+    assert in_c(function, x=0) == ['const double t0 = x > 0.0;',
+                                   'const double t1 = t0 != 0 ? 1.0 : 2.0;', 't1']
+
+
 def test_what_needs_a_value_is_not_written():
-    for function in (math.sqrt, int, float, round, '{:.1f}'.format, [1, 2].__getitem__,
-                     lambda x: [x], lambda x: x.real, lambda x: 'x', lambda x: sum(
-                         1 for _ in range(9) if x > _)):
-        with pytest.raises(Unwritable): in_c(function, x=0)
+    for function in (lambda x: x in {1, 2}, lambda x: {}.get(x), lambda x: isinstance(x, int),
+                     lambda x: x // .1, lambda x: x % 2, lambda x: [x], lambda x: x.real,
+                     lambda x: 'x', lambda x: sum(1 for n in range(9) if x > n), math.sqrt, int,
+                     float, round, '{:.1f}'.format, [1, 2].__getitem__):
+        with pytest.raises(TypeError): in_c(function, x=0)  # `Unwritable`, or Python's own
+
+
+# -- several rules ---------------------------------------------------------------------------------
+
+@genopt.step(whole=True)
+def failing_step(grad):
+    if (grad == 9.).any(): raise ValueError('no')
+    return -grad
+
+
+def test_an_error_in_one_rule_leaves_the_others_whole():
+    first, second = param(), param()
+    opt = genopt.Optimizer([dict(params=[first], parts=genopt.AdamW),
+                            dict(params=[second], parts=[failing_step])], genopt.AdamW)
+    second.grad = -torch.ones(5, dtype=F64)
+    opt.step()
+    before, version = first.detach().clone(), first._version
+    second.grad = torch.full((5,), 9., dtype=F64)
+    with pytest.raises(genopt.PartError, match='no'): opt.step()
+    moved = not torch.equal(first, before)
+    assert (opt.state[first]['count'] == 2) == (first._version > version) == moved
 
 
 # -- a step in a graph -----------------------------------------------------------------------------

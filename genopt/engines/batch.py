@@ -51,12 +51,12 @@ class Batch:
         self.no_kernel: NoKernel | None = None  # the first reason why none could be made
         self.units: dict[Any, list[Unit]] = {}
         self.drawn: dict[torch.device, Tensor] = {}
-        self.versions = list[int]()  # of the numbers in states
+        self.versions = list[Any]()  # of the numbers in states
         self.number_stats = self.composition.number_stats  # those that the host has
         try: self._plan(works, may_be_late)
         except (ValueError, NoKernel) as e:
             self._no(str(e), e)
-            self.members, self.is_all = [], False
+            self.members, self.is_all, self.late = [], False, None
 
     def _plan(self, works: Sequence[Work], may_be_late: bool) -> None:
         "Raises NoKernel without a compiler, ValueError if counts are not as states keep them."
@@ -68,10 +68,9 @@ class Batch:
         if may_be_late and self._may_be_late(works):
             self.late = late_of(self.composition)
         if self.late and self.late.stats: self._settle(works, self.late)
-        if self.sets: own.append([*self.sets])
         work = self.pick(works)
         self.counts = Counts([work.columns[k] for k in self.number_stats],
-                             [g for g, _ in self.members], own)
+                             [g for g, _ in self.members], own, self.sets)
         self.watch = Watch(work)
         self.kinds = [kind_of_tensors(self.composition, work.tensors(i), self.climb, self.formats)
                       for i in range(len(self.members))]
@@ -102,7 +101,7 @@ class Batch:
         them, as a step of some of the parameters has.
         """
         columns = [work.columns[k] for k in self.composition.number_stats]
-        versions = [x._version for column in columns for x in column]
+        versions = [object() if x.is_inference() else x._version for xs in columns for x in xs]
         if is_next and versions == self.versions: return
         self.versions, found = versions, dict[Any, int]()
         for row, x in zip(zip(*map(read_all, columns)), self.sets):

@@ -35,6 +35,7 @@ class Compiled:
     """
     def __init__(self, strict: bool=False):
         self.strict, self.told, self.sets = strict, False, SETS
+        self.may_be_late = True  # may totals stay on a GPU
         self.plans: dict[Any, list[_Plan]] = {}
         self.last: _Plan | None = None  # the plan of the last step
         self.launched = list[Any]()  # in a graph: its calls, and where their tables are
@@ -62,7 +63,7 @@ class Compiled:
         else:
             for w in works: w.check_gradients()  # a plan holds only for gradients of these shapes
             if any(map(has_sparse, works)): return self._sparse(works)
-            self.last = _Plan(works, self.strict)
+            self.last = _Plan(works, self.strict, self.may_be_late)
             if not self.last.step(works): eager.run(works)
             if why := self.last.without_kernel: self._tell(*why)
         plans.insert(0, self.last)

@@ -8,7 +8,7 @@ close there.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..composition import Composition
@@ -36,6 +36,7 @@ class Late:
     def __init__(self, composition: Composition):
         self.composition, self.names = composition, numbers_of_kernel(composition)
         self.parts = self._found()
+        self.early_parts = [p for p in composition.number_parts if p not in self.parts]
         self.stats = [p.out for p in self.parts if isinstance(p, Stat)]
         self.gates = [p for p in self.parts if isinstance(p, Gate)]
         self.made = {*composition.totals, *(p.out for p in self.parts),
@@ -87,7 +88,7 @@ class Late:
         c = self.composition
         env = {k: hypers[k] for k in c.number_args if k not in self.made}
         env |= {f'prev_{k}': state[k] for k in c.number_stats if k not in self.stats}
-        return work_out([p for p in c.number_parts if p not in self.parts], env)
+        return work_out(self.early_parts, env)
 
     def suits(self, program: Program) -> bool:
         "True if the host need not know late numbers to run it."
@@ -109,11 +110,19 @@ class Late:
     def _store(self) -> Iterator[str]:
         "A kernel that gives each tensor's stats the values of its row."
         yield EACH.format(name='store')
+        yield from self._stored(k for k in self.stats if k not in self.composition.shared)
+        yield '    }\n    if (mine + threadIdx.x) return;'
+        yield '    for (int64_t k = 0; k < count; k++) {  /* one for all: the last new one */'
+        yield from self._stored(k for k in self.stats if k in self.composition.shared)
+        yield '} }'
+
+    def _stored(self, names: Iterable[str]) -> Iterator[str]:
         yield '    if (row[k] < 0) continue;\n    const double *const x = rows + row[k] * NUMBERS;'
-        for i, name in enumerate(self.stats):
-            C = self._type(name)
-            yield f'    *({C} *)table[{i} * (int64_t)count + k] = ({C}){self._place(name)};'
-        yield '    (void)x;\n} }'
+        for name in names:
+            new, before, C = self._place(name), self._place(f'prev_{name}'), self._type(name)
+            at = f'table[{self.stats.index(name)} * (int64_t)count + k]'
+            yield f'    if ({new} != {before}) *({C} *){at} = ({C}){new};'
+        yield '    (void)x;'
 
     def _stage(self, n: int, parts: Sequence[Part]) -> Iterator[str]:
         "A kernel that works out what follows from totals, up to the next one, in each row."

@@ -17,6 +17,7 @@ from .late_rows import LateRows
 from .launches import Launches
 from .stepping import Launch, Step
 from .table import Integers
+from .toolchain import NoKernel
 from .totals import in_order
 from .unit import Unit
 
@@ -85,8 +86,9 @@ class LateStep(Step):
                      for k in late.stats]
             kernel = self.units[0].program.stages[0].kernel
             assert isinstance(kernel, Launches)
-            batch.rows = LateRows(late, kernel.machine,
-                                  np.array(stats, np.int64).reshape(-1, len(batch.members)))
+            table = np.array(stats, np.int64).reshape(-1, len(batch.members))
+            try: batch.rows = LateRows(late, kernel.machine, table)
+            except NoKernel: return False
         self.there = self.rows_there = batch.rows
         self._send(slots, rows)
         return True

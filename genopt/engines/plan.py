@@ -25,10 +25,13 @@ OTHER = 'this step needs other launches than those in the graph: take a step, an
 class Plan:
     "One step of all groups."
     of_batch: ClassVar[type[Step]] = Step  # one step of a batch
-    may_be_late = True  # may totals stay on a GPU
 
-    def __init__(self, works: Sequence[Work], strict: bool):
-        self.strict = strict
+    def __init__(self,
+        works: Sequence[Work],
+        strict: bool,
+        may_be_late: bool=True  # May totals stay on a GPU
+    ):
+        self.strict, self.may_be_late = strict, may_be_late
         self._make(works)
 
     def _make(self, works: Sequence[Work]) -> None:
@@ -44,15 +47,18 @@ class Plan:
                         for at in found.values()]
         late = [b for _, b in self.batches if b.composition.totals]
         groups = [w.group for w in works if w.params]
-        are_late = all(b.late for b in late) and len({*groups}) == len(groups)
-        self.late = LateTotals(late) if late and are_late else None
-        if not are_late and any(b.late for b in late): self._bring_back(works)
+        of_groups = any(t.over == 'group' for b in late for t in b.composition.totals.values())
+        is_late = bool(late) and all(b.late for b in late) and (
+            not of_groups or len({*groups}) == len(groups))
+        self.late = LateTotals(late) if is_late else None
+        if self.may_be_late and not is_late: self._bring_back(works)
 
     def _bring_back(self, works: Sequence[Work]) -> None:
-        "From now on, the host makes all numbers."
-        for w in works: w.bring_back()
+        "From now on, the host makes all numbers. Those that a GPU had are brought here."
         self.may_be_late = False
-        self._make(works)
+        if any(b.late for _, b in self.batches) or any([w.bring_back() for w in works]):
+            for w in works: w.bring_back()
+            self._make(works)
 
     def step(self, works: Sequence[Work], is_next: bool=False,
              check: Callable[[], None] | None=None) -> bool:
@@ -78,8 +84,9 @@ class Plan:
             check()
         else:
             for launch in first: launch()
-            for s in steps: s.launch()
-        for s in steps: s.finish()
+        for s in steps:
+            if not check: s.launch()
+            s.finish()
         return True
 
     def _steps(self, works: Sequence[Work], is_next: bool, late: type[Step]) -> list[Step] | None:

@@ -106,22 +106,24 @@ class Counts:
     def __init__(self,
         columns: Sequence[Sequence[Tensor]],  # The counts of each name
         groups: Sequence[int],                # The group of each parameter
-        fixed: Sequence[Sequence[Tensor]]=()  # Other numbers that it has, of each name
+        fixed: Sequence[Sequence[Tensor]]=(),  # Other numbers that it has, of each name
+        sets: Sequence[Tensor]=()              # One more, which may change
     ):
         self.formats = ''
         for column in columns:
             [form] = {*map(_format, column)}
             self.formats += form
         self.groups, self.row, self.first = Table(groups), Table(groups), Table(groups)
-        self.fixed = fixed  # which must live as long as their addresses are read
-        self.addresses = Table([x.data_ptr() for column in (*columns, *fixed) for x in column])
+        # These must live as long as their addresses are read
+        self.fixed, self.may_change = [*fixed, *[sets] * bool(sets)], bool(columns or sets)
+        self.addresses = Table([x.data_ptr() for column in (*columns, *self.fixed) for x in column])
         self.size = len(groups), len(self.formats)
         self.library = _functions()
         self.firsts = self._rows()
 
     def rows(self) -> list[int]:
         "Gives each parameter a row of numbers, in `self.row`. Returns the first one of each row."
-        return self._rows() if self.formats or self.fixed else self.firsts
+        return self._rows() if self.may_change else self.firsts
 
     def _rows(self) -> list[int]:
         count, counts = self.size

@@ -72,10 +72,12 @@ class Work:
         if self.firsts: res[:, 1] = torch.tensor(self.firsts)
         return res
 
-    def bring_back(self) -> None:
-        "Puts the numbers in states where they are at home, if they are on a device."
-        for k in self.composition.number_stats:
-            for x in self.columns[k]: x.data = x.data.cpu()
+    def bring_back(self) -> bool:
+        "Puts the numbers in states where they are at home. True if some were on a device."
+        away = [x for k in self.composition.number_stats for x in self.columns[k]
+                if isinstance(x, Tensor) and x.device.type not in ('cpu', 'meta')]
+        for x in away: x.data = x.data.cpu()
+        return bool(away)
 
     def count_draws(self) -> None:
         "After a step, or a pass over gradients."

@@ -33,22 +33,22 @@ class Writer:
     "Writes lines of C. Equal ones stand there once."
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.known: dict[str, Written] = {}
+        self.known: dict[tuple[str, bool], Written] = {}
         self.given: tuple[bool, ...] = ()
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: dict[str, bool] = {}  # in this run, with the answers
 
     def new(self, value: str, is_whole: bool=False) -> Written:
         "The variable that has this value."
-        if value not in self.known:
-            self.known[value] = Written(self, f't{len(self.known)}', is_whole)
-            self.lines.append(f'const double {self.known[value].name} = {value};')
-        return self.known[value]
+        key = value, is_whole
+        if key not in self.known:
+            self.known[key] = Written(self, f't{len(self.known)}', is_whole)
+            self.lines.append(f'const double {self.known[key].name} = {value};')
+        return self.known[key]
 
     def answer(self, name: str) -> bool:
-        "That of this run to its next question: yes, if it has not been told another one."
+        "That of this run to a question: yes, if it has not been told another one."
         n = len(self.asked)
-        self.asked.append((name, self.given[n] if n < len(self.given) else True))
-        return self.asked[-1][1]
+        return self.asked.setdefault(name, self.given[n] if n < len(self.given) else True)
 
     def explored(self, run: Callable[[], Any]) -> Written:
         "The result of a function for each answer to its questions. Raises Unwritable."
@@ -56,13 +56,13 @@ class Writer:
 
         def result(given: tuple[bool, ...]) -> Written:
             nonlocal left
-            if not (left := left - 1): raise Unwritable('it asks too many questions')
-            self.given, self.asked = given, []
-            found, asked = written(self, run()), self.asked
-            answers = *(answer for _, answer in asked),
+            if (left := left - 1) < 0: raise Unwritable('it asks too many questions')
+            self.given, self.asked = given, {}
+            found = written(self, run())
+            asked, answers = [*self.asked], (*self.asked.values(),)
             for n in reversed(range(len(given), len(asked))):
                 other = result((*answers[:n], False))
-                found = self.new(f'{asked[n][0]} != 0 ? {found.name} : {other.name}',
+                found = self.new(f'{asked[n]} != 0 ? {found.name} : {other.name}',
                                  found.is_whole and other.is_whole)
             return found
 
@@ -71,7 +71,6 @@ class Writer:
 
 class Written:
     "A number in C, a double. `is_whole`: Python has an int or a bool there."
-    __hash__ = object.__hash__
 
     def __init__(self, writer: Writer, name: str, is_whole: bool=False):
         self.writer, self.name, self.is_whole = writer, name, is_whole
@@ -84,6 +83,10 @@ class Written:
 
     def _no(self, *args: Any) -> Any: raise Unwritable('it needs the value of a number')
     __int__ = __float__ = __index__ = __complex__ = __round__ = __trunc__ = __format__ = _no
+    __hash__ = _no  # as for a place in a dict
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any: return self._no()  # for `isinstance(x, int)`
 
 
 def written(writer: Writer, x: Any) -> Written:
@@ -100,6 +103,8 @@ def _method(name: str, form: str, swap: bool) -> Callable[[Written, Any], Writte
     def method(self: Written, other: Any) -> Written:
         if not isinstance(other, (Written, Real)): return cast(Written, NotImplemented)
         a, b = self, written(self.writer, other)
+        if name == 'floordiv' and not (a.is_whole and b.is_whole):
+            raise Unwritable('it divides by // what may be a fraction')
         is_whole = len(name) == 2 or name in WHOLE and a.is_whole and b.is_whole
         if swap: a, b = b, a
         return self.writer.new(form.format(a.name, b.name), is_whole)

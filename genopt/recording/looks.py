@@ -66,7 +66,7 @@ class Rooms:
 
 class Look:
     "Looks at the work of steps. What it needs for that is kept from look to look."
-    def __init__(self) -> None: self.plan, self.rooms = LookPlan([], False), Rooms()
+    def __init__(self) -> None: self.plan, self.rooms = LookPlan([], False, False), Rooms()
 
     def __call__(self,
         works: Sequence[Work],           # Of the step to come, of all parameters
@@ -97,7 +97,7 @@ class Look:
         works = [w for w in works if w.params]
         if compiles and works and not torch._C._len_torch_dispatch_stack():
             if self.plan.batches and self.plan.step(works): return
-            self.plan = LookPlan(works, False)
+            self.plan = LookPlan(works, False, False)
             if self.plan.step(works): return
         totals(works, eager_total)
         for work in works:
@@ -159,4 +159,4 @@ class LookStep(Step):
         for work in [*shut, *(work for _, work in self._rest())]: exhaust(look_at(work))
 
 
-class LookPlan(Plan): of_batch, may_be_late = LookStep, False
+class LookPlan(Plan): of_batch = LookStep
