@@ -1,5 +1,5 @@
-"""Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch. (Only
-those that follow from a total are on a GPU, if its kernels make them: see `engines/late.py`.)
+"""Numbers in a parameter's state, such as a step count: 0-dim tensors on the CPU, as in torch.
+Those that follow from a total are on a GPU, if its kernels make them: see `engines/late.py`.
 
 Workers can share them, and tools that save, move or copy state treat them as any other tensor.
 Whole numbers are int64 and others float64: a count stays exact, and a product of decays is not

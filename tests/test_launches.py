@@ -89,6 +89,7 @@ def test_numbers_that_follow_from_totals(make, emulated):
     opt, found = steps()
     plain, wanted = steps(compile=False)
     assert difference(found, wanted) <= 1e-12
+    assert ('the host waits for a total' in str(opt)) == (make is by_math)
     if 'skipped' in opt.state[opt.param_groups[0]['params'][0]]:
         assert [s['skipped'] for s in opt.state.values()] == [
             s['skipped'] for s in plain.state.values()]

@@ -92,7 +92,6 @@ class Compiled:
         if not self.last: raise RuntimeError('take one step first: it makes state and kernels')
         if any(w.put_back for w in works) or not self.last.is_launched:
             why = dict.fromkeys(self.report(w.group) for w in works)
-            if self.last.is_waiting: why['the host waits for a total'] = None
             raise RuntimeError('a part of the step is not in a kernel on a GPU, so it cannot be '
                                f'launched alone: {"; ".join(why)}')
         if all(plan is not self.last for plan in self.plans.get(_key(works), ())):

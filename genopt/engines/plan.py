@@ -19,6 +19,8 @@ from .work import Work
 
 __all__ = ['OTHER', 'Plan']
 
+WAITS = 'the host waits for a total'
+
 OTHER = 'this step needs other launches than those in the graph: take a step, and capture it again'
 
 
@@ -134,5 +136,8 @@ class Plan:
 
     def report(self, group: int) -> str:
         "How the last step of a group was done; '' if none of its parameters was in it."
-        said = [b.report(group) for _, b in self.batches if group in b.groups]
+        mine = [b for _, b in self.batches if group in b.groups]
+        said = [b.report(group) for b in mine]
+        if self.is_waiting and any(b.composition.totals for b in mine) and any(
+                u.program.is_launched for u in self.units): said.append(WAITS)
         return '; '.join(dict.fromkeys(said))
