@@ -1,10 +1,10 @@
 """Late numbers: those that follow from a total, and are worked out on a GPU, so that nothing waits
 for it.
 
-A total is known on the device alone, after its kernels have run there. What Python makes of it (a
-factor that clips, a distance, whether a step may happen) is made by a kernel too: see `written`.
-The stats among these numbers live on the device, and so do all that stand after a gate which may
-close there.
+A total is known on the device alone, after its kernels have run there. What Python would compute
+from it (a factor that clips, a distance, whether a step may happen) is computed by a kernel too:
+see `written`. The stats among these numbers live on the device, and so do all that stand after a
+gate which may close there.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def late_of(composition: Composition) -> Late | None:
 
 
 class Late:
-    "Those of a composition. Raises Unwritable if one is not made by C."
+    "The late numbers of a composition. Raises Unwritable if one cannot be computed in C."
     def __init__(self, composition: Composition):
         self.composition, self.names = composition, numbers_of_kernel(composition)
         self.parts = self._found()

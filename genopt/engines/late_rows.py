@@ -16,7 +16,7 @@ __all__ = ['LateRows']
 
 
 class LateRows:
-    """The rows of numbers of a batch. Calls find them here: it is an `OnDevice`.
+    """The rows of numbers of a batch. Calls read them here: it is an `OnDevice`.
 
     Raises NoKernel.
     """
@@ -30,7 +30,7 @@ class LateRows:
         self.shares = {name: machine.room(8 * self.count) for name in late.totals}
         self.stats = stats
         self.all.put(stats.reshape(-1))
-        self.open, self.height = machine.room(0), 0  # may each row take its step; and their number
+        self.open, self.height = machine.room(0), 0  # whether each row may step; and how many there are
 
     def send(self, x: array[float], row: Integers, firsts: Sequence[int], slots: Integers) -> None:
         """What the host knows: rows of numbers, the row of each tensor, the first tensor of each

@@ -63,7 +63,7 @@ class LateStep(Step):
 
     @property
     def happens(self) -> bool:
-        "False if all gates of the host are closed."
+        "False if gates of the host skip every row."
         return bool((self.row >= 0).any())
 
     def find(self, slots: Slots) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers that write down, in C, what Python does with them.
+"""Numbers that record, in C, what Python computes with them.
 
     >>> writer = Writer()
     >>> found = writer.explored(lambda: max(Written(writer, 'd'), 2))
@@ -6,9 +6,9 @@
     const double t0 = d < 2.0;
     const double t1 = t0 != 0 ? 2.0 : d;
 
-A part that makes a number is plain Python, with `if`, `min` and `max`. Where it asks a number (`if
-d`), it runs once for each answer, and the results are put together by `?:`. So all answers are
-computed, and the right one is taken.
+A part that makes a number is plain Python, with `if`, `min` and `max`. Where it tests a number (`if
+d`), it runs once for each answer, and the results are put together by `?:`. So both are computed,
+and one is taken.
 """
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Writer:
         return self.known[key]
 
     def answer(self, name: str) -> bool:
-        "That of this run to a question: yes, if it has not been told another one."
+        "This run's answer to a question: the one that it was given, or else True."
         n = len(self.asked)
         return self.asked.setdefault(name, self.given[n] if n < len(self.given) else True)
 
