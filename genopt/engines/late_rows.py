@@ -30,7 +30,7 @@ class LateRows:
         self.shares = {name: machine.room(8 * self.count) for name in late.totals}
         self.stats = stats
         self.all.put(stats.reshape(-1))
-        self.open, self.height = machine.room(0), 0  # whether each row may step; and how many there are
+        self.open, self.height = machine.room(0), 0  # whether each row may step; how many there are
 
     def send(self, x: array[float], row: Integers, firsts: Sequence[int], slots: Integers) -> None:
         """What the host knows: rows of numbers, the row of each tensor, the first tensor of each
