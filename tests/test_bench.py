@@ -74,13 +74,13 @@ def test_a_contender_that_fails_is_named(tmp_path, monkeypatch, capsys):
 
 
 def test_every_recipe_is_checked_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checking, 'names_of_recipes', lambda: ['Lion', 'Muon'])
+    monkeypatch.setattr(checking, 'names_of_recipes', lambda: ['Lion', 'Muon', 'Adafactor'])
     monkeypatch.setattr(checking, 'FORMATS', dict([*checking.FORMATS.items()][:1]))
     options = ['bench', '--check', '--models', '3x5', '--rounds', '1', '--first', '', '--no-curves',
                '--out', str(tmp_path)]
     assert main(options) == 0
     said = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith('ok')]
-    assert [line[2].strip(',') for line in said] == ['Lion', 'Muon', 'AdamW']
+    assert [line[2].strip(',') for line in said] == ['Lion', 'Muon', 'Adafactor', 'AdamW']
     assert all(float(line[1]) <= 1e-12 and 'kernel:' in line for line in said)
     (tmp_path / 'bench.json').unlink()
 
@@ -95,10 +95,10 @@ def test_every_recipe_is_checked_first(tmp_path, monkeypatch, capsys):
     def fails(*args, **said): raise ValueError('out of luck')
     monkeypatch.setattr(checking, '_walk', fails)
     assert main(options) == 1
-    assert capsys.readouterr().out.count('ValueError: out of luck') == 3
+    assert capsys.readouterr().out.count('ValueError: out of luck') == 4
     monkeypatch.setattr(checking, '_walk', walk)
     monkeypatch.setattr(checking, '_engine', lambda opt: 'eager engine')  # nothing was compared
-    assert main(options) == 1 and '3 wrong' in capsys.readouterr().out
+    assert main(options) == 1 and '4 wrong' in capsys.readouterr().out
 
 
 # -- goals -----------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Promise: on a GPU nothing waits for a total, and a step can be in a graph. Kernels make there
 what follows from totals: the numbers that plain Python makes, in the same steps."""
 import math
+from contextlib import contextmanager, nullcontext
 
 import genopt
 import pytest
 import torch
 from emulation import nvrtc, params_for, tensors
+from genopt.bench import checking
 from genopt.engines import work
 from genopt.engines.nvidia import compiled
 from genopt.engines.toolchain import NoKernel
@@ -268,6 +270,22 @@ def test_a_graph_makes_the_steps_that_step_makes(recipe, emulated):
         plain.step()
     assert difference(tensors(opt, params), tensors(plain, theirs)) <= 1e-12
     assert opt.param_groups[0]['lr'] == plain.param_groups[0]['lr']
+
+
+@pytest.mark.parametrize('name', checking.GRAPHS)
+def test_the_check_of_a_device_captures_graphs(name, emulated, monkeypatch):
+    class Graph:
+        def replay(self): self.again()
+
+    @contextmanager
+    def graph(mine):
+        with emulated.captured() as mine.again: yield
+    monkeypatch.setattr(torch.cuda, 'CUDAGraph', Graph)
+    monkeypatch.setattr(torch.cuda, 'graph', graph)
+    found = checking.check_recipe(name, torch.device('cpu'), in_graph=True)
+    assert found.is_right and found.name == f'{name} in a graph', found
+    monkeypatch.setattr(emulated, 'captured', lambda: nullcontext(lambda: None))
+    assert checking.check_recipe(name, torch.device('cpu'), in_graph=True).found > 1e-3
 
 
 def test_what_a_graph_cannot_hold_is_an_error(emulated):

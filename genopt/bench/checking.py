@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from ..catalogue import find, recipes
+from ..composition import Composition
 from ..recipe import Recipe
 
-__all__ = ['Checked', 'check_formats', 'check_recipe', 'names_of_recipes']
+__all__ = ['Checked', 'GRAPHS', 'check_formats', 'check_recipe', 'names_of_recipes']
 
 SHAPES = [(5, 7), (150, 130), (3, 300), (300, 3), (7,), (40_000,), (4, 3, 3, 3), (), (0, 3)]
 STEPS, LIMIT, SHARE = 5, 1e-12, 1e-3
+SUMS = 'AdamW + clip_by_global_norm', 'AdamW + skip_nonfinite'
+GRAPHS = 'AdamW', SUMS[0], 'Prodigy'  # which are captured too
 FORMATS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
     "state='8bit'": (torch.float32, dict(state='8bit')),
     "state='bf16'": (torch.float32, dict(state='bf16')),
@@ -43,22 +46,24 @@ class Checked(NamedTuple):
 
 
 def names_of_recipes() -> list[str]:
-    "All that take a step with one gradient."
-    return [e.name for e in recipes() if e.family != 'second']
+    "All that take a step with one gradient, and sums that have totals."
+    return [*(e.name for e in recipes() if e.family != 'second'), *SUMS]
 
 
-def check_recipe(name: str, device: torch.device) -> Checked:
-    "A recipe's kernels on a device beside the plain engine there."
+def check_recipe(name: str, device: torch.device, in_graph: bool=False) -> Checked:
+    "A recipe's kernels on a device beside the plain engine there; or a CUDA graph of them."
     recipe = find(name)
-    is_flat = not any(part.needs == 'matrix' for part in recipe.parts())
-    shapes = [s for s in SHAPES if is_flat or len(s) == 2]
+    of_matrices = any(part.needs == 'matrix' for part in recipe.parts())
+    # The host waits for the totals of a tensor without elements, which has no kernel
+    has_totals = bool(Composition(recipe.parts()).totals)
+    shapes = [s for s in SHAPES if (len(s) == 2 or not of_matrices)
+              and not (has_totals and 0 in s)]
     def compare() -> tuple[float, Any]:
-        opt, ours = _walk(recipe, shapes, device, torch.float64)
+        opt, ours = _walk(recipe, shapes, device, torch.float64, in_graph)
         _, plain = _walk(recipe, shapes, device, torch.float64, compile=False)
-        gaps = [((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
-                for x, y in zip(ours, plain) if x.numel()]
+        gaps = [_gap(x, y) for x, y in zip(ours, plain) if x.numel()]
         return torch.tensor(gaps).max().item(), opt  # NaN stays one
-    return _checked(name, LIMIT, compare)
+    return _checked(name + ' in a graph' * in_graph, LIMIT, compare)
 
 
 def check_formats(device: torch.device) -> Iterator[Checked]:
@@ -73,6 +78,13 @@ def check_formats(device: torch.device) -> Iterator[Checked]:
         yield _checked(f'AdamW, {label}', SHARE, partial(compare, *form))
 
 
+def _gap(ours: Tensor, plain: Tensor) -> float:
+    "Relative to the largest number. A mean of nothing is NaN in both."
+    alike = (ours == plain) | (ours.isnan() & plain.isnan())
+    largest = plain.abs().nan_to_num(0.).max().clamp(min=1e-30)
+    return float(((ours - plain).abs().masked_fill(alike, 0.).max() / largest).item())
+
+
 def _checked(name: str, limit: float, compare: Callable[[], tuple[float, Any]]) -> Checked:
     "One comparison, or the error that it ended in."
     try: found, opt = compare()
@@ -82,18 +94,32 @@ def _checked(name: str, limit: float, compare: Callable[[], tuple[float, Any]]) 
 
 
 def _walk(recipe: Recipe, shapes: Sequence[tuple[int, ...]], device: torch.device,
-          dtype: torch.dtype, **said: Any) -> tuple[Any, list[Tensor]]:
+          dtype: torch.dtype, in_graph: bool=False, **said: Any) -> tuple[Any, list[Tensor]]:
     "An optimizer after some steps, its parameters and its state."
     draw = torch.Generator().manual_seed(0)
     def random(shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=draw, dtype=torch.float64).to(device, dtype)
     params = [nn.Parameter(random(s)) for s in shapes]
     opt = recipe(params, **said)
-    for _ in range(STEPS):
-        for p in params: p.grad = random(tuple(p.shape))
-        opt.step()
+    step = opt.step
+    grads = [torch.zeros_like(p) for p in params]  # which stay where they are, for a graph
+    for p, g in zip(params, grads): p.grad = g
+    for n in range(STEPS):
+        for g in grads: g.copy_(random(tuple(g.shape)))
+        if in_graph and n == 2: step = _captured(opt)
+        step()
     state = [t for p in params for t in opt.state.get(p, {}).values() if isinstance(t, Tensor)]
     return opt, [*(p.detach() for p in params), *(t.to(device) for t in state)]
+
+
+def _captured(opt: Any) -> Callable[[], None]:
+    "A step by a CUDA graph."
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph): opt.launch()
+    def step() -> None:
+        opt.advance()
+        graph.replay()
+    return step
 
 
 def _engine(opt: Any) -> str:

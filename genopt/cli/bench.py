@@ -98,11 +98,13 @@ def _goals(rows: str, device: torch.device, rounds: int | None, out: Path) -> in
 
 def _check(device: torch.device) -> bool:
     "Compares every recipe with the plain engine. True if all are right."
-    from ..bench.checking import check_formats, check_recipe, names_of_recipes
+    from ..bench.checking import GRAPHS, check_formats, check_recipe, names_of_recipes
     wrong = list[str]()
     print(f'On {device}: the largest difference from the plain engine in float64, after 5 steps; '
           'for formats, the\nlargest share of numbers that differ from the kernel of the CPU.\n')
+    graphs = GRAPHS if device.type == 'cuda' else ()
     for row in chain((check_recipe(name, device) for name in names_of_recipes()),
+                     (check_recipe(name, device, in_graph=True) for name in graphs),
                      check_formats(device)):
         said = f'{row.found:7.0e}  {row.name:36}  {row.engine.partition(";")[0]}'
         print(f'{"ok" if row.is_right else "WRONG":5}  {said}', flush=True)
