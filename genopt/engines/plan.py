@@ -78,8 +78,9 @@ class Plan:
             first = self._totals(works, steps) or []
         for s in steps: s.prepare()
         self.units = [u for s in steps for u in s.units]
-        self.calls = [call for s in steps for call in s.calls]
-        self.launches = [*first, *(x for s in steps for x in s.launches())]
+        if any([u.program.is_launched for u in self.units]):
+            self.calls = [call for s in steps for call in s.calls]
+            self.launches = [*first, *(x for s in steps for x in s.launches())]
         if check:
             if not self.is_launched: raise RuntimeError(OTHER)
             for s in steps: s.send()
@@ -102,12 +103,12 @@ class Plan:
 
     def _totals(self, works: Sequence[Work], steps: Sequence[Step]) -> list[Launch] | None:
         "What makes them on a GPU; or their values, in the works. None if a GPU cannot."
+        if not self.has_totals: return []
         late = [s for s in steps if isinstance(s, LateStep)]
         if self.late and late: return self.late.launches(late)
-        if self.has_totals:
-            def total(name: str, some: Sequence[Work]) -> float:
-                return sum(s.total(name, some) for s in steps if name in s.batch.composition.totals)
-            totals(works, total)
+        def total(name: str, some: Sequence[Work]) -> float:
+            return sum(s.total(name, some) for s in steps if name in s.batch.composition.totals)
+        totals(works, total)
         return []
 
     @property

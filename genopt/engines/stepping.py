@@ -59,13 +59,15 @@ class Step:
         "The units for these numbers, and which rows they leave out."
         happening = self.happening()
         if total: happening = [h if h and total.out in h.sources else None for h in happening]
-        closed = np.array([h is None for h in happening], bool)
-        self._take(np.where(closed[self.rows], -1, self.rows) if closed.any() else self.rows)
+        self._take(self.rows)
+        if None in happening:
+            closed = np.array([h is None for h in happening], bool)
+            self._take(np.where(closed[self.rows], -1, self.rows))
         if self.values:
             self.units = self.batch.units_for(happening, self.values, self.rows, total)
 
     def _take(self, row: Integers) -> None:
-        self.row, self.row_at = row, row.ctypes.data
+        if row is not self.row: self.row, self.row_at = row, row.ctypes.data
 
     def happening(self) -> list[Composition | None]:
         "What happens with the numbers of each row."
