@@ -2,6 +2,7 @@
 run on the CPU, does what the plain engine does; and NVRTC compiles it for sm_80 and sm_90."""
 import ctypes
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import genopt
 import pytest
@@ -141,7 +142,15 @@ class Driver:
         self.modules.append(cubin)
         return 0
 
-    def cuCtxGetCurrent(self, context): return 0
+    def cuCtxGetCurrent(self, context):
+        context._obj.value = 7
+        return 0
+
+    def cuCtxSetCurrent(self, context):
+        self.context = context.value
+        return 0
+
+    def cuLaunchKernel(self, function, grid, *rest): return int(self.context != 7 or grid > 9)
     def cuModuleGetFunction(self, function, module, name): return int(name != b'here')
 
     def cuGetErrorString(self, status, text):
@@ -153,7 +162,8 @@ def gpu(disk, monkeypatch):
     "An `Nvidia` that compiles, and has no GPU."
     if not nvrtc(): pytest.skip('NVRTC is not installed: nvidia-cuda-nvrtc-cu12')
     monkeypatch.setattr(torch.cuda, 'device', lambda device: nullcontext())
-    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: torch.Stream('cpu'))
+    stream = SimpleNamespace(query=bool, cuda_stream=3)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: stream)
     res = Nvidia.__new__(Nvidia)
     vars(res).update(driver=Driver(), nvrtc=nvrtc(), device=torch.device('cuda:0'), arch='sm_90',
                      modules={}, context=ctypes.c_void_p())
@@ -173,6 +183,13 @@ def test_machine_code_is_kept_on_disk(gpu, disk, monkeypatch):
     file.write_bytes(first[:-1] + b'?')
     with pytest.raises(TypeError): gpu.load(KERNEL, ['here'])  # it is compiled again
     assert not [*disk.folder.glob('*.cubin')]
+
+
+def test_a_launch_has_the_context_of_its_module(gpu):
+    [launch] = gpu.load(KERNEL, ['here'])
+    gpu.driver.context = None  # as in a new thread
+    launch(9, *[0] * 7, 1)
+    with pytest.raises(RuntimeError, match='CUDA: not found'): launch(10, *[0] * 7, 1)
 
 
 def test_an_error_of_the_driver_is_told(gpu):

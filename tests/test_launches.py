@@ -8,10 +8,10 @@ import pytest
 import torch
 from emulation import nvrtc, params_for, tensors
 from genopt.bench import checking
-from genopt.engines import work
+from genopt.engines import late_step, work
+from genopt.engines.watch import why_not_beside
 from genopt.engines.nvidia import compiled
 from genopt.engines.toolchain import NoKernel
-from genopt.engines.written import Writer, Written
 from helpers import difference, random
 from torch import nn
 
@@ -184,36 +184,6 @@ def test_counts_that_somebody_changes_are_seen(emulated):
     assert difference(steps(), steps(compile=False)) <= 1e-12
 
 
-# -- numbers that are written down -----------------------------------------------------------------
-
-def in_c(function, **values):
-    writer = Writer()
-    found = writer.explored(lambda: function(*(Written(writer, k) for k in values)))
-    return [*writer.lines, found.name]
-
-
-def test_each_answer_has_a_value():
-    def function(x, y): return x if x > 1 else max(y, 2.) or -1
-    assert in_c(function, x=0, y=0) == [
-        'const double t0 = x > 1.0;', 'const double t1 = y < 2.0;',
-        'const double t2 = y != 0 ? y : (-1.0);', 'const double t3 = t1 != 0 ? 2.0 : t2;',
-        'const double t4 = t0 != 0 ? x : t3;', 't4']
-
-
-def test_a_question_has_one_answer():
-    def function(x): return 1 if x > 0 else 1 / 0 if x > 0 else 2
-    assert in_c(function, x=0) == ['const double t0 = x > 0.0;',
-                                   'const double t1 = t0 != 0 ? 1.0 : 2.0;', 't1']
-
-
-def test_what_needs_a_value_is_not_written():
-    for function in (lambda x: x in {1, 2}, lambda x: {}.get(x), lambda x: isinstance(x, int),
-                     lambda x: x // .1, lambda x: x % 2, lambda x: [x], lambda x: x.real,
-                     lambda x: 'x', lambda x: sum(1 for n in range(9) if x > n), math.sqrt, int,
-                     float, round, '{:.1f}'.format, [1, 2].__getitem__):
-        with pytest.raises(TypeError): in_c(function, x=0)  # `Unwritable`, or Python's own
-
-
 # -- several rules ---------------------------------------------------------------------------------
 
 @genopt.step(whole=True)
@@ -233,6 +203,20 @@ def test_an_error_in_one_rule_leaves_the_others_whole():
     with pytest.raises(genopt.PartError, match='no'): opt.step()
     moved = not torch.equal(first, before)
     assert (opt.state[first]['count'] == 2) == (first._version > version) == moved
+
+
+# -- what lies beside state ------------------------------------------------------------------------
+
+def test_scales_with_gaps_are_left_to_the_eager_engine():
+    def stepped_twice(gaps):
+        opt = stepped(genopt.AdamW([p := param((64, 80))], state='8bit'))
+        scale = opt.state[p]['sqr_avg.scale']
+        if gaps: opt.state[p]['sqr_avg.scale'] = scale.repeat_interleave(2, -1)[..., ::2]
+        return stepped(opt), p
+    (opt, p), (_, same) = stepped_twice(True), stepped_twice(False)
+    assert 'scales or bits lie in memory with gaps' in str(opt)
+    torch.testing.assert_close(p, same)
+    assert why_not_beside(p, [torch.ones(3, device='meta')]) == 'scales or bits are elsewhere'
 
 
 # -- a step in a graph -----------------------------------------------------------------------------
@@ -304,6 +288,22 @@ def test_a_step_that_needs_another_graph_is_an_error(emulated):
     opt.advance()
     opt.state[first]['count'] += 1  # the two have other numbers now
     with pytest.raises(RuntimeError, match='capture it again'): opt.advance()
+
+
+@genopt.step(whole=True)
+def turned_step(grad, count): return -.1 * (grad.flip(0) if count > 2 else grad)
+
+
+def test_a_step_that_has_become_more_than_kernels_is_an_error(emulated, monkeypatch):
+    p = param()
+    opt = stepped(genopt.Optimizer([p], [genopt.step_count, turned_step]))
+    opt.advance()
+    with pytest.raises(RuntimeError, match='other launches'): opt.advance()
+    assert opt.state[p]['count'] == 2
+    opt = stepped(LATE['clipped']([p]))
+    monkeypatch.setattr(late_step.LateStep, '_suits', lambda self, total: False)
+    with pytest.raises(RuntimeError, match='other launches'): opt.advance()
+    assert opt.state[p]['count'] == 1
 
 
 def test_other_parameters_need_another_graph(emulated):

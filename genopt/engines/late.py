@@ -46,6 +46,7 @@ class Late:
         self.whole = {f'prev_{k}' for k in self.stats if self.is_whole(k)}  # ints in Python
         self.begins_later = not (self.stats or self.gates or self.stages[0])  # at the first total
         self.source = '\n'.join(self._source())
+        self.suited = dict[Program, bool]()
         self.kernels = ['total', 'store', 'close', *(f'late{n}' for n in range(len(self.stages)))]
 
     def _found(self) -> list[Part]:
@@ -92,6 +93,11 @@ class Late:
 
     def suits(self, program: Program) -> bool:
         "True if the host need not know late numbers to run it."
+        if program not in self.suited: self.suited[program] = self._suits(program)
+        return self.suited[program]
+
+    def _suits(self, program: Program) -> bool:
+        if not program.is_launched or len(program.sized): return False
         asked = {ref for ref, _ in program.tape.questions}
         for op in reversed(program.tape.ops):
             if isinstance(op, Op) and op.out in asked:
@@ -99,6 +105,9 @@ class Late:
         read = {n for p in program.foreign for n in self._read(p)}
         read |= {k for k, ref in program.tape.numbers.items() if ref in asked}
         return not read & self.made and not (self.gates and program.foreign)
+
+    def is_of_group(self, total: str) -> bool:
+        return bool(self.composition.totals[total].over == 'group')
 
     # -- on the device -----------------------------------------------------------------------------
 

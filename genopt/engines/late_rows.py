@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -20,25 +20,31 @@ class LateRows:
 
     Raises NoKernel.
     """
-    def __init__(self, late: Late, machine: Machine, stats: Integers):
-        "`stats` has the address of each late stat of each tensor."
+    def __init__(self, late: Late, machine: Machine, stats: Integers, groups: Sequence[int]):
+        "`stats` has the address of each late stat of each tensor, `groups` the group of each."
         self.late, self.machine, (_, self.count) = late, machine, stats.shape
         self.total, self.store, self.close, *self.stages = machine.load(late.source, late.kernels)
         self.x, self.own_row, self.first, self.slots, self.all = (Sent(machine) for _ in range(5))
         self.row_in = {name: Sent(machine) for name in late.totals}  # of each tensor, in a total
         self.bounds = {name: Sent(machine) for name in late.totals}  # of tensors with one sum
         self.shares = {name: machine.room(8 * self.count) for name in late.totals}
-        self.stats = stats
+        self.stats, self.groups = stats, np.array(groups)
+        for name, sent in self.bounds.items():
+            ends = range(2 + groups[-1]) if late.is_of_group(name) else (0, 1 + groups[-1])
+            sent.put(np.searchsorted(self.groups, ends).astype(np.int64))
         self.all.put(stats.reshape(-1))
         self.open, self.height = machine.room(0), 0  # whether each row may step; how many there are
 
-    def send(self, x: array[float], row: Integers, firsts: Sequence[int], slots: Integers) -> None:
+    def send(self, x: array[float], row: Integers, firsts: Sequence[int],
+             slots: Mapping[str, int]) -> None:
         """What the host knows: rows of numbers, the row of each tensor, the first tensor of each
-        row, and the place of each total that a row reads."""
+        row, and where each total is, or that of the first group."""
         self.x.put(np.frombuffer(x, np.int64))
         self.own_row.put(row.copy())
         self.first.put(self.stats[:, firsts].reshape(-1))
-        self.slots.put(slots.reshape(-1))
+        of_row = self.groups[firsts]
+        places = [slots[k] + of_row * self.late.is_of_group(k) for k in self.late.totals]
+        self.slots.put(np.concatenate(places).astype(np.int64))
         if len(firsts) != self.height: self.open = self.machine.room(8 * len(firsts))
         self.height = len(firsts)
 

@@ -87,7 +87,8 @@ class LateStep(Step):
             kernel = self.units[0].program.stages[0].kernel
             assert isinstance(kernel, Launches)
             table = np.array(stats, np.int64).reshape(-1, len(batch.members))
-            try: batch.rows = LateRows(late, kernel.machine, table)
+            groups = [g for g, _ in batch.members]
+            try: batch.rows = LateRows(late, kernel.machine, table, groups)
             except NoKernel: return False
         self.there = self.rows_there = batch.rows
         self._send(slots, rows)
@@ -103,30 +104,21 @@ class LateStep(Step):
     def _suits(self, total: Part | None) -> bool:
         "True if kernels on a device do all that reads late numbers."
         programs = [u.program for u in self.units]
-        return bool(programs) and self.has_all and all(
-            p.is_launched and not len(p.sized) and self.late.suits(p) for p in programs) and not (
-                total and any(p.foreign for p in programs))
+        return bool(programs) and self.has_all and all(map(self.late.suits, programs)) and not (
+            total and any(p.foreign for p in programs))
 
     def _send(self, slots: Slots, rows: Mapping[str, Integers]) -> None:
-        there, batch = self.rows_there, self.batch
-        groups = np.array([g for g, _ in batch.members])
-        of_row = groups[self.firsts]
-        places = [slots[k] + of_row * self._is_of_group(k) for k in self.late.totals]
-        there.send(self.x, self.row, self.firsts, np.array(places, np.int64))
-        own = self.row
+        there = self.rows_there
+        there.send(self.x, self.row, self.firsts, slots)
+        own, each = self.row, 8 * np.arange(there.count)
         for name, units in self.of_total.items():
-            ends = range(len(batch.groups) + 1) if self._is_of_group(name) else (0, len(groups))
-            there.bounds[name].put(np.searchsorted(groups, ends).astype(np.int64))
             there.row_in[name].put(rows[name].copy())
-            shares = there.shares[name].data_ptr() + 8 * np.arange(len(groups))
+            shares = there.shares[name].data_ptr() + each
             self._take(rows[name])
             for unit in units: unit.run({**self._given(unit), name: shares}, self.x, self, False)
         self._take(own)
         for unit in self.units:
             if not unit.program.foreign: unit.run(self._given(unit), self.x, self, False)
-
-    def _is_of_group(self, name: str) -> bool:
-        return bool(self.late.composition.totals[name].over == 'group')
 
     # -- what is launched --------------------------------------------------------------------------
 
